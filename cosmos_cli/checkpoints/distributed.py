@@ -1,0 +1,208 @@
+"""Reading folders written by torch.distributed.checkpoint: tensors in pieces, one tensor at a time, one process.
+
+PyTorch's own reader unpickles the folder's `.metadata` without restriction. Here an unpickler that knows nothing but
+inert stand-ins reads it, and the pieces in the `.distcp` files are read like any other untrusted torch.save file.
+Source: torch 2.13, torch/distributed/checkpoint/metadata.py and filesystem.py (layout on disk, stable since 2.1).
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, resolve_files
+from cosmos_cli.checkpoints.torch_files import load_without_code, refuse_object
+from cosmos_cli.errors import CheckpointError
+
+
+class DistributedCheckpoint(Checkpoint):
+    """A folder with `.metadata` and `*.distcp` files, written by any number of processes.
+
+    Raises:
+        CheckpointError: the folder is incomplete, damaged or hostile.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        entries = _read_metadata(folder)
+        super().__init__(folder, {key: spec for key, (spec, _) in entries.items()})
+        self._chunks = {key: chunks for key, (_, chunks) in entries.items()}
+
+    def _read(self, key: str) -> Tensor:
+        spec, chunks = self._specs[key], self._chunks[key]
+        if len(chunks) == 1:
+            return self._read_chunk(key, chunks[0])
+        tensor = torch.empty(spec.shape, dtype=spec.dtype)
+        for chunk in chunks:
+            region = tuple(slice(start, start + size) for start, size in zip(chunk.offsets, chunk.sizes, strict=True))
+            tensor[region] = self._read_chunk(key, chunk)
+        return tensor
+
+    def _read_chunk(self, key: str, chunk: _Chunk) -> Tensor:
+        with chunk.path.open("rb") as file:
+            file.seek(chunk.start)
+            piece = load_without_code(io.BytesIO(file.read(chunk.num_bytes)), chunk.path)
+        dtype = self._specs[key].dtype
+        if not isinstance(piece, Tensor) or piece.is_meta or piece.shape != chunk.sizes or piece.dtype != dtype:
+            raise CheckpointError(
+                f"{chunk.path.name} does not hold the piece of `{key}` that {DISTRIBUTED_METADATA} describes "
+                f"({dtype}, shape {list(chunk.sizes)}).",
+                where=str(chunk.path),
+                fix=DOWNLOAD_AGAIN,
+            )
+        return piece.detach()
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """A box of a tensor, and the torch.save bytes that hold it."""
+
+    offsets: torch.Size
+    sizes: torch.Size
+    path: Path
+    start: int
+    num_bytes: int
+
+
+class _Record:
+    """Keeps what a pickle says about an object, and does nothing else."""
+
+    fields: Any = None
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        self.fields = state
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+
+class _Metadata(_Record):
+    pass
+
+
+class _TensorEntry(_Record):
+    pass
+
+
+class _ValueEntry(_Record):
+    """Something that is not a tensor, such as a step count."""
+
+
+_METADATA_MODULE = "torch.distributed.checkpoint.metadata"
+_STAND_INS: dict[str, type] = {
+    f"{_METADATA_MODULE}.Metadata": _Metadata,
+    f"{_METADATA_MODULE}.TensorStorageMetadata": _TensorEntry,
+    f"{_METADATA_MODULE}.BytesStorageMetadata": _ValueEntry,
+    f"{_METADATA_MODULE}.ChunkStorageMetadata": _Record,
+    f"{_METADATA_MODULE}.MetadataIndex": _Record,
+    f"{_METADATA_MODULE}.StorageMeta": _Record,
+    f"{_METADATA_MODULE}.TensorProperties": _Record,
+    f"{_METADATA_MODULE}._MEM_FORMAT_ENCODING": _Record,
+    "torch.distributed.checkpoint.filesystem._StorageInfo": _Record,
+    "torch.serialization._get_layout": _Record,
+    "torch.Size": tuple,
+    # where the checkpoint was written, which does not matter here; the module is `pathlib._local` in Python 3.13
+    "pathlib.PosixPath": _Record,
+    "pathlib.WindowsPath": _Record,
+    "pathlib._local.PosixPath": _Record,
+    "pathlib._local.WindowsPath": _Record,
+}
+
+
+class _MetadataUnpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, path: Path) -> None:
+        super().__init__(file)
+        self._path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        qualified_name = f"{module}.{name}"
+        if qualified_name in _STAND_INS:
+            return _STAND_INS[qualified_name]
+        # not getattr, which would import some submodules of torch on demand
+        value = vars(torch).get(name)
+        if module == "torch" and isinstance(value, torch.dtype):
+            return value
+        raise refuse_object(self._path, qualified_name)
+
+
+def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
+    """Shape, dtype and pieces of every tensor, checked against each other and against the files."""
+    path = folder / DISTRIBUTED_METADATA
+    try:
+        metadata = _MetadataUnpickler(io.BytesIO(path.read_bytes()), path).load()
+        if not isinstance(metadata, _Metadata):
+            raise ValueError(f"it holds a {type(metadata).__name__}")
+        entries = {
+            key: entry for key, entry in metadata["state_dict_metadata"].items() if not isinstance(entry, _ValueEntry)
+        }
+        # a tensor may be in several pieces, told apart by where they begin
+        pieces = {
+            (index["fqn"], tuple(index["offset"])): info
+            for index, info in metadata["storage_data"].items()
+            if index["fqn"] in entries
+        }
+        files = resolve_files(folder, {info["relative_path"] for info in pieces.values()}, listed_in=path)
+        tensors = {key: _read_entry(key, entry, pieces, files) for key, entry in entries.items()}
+    except CheckpointError:
+        raise
+    except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
+        raise CheckpointError(
+            f"{path.name} is damaged, or not of torch.distributed.checkpoint ({type(error).__name__}: {error}).",
+            where=str(path),
+            fix=DOWNLOAD_AGAIN,
+        ) from error
+    if not tensors:
+        raise CheckpointError(
+            f"{path.name} lists no tensors.", where=str(path), fix="Give the folder of the model's weights."
+        )
+    return tensors
+
+
+def _read_entry(
+    key: str, entry: _TensorEntry, pieces: dict[tuple[str, tuple[int, ...]], _Record], files: dict[str, Path]
+) -> tuple[TensorSpec, list[_Chunk]]:
+    spec = TensorSpec(_size(entry["size"]), entry["properties"].fields[0])
+    if not isinstance(key, str) or not isinstance(spec.dtype, torch.dtype):
+        raise ValueError(f"{key!r} is not a named tensor")
+    chunks = []
+    for box in entry["chunks"]:
+        info = pieces[key, box["offsets"]]
+        path = files[info["relative_path"]]
+        if info.fields.get("transform_descriptors"):
+            raise CheckpointError(
+                f"{path.name} is compressed ({', '.join(info['transform_descriptors'])}), which cannot be read here.",
+                where=str(path),
+                fix="Save the checkpoint again without transforms.",
+            )
+        start, num_bytes = _size((info["offset"], info["length"]))
+        if start + num_bytes > path.stat().st_size:
+            raise CheckpointError(
+                f"{path.name} is truncated: {path.stat().st_size:,} bytes, but `{key}` ends at {start + num_bytes:,}.",
+                where=str(path),
+                fix=DOWNLOAD_AGAIN,
+            )
+        chunks.append(_Chunk(_size(box["offsets"]), _size(box["sizes"]), path, start, num_bytes))
+    for chunk in chunks:
+        ends = [start + size for start, size in zip(chunk.offsets, chunk.sizes, strict=True)]
+        if any(end > length for end, length in zip(ends, spec.shape, strict=True)):
+            raise ValueError(f"a piece of `{key}` reaches outside of it")
+    if sum(prod(chunk.sizes) for chunk in chunks) != prod(spec.shape):
+        raise ValueError(f"the pieces of `{key}` do not cover it")
+    return spec, chunks
+
+
+def _size(numbers: tuple[int, ...]) -> torch.Size:
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"{numbers} are not sizes")
+    return torch.Size(numbers)

@@ -1,0 +1,171 @@
+"""What a file really is, told by its content: names lie, and a failed download often leaves something else behind."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from enum import Enum, auto
+from pathlib import Path
+
+from cosmos_cli.errors import CheckpointError
+
+DOWNLOAD_AGAIN = "Download it again."
+
+_HEAD_BYTES = 512
+_MAX_INDEX_BYTES = 100_000_000
+# safetensors refuses longer headers itself
+_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+
+_PLAIN_PICKLE = "a plain Python pickle, which could run any code (nothing in it was run)"
+_FOREIGN_FORMATS = (
+    (b"\x80\x04", _PLAIN_PICKLE, "Give a .safetensors file, or a state dict written by torch.save."),
+    (b"\x80\x05", _PLAIN_PICKLE, "Give a .safetensors file, or a state dict written by torch.save."),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it and give the file inside."),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it and give the file inside."),
+    (b"7z\xbc\xaf", "a 7z archive", "Unpack it and give the file inside."),
+    (b"GGUF", "a GGUF file", "Give the original .pt or .safetensors file."),
+    (b"\x89HDF", "an HDF5 file", "Give the original .pt or .safetensors file."),
+    (b"\x93NUMPY", "a NumPy array", "Give the original .pt or .safetensors file."),
+)
+
+
+class FileFormat(Enum):
+    """The kinds of file that hold tensors or point to files that do."""
+
+    SAFETENSORS = auto()
+    TORCH_ZIP = auto()
+    """Written by torch.save since PyTorch 1.6, every member stored as it is: can be memory-mapped."""
+    TORCH_STREAM = auto()
+    """A torch.save file that has to be read through: the older format without zip, or one with compressed members."""
+    SHARD_INDEX = auto()
+    """JSON that says which tensor is in which file."""
+
+
+def identify(path: Path) -> FileFormat:
+    """The format of a file.
+
+    Raises:
+        CheckpointError: the file is missing, unreadable, or no checkpoint; says what it is instead.
+    """
+    try:
+        if not path.is_file():
+            what = "is not a regular file" if path.exists() else "does not exist"
+            raise CheckpointError(
+                f"{path.name} {what}.", where=str(path), fix="Check the path, or download the checkpoint."
+            )
+        num_bytes = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.name} cannot be read: {error}.", where=str(path), fix="Check its permissions."
+        ) from error
+
+    if num_bytes == 0:
+        raise CheckpointError(
+            f"{path.name} is empty: its download did not finish.", where=str(path), fix=DOWNLOAD_AGAIN
+        )
+    if _looks_like_safetensors(head):
+        header_bytes = int.from_bytes(head[:8], "little")
+        if 8 + header_bytes > num_bytes:
+            raise CheckpointError(
+                f"{path.name} is a truncated safetensors file: {num_bytes:,} bytes, but its header alone takes "
+                f"{8 + header_bytes:,}.",
+                where=str(path),
+                fix=DOWNLOAD_AGAIN,
+            )
+        return FileFormat.SAFETENSORS
+    if head.startswith(b"PK\x03\x04"):
+        return _identify_zip(path, num_bytes)
+    # torch.save's own pickle protocol is 2; later ones come from elsewhere
+    if head.startswith((b"\x80\x02", b"\x80\x03")):
+        return FileFormat.TORCH_STREAM
+    if head.lstrip().startswith(b"{") and _is_shard_index(path, num_bytes):
+        return FileFormat.SHARD_INDEX
+    what, fix = _describe_foreign(head, num_bytes)
+    raise CheckpointError(f"{path.name} is {what}, not a checkpoint.", where=str(path), fix=fix)
+
+
+def _looks_like_safetensors(head: bytes) -> bool:
+    # eight bytes of header length, then the header, a JSON object
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER_BYTES
+
+
+def _identify_zip(path: Path, num_bytes: int) -> FileFormat:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except Exception as error:  # zipfile raises many kinds over damaged directories; all mean that the file is bad
+        raise CheckpointError(
+            f"{path.name} is truncated or damaged: it begins like a torch.save file (a zip archive), but its table of "
+            f"contents cannot be read at the end of its {num_bytes:,} bytes ({error}).",
+            where=str(path),
+            fix=DOWNLOAD_AGAIN,
+        ) from error
+    # torch.save and torch.jit.save put everything into one top folder whose name is free
+    names = {member.filename.partition("/")[2] for member in members}
+    if "constants.pkl" in names:
+        raise CheckpointError(
+            f"{path.name} is a TorchScript archive: it carries program code, which is never run here.",
+            where=str(path),
+            fix="Give the plain weights instead: a file written by torch.save(model.state_dict()), or safetensors.",
+        )
+    if "data.pkl" not in names:
+        raise CheckpointError(
+            f"{path.name} is a zip archive that torch.save did not write.",
+            where=str(path),
+            fix="Unpack it and give the checkpoint inside.",
+        )
+    if all(member.compress_type == zipfile.ZIP_STORED for member in members):
+        return FileFormat.TORCH_ZIP
+    return FileFormat.TORCH_STREAM
+
+
+def _is_shard_index(path: Path, num_bytes: int) -> bool:
+    if num_bytes > _MAX_INDEX_BYTES:
+        return False
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "weight_map" in content
+
+
+def _describe_foreign(head: bytes, num_bytes: int) -> tuple[str, str]:
+    """What the file is, and what to do about it."""
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        return (
+            f"a Git LFS pointer of {num_bytes} bytes that only names the real file",
+            "Download the real file: run `git lfs pull` in its repository, or fetch it from the hub.",
+        )
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html", b"<?xml", b"<error")):
+        return (
+            "a web page (HTML or XML) that was saved in its place",
+            "Check that you are logged in and have accepted the licence, then download it again.",
+        )
+    for magic, what, fix in _FOREIGN_FORMATS:
+        if head.startswith(magic):
+            return what, fix
+    if head[257:262] == b"ustar":
+        return "a tar archive", "Unpack it and give the checkpoint inside."
+    if not any(head):
+        return "a file of zeros, whose space was reserved but never filled", DOWNLOAD_AGAIN
+    text = _as_text(head)
+    if text:
+        return (
+            f"a text file that begins with {text!r}",
+            "If this is an error message, follow it; then download the checkpoint again.",
+        )
+    return (
+        f"in no known format (it begins with the bytes {head[:8].hex(' ')})",
+        "Give a .safetensors file, a file written by torch.save, or a folder of these.",
+    )
+
+
+def _as_text(head: bytes) -> str | None:
+    """The first line, or None if the bytes are not text. A character cut in two at the end does no harm."""
+    text = head.decode("utf-8", errors="ignore")
+    if len(text.encode()) < len(head) - 3:
+        return None
+    first_line = text.strip().partition("\n")[0].strip()[:80]
+    return first_line if first_line.isprintable() else None

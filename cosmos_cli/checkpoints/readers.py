@@ -1,0 +1,150 @@
+"""Opening published checkpoints in any of their formats, without ever running code that is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
+from cosmos_cli.checkpoints.distributed import DistributedCheckpoint
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN, FileFormat, identify
+from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, checkpoint_files, read_index
+from cosmos_cli.checkpoints.torch_files import load_without_code
+from cosmos_cli.errors import CheckpointError
+
+__all__ = ["Checkpoint", "open_checkpoint"]
+
+# Training scripts wrap the weights under one of these; where a file has several, the first in this order counts.
+WRAPPERS = ("model", "module", "state_dict", "ema")
+
+
+class MappedCheckpoint(Checkpoint):
+    """Tensors that are views of their files (or, in the oldest torch format, already in memory)."""
+
+    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__(path, {key: TensorSpec(tensor.shape, tensor.dtype) for key, tensor in tensors.items()})
+        self._tensors = dict(tensors)
+
+    def _read(self, key: str) -> Tensor:
+        return self._tensors[key]
+
+    def close(self) -> None:
+        super().close()
+        self._tensors.clear()
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a checkpoint for reading. What it is is decided by its content.
+
+    Args:
+        path: a `.safetensors` file; a file written by torch.save; an index of shards (`*.index.json`); or a folder that
+            holds exactly one of these, a numbered set of shards, or a torch.distributed.checkpoint.
+    Returns:
+        The tensors by name. A wrapper (`model`, `module`, `state_dict` or `ema`) around them is removed, and entries
+        that are no tensors are left out.
+    Raises:
+        CheckpointError: the path holds no usable checkpoint; says what it holds instead and what to do.
+    """
+    path = Path(path)
+    files = checkpoint_files(path) if path.is_dir() else [path]
+    if len(files) > 1:
+        return MappedCheckpoint(path, _merge(path, files))
+    (file,) = files
+    if file.name == DISTRIBUTED_METADATA:
+        return DistributedCheckpoint(file.parent)
+    if identify(file) is FileFormat.SHARD_INDEX:
+        return MappedCheckpoint(path, _read_shards(file))
+    return MappedCheckpoint(path, _read_file(file))
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    """All tensors of one file. Nothing but the table of contents is read where the format allows."""
+    file_format = identify(path)
+    if file_format is FileFormat.SHARD_INDEX:
+        raise CheckpointError(f"{path.name} is an index, but should hold tensors.", where=str(path), fix=DOWNLOAD_AGAIN)
+    if file_format is FileFormat.SAFETENSORS:
+        return _read_safetensors(path)
+    # given a path that ends in .safetensors, torch.load does not look at the content
+    if file_format is FileFormat.TORCH_ZIP and path.suffix != ".safetensors":
+        return _tensors_in(load_without_code(path, path, mmap=True), path)
+    with path.open("rb") as file:
+        return _tensors_in(load_without_code(file, path), path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path.name} is a safetensors file, but truncated or damaged ({error}).",
+            where=str(path),
+            fix=DOWNLOAD_AGAIN,
+        ) from error
+
+
+def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
+    """The named tensors of an unpickled file, out of their wrapper."""
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path.name} holds a {type(content).__name__}, not a dict of named tensors.",
+            where=str(path),
+            fix="Give a state dict, as written by torch.save(model.state_dict()).",
+        )
+    wrapped = (content.get(name) for name in WRAPPERS)
+    weights = next((inner for inner in wrapped if isinstance(inner, Mapping) and _select_tensors(inner)), content)
+    tensors = _select_tensors(weights)
+    if not tensors:
+        names = ", ".join(repr(name) for name in list(content)[:8]) or "nothing"
+        raise CheckpointError(
+            f"{path.name} holds no named tensors; its entries are: {names}.",
+            where=str(path),
+            fix="Give a state dict, as written by torch.save(model.state_dict()).",
+        )
+    without_values = [key for key, tensor in tensors.items() if tensor.is_meta or tensor.layout != torch.strided]
+    if without_values:
+        raise CheckpointError(
+            f"{path.name} holds {len(without_values)} meta or sparse tensors, first `{without_values[0]}`.",
+            where=str(path),
+            fix="Save the weights as dense tensors.",
+        )
+    return tensors
+
+
+def _select_tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {key: value.detach() for key, value in entries.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _read_shards(index: Path) -> dict[str, Tensor]:
+    """The tensors that an index lists, from its shards."""
+    file_of = read_index(index)
+    shards = {file: _read_file(file) for file in sorted(set(file_of.values()))}
+    absent = [f"{key} in {file.name}" for key, file in file_of.items() if key not in shards[file]]
+    if absent:
+        raise CheckpointError(
+            f"{index.name} lists {len(absent)} tensors that are not in their files: {', '.join(absent[:8])}.",
+            where=str(index),
+            fix="Index and files are of different versions: download all of them again.",
+        )
+    return {key: shards[file][key] for key, file in file_of.items()}
+
+
+def _merge(folder: Path, files: Iterable[Path]) -> dict[str, Tensor]:
+    """The tensors of a numbered set of shards without an index."""
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        shard = _read_file(file)
+        repeated = tensors.keys() & shard.keys()
+        if repeated:
+            raise CheckpointError(
+                f"The folder holds `{min(repeated)}` in more than one shard, last in {file.name}.",
+                where=str(folder),
+                fix="The files are of different checkpoints: download all of them again.",
+            )
+        tensors |= shard
+    return tensors

@@ -1,0 +1,56 @@
+"""Reading torch.save files without running anything that is in them."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.errors import CheckpointError
+
+
+def load_without_code(source: Path | BinaryIO, path: Path, *, mmap: bool = False) -> Any:
+    """torch.load for untrusted files: only tensors and plain containers come out, and nothing is executed.
+
+    Args:
+        source: what to read; a path if `mmap`.
+        path: the file to name in errors.
+        mmap: leave the tensors on disk until they are used (zip format with stored members only).
+    Raises:
+        CheckpointError: the file is damaged, or holds Python objects.
+    """
+    try:
+        # Transformer Engine stores its bookkeeping (`_extra_state`) as BytesIO: a buffer of bytes, which can do no harm
+        with torch.serialization.safe_globals([io.BytesIO]):
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
+    except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
+        raise _unreadable(path, error) from error
+
+
+def refuse_object(path: Path, name: str) -> CheckpointError:
+    """The error for a file that asks for `name` (`module.attribute`) when it is unpickled."""
+    return CheckpointError(
+        f"{path.name} was refused, and nothing in it was run: it asks for the Python object `{name}`. Weights need "
+        "only tensors; objects can run any code.",
+        where=str(path),
+        fix="Use a safetensors file, or if you trust the source, save the state dict alone with torch.save.",
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    message = str(error)
+    forbidden = re.search(r"GLOBAL (\S+)", message)
+    if forbidden:
+        return refuse_object(path, forbidden.group(1))
+    # torch surrounds the cause with advice to switch the protection off
+    cause = message.rpartition("WeightsUnpickler error:")[2].partition("Check the documentation")[0].strip()
+    first_line = cause.partition("\n")[0].strip()[:200] or type(error).__name__
+    return CheckpointError(
+        f"{path.name} is truncated or damaged, or torch.save did not write it ({first_line}).",
+        where=str(path),
+        fix=DOWNLOAD_AGAIN,
+    )

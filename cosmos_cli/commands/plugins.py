@@ -1,0 +1,86 @@
+"""`cosmos plugins`: what is installed, what it brings, and what is wrong with it."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+import typer
+
+from cosmos_cli import output, registry
+from cosmos_cli.errors import CosmosError, InputError
+
+app = typer.Typer(help="List the installed plugins and what they bring.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_plugins(json: output.JsonFlag = False) -> None:
+    """List every plugin, working or not. Example: cosmos plugins list"""
+    found = registry.current()
+    rows = []
+    for plugin in found.plugins:
+        brings = [family.name for family in plugin.families] + [f"{e.kind}:{e.name}" for e in plugin.extensions]
+        state = "; ".join(plugin.faults) or "ok"
+        rows.append((plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(brings) or "-", state))
+    output.result(
+        output.table(("PLUGIN", "DISTRIBUTION", "BRINGS", "STATE"), rows),
+        {"plugins": [_document(plugin) for plugin in found.plugins]},
+    )
+
+
+@app.command()
+def info(
+    name: Annotated[str, typer.Argument(help="Name of a plugin or of a family.")], json: output.JsonFlag = False
+) -> None:
+    """Show one plugin in full. Example: cosmos plugins info predict2"""
+    found = registry.current()
+    matches = [p for p in found.plugins if p.name == name or any(f.name == name for f in p.families)]
+    if not matches:
+        known = [plugin.name for plugin in found.plugins]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"Installed are: {', '.join(known)}."
+        raise InputError(f"There is no plugin or family named {name!r}.", where="NAME", fix=hint)
+    documents = [_document(plugin, commands=True) for plugin in matches]
+    output.result("\n\n".join(_describe(document) for document in documents), {"plugins": documents})
+
+
+def _document(plugin: registry.Plugin, commands: bool = False) -> dict[str, Any]:
+    families: list[dict[str, Any]] = []
+    faults = list(plugin.faults)
+    for family in plugin.families:
+        entry: dict[str, Any] = {"name": family.name, "help": family.help}
+        if commands:
+            try:
+                entry["commands"] = _commands(family)
+            except CosmosError as error:
+                entry["commands"] = {}
+                faults.append(error.problems[0].what)
+        families.append(entry)
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "module": plugin.module,
+        "families": families,
+        "extensions": [{"kind": e.kind, "name": e.name, "help": e.help} for e in plugin.extensions],
+        "faults": faults,
+    }
+
+
+def _commands(family: registry.Family) -> dict[str, str]:
+    group = typer.main.get_group(registry.resolve(family.commands, needed_by=f"plugin {family.plugin}"))
+    return {name: command.get_short_help_str(limit=90) for name, command in group.commands.items()}
+
+
+def _describe(document: dict[str, Any]) -> str:
+    lines = [
+        f"{document['name']}: {document['distribution']} {document['version']}, module {document['module']}",
+        f"state: {'; '.join(document['faults']) or 'ok'}",
+    ]
+    for family in document["families"]:
+        lines += ["", f"family {family['name']}: {family['help']}"]
+        rows = [(f"  cosmos {family['name']} {name}", text) for name, text in family["commands"].items()]
+        if rows:
+            lines += output.table(("", ""), rows).splitlines()[1:]
+    lines += [f"{e['kind']}: {e['name']}: {e['help']}" for e in document["extensions"]]
+    return "\n".join(lines)

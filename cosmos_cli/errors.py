@@ -1,0 +1,82 @@
+"""What a user can fix, and the exit code it costs.
+
+Every error says what happened, where (which file, field or option) and what to do next. Only `main`
+turns one into a panel and an exit code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what, in which file or field, and the way out."""
+
+    what: str
+    where: str | None = None
+    fix: str | None = None
+
+
+class CosmosError(Exception):
+    """Something failed while running. Subclasses narrow the cause and set the exit code.
+
+    Args:
+        what: what happened, one sentence.
+        where: the file, field or option it happened in.
+        fix: what the user can do next.
+        others: further problems found in the same pass, so that one run reports them all.
+    """
+
+    exit_code = 1
+    title = "Failed"
+
+    def __init__(
+        self, what: str, *, where: str | None = None, fix: str | None = None, others: Iterable[Problem] = ()
+    ) -> None:
+        self.problems = [Problem(what, where, fix), *others]
+        super().__init__("\n".join(" ".join(part for part in (p.what, p.fix) if part) for p in self.problems))
+
+    @classmethod
+    def from_problems(cls, problems: Iterable[Problem]) -> CosmosError:
+        """One error that reports several problems, in the order given. There must be at least one."""
+        first, *rest = problems
+        return cls(first.what, where=first.where, fix=first.fix, others=rest)
+
+
+class InputError(CosmosError):
+    """Wrong usage, or an input that cannot be used. Exit code 2."""
+
+    exit_code = 2
+    title = "Bad input"
+
+
+class GuardrailBlocked(CosmosError):
+    """A guardrail refused the prompt or the video, or could not decide. Exit code 3."""
+
+    exit_code = 3
+    title = "Blocked by a guardrail"
+
+
+class CheckpointError(CosmosError):
+    """A checkpoint is missing, damaged, hostile, or of another network. Exit code 4."""
+
+    exit_code = 4
+    title = "Checkpoint missing or damaged"
+
+
+def report_together(*checks: Callable[[], object]) -> None:
+    """Run independent checks of one input and raise a single InputError with all that they found.
+
+    Raises:
+        InputError: at least one check raised it; other errors pass through at once.
+    """
+    problems: list[Problem] = []
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.from_problems(problems)

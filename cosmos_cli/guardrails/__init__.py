@@ -1,0 +1,69 @@
+"""Checks of prompts and videos: what a guardrail is, and how they are run. They fail closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from cosmos_cli.errors import CosmosError, GuardrailBlocked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Result = TypeVar("Result")
+
+
+class Guardrail(Protocol):
+    """One safety check; plugins register a factory with the hook `cosmos_register_guardrails`."""
+
+    def check_prompt(self, prompt: str) -> None:
+        """Return if the prompt may be used.
+
+        Raises:
+            GuardrailBlocked: it may not; name the rule, the words that matched and the score.
+        """
+
+    def check_video(self, frames_FHWC: np.ndarray) -> np.ndarray:
+        """The frames that may be written, uint8 RGB: as they came, or with parts made unrecognisable.
+
+        Raises:
+            GuardrailBlocked: the video may not be written; name the rule, the frames and the score.
+        """
+
+
+class Guardrails:
+    """All guardrails of a run, applied in order of their names."""
+
+    def __init__(self, checks: Mapping[str, Guardrail]) -> None:
+        self._checks = dict(checks)
+
+    @property
+    def names(self) -> list[str]:
+        """The checks that run; empty if none is installed."""
+        return list(self._checks)
+
+    def check_prompt(self, prompt: str) -> None:
+        """Raises GuardrailBlocked if any guardrail refuses the prompt or cannot decide."""
+        for name, check in self._checks.items():
+            _closed(name, lambda check=check: check.check_prompt(prompt))  # type: ignore[misc]
+
+    def check_video(self, frames_FHWC: np.ndarray) -> np.ndarray:
+        """The frames after every guardrail. Raises GuardrailBlocked like `check_prompt`."""
+        for name, check in self._checks.items():
+            checked = _closed(name, lambda check=check, frames=frames_FHWC: check.check_video(frames))  # type: ignore[misc]
+            if getattr(checked, "shape", None) != frames_FHWC.shape:
+                raise GuardrailBlocked("returned no video of the same shape.", where=f"guardrail {name}")
+            frames_FHWC = checked
+        return frames_FHWC
+
+
+def _closed(name: str, check: Callable[[], Result]) -> Result:
+    """Run a check; one that breaks counts as a refusal."""
+    try:
+        return check()
+    except CosmosError:
+        raise
+    except Exception as error:
+        raise GuardrailBlocked(
+            f"could not run and so blocks: {type(error).__name__}: {error}.", where=f"guardrail {name}"
+        ) from error

@@ -1,0 +1,65 @@
+"""The whole contract between `cosmos` and a plugin.
+
+A plugin is a module named in the entry-point group `cosmos.plugins`. It implements any of the hooks below
+with `@hookimpl`; each hook is handed a `register` function and calls it once per thing it brings.
+Import strings ("package.module:attribute") are resolved only when the thing is used, so a plugin module
+imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import pluggy
+
+ENTRY_POINT_GROUP = "cosmos.plugins"
+
+hookspec = pluggy.HookspecMarker("cosmos")
+hookimpl = pluggy.HookimplMarker("cosmos")
+
+
+class RegisterFamily(Protocol):
+    def __call__(self, *, name: str, help: str, commands: str, checkpoints: str | None = None) -> None:
+        """Claim `cosmos <name>`.
+
+        Args:
+            name: lower-case word that becomes the sub-command.
+            help: one line for `cosmos --help`.
+            commands: import string of a `typer.Typer` with the family's commands.
+            checkpoints: import string of its catalogue, a sequence of `cosmos_cli.checkpoints.catalogue.Model`.
+        """
+
+
+class RegisterExtension(Protocol):
+    def __call__(self, *, name: str, help: str, factory: str) -> None:
+        """Add an extension.
+
+        Args:
+            name: unique among extensions of its kind.
+            help: one line for `cosmos plugins info`.
+            factory: import string of a callable `factory(device: str, offload: bool)` that returns the extension.
+                `device` is where the run computes; `offload` asks to leave it except while the extension works.
+        """
+
+
+@hookspec
+def cosmos_register_families(register: RegisterFamily) -> None:
+    """Called once at start-up. Register each model family, with the Typer app that holds its commands."""
+
+
+@hookspec
+def cosmos_register_guardrails(register: RegisterExtension) -> None:
+    """Called once at start-up. Register checks of prompts and videos.
+
+    The factory returns a `cosmos_cli.guardrails.Guardrail`. All registered guardrails run in every family,
+    in order of their names.
+    """
+
+
+@hookspec
+def cosmos_register_prompt_refiners(register: RegisterExtension) -> None:
+    """Called once at start-up. Register rewriters of short prompts.
+
+    The factory returns a callable `refine(prompt: str, frames_FHWC: numpy.ndarray) -> str`, given the
+    conditioning frames as uint8 RGB. The first refiner by name is used.
+    """

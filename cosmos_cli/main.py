@@ -1,0 +1,131 @@
+"""The Typer root: registered families become a lazy command tree; errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from cosmos_cli import __version__, output, registry
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.registry import Family, Registry
+
+HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
+INTERRUPTED = 130
+
+
+def main() -> NoReturn:
+    """Entry point of the `cosmos` script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. Nothing else in the project exits."""
+    completing = "_COSMOS_COMPLETE" in os.environ
+    output.configure(speaking=not completing)
+    if "--json" in arguments:
+        # decided before parsing, so that a usage error is a document too
+        output.use_json(True)
+    try:
+        registry.current.cache_clear()
+        found = registry.current()
+        if not completing:
+            for fault in found.faults:
+                output.status(f"warning: {fault}")
+        # the user's shell decides the program name of completion scripts, so it is fixed here
+        code = build_app(found)(args=list(arguments), prog_name="cosmos", standalone_mode=False)
+        if code == INTERRUPTED:  # Typer turns Ctrl-C into this code
+            output.status("Interrupted. Finished work is kept.")
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):  # Abort: a question was answered with no, or with Ctrl-C
+        output.status("Interrupted. Finished work is kept.")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader of our stdout went away (`cosmos ... | head`); keep the interpreter from complaining at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except CosmosError as error:
+        return _fail(error)
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # Typer's way of showing the help of a bare group
+            output.text(error.ctx.get_help())  # type: ignore[attr-defined]
+            return InputError.exit_code
+        return _fail(_describe(error))
+
+
+def _fail(error: CosmosError) -> int:
+    if os.environ.get("COSMOS_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    output.error(error)
+    return error.exit_code
+
+
+def _describe(error: Exception) -> CosmosError:
+    """A panel for what was not raised as a CosmosError: wrong usage, found by Typer, or a defect of ours."""
+    if isinstance(error, typer.BadParameter.__mro__[1]):  # Typer's UsageError, which it does not export
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "cosmos"
+        return InputError(error.format_message(), where=path, fix=f"See `{path} --help`.")  # type: ignore[attr-defined]
+    return CosmosError(
+        f"{type(error).__name__}: {error}",
+        fix="This is a defect of cosmos or of a plugin. COSMOS_DEBUG=1 shows where it comes from.",
+    )
+
+
+def build_app(found: Registry) -> typer.Typer:
+    """The command tree. Families are groups that import their commands when they are entered."""
+    app = typer.Typer(
+        name="cosmos",
+        cls=_Root,
+        help=HELP,
+        rich_markup_mode=None,  # rich-drawn help costs 70 ms on every --help
+        pretty_exceptions_enable=False,
+        # both --num-steps and --num_steps: users paste command lines of the original scripts
+        context_settings={"token_normalize_func": lambda token: token.replace("_", "-"), "max_content_width": 100},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for family in (*found.families.values(), *registry.CORE_COMMANDS.values()):
+        app.add_typer(typer.Typer(cls=_lazy_group(family), help=family.help), name=family.name)
+    return app
+
+
+class _Root(TyperGroup):
+    def invoke(self, ctx: Any) -> None:
+        super().invoke(ctx)  # what a command returns is not an exit code
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        output.text(f"cosmos {__version__}")
+        raise typer.Exit()
+
+
+def _root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        output.text(context.get_help())
+
+
+def _lazy_group(family: Family) -> type[TyperGroup]:
+    """A group that shows its one line of help for free and becomes the family's own group when entered."""
+
+    class LazyGroup(TyperGroup):
+        def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+            app = registry.resolve(family.commands, needed_by=f"plugin {family.plugin}")
+            app.rich_markup_mode = None
+            app.pretty_exceptions_enable = False
+            group = typer.main.get_group(app)
+            group.help = group.help or family.help
+            return group.make_context(info_name, args, parent=parent, **extra)
+
+    return LazyGroup

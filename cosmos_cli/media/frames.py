@@ -1,0 +1,22 @@
+"""Between pixels on disk (F H W C, uint8) and video tensors (B C F H W, float in [-1, 1])."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_video(frames_FHWC: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """uint8 frames as (1, 3, F, H, W) in [-1, 1].
+
+    Both operations round to `dtype`: in bfloat16 a value is off by up to 0.004, and the originals' latents hold that.
+    """
+    frames = torch.from_numpy(np.ascontiguousarray(frames_FHWC)).to(device)
+    return (frames.permute(3, 0, 1, 2)[None].to(dtype) / 127.5 - 1).contiguous()
+
+
+def to_frames(video_1CFHW: Tensor) -> np.ndarray:
+    """(1, 3, F, H, W) in [-1, 1] as (F, H, W, 3) uint8, clamped and rounded."""
+    unit = ((video_1CFHW[0].float() + 1) / 2).clamp(0, 1)
+    return (unit * 255 + 0.5).to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()

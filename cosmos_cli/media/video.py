@@ -1,0 +1,128 @@
+"""Reading and writing video files with PyAV."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.files import replacing
+
+# F frames, H and W pixel height and width, C = 3 colours
+
+CRF = 15
+"""x264 quality of written videos; what the originals' "quality 7" comes to."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames out of a video file.
+
+    frames_FHWC: uint8 RGB, upright.
+    fps: the file's own rate in frames per second.
+    num_source_frames: how many frames the file has.
+    """
+
+    frames_FHWC: np.ndarray
+    fps: float
+    num_source_frames: int
+
+
+def read_video(path: Path) -> Clip:
+    """All frames of a video. Raises InputError like `read_last_frames`."""
+    return read_last_frames(path, None)
+
+
+def read_last_frames(path: Path, count: int | None) -> Clip:
+    """The last `count` frames of a video, fewer if it is shorter. The whole file is decoded, `count` frames are kept.
+
+    Any container and codec of FFmpeg; rotation metadata is applied.
+
+    Raises:
+        InputError: the file is not a video, has no frame, or ends before the frames that its header announces.
+    """
+    kept: deque[np.ndarray] = deque(maxlen=count)
+    num_frames = 0
+    try:
+        # a playlist posing as a clip must not make FFmpeg open sockets
+        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+            if not container.streams.video:
+                raise InputError("has no video track.", where=str(path), fix="Give a video file, such as an mp4.")
+            stream = container.streams.video[0]
+            stream.thread_type = "AUTO"
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
+            announced = stream.frames
+            for frame in container.decode(stream):
+                num_frames += 1
+                kept.append(_upright(frame))
+    except av.error.FFmpegError as error:
+        done = f" after {num_frames} frames" if num_frames else ""
+        raise InputError(
+            f"cannot be read as a video{done}: {error.strerror}.", where=str(path), fix="Is the file complete?"
+        ) from error
+    if not num_frames:
+        raise InputError("has no frames.", where=str(path), fix="Is the file complete?")
+    # containers count a few frames that players skip; a file that was cut short misses many
+    if num_frames < 0.95 * announced:
+        raise InputError(
+            f"is truncated: {num_frames} of {announced} frames could be decoded.",
+            where=str(path),
+            fix="Copy or download it again.",
+        )
+    return Clip(_stack(kept, path), fps, num_frames)
+
+
+def _upright(frame: Any) -> np.ndarray:
+    # FFmpeg gives the display rotation in degrees counter-clockwise, as rot90 takes it
+    return np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
+
+
+def _stack(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
+    try:
+        return np.stack(list(frames))
+    except ValueError as error:
+        raise InputError("changes its picture size within the clip.", where=str(path), fix="Re-encode it.") from error
+
+
+def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:
+    """Write frames as H.264 in mp4, whole or not at all, and return how many there were.
+
+    Args:
+        frames: (H, W, 3) uint8 RGB each, taken one at a time, so a generator keeps memory bounded; even sizes.
+        fps: frames per second.
+    Raises:
+        ValueError: there are no frames, or a size is odd.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise ValueError("a video needs at least one frame")
+    height, width = first.shape[:2]
+    if height % 2 or width % 2:
+        raise ValueError(f"yuv420p needs even sizes, not {width}x{height}")
+    num_frames = 0
+    options = {"movflags": "+faststart"}
+    with replacing(path) as temporary, av.open(str(temporary), mode="w", format="mp4", options=options) as container:
+        # exact for whole rates and for the likes of 30000/1001
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        # x264's macroblock tree reads memory it has not written for narrow pictures: equal frames, unequal files
+        stream.options = {"crf": str(CRF), "x264-params": "mbtree=0"}
+        for image in _chain(first, iterator):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
+            num_frames += 1
+        container.mux(stream.encode())
+    return num_frames
+
+
+def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    yield first
+    yield from rest

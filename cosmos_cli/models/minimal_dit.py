@@ -1,0 +1,261 @@
+"""The minimal diffusion transformer of Cosmos: latents, a noise level and a text in, a velocity out.
+
+Tokens are patches of the latent video. Each block attends among all patches, then to the text, then transforms every
+patch alone; the noise level steers all three through adaptive layer norm (AdaLN). Parameters carry the names of the
+published files. The network holds no state: what stays constant over a generation (rotary table, keys and values of
+the text) is computed once by its methods and handed in.
+"""
+
+# B batch, C latent channels, T latent frames, H and W latent height and width; in a grid they count patches
+# D model width, L tokens or text positions, R rotated pairs, S modulation steps: 1, or one per latent frame
+# q, k and v are (B, L, heads, head width)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cosmos_cli.models.minimal_dit_layers import (
+    EPS,
+    Block,
+    FinalLayer,
+    KeysValues,
+    LearntPositions,
+    MinimalDiTConfig,
+    PatchEmbedding,
+    TimestepMLP,
+    TimestepSinusoid,
+    neighborhood_operator,
+)
+from cosmos_cli.models.neighborhood import NeighborhoodConfig
+from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims, rope_angles
+
+__all__ = ["EncodedText", "MinimalDiT", "MinimalDiTConfig", "stored_constants"]
+
+
+def stored_constants(config: MinimalDiTConfig) -> dict[str, tuple[int, ...]]:
+    """Keys and shapes of what published files hold besides the parameters: training counters and rotary constants."""
+    dim_t, dim_h, _ = axis_dims(config.head_dim)
+    return {
+        "accum_video_sample_counter": (),
+        "accum_image_sample_counter": (),
+        "accum_iteration": (),
+        "accum_train_in_hours": (),
+        "pos_embedder.seq": (max(config.max_grid_THW),),
+        "pos_embedder.dim_spatial_range": (dim_h // 2,),
+        "pos_embedder.dim_temporal_range": (dim_t // 2,),
+    }
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text as the network reads it: per block the cross-attention keys and values of every text position."""
+
+    keys_values: tuple[KeysValues, ...]
+
+
+class MinimalDiT(nn.Module):
+    """Predicts the velocity (noise minus clean latents) of noisy latents.
+
+    Args:
+        attention_backend: a name from `cosmos_cli.runtime.attention.available_backends()`.
+        neighborhoods: per block the sparsity of its self-attention, None for a dense block; None for all dense.
+    Raises:
+        ValueError: `neighborhoods` does not have one entry per block.
+    Source: cosmos-predict2 661da47, models/text2image_dit.py and models/video2world_dit.py.
+    """
+
+    def __init__(
+        self,
+        config: MinimalDiTConfig,
+        attention_backend: str = "sdpa",
+        neighborhoods: Sequence[NeighborhoodConfig | None] | None = None,
+    ) -> None:
+        super().__init__()
+        neighborhoods = neighborhoods if neighborhoods is not None else [None] * config.num_blocks
+        if len(neighborhoods) != config.num_blocks:
+            raise ValueError(f"{len(neighborhoods)} neighborhoods for {config.num_blocks} blocks")
+        self.config = config
+        width = config.model_channels
+        self.x_embedder = PatchEmbedding(config)
+        if config.extra_per_block_abs_pos_emb:
+            self.extra_pos_embedder = LearntPositions(width, config.max_grid_THW)
+        self.t_embedder = nn.Sequential(TimestepSinusoid(width), TimestepMLP(width, config.use_adaln_lora))
+        self.t_embedding_norm = nn.RMSNorm(width, eps=EPS)
+        self.crossattn_proj: nn.Module = nn.Identity()
+        if config.crossattn_proj_in_channels not in (None, config.crossattn_emb_channels):
+            self.crossattn_proj = nn.Sequential(
+                nn.Linear(config.crossattn_proj_in_channels, config.crossattn_emb_channels), nn.GELU()
+            )
+        self.blocks = nn.ModuleList(
+            Block(config, attention_backend, neighborhood_operator(neighborhood, attention_backend))
+            for neighborhood in neighborhoods
+        )
+        self.final_layer = FinalLayer(config)
+
+    def forward(
+        self,
+        x_BCTHW: Tensor,
+        timesteps_BT: Tensor,
+        text: Tensor | EncodedText,
+        *,
+        condition_mask_B1THW: Tensor | None = None,
+        padding_mask_B1HW: Tensor | None = None,
+        fps: float | Tensor | None = None,
+        rope: RotaryTable | None = None,
+    ) -> Tensor:
+        """The velocity, (B, out_channels, T, H, W), in the dtype of the latents.
+
+        Args:
+            x_BCTHW: noisy latents scaled for the network, in its dtype; given frames are inserted clean.
+            timesteps_BT: rectified-flow time in (0, 1), one per sample or one per latent frame.
+            text: embedding (B, L, C) of the prompt, or `encode_text` of it. Padded positions take part: no mask.
+            condition_mask_B1THW: 1 on given latent frames; None is zeros, as for images. Video networks only.
+            padding_mask_B1HW: 1 on padded pixels, of any size; None is zeros.
+            fps: frames per second, used only with `rope_enable_fps_modulation`.
+            rope: `rotary_table` of this grid; None builds it, in bfloat16 when the latents are bfloat16.
+        Raises:
+            ValueError: a shape does not fit the network, or the grid is larger than it supports.
+        """
+        x_BTHWD = self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW)
+        _, frames, rows, columns, _ = x_BTHWD.shape
+        grid_THW = (frames, rows, columns)
+        if rope is None:
+            rope = self.rotary_table(grid_THW, fps=fps, dtype=_table_dtype(x_BCTHW.dtype), device=x_BCTHW.device)
+        if len(rope.cos_LR) != math.prod(grid_THW):
+            raise ValueError(f"the rotary table holds {len(rope.cos_LR)} tokens, the latents {math.prod(grid_THW)}")
+        emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_BT.to(x_BCTHW.dtype))
+        if emb_BSD.shape[1] not in (1, grid_THW[0]):
+            raise ValueError(f"{emb_BSD.shape[1]} timesteps per sample for {grid_THW[0]} latent frames")
+        positions_THWD = self.position_embedding(grid_THW)
+        texts = self.text_of_blocks(text)
+        for block, block_text in zip(self.blocks, texts, strict=True):
+            x_BTHWD = block(x_BTHWD, emb_BSD, adaln_lora_BSM, block_text, rope, positions_THWD)
+        return self.finish(x_BTHWD, emb_BSD, adaln_lora_BSM)
+
+    def embed(
+        self, x_BCTHW: Tensor, condition_mask_B1THW: Tensor | None = None, padding_mask_B1HW: Tensor | None = None
+    ) -> Tensor:
+        """Latents and masks as tokens, (B, T, H, W, D); arguments and errors as for `forward`."""
+        config = self.config
+        B, channels_in, *size_THW = x_BCTHW.shape
+        if channels_in != config.in_channels or any(n % p for n, p in zip(size_THW, config.patch_THW, strict=True)):
+            raise ValueError(
+                f"latents of shape {tuple(x_BCTHW.shape)} do not fit {config.in_channels} channels and patches of "
+                f"{config.patch_THW}"
+            )
+        channels = [x_BCTHW]
+        if config.condition_mask:
+            if condition_mask_B1THW is None:
+                condition_mask_B1THW = x_BCTHW.new_zeros(B, 1, *size_THW)
+            channels.append(condition_mask_B1THW.to(x_BCTHW.dtype))
+        elif condition_mask_B1THW is not None:
+            raise ValueError("this network has no condition mask channel")
+        if config.concat_padding_mask:
+            if padding_mask_B1HW is None:
+                padding_mask_B1HW = x_BCTHW.new_zeros(B, 1, *size_THW[1:])
+            padding_B1HW = F.interpolate(padding_mask_B1HW.to(x_BCTHW.dtype), size=size_THW[1:], mode="nearest")
+            channels.append(padding_B1HW[:, :, None].expand(B, 1, *size_THW))
+        x_BTHWD: Tensor = self.x_embedder(torch.cat(channels, dim=1))
+        return x_BTHWD
+
+    def embed_timesteps(self, timesteps_BT: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What steers the AdaLN of every block: (B, S, D), and the shared (B, S, 3D), None for plain AdaLN.
+
+        The timesteps' dtype must be the network's: times are rounded to it, as the published networks saw them.
+        """
+        emb_BSD, adaln_lora_BSM = self.t_embedder(timesteps_BT)
+        return self.t_embedding_norm(emb_BSD), adaln_lora_BSM
+
+    def encode_text(self, context_BLC: Tensor) -> EncodedText:
+        """Every block's keys and values of a text embedding (B, L, C), so that no step computes them again."""
+        context_BLC = self.crossattn_proj(context_BLC)
+        return EncodedText(
+            tuple(block.cross_attn.keys_values(context_BLC) for block in self.blocks)  # type: ignore[union-attr, operator]
+        )
+
+    def text_of_blocks(self, text: Tensor | EncodedText) -> Sequence[Tensor | KeysValues]:
+        """What each block takes as its `text`."""
+        if isinstance(text, EncodedText):
+            return text.keys_values
+        return [self.crossattn_proj(text)] * len(self.blocks)
+
+    def position_embedding(self, grid_THW: GridTHW) -> Tensor | None:
+        """The learnt embedding added in front of every block, (T, H, W, D), None for networks without."""
+        return self.extra_pos_embedder(grid_THW) if self.config.extra_per_block_abs_pos_emb else None
+
+    def rope_angles(
+        self,
+        grid_THW: GridTHW,
+        *,
+        fps: float | Tensor | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Tensor:
+        """Rotary angles of every token, (L, R) float32.
+
+        Args:
+            grid_THW: patches along time, height and width, of the whole video.
+            fps: frames per second, used only with `rope_enable_fps_modulation`; a tensor must hold one value.
+            dtype: what the angles are rounded to; None is bfloat16 for a bfloat16 network and float32 for others.
+            device: None is where the parameters are.
+        Raises:
+            ValueError: the grid is larger than the network supports, or its video needs one fps and has none.
+        """
+        config = self.config
+        if any(n > limit for n, limit in zip(grid_THW, config.max_grid_THW, strict=True)):
+            raise ValueError(
+                f"a grid of {tuple(grid_THW)} patches exceeds the network's limit of {config.max_grid_THW}"
+            )
+        seconds_scale = None
+        if config.rope_enable_fps_modulation and grid_THW[0] > 1:
+            seconds_scale = _single_fps(fps), float(config.base_fps)
+        weight = self.t_embedding_norm.weight
+        return rope_angles(
+            grid_THW,
+            head_dim=config.head_dim,
+            extrapolation_ratios_THW=(
+                config.rope_t_extrapolation_ratio,
+                config.rope_h_extrapolation_ratio,
+                config.rope_w_extrapolation_ratio,
+            ),
+            seconds_scale=seconds_scale,
+            dtype=dtype or _table_dtype(weight.dtype),
+            device=device or weight.device,
+        )
+
+    def rotary_table(
+        self,
+        grid_THW: GridTHW,
+        *,
+        fps: float | Tensor | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> RotaryTable:
+        """The table that `forward` takes as `rope`; arguments and errors as for `rope_angles`."""
+        return RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
+
+    def finish(self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None) -> Tensor:
+        """The last block's tokens as a velocity, (B, out_channels, T, H, W)."""
+        patches_BTHWP = self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM)
+        B, T, H, W, _ = patches_BTHWP.shape
+        p_t, p_h, p_w = self.config.patch_THW
+        # An output patch is ordered (row, column, frame, channel), unlike an input patch.
+        patches = patches_BTHWP.view(B, T, H, W, p_h, p_w, p_t, self.config.out_channels)
+        return patches.permute(0, 7, 1, 6, 2, 4, 3, 5).reshape(B, -1, T * p_t, H * p_h, W * p_w)
+
+
+def _table_dtype(dtype: torch.dtype) -> torch.dtype:
+    return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
+
+
+def _single_fps(fps: float | Tensor | None) -> float:
+    rates = torch.as_tensor(fps).unique().tolist() if fps is not None else []
+    if len(rates) != 1:
+        raise ValueError(f"the rotary positions of this network need one fps for the whole batch, not {rates}")
+    return float(rates[0])

@@ -1,0 +1,158 @@
+"""T5 text encoding for the Cosmos families: prompts to the fixed 512 x D context of a DiT."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoTokenizer, T5EncoderModel
+from transformers.utils import logging as transformers_logging
+
+from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.files import replacing
+
+# B batch, L text tokens, D embedding width
+
+NUM_TOKENS = 512
+
+
+class T5TextEncoder:
+    """The encoder half of a T5 model, from a folder in the Hugging Face layout. Nothing is fetched or executed.
+
+    Args:
+        folder: holds config.json, the tokenizer files and the weights (safetensors or pytorch_model.bin).
+        dtype: float32 as in the originals, or bfloat16 for half the memory.
+    Raises:
+        CheckpointError: files are missing or damaged, or the weights are not those of this encoder.
+    """
+
+    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
+        transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            loaded: Any = T5EncoderModel.from_pretrained(
+                folder, dtype=dtype, local_files_only=True, output_loading_info=True
+            )
+            model, report = loaded
+        except Exception as error:
+            # transformers, safetensors and pickle each raise their own kinds for a damaged folder
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CheckpointError(
+                f"cannot be loaded as a T5 text encoder: {reason}", where=str(folder), fix="Download it again."
+            ) from error
+        missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+        if missing:
+            raise CheckpointError(
+                f"lacks {len(missing)} weights of the T5 encoder, {missing[0]} among them.", where=str(folder)
+            )
+        self._model = model.eval().requires_grad_(False)
+        self.move(device)
+
+    def move(self, device: torch.device) -> None:
+        """Bring the weights to a device; the next texts are encoded there."""
+        self._device = device
+        self._model.to(device)
+
+    @torch.no_grad()
+    def encode(self, text: str) -> tuple[Tensor, int]:
+        """The embedding of one text and the number of its tokens.
+
+        Texts are cut at 512 tokens; positions past the end are zero.
+
+        Returns:
+            context_1LD, (1, 512, D) in the encoder's dtype on its device, and the token count before cutting.
+        Source: cosmos-predict2, auxiliary/text_encoder.py (behaviour).
+        """
+        num_tokens = len(self._tokenizer(text, truncation=False)["input_ids"])
+        tokens = self._tokenizer(
+            text, truncation=True, padding="max_length", max_length=NUM_TOKENS, return_tensors="pt"
+        ).to(self._device)
+        hidden_1LD = self._model(
+            input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
+        ).last_hidden_state
+        return hidden_1LD.masked_fill(tokens["attention_mask"][..., None] == 0, 0), num_tokens
+
+
+def fingerprint(folder: Path) -> str:
+    """A name for the encoder in `folder` that follows its content, not its place.
+
+    Hashes the configuration and tokenizer whole, and of each weight file the size, the first and the last MiB: reading
+    all of a 45 GB file to look up a cached embedding would defeat the cache.
+    """
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if not path.is_file():
+            continue
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 20))
+            file.seek(max(size - (1 << 20), 0))
+            digest.update(file.read(1 << 20))
+    return digest.hexdigest()
+
+
+class CachedTextEncoder:
+    """Text embeddings kept on disk by text and model, so that a prompt seen before needs no encoder at all.
+
+    Args:
+        folder: of the T5 encoder.
+        cache: folder for the embeddings, one safetensors file each.
+        dtype: of the encoder; part of an embedding's identity.
+        device: where the encoder runs.
+        offload: keep the encoder on the CPU except while it encodes.
+        on_load: called once, when the encoder must be loaded after all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        cache: Path,
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        offload: bool = False,
+        on_load: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._folder, self._cache, self._dtype, self._device = folder, cache, dtype, device
+        self._offload, self._on_load = offload, on_load
+        self._identity = f"{fingerprint(folder)} {dtype} ".encode()
+        self._encoder: T5TextEncoder | None = None
+
+    def encode(self, text: str) -> tuple[Tensor, int]:
+        """Like `T5TextEncoder.encode`, on the CPU."""
+        key = hashlib.sha256(self._identity + text.encode()).hexdigest()
+        path = self._cache / f"{key}.safetensors"
+        return self._read(path) or self._compute(text, path)
+
+    def _read(self, path: Path) -> tuple[Tensor, int] | None:
+        try:
+            stored = load_file(path)
+            context_LD, num_tokens = stored["context"], int(stored["num_tokens"])
+        except (OSError, SafetensorError, KeyError):
+            return None  # not there, or damaged: encode again
+        padded_1LD = context_LD.new_zeros(1, NUM_TOKENS, context_LD.shape[-1])
+        padded_1LD[0, : len(context_LD)] = context_LD
+        return padded_1LD, num_tokens
+
+    def _compute(self, text: str, path: Path) -> tuple[Tensor, int]:
+        if self._encoder is None:
+            self._on_load()
+            resident = torch.device("cpu") if self._offload else self._device
+            self._encoder = T5TextEncoder(self._folder, dtype=self._dtype, device=resident)
+        if self._offload:
+            self._encoder.move(self._device)
+        context_1LD, num_tokens = self._encoder.encode(text)
+        if self._offload:
+            self._encoder.move(torch.device("cpu"))
+        context_1LD = context_1LD.cpu()
+        with replacing(path) as temporary:
+            kept = context_1LD[0, : min(num_tokens, NUM_TOKENS)].contiguous()
+            save_file({"context": kept, "num_tokens": torch.tensor(num_tokens)}, temporary)
+        return context_1LD, num_tokens

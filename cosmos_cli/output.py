@@ -1,0 +1,151 @@
+"""The only module that prints: progress and notices on stderr, results on stdout, `--json`, error panels.
+
+As a library cosmos is silent: `configure` is called by the command line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from cosmos_cli.errors import CosmosError
+
+_speaking = False
+_as_json = False
+_notices: list[str] = []
+
+
+def configure(*, speaking: bool) -> None:
+    """Begin a command: forget the notices of the last one, return to plain text; silent unless `speaking`."""
+    global _speaking, _as_json
+    _speaking, _as_json = speaking, False
+    _notices.clear()
+
+
+def use_json(value: bool) -> bool:
+    """Switch this command to one JSON document on stdout."""
+    global _as_json
+    _as_json = _as_json or value
+    return value
+
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout.", callback=use_json, is_eager=True)
+]
+"""Annotation of a command's `json` parameter; the command itself need not look at it."""
+
+
+def status(text: str) -> None:
+    """A line about what happens now, on stderr."""
+    _say(text)
+
+
+def notice(text: str) -> None:
+    """A line the user should not miss, on stderr; also kept for the sidecar and the JSON document."""
+    if text not in _notices:
+        _notices.append(text)
+        _say(f"note: {text}")
+
+
+def notices() -> list[str]:
+    """Everything noticed since the command began."""
+    return list(_notices)
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int | None = None, unit: str = "steps") -> Iterator[Callable[[], None]]:
+    """Show a stage on stderr: a bar on a terminal, one line when it is done elsewhere.
+
+    Yields a function to be called after each of the `total` units.
+    """
+    start = time.perf_counter()
+    if _speaking and sys.stderr.isatty():
+        with _bar(label, total) as advance:
+            yield advance
+    else:
+        yield lambda: None
+    amount = f" {total} {unit}" if total else ""
+    _say(f"{label}{amount}: {time.perf_counter() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def _bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    known = (MofNCompleteColumn(), TimeRemainingColumn()) if total else ()
+    columns = (TextColumn("{task.description}"), BarColumn(), *known, TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+def result(text: str, document: Mapping[str, Any]) -> None:
+    """The outcome of a command on stdout: `text` for people, or `document` with `--json`."""
+    if _as_json:
+        data({**document, "notices": notices()})
+    else:
+        _write(sys.stdout, text)
+
+
+def data(document: Any) -> None:
+    """A JSON document on stdout, whatever the mode."""
+    _write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=False, default=str))
+
+
+def text(lines: str) -> None:
+    """Plain text on stdout."""
+    _write(sys.stdout, lines)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, two spaces apart, as plain text."""
+    cells = [list(columns), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+
+
+def error(failure: CosmosError) -> None:
+    """One panel on stderr: what, where and what to do; with `--json` the same as a document on stdout."""
+    if _as_json:
+        problems = [{"what": p.what, "where": p.where, "fix": p.fix} for p in failure.problems]
+        document = {"status": "failed", "exit_code": failure.exit_code, "error": failure.title, "problems": problems}
+        data({**document, "notices": notices()})
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    lines: list[Text] = []
+    for problem in failure.problems:
+        if lines:
+            lines.append(Text(""))
+        if problem.where:
+            lines.append(Text(problem.where, style="bold"))
+        lines.append(Text(problem.what))
+        if problem.fix:
+            lines.append(Text(problem.fix, style="green"))
+    console = Console(stderr=True, highlight=False)
+    console.print(Panel(Group(*lines), title=failure.title, title_align="left", border_style="red"))
+
+
+def _say(line: str) -> None:
+    if _speaking:
+        _write(sys.stderr, line)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    print(line, file=stream, flush=True)

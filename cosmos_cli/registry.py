@@ -1,0 +1,274 @@
+"""Finds plugins, loads them, and isolates the ones that fail.
+
+A plugin that cannot be imported, breaks the hook contract, raises in a hook or claims a taken name costs its
+own contribution only; the fault is kept beside its name for `cosmos plugins list` and one warning line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import pluggy
+
+from cosmos_cli import hookspecs
+from cosmos_cli.errors import CosmosError
+
+OWN_DISTRIBUTION = "cosmos-cli"
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A registered model family: `cosmos <name>`."""
+
+    name: str
+    help: str
+    commands: str
+    checkpoints: str | None
+    plugin: str
+
+
+CORE_COMMANDS = {
+    "plugins": Family(
+        name="plugins",
+        help="List the installed plugins and what they bring.",
+        commands="cosmos_cli.commands.plugins:app",
+        checkpoints=None,
+        plugin=OWN_DISTRIBUTION,
+    ),
+}
+"""Commands of cosmos itself; no plugin can claim their names."""
+
+
+@dataclass(frozen=True)
+class Extension:
+    """A registered extension of one kind ("guardrails", "prompt_refiners")."""
+
+    kind: str
+    name: str
+    help: str
+    factory: str
+    plugin: str
+
+
+@dataclass
+class Plugin:
+    """One entry of the group `cosmos.plugins`, working or not."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+    families: list[Family] = field(default_factory=list)
+    extensions: list[Extension] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    @property
+    def label(self) -> str:
+        """Name and distribution, as shown to the user."""
+        return f"{self.name} ({self.distribution} {self.version})"
+
+
+@dataclass
+class Registry:
+    """Everything the installed plugins brought."""
+
+    plugins: list[Plugin] = field(default_factory=list)
+    families: dict[str, Family] = field(default_factory=dict)
+    extensions: dict[str, dict[str, Extension]] = field(default_factory=dict)
+
+    @property
+    def faults(self) -> list[str]:
+        """One line per fault, naming the plugin."""
+        return [f"plugin {plugin.label}: {fault}" for plugin in self.plugins for fault in plugin.faults]
+
+    def create_extensions(self, kind: str, *, device: str, offload: bool) -> dict[str, Any]:
+        """Build every extension of a kind, by name, in order of their names.
+
+        Args:
+            kind: "guardrails" or "prompt_refiners".
+            device: where the run computes, such as "cuda:0".
+            offload: whether extensions shall leave the device except while they work.
+        Raises:
+            CosmosError: one of them cannot be built; a check that was installed must not vanish silently.
+        """
+        created = {}
+        for name, extension in sorted(self.extensions.get(kind, {}).items()):
+            factory = resolve(extension.factory, needed_by=f"{kind} '{name}' of plugin {extension.plugin}")
+            try:
+                created[name] = factory(device=device, offload=offload)
+            except CosmosError:
+                raise
+            except Exception as error:
+                raise CosmosError(
+                    f"{kind} '{name}' could not be built: {_one_line(error)}.",
+                    where=f"plugin {extension.plugin}",
+                    fix="Fix or uninstall that plugin.",
+                ) from error
+        return created
+
+
+def resolve(import_string: str, *, needed_by: str) -> Any:
+    """The attribute that "package.module:attribute" names.
+
+    Raises:
+        CosmosError: the module cannot be imported or lacks the attribute.
+    """
+    module, _, attribute = import_string.partition(":")
+    try:
+        with _stdout_kept_clean():
+            return getattr(importlib.import_module(module), attribute)
+    except CosmosError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise CosmosError(
+            f"{import_string} cannot be loaded: {_one_line(error)}.",
+            where=needed_by,
+            fix="Reinstall or uninstall the plugin; `cosmos plugins info` shows where it comes from.",
+        ) from error
+
+
+@functools.cache
+def current() -> Registry:
+    """The registry of this process, discovered on first use."""
+    return discover()
+
+
+def discover() -> Registry:
+    """Load every installed plugin.
+
+    The distribution that provides `cosmos` itself comes first and the others follow by name, so which of two
+    claims on one name holds does not depend on the order of installation.
+    """
+    manager = pluggy.PluginManager("cosmos")
+    manager.add_hookspecs(hookspecs)
+    registry = Registry()
+    taken: dict[str, Plugin] = {}
+    for entry in sorted(entry_points(group=hookspecs.ENTRY_POINT_GROUP), key=_order):
+        plugin = _describe(entry)
+        registry.plugins.append(plugin)
+        if entry.name in taken:
+            plugin.faults.append(f"its plugin name '{entry.name}' is already taken by {taken[entry.name].label}")
+            continue
+        taken[entry.name] = plugin
+        _load(entry, plugin, manager, registry)
+    return registry
+
+
+def _order(entry: EntryPoint) -> tuple[bool, str, str]:
+    distribution = entry.dist.name if entry.dist else ""
+    return (distribution != OWN_DISTRIBUTION, distribution, entry.name)
+
+
+def _describe(entry: EntryPoint) -> Plugin:
+    return Plugin(
+        name=entry.name,
+        module=entry.value,
+        distribution=entry.dist.name if entry.dist else "unknown distribution",
+        version=entry.dist.version if entry.dist else "?",
+    )
+
+
+def _load(entry: EntryPoint, plugin: Plugin, manager: pluggy.PluginManager, registry: Registry) -> None:
+    # SystemExit too: a plugin that calls sys.exit() on import must not end the whole command
+    try:
+        with _stdout_kept_clean():
+            module = entry.load()
+    except (Exception, SystemExit) as error:
+        plugin.faults.append(f"cannot be imported ({_one_line(error)})")
+        return
+    if manager.is_registered(module):
+        plugin.faults.append(f"its module {entry.value} is already plugin '{manager.get_name(module)}'")
+        return
+    try:
+        manager.register(module, name=entry.name)
+        unknown = _unknown_hooks(manager, module)
+    except Exception as error:
+        manager.unregister(name=entry.name)
+        plugin.faults.append(f"does not fit the hook contract ({_one_line(error)})")
+        return
+    if unknown:
+        plugin.faults.append(f"implements hooks that do not exist: {', '.join(unknown)}")
+    _call_hooks(plugin, manager, module, registry)
+
+
+def _stdout_kept_clean() -> contextlib.AbstractContextManager[object]:
+    # libraries greet on import, and stdout is for results that programs read
+    return contextlib.redirect_stdout(sys.stderr)
+
+
+def _one_line(error: BaseException) -> str:
+    # messages of extension modules and of pluggy run over many lines; a fault is one line of a table
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
+
+
+def _unknown_hooks(manager: pluggy.PluginManager, module: Any) -> list[str]:
+    return [caller.name for caller in manager.get_hookcallers(module) or () if not caller.has_spec()]
+
+
+def _call_hooks(plugin: Plugin, manager: pluggy.PluginManager, module: Any, registry: Registry) -> None:
+    for caller in manager.get_hookcallers(module) or ():
+        if not caller.has_spec():
+            continue
+        kind = caller.name.removeprefix("cosmos_register_")
+        register: Callable[..., None] = (
+            _register_family if kind == "families" else functools.partial(_register_extension, kind)
+        )
+        for implementation in caller.get_hookimpls():
+            if implementation.plugin is module:
+                _call(implementation.function, caller.name, functools.partial(register, registry, plugin), plugin)
+
+
+def _call(hook: Callable[..., object], name: str, register: Callable[..., None], plugin: Plugin) -> None:
+    try:
+        hook(register)
+    except (Exception, SystemExit) as error:
+        plugin.faults.append(f"raised in {name} ({_one_line(error)})")
+
+
+def _register_family(
+    registry: Registry, plugin: Plugin, *, name: str, help: str, commands: str, checkpoints: str | None = None
+) -> None:
+    _check(name, [commands, *([checkpoints] if checkpoints else [])])
+    if name in CORE_COMMANDS:
+        plugin.faults.append(f"the family name '{name}' is a command of cosmos itself")
+    elif name in registry.families:
+        holder = _holder(registry, registry.families[name].plugin)
+        plugin.faults.append(f"the family name '{name}' is already taken by {holder}")
+    else:
+        family = Family(name, help, commands, checkpoints, plugin.name)
+        registry.families[name] = family
+        plugin.families.append(family)
+
+
+def _register_extension(kind: str, registry: Registry, plugin: Plugin, *, name: str, help: str, factory: str) -> None:
+    _check(name, [factory])
+    of_kind = registry.extensions.setdefault(kind, {})
+    if name in of_kind:
+        holder = _holder(registry, of_kind[name].plugin)
+        plugin.faults.append(f"the name '{name}' among {kind} is already taken by {holder}")
+    else:
+        of_kind[name] = Extension(kind, name, help, factory, plugin.name)
+        plugin.extensions.append(of_kind[name])
+
+
+def _check(name: str, import_strings: Iterable[str]) -> None:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} is not a name: use lower-case letters, digits, '-' and '_'")
+    for text in import_strings:
+        if not _IMPORT_STRING.fullmatch(text):
+            raise ValueError(f"{text!r} is not an import string such as 'package.module:attribute'")
+
+
+def _holder(registry: Registry, plugin_name: str) -> str:
+    return next(plugin.label for plugin in registry.plugins if plugin.name == plugin_name)

@@ -1,0 +1,367 @@
+"""One description of a request, four faces: options, manifest rows, JSON Schema, sidecar.
+
+A family describes what a user gives in pydantic models derived from `StrictModel`; everything here is derived
+from their fields, so a name, a default, a limit and a help text stand in one place.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import json
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from cosmos_cli import output
+from cosmos_cli.errors import InputError, Problem
+
+
+class StrictModel(BaseModel):
+    """Base of request models: unknown fields are errors, values are frozen, attribute docstrings are the help."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+
+
+Model = TypeVar("Model", bound=StrictModel)
+
+
+@dataclass(frozen=True)
+class Flag:
+    """How a field appears on the command line, given in its `Annotated` metadata.
+
+    Args:
+        aliases: further option names, with their dashes.
+        env: environment variable that is read when the option is not given.
+        default: what the help shows as default where the model's own default says too little.
+    """
+
+    aliases: tuple[str, ...] = ()
+    env: str | None = None
+    default: str | None = None
+
+
+def request_options(*models: type[StrictModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command so that the fields of `models` become its options.
+
+    The command is called with one validated instance per model, in the order given. Added beside the fields:
+    `--from-file` (a JSON request or a sidecar, which options given on the command line override), `--schema`
+    (print the JSON Schema) and `--json`. A default stands in the model only: options default to "not given".
+
+    Precedence: option, environment variable, file, default of the model.
+    """
+    _refuse_shared_names(models)
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> None:
+            if given.pop("schema"):
+                output.data(json_schema(*models))
+                return
+            given.pop("json")
+            from_file = given.pop("from_file")
+            values = read_request_file(from_file, models) if from_file else {}
+            values |= {name: value for name, value in given.items() if value is not None}
+            command(*validate(models, values, name_of=option_name))
+
+        parameters = [_parameter(name, field) for model in models for name, field in model.model_fields.items()]
+        parameters += [_from_file_parameter(), _schema_parameter(), _json_parameter()]
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate
+
+
+def option_name(field: str) -> str:
+    """`num_steps` -> `--num-steps`."""
+    return "--" + field.replace("_", "-")
+
+
+def _refuse_shared_names(models: Iterable[type[StrictModel]]) -> None:
+    names = [name for model in models for name in model.model_fields]
+    shared = {name for name in names if names.count(name) > 1}
+    assert not shared, f"request models of one command share field names: {sorted(shared)}"
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    flag = _flag(field)
+    choices = _choices(field.annotation)
+    is_flag = field.annotation is bool
+    default = flag.default or _show(field)
+    help_text = " ".join((field.description or "").split()) + (f"  [default: {default}]" if default else "")
+    if field.is_required():
+        help_text += "  [required]"
+    option = typer.Option(
+        option_name(name),
+        *flag.aliases,
+        help=help_text,
+        envvar=flag.env,
+        show_default=False,
+        metavar=None if is_flag else _metavar(field.annotation, choices),
+        autocompletion=(lambda: list(choices)) if choices else None,
+    )
+    # everything but a switch arrives as text: pydantic converts, so all wrong fields are reported together
+    annotation = Annotated[bool | None, option] if is_flag else Annotated[str | None, option]
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _flag(field: FieldInfo) -> Flag:
+    return next((item for item in field.metadata if isinstance(item, Flag)), Flag())
+
+
+def _show(field: FieldInfo) -> str | None:
+    default = field.get_default() if not field.is_required() else None
+    if default is None or default is False or default == "":
+        return None
+    text = str(default)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The non-None members of a union, or the annotation itself."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return tuple(member for member in typing.get_args(annotation) if member is not type(None))
+    return (annotation,)
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    members = _members(annotation)
+    if all(typing.get_origin(member) is typing.Literal for member in members):
+        return tuple(str(value) for member in members for value in typing.get_args(member))
+    return ()
+
+
+def _metavar(annotation: Any, choices: Sequence[str]) -> str:
+    if choices:
+        return "|".join(choices)
+    names: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
+    return names.get(_members(annotation)[0], "TEXT")
+
+
+def _from_file_parameter() -> inspect.Parameter:
+    option = typer.Option(
+        "--from-file",
+        metavar="PATH",
+        help="Take the request from a JSON file, or from the sidecar of an earlier video; options override it.",
+        show_default=False,
+    )
+    return inspect.Parameter(
+        "from_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+    )
+
+
+def _schema_parameter() -> inspect.Parameter:
+    option = typer.Option("--schema", help="Print the JSON Schema of the request and exit.", show_default=False)
+    return inspect.Parameter(
+        "schema", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+    )
+
+
+def _json_parameter() -> inspect.Parameter:
+    return inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=output.JsonFlag)
+
+
+def validate(
+    models: Sequence[type[StrictModel]],
+    values: Mapping[str, Any],
+    *,
+    name_of: Callable[[str], str] = str,
+    where: str | None = None,
+) -> list[StrictModel]:
+    """Build one instance per model from one flat mapping.
+
+    Args:
+        values: field name to raw value; text is converted to the field's type.
+        name_of: how a field is called in messages (`option_name` on the command line).
+        where: prefix of the place in messages, such as "batch.jsonl line 3".
+    Raises:
+        InputError: every wrong, missing and unknown field at once.
+    """
+    problems: list[Problem] = []
+    instances: list[StrictModel] = []
+    known = {name for model in models for name in model.model_fields}
+    for name in values:
+        if name not in known:
+            problems.append(Problem(f"Unknown field {name!r}.", where, _nearest(name, known)))
+    for model in models:
+        own = {k: _choice(v, model.model_fields[k]) for k, v in values.items() if k in model.model_fields}
+        try:
+            instances.append(model.model_validate(own))
+        except ValidationError as error:
+            problems += [_problem(detail, name_of, where) for detail in error.errors()]
+    if problems:
+        raise InputError.from_problems(problems)
+    return instances
+
+
+def _choice(value: Any, field: FieldInfo) -> Any:
+    """Text from the command line as the member of a Literal it spells: "16" for Literal[10, 16] is 16."""
+    if isinstance(value, str):
+        for member in _members(field.annotation):
+            for choice in typing.get_args(member):
+                if str(choice) == value:
+                    return choice
+    return value
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name.replace("-", "_"), list(known), n=1)
+    return f"Did you mean {near[0]!r}?" if near else f"Known fields: {', '.join(sorted(known))}."
+
+
+_EXPECTATIONS = {
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_parsing": "must be true or false",
+}
+
+
+def _problem(detail: Any, name_of: Callable[[str], str], where: str | None) -> Problem:
+    """A sentence for one pydantic error: what was expected, and what was given."""
+    field = name_of(str(detail["loc"][0])) if detail["loc"] else None
+    place = ", ".join(part for part in (where, field) if part) or None
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return Problem("is required.", place, f"Give {field}.")
+    if kind == "value_error":
+        return Problem(str(context["error"]), place)
+    shown = repr(detail["input"])
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    if kind == "literal_error":
+        return Problem(f"{shown} is not one of {context['expected']}.", place)
+    if kind == "string_too_long":
+        return Problem(
+            f"has {len(detail['input']):,} characters, more than the {context['max_length']:,} that are allowed.",
+            place,
+            "Shorten it.",
+        )
+    limits = {"greater_than": ">", "greater_than_equal": ">=", "less_than": "<", "less_than_equal": "<="}
+    if kind in limits:
+        bound = context[{"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt"}.get(kind, "le")]
+        return Problem(f"must be {limits[kind]} {bound}, but is {shown}.", place)
+    expectation = _EXPECTATIONS.get(kind, detail["msg"])
+    return Problem(f"{expectation}, but is {shown}.", place)
+
+
+def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> dict[str, Any]:
+    """The request in a JSON file: the object itself, or the one a sidecar keeps under "request".
+
+    Raises:
+        InputError: the file is missing, is not JSON, or holds fields that no model has.
+    """
+    document = _read_json(Path(path))
+    if isinstance(document, dict) and isinstance(document.get("request"), dict):
+        document = document["request"]
+    if not isinstance(document, dict):
+        raise InputError("must hold one JSON object.", where=str(path), fix="See `--schema` for its fields.")
+    known = {name for model in models for name in model.model_fields}
+    unknown = [name for name in document if name not in known]
+    if unknown:
+        raise InputError.from_problems(
+            Problem(f"Unknown field {name!r}.", str(path), _nearest(name, known)) for name in unknown
+        )
+    return dict(document)
+
+
+def read_manifest(path: str | Path, model: type[Model]) -> list[Model]:
+    """Every row of a batch manifest, JSON Lines or one JSON array, validated as a whole.
+
+    Relative paths in a row are relative to the manifest's folder.
+
+    Raises:
+        InputError: the file cannot be read or is empty, or rows are wrong: all faults, with their line numbers.
+    """
+    path = Path(path)
+    rows = _manifest_rows(path)
+    problems: list[Problem] = []
+    requests: list[Model] = []
+    for place, row in rows:
+        if not isinstance(row, dict):
+            problems.append(Problem("is not a JSON object.", place))
+            continue
+        try:
+            [request] = validate([model], _from_folder(row, model, path.parent), where=place)
+            requests.append(typing.cast("Model", request))
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.from_problems(problems)
+    if not requests:
+        raise InputError("has no rows.", where=str(path), fix="Give one JSON object per line.")
+    return requests
+
+
+def _manifest_rows(path: Path) -> list[tuple[str, Any]]:
+    text = _read_text(path)
+    if text.lstrip().startswith("["):
+        array = _parse(text, path)
+        return [(f"{path} entry {index}", row) for index, row in enumerate(array, start=1)]
+    rows, problems = [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            place = f"{path} line {number}"
+            try:
+                rows.append((place, json.loads(line)))
+            except json.JSONDecodeError as error:
+                problems.append(Problem(f"is not JSON: {error.msg} at column {error.colno}.", place))
+    if problems:
+        raise InputError.from_problems(problems)
+    return rows
+
+
+def _from_folder(row: dict[str, Any], model: type[StrictModel], folder: Path) -> dict[str, Any]:
+    paths = {name for name, field in model.model_fields.items() if Path in _members(field.annotation)}
+    return {k: str(folder / v) if k in paths and isinstance(v, str) and v else v for k, v in row.items()}
+
+
+def _read_json(path: Path) -> Any:
+    return _parse(_read_text(path), path)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InputError(f"cannot be read: {reason}.", where=str(path), fix="Give a readable JSON file.") from error
+
+
+def _parse(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"is not JSON: {error.msg}.", where=f"{path} line {error.lineno} column {error.colno}"
+        ) from error
+
+
+def json_schema(*models: type[StrictModel]) -> dict[str, Any]:
+    """JSON Schema of a request file, for editors and other programs."""
+    schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
+    schema["properties"], schema["required"] = {}, []
+    for model in models:
+        part = model.model_json_schema()
+        schema["properties"] |= part["properties"]
+        schema["required"] += part.get("required", [])
+    schema["additionalProperties"] = False
+    return schema
+
+
+def request_document(*instances: StrictModel) -> dict[str, Any]:
+    """The request as a sidecar keeps it: every field with its value, paths absolute, ready for `--from-file`."""
+    document: dict[str, Any] = {}
+    for instance in instances:
+        paths = {name: str(value.absolute()) for name, value in instance if isinstance(value, Path)}
+        document |= instance.model_dump(mode="json") | paths
+    return document

@@ -1,0 +1,1 @@
+"""The families that ship with cosmos, imported as `cosmos_plugins`."""

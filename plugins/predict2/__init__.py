@@ -1,0 +1,13 @@
+"""Cosmos-Predict2: the next seconds of a world, from a picture or clip and a prompt."""
+
+from cosmos_cli.hookspecs import RegisterFamily, hookimpl
+
+
+@hookimpl
+def cosmos_register_families(register: RegisterFamily) -> None:
+    register(
+        name="predict2",
+        help="Continue a picture or a clip as a video, guided by a prompt (Cosmos-Predict2).",
+        commands="cosmos_plugins.predict2.commands:app",
+        checkpoints="cosmos_plugins.predict2.checkpoints:CATALOGUE",
+    )

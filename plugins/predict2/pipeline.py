@@ -1,0 +1,365 @@
+"""Video2World: load once, generate many."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cosmos_cli import __version__, output, registry
+from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.diffusion.ab2 import sample_ab2
+from cosmos_cli.diffusion.guidance import guide
+from cosmos_cli.diffusion.noise import arch_invariant_noise
+from cosmos_cli.diffusion.rectified_flow import Conditioning, denoise, first_frames
+from cosmos_cli.diffusion.schedules import karras_sigmas
+from cosmos_cli.errors import CosmosError
+from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.media.frames import to_frames, to_video
+from cosmos_cli.media.image import write_png
+from cosmos_cli.media.preview import contact_sheet
+from cosmos_cli.media.video import write_video
+from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.neighborhood import NeighborhoodConfig
+from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder
+from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.requests import request_document
+from cosmos_cli.runtime.devices import choose_device, choose_dtype
+from cosmos_cli.runtime.files import write_json
+from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, weight_paths
+from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
+
+# B batch, C latent channels, T latent frames, F pixel frames, H and W height and width
+# L text tokens, D embedding width
+
+SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
+NUM_BENCHMARK_RUNS = 4
+REFINER_WAY_OUT = "Pass --disable-prompt-refiner to use your prompt as it is."
+
+
+@dataclass(frozen=True)
+class Video2WorldResult:
+    """What was written, and how long its stages took.
+
+    seconds: stage to wall time in seconds.
+    not_run: stages that other plugins would bring and that did not take part.
+    """
+
+    video: Path
+    sidecar: Path
+    preview: Path | None
+    num_frames: int
+    height: int
+    width: int
+    fps: int
+    seconds: dict[str, float]
+    not_run: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line for people."""
+        size = f"{self.num_frames} frames, {self.width}x{self.height}, {self.fps} fps"
+        return f"{self.video}  ({size}, {self.seconds['total']:.1f} s)"
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+
+class Video2WorldPipeline:
+    """A loaded Predict2 Video2World model.
+
+    >>> pipeline = Video2WorldPipeline.load(Video2WorldSettings(model_size="tiny"))
+    >>> pipeline(Video2WorldRequest(input_path="street.jpg", prompt="The bus drives off.", save_path="out.mp4"))
+    """
+
+    def __init__(
+        self,
+        settings: Video2WorldSettings,
+        dit: MinimalDiT,
+        vae: WanVAE,
+        text_encoder: CachedTextEncoder,
+        guardrails: Guardrails,
+        refiners: dict[str, Any],
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.settings, self.dit, self.vae, self.text_encoder = settings, dit, vae, text_encoder
+        self.guardrails, self.refiners, self.device, self.dtype = guardrails, refiners, device, dtype
+
+    @classmethod
+    def load(cls, settings: Video2WorldSettings) -> Video2WorldPipeline:
+        """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
+
+        Raises:
+            CheckpointError: weights are missing, damaged or of another network.
+            InputError: the device or the attention backend is not to be had.
+        """
+        device = choose_device(settings.device)
+        dtype = choose_dtype(settings.precision, device)
+        variant, paths = VARIANTS[settings.model_size], weight_paths(settings)
+        guardrails: dict[str, Any] = {}
+        refiners: dict[str, Any] = {}
+        if not settings.disable_guardrail:
+            guardrails = registry.current().create_extensions(
+                "guardrails", device=str(device), offload=settings.offload_guardrail
+            )
+        if not settings.disable_prompt_refiner:
+            refiners = registry.current().create_extensions(
+                "prompt_refiners", device=str(device), offload=settings.offload_prompt_refiner
+            )
+        with output.progress(f"Loading {settings.model_size} on {device}"):
+            dit = load_network(
+                lambda: MinimalDiT(MinimalDiTConfig(**variant.dit), settings.attention, _neighborhoods(settings)),
+                paths.dit,
+                rename=wanted_keys(ema=settings.load_ema),
+                dtype=dtype,
+                device=device,
+            )
+            vae = load_network(lambda: WanVAE(WanVAEConfig(**variant.vae)), paths.tokenizer, dtype=dtype, device=device)
+        text_encoder = CachedTextEncoder(
+            paths.text_encoder,
+            _cache_dir(settings) / "text-embeddings",
+            dtype=torch.bfloat16 if settings.downcast_text_encoder else torch.float32,
+            device=device,
+            offload=settings.offload_text_encoder,
+            on_load=lambda: output.status("Loading the text encoder"),
+        )
+        return cls(settings, dit, vae, text_encoder, Guardrails(guardrails), refiners, device=device, dtype=dtype)
+
+    def __call__(self, request: Video2WorldRequest) -> Video2WorldResult:
+        """Make one video. Raises what `prepare` and `generate` raise."""
+        return self.generate(prepare(self.settings, request))
+
+    @torch.inference_mode()
+    def generate(self, sample: Sample) -> Video2WorldResult:
+        """Make one video out of a prepared sample and write its files.
+
+        Raises:
+            GuardrailBlocked: the prompt or the video was refused; nothing is written.
+        """
+        not_run = self._say_what_does_not_run()
+        # the first benchmark run warms up: kernels are chosen and the text embedding is cached
+        num_runs = NUM_BENCHMARK_RUNS if sample.request.benchmark else 1
+        totals: list[float] = []
+        for _ in range(num_runs):
+            seconds: dict[str, float] = {}
+            with _timed("total", seconds):
+                frames_FHWC, prompt = self._make(sample, seconds)
+            totals.append(seconds["total"])
+        if sample.request.benchmark:
+            seconds["benchmark_mean"] = sum(totals[1:]) / (num_runs - 1)
+            output.notice(
+                f"benchmark: {seconds['benchmark_mean']:.2f} s, mean of {num_runs - 1} runs after one discarded"
+            )
+        return self._write(sample, frames_FHWC, prompt, seconds, not_run)
+
+    def _make(self, sample: Sample, seconds: dict[str, float]) -> tuple[np.ndarray, str]:
+        """The checked frames of one video, (F, H, W, 3) uint8, and the prompt that was used in the end."""
+        request = sample.request
+        self.guardrails.check_prompt(request.prompt)
+        prompt = self._refine(request.prompt, sample.frames_FHWC)
+        with _timed("encode_text", seconds):
+            context, negative = self._encode_texts(prompt, request)
+        with _timed("encode_frames", seconds):
+            conditioning = self._condition(sample)
+        with _timed("denoise", seconds):
+            latents = self._denoise(conditioning, context, negative, request)
+        with _timed("decode", seconds):
+            frames_FHWC = self._decode(latents, sample.num_frames)
+        with _timed("check_video", seconds):
+            return self.guardrails.check_video(frames_FHWC), prompt
+
+    def _say_what_does_not_run(self) -> list[str]:
+        """Name the stages that do not take part, and why; the user must not believe otherwise."""
+        settings, not_run = self.settings, []
+        if settings.disable_guardrail:
+            not_run.append("guardrail: disabled, prompt and video are not checked")
+        elif not self.guardrails.names:
+            not_run.append("guardrail: none is installed, prompt and video are not checked")
+        if settings.disable_prompt_refiner:
+            not_run.append("prompt refiner: disabled, the prompt is used as given")
+        elif not self.refiners:
+            not_run.append("prompt refiner: none is installed, the prompt is used as given")
+        for line in not_run:
+            output.notice(line)
+        if settings.use_cuda_graphs:
+            output.notice("--use-cuda-graphs has no effect")
+        if settings.model_size == "tiny":
+            output.notice("the tiny model has random weights: frames after the given ones show noise")
+        return not_run
+
+    def _refine(self, prompt: str, frames_FHWC: np.ndarray) -> str:
+        if not self.refiners:
+            return prompt
+        name, refine = next(iter(self.refiners.items()))
+        with output.progress(f"Refining the prompt with {name}"):
+            refined = str(refine(prompt, frames_FHWC)).strip()
+        if not refined:
+            raise CosmosError("returned an empty prompt.", where=f"prompt refiner {name}", fix=REFINER_WAY_OUT)
+        output.status(f"Refined prompt: {refined}")
+        self.guardrails.check_prompt(refined)
+        return refined
+
+    def _encode_texts(self, prompt: str, request: Video2WorldRequest) -> tuple[Tensor, Tensor]:
+        """Contexts of the prompt and of the negative prompt, (1, L, D) each."""
+        context, num_tokens = self.text_encoder.encode(prompt)
+        if num_tokens > NUM_TOKENS:
+            output.notice(f"the prompt has {num_tokens} tokens; the model reads the first {NUM_TOKENS}")
+        # training dropped the text by zeroing its embedding, so no text is zeros, not the embedding of ""
+        negative = (
+            self.text_encoder.encode(request.negative_prompt)[0]
+            if request.negative_prompt
+            else torch.zeros_like(context)
+        )
+        return context.to(self.device, self.dtype), negative.to(self.device, self.dtype)
+
+    def _condition(self, sample: Sample) -> Conditioning:
+        """Latents of the given frames at the head of a clip of full length.
+
+        The encoder is causal, so encoding the given frames alone equals encoding them with any filler behind.
+        """
+        given = self.vae.encode(to_video(sample.frames_FHWC, self.device, self.dtype)).float()
+        B, C, num_given, H, W = given.shape
+        num_latents = max(num_given, math.ceil((sample.num_frames - 1) / self.vae.temporal_factor) + 1)
+        latents = given.new_zeros(B, C, num_latents, H, W)
+        latents[:, :, :num_given] = given
+        return first_frames(latents, num_given)
+
+    def _denoise(
+        self, conditioning: Conditioning, context_BLD: Tensor, negative_BLD: Tensor, request: Video2WorldRequest
+    ) -> Tensor:
+        """The whole sampling loop in latent space; returns clean latents, B C T H W float32."""
+        shape = conditioning.latents_BCTHW.shape
+        sigmas = karras_sigmas(request.num_steps, SIGMA_MIN, SIGMA_MAX)
+        noise = arch_invariant_noise(shape, request.seed).to(self.device) * SIGMA_MAX
+        denoiser = Denoiser(self.dit, conditioning, context_BLD, negative_BLD, request.guidance, self.dtype)
+        with output.progress("Denoising", request.num_steps) as advance:
+            return sample_ab2(denoiser, noise, sigmas, on_step=lambda *_: advance())
+
+    def _decode(self, latents_BCTHW: Tensor, num_frames: int) -> np.ndarray:
+        """Pixels of the latents, (F, H, W, 3) uint8, cut to `num_frames`."""
+        with output.progress("Decoding", latents_BCTHW.shape[2], unit="latent frames") as advance:
+            chunks = []
+            for chunk_BCFHW in self.vae.decode_chunks(latents_BCTHW):
+                chunks.append(to_frames(chunk_BCFHW))
+                advance()
+        return np.concatenate(chunks)[:num_frames]
+
+    def _write(
+        self, sample: Sample, frames_FHWC: np.ndarray, prompt: str, seconds: dict[str, float], not_run: list[str]
+    ) -> Video2WorldResult:
+        """Write the video, its sidecar and the preview; the sidecar comes last, so it vouches for the others."""
+        request, paths = sample.request, output_paths(sample.request)
+        with _timed("write", seconds):
+            write_video(paths["video"], frames_FHWC, self.settings.fps)
+            if "preview" in paths:
+                rows = [("input", sample.frames_FHWC), (f"output, seed {request.seed}", frames_FHWC)]
+                write_png(paths["preview"], contact_sheet(prompt, rows))
+        seconds["total"] += seconds["write"]
+        result = Video2WorldResult(
+            video=paths["video"],
+            sidecar=paths["sidecar"],
+            preview=paths.get("preview"),
+            num_frames=len(frames_FHWC),
+            height=sample.height,
+            width=sample.width,
+            fps=self.settings.fps,
+            seconds={stage: round(value, 3) for stage, value in seconds.items()},
+            not_run=not_run,
+        )
+        write_json(paths["sidecar"], self._sidecar(request, prompt, result))
+        return result
+
+    def _sidecar(self, request: Video2WorldRequest, prompt: str, result: Video2WorldResult) -> dict[str, Any]:
+        """How the video was made; `--from-file` makes it again from the part under "request"."""
+        weights = weight_paths(self.settings)
+        return {
+            "command": "cosmos predict2 video2world",
+            "request": request_document(self.settings, request),
+            "prompt_used": prompt,
+            "result": result.document(),
+            "checked_by": self.guardrails.names,
+            "notices": output.notices(),
+            "weights": {
+                name: {"path": str(path.absolute()), "bytes": path.stat().st_size if path.is_file() else None}
+                for name, path in vars(weights).items()
+            },
+            "environment": {
+                "cosmos-cli": __version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
+                "precision": str(self.dtype).removeprefix("torch."),
+            },
+        }
+
+
+class Denoiser:
+    """The guided x0 prediction of one generation: what is constant over its steps is computed here, once.
+
+    Args:
+        context_BLD: text embedding of the prompt, in the network's dtype.
+        negative_BLD: of what to guide away from.
+    """
+
+    def __init__(
+        self,
+        dit: MinimalDiT,
+        conditioning: Conditioning,
+        context_BLD: Tensor,
+        negative_BLD: Tensor,
+        guidance: float,
+        dtype: torch.dtype,
+    ) -> None:
+        _, _, T, H, W = conditioning.latents_BCTHW.shape
+        _, patch_h, patch_w = dit.config.patch_THW
+        self._dit, self._conditioning, self._dtype, self._guidance = dit, conditioning, dtype, guidance
+        self._text = dit.encode_text(context_BLD)
+        self._negative = dit.encode_text(negative_BLD) if guidance else None
+        self._rope = dit.rotary_table((T, H // patch_h, W // patch_w))
+        self._mask = conditioning.mask_B1T11.expand(-1, -1, -1, H, W).to(dtype)
+
+    def __call__(self, x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
+        """x0 at noise level sigma, float32; without guidance the network runs once instead of twice."""
+        x0 = self._x0(x_BCTHW, sigma, self._text)
+        return x0 if self._negative is None else guide(x0, self._x0(x_BCTHW, sigma, self._negative), self._guidance)
+
+    def _x0(self, x_BCTHW: Tensor, sigma: Tensor, text: EncodedText) -> Tensor:
+        def velocity(x: Tensor, timesteps_BT: Tensor) -> Tensor:
+            return self._dit(x, timesteps_BT, text, condition_mask_B1THW=self._mask, rope=self._rope)
+
+        return denoise(velocity, x_BCTHW, sigma, self._conditioning, dtype=self._dtype)
+
+
+@contextmanager
+def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Record the wall time of a stage; CUDA work is waited for, or it would count for the next stage."""
+    start = time.perf_counter()
+    yield
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    seconds[stage] = time.perf_counter() - start
+
+
+def _neighborhoods(settings: Video2WorldSettings) -> list[NeighborhoodConfig | None] | None:
+    if not settings.natten:
+        return None
+    return [
+        None if pattern == "-" else NeighborhoodConfig(**SPARSE_PATTERNS[pattern], base_grid=SPARSE_GRID)
+        for pattern in VARIANTS[settings.model_size].sparse_layers
+    ]
+
+
+def _cache_dir(settings: Video2WorldSettings) -> Path:
+    return settings.cache_dir or Path("~/.cache/cosmos-cli").expanduser()

@@ -1,0 +1,229 @@
+"""A network is filled exactly or not at all, says everything that does not fit, and costs one copy of the weights."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from cosmos_cli.checkpoints.loading import NOT_LEARNT, compare_keys, load_network, module_bytes, wanted_keys
+from cosmos_cli.checkpoints.readers import open_checkpoint
+from cosmos_cli.errors import CheckpointError
+
+
+class Network(nn.Module):
+    """Parameters, a bias and an integer buffer under nested names."""
+
+    steps: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedder = nn.Linear(4, 8, bias=False)
+        self.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+
+@pytest.fixture
+def original() -> Network:
+    torch.manual_seed(0)
+    network = Network()
+    network.steps.fill_(5)
+    return network
+
+
+def save(network: nn.Module, path: Path, prefix: str = "", **extras: torch.Tensor) -> Path:
+    torch.save({f"{prefix}{name}": tensor for name, tensor in network.state_dict().items()} | extras, path)
+    return path
+
+
+def assert_same(loaded: nn.Module, original: nn.Module) -> None:
+    for name, tensor in original.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, atol=0, rtol=0)
+
+
+def test_a_network_comes_back_as_saved_ready_for_inference(original: Network, tmp_path: Path) -> None:
+    loaded = load_network(Network, save(original, tmp_path / "model.pt"))
+    assert isinstance(loaded, Network)
+    assert_same(loaded, original)
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    x = torch.ones(2, 4)
+    assert torch.equal(loaded.embedder(x), original.embedder(x))
+
+
+def test_the_stored_dtype_is_kept_and_the_file_is_not_copied(original: Network, tmp_path: Path) -> None:
+    with open_checkpoint(save(original.bfloat16(), tmp_path / "model.pt")) as checkpoint:
+        loaded = load_network(Network, checkpoint)
+        same_dtype = load_network(Network, checkpoint, dtype=torch.bfloat16)
+        for network in (loaded, same_dtype):
+            assert network.embedder.weight.dtype == torch.bfloat16
+            assert network.embedder.weight.data_ptr() == checkpoint.tensor("embedder.weight").data_ptr()
+    assert_same(loaded, original)  # also after closing
+
+
+def test_a_dtype_converts_floating_point_tensors_only(original: Network, tmp_path: Path) -> None:
+    loaded = load_network(Network, save(original, tmp_path / "model.pt"), dtype=torch.float16)
+    assert torch.equal(loaded.get_parameter("blocks.1.bias"), original.get_parameter("blocks.1.bias").half())
+    assert loaded.steps.dtype == torch.int64
+    assert loaded.steps == 5
+
+
+def test_missing_unexpected_and_misshapen_keys_are_reported_together(original: Network, tmp_path: Path) -> None:
+    state = original.state_dict()
+    state["blocks.2.wieght"] = state.pop("blocks.2.weight")
+    state["blocks.0.bias"] = torch.zeros(9)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError) as caught:
+        load_network(Network, tmp_path / "model.pt")
+    message = str(caught.value)
+    assert "model.pt does not fit Network" in message
+    assert "1 missing:\n  blocks.2.weight (nearest on the other side: blocks.2.wieght)" in message
+    assert "1 unexpected:\n  blocks.2.wieght (nearest on the other side: blocks.2.weight)" in message
+    assert "1 misshapen:\n  blocks.0.bias: [9], should be [8]" in message
+    assert caught.value.problems[0].where == str(tmp_path / "model.pt")
+
+
+def test_a_file_of_another_network_is_called_that(original: Network, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="belongs to another network: 8 of the 8 tensors of Network"):
+        load_network(Network, save(nn.Conv2d(3, 3, 1), tmp_path / "model.pt"))
+
+
+def test_two_keys_for_one_parameter_are_refused(original: Network, tmp_path: Path) -> None:
+    path = save(original, tmp_path / "model.pt", prefix="net.", **{"embedder.weight": torch.zeros(8, 4)})
+    with pytest.raises(CheckpointError, match=r"given twice: net.embedder.weight and embedder.weight"):
+        load_network(Network, path, rename=wanted_keys())
+
+
+def test_tables_that_no_checkpoint_can_fill_are_a_mistake_of_the_network(tmp_path: Path) -> None:
+    class WithTable(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(2, 2)
+            self.register_buffer("table", torch.arange(3), persistent=False)
+
+    with pytest.raises(ValueError, match="not persistent: table"):
+        load_network(WithTable, save(nn.Linear(2, 2), tmp_path / "model.pt"))
+
+
+# ---- key conventions
+
+
+@pytest.mark.parametrize("prefix", ["net.", ""])
+def test_published_files_load_with_and_without_prefix_and_what_is_not_learnt_is_dropped(
+    prefix: str, original: Network, tmp_path: Path
+) -> None:
+    constants = ["accum_iteration", "pos_embedder.seq", "pos_embedder.dim_spatial_range", "blocks.0.attn._extra_state"]
+    extras = {f"{prefix}{name}": torch.zeros(3) for name in constants}
+    path = save(original, tmp_path / "model.pt", prefix, **extras, **{"net_ema.embedder.weight": torch.zeros(1)})
+    assert_same(load_network(Network, path, rename=wanted_keys()), original)
+
+
+def test_anything_else_in_a_published_file_is_still_an_error(original: Network, tmp_path: Path) -> None:
+    path = save(original, tmp_path / "model.pt", "net.", **{"net.pos_embedder.learnt": torch.zeros(3)})
+    with pytest.raises(CheckpointError, match=r"1 unexpected:\n  pos_embedder.learnt"):
+        load_network(Network, path, rename=wanted_keys())
+
+
+def test_averaged_weights_are_taken_when_asked_for(original: Network, tmp_path: Path) -> None:
+    averaged = {f"net_ema.{name}": tensor + 1 for name, tensor in original.state_dict().items()}
+    path = save(original, tmp_path / "model.pt", "net.", **averaged)
+    assert_same(load_network(Network, path, rename=wanted_keys()), original)
+    ema = load_network(Network, path, rename=wanted_keys(ema=True))
+    assert torch.equal(ema.embedder.weight, original.embedder.weight + 1)
+
+
+@pytest.mark.parametrize("prefix", ["net.", ""])
+def test_a_file_without_averaged_weights_says_what_it_has_instead(
+    prefix: str, original: Network, tmp_path: Path
+) -> None:
+    path = save(original, tmp_path / "model.pt", prefix)
+    has = r"8 net\.\*\." if prefix else r"6 blocks\.\*, 1 .*, 1 "
+    with pytest.raises(CheckpointError, match=rf"no weights named net_ema\.\*\. It holds: {has}"):
+        load_network(Network, path, rename=wanted_keys(ema=True))
+
+
+def test_other_families_name_their_prefix_and_what_else_is_in_the_file() -> None:
+    base = wanted_keys("base_model.net.", ignored=(*NOT_LEARNT, "net.*", "*logvar.*"))
+    keys = ["base_model.net.x", "base_model.net.pos_embedder.seq", "base_model.logvar.0.freqs", "net.x", "logvar.1.w"]
+    assert [base(key) for key in keys] == ["x", None, None, None, None]
+    control = wanted_keys("net.net_ctrl.", ignored=(*NOT_LEARNT, "net.base_model.*"))
+    assert [control(key) for key in ["net.net_ctrl.x", "net.base_model.net.x", "accum_iteration"]] == ["x", None, None]
+
+
+# ---- comparing keys
+
+
+def test_equal_keys_and_shapes_match_whatever_the_order_and_the_sequence_type() -> None:
+    report = compare_keys({"a": (1, 2), "b": ()}, {"b": torch.Size([]), "a": [1, 2]})
+    assert report.matches
+    assert report.summary() == ""
+
+
+def test_long_lists_are_cut_with_their_count() -> None:
+    report = compare_keys({f"layer.{i}": (1,) for i in range(20)}, {})
+    assert len(report.missing) == 20
+    assert report.is_other_network
+    assert report.summary().startswith("20 missing:\n  layer.0\n")
+    assert report.summary().count("\n") == 9
+    assert report.summary().endswith("... and 12 more")
+
+
+def test_module_bytes_counts_buffers_and_shared_parameters_once(original: Network) -> None:
+    assert module_bytes(original) == 4 * (8 * 4 + 3 * (8 * 8 + 8)) + 8
+    original.blocks[1].weight = original.blocks[0].weight
+    assert module_bytes(original) == 4 * (8 * 4 + 2 * 8 * 8 + 3 * 8) + 8
+
+
+# ---- memory
+
+LOAD_2B = """
+import sys, torch
+from cosmos_cli.checkpoints.loading import load_network, module_bytes, wanted_keys
+from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+
+def kib(field):
+    return int(open("/proc/self/status").read().partition(field + ":")[2].split()[0])
+
+build = lambda: MinimalDiT(MinimalDiTConfig(model_channels=2048, num_blocks=28, num_heads=16))
+dtype = getattr(torch, sys.argv[2])
+before = kib("VmRSS"), kib("RssAnon")
+network = load_network(build, sys.argv[1], rename=wanted_keys(), dtype=dtype)
+for parameter in network.parameters():
+    parameter.max()
+after = kib("VmHWM"), kib("RssAnon")
+print(1024 * (after[0] - before[0]), 1024 * (after[1] - before[1]), module_bytes(network))
+"""
+
+
+@pytest.fixture(scope="module")
+def published_2b(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file of the size and with the keys of the published 2B network, in bfloat16."""
+    manifest = json.loads((Path(__file__).parents[1] / "golden/manifests/predict2_2b_video2world.json").read_text())
+    weights = {key: torch.empty(entry["shape"], dtype=torch.bfloat16).fill_(0.5) for key, entry in manifest.items()}
+    path = tmp_path_factory.mktemp("2b") / "model-720p-16fps.pt"
+    torch.save(weights, path)
+    del weights
+    yield path
+    path.unlink()  # pytest keeps the folders of its last runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_loading_two_billion_parameters_takes_one_copy_of_the_weights(dtype: str, published_2b: Path) -> None:
+    command = [sys.executable, "-c", LOAD_2B, str(published_2b), dtype]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    peak, private, weights = map(int, re.findall(r"-?\d+", output))
+    num_bytes = published_2b.stat().st_size
+    assert weights == pytest.approx(num_bytes, rel=0.01)
+    if dtype == "bfloat16":
+        assert peak < 1.3 * num_bytes
+        assert private < 0.1 * num_bytes, "weights in the stored dtype stay views of the file"
+    else:
+        # pages of the file are counted in the peak too, but the system takes those back when memory is short
+        assert private < 1.1 * num_bytes

@@ -1,0 +1,39 @@
+"""Fixtures: every test runs in a folder of its own, with no settings of the user's, and may run `cosmos`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cosmos_cli.testing import CommandResult, run_cosmos
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fresh working folder and cache; no `COSMOS_*` variables; plain, 80-column output."""
+    for name in [name for name in os.environ if name.startswith(("COSMOS_", "_COSMOS"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COSMOS_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture
+def cosmos() -> Callable[..., CommandResult]:
+    """Run a command line in this process: `cosmos("plugins", "list", "--json").json`."""
+    return run_cosmos
+
+
+@pytest.fixture
+def golden() -> Path:
+    """Folder of the golden files."""
+    return GOLDEN

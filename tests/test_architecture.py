@@ -1,0 +1,218 @@
+"""The rules of the house that no type checker sees, read from the source and from running processes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import resource
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+FAMILIES = [folder.name for folder in (ROOT / "plugins").iterdir() if (folder / "__init__.py").is_file()]
+SOURCES = {
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
+    for folder in ("cosmos_cli", "plugins")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_cli/")}
+
+BOTTOM = {"errors", "output"}
+TOOLS = {"media", "checkpoints", "runtime"}
+PARTS = {"guardrails", "diffusion", "models"}
+JOBS = {"batch", "training"}
+MAY_IMPORT = {
+    "__init__": set(),
+    "errors": set(),
+    "output": {"errors"},
+    "hookspecs": set(),
+    "requests": BOTTOM,
+    "registry": {"errors", "hookspecs"},
+    **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
+    **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
+    **{room: BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry"} for room in JOBS},
+    "commands": BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry", "hookspecs", "commands"},
+    "main": {"errors", "output", "registry"},
+    "__main__": {"main"},
+    "testing": {"main"},
+}
+"""Room of cosmos_cli to the rooms that it may import, besides itself."""
+
+HEAVY = {"torch", "transformers", "transformer_engine", "cv2", "imageio", "av", "huggingface_hub", "numpy"}
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """Full dotted names of everything that is imported anywhere in a module, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import in line {node.lineno}"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(name: str) -> str | None:
+    """Room of cosmos_cli that an imported name lies in; None if it lies elsewhere."""
+    package, _, rest = name.partition(".")
+    first = rest.partition(".")[0]
+    return first if package == "cosmos_cli" and not first.startswith("__") else None
+
+
+@pytest.mark.parametrize("path", CORE)
+def test_imports_in_the_core_go_one_way(path: str) -> None:
+    own = Path(path).relative_to("cosmos_cli").parts[0].removesuffix(".py")
+    imported = {found for name in imported_names(SOURCES[path]) if (found := room(name))}
+    assert imported - {own} <= MAY_IMPORT[own]
+
+
+@pytest.mark.parametrize("path", CORE)
+def test_the_core_imports_no_family(path: str) -> None:
+    assert not [name for name in imported_names(SOURCES[path]) if name.startswith(("cosmos_plugins", "plugins"))]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_imports_no_other_family_and_nothing_above_it(family: str) -> None:
+    for path, tree in SOURCES.items():
+        if path.startswith(f"plugins/{family}/"):
+            for name in imported_names(tree):
+                if name.startswith("cosmos_plugins."):
+                    assert name.split(".")[1] == family, f"{path} imports {name}"
+                assert room(name) not in {"main", "commands", "testing"}, f"{path} imports {name}"
+
+
+def docstrings(tree: ast.AST) -> set[ast.expr]:
+    """Strings that stand alone as a statement: documentation of modules, functions and attributes."""
+    return {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+
+
+@pytest.mark.parametrize("path", CORE)
+def test_the_core_names_no_family_in_code(path: str) -> None:
+    tree = SOURCES[path]
+    documentation = docstrings(tree)
+    names = re.compile(rf"(?<![a-z0-9])({'|'.join(FAMILIES)}|cosmos_plugins)(?![a-z0-9])", re.IGNORECASE)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in documentation:
+            assert not names.search(node.value), f"line {node.lineno}: {node.value!r}"
+        elif isinstance(node, ast.Name | ast.FunctionDef | ast.ClassDef | ast.Attribute | ast.arg):
+            identifier = getattr(node, "id", None) or getattr(node, "name", None) or getattr(node, "attr", "")
+            assert not names.search(identifier or ""), f"line {node.lineno}: {identifier}"
+
+
+def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """Every call and its function as written, such as "torch.load"."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+FORBIDDEN_CALLS = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "os.system"}
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_nothing_that_is_read_can_run_code(path: str) -> None:
+    for function, call in calls(SOURCES[path]):
+        place = f"{path} line {call.lineno}: {function}"
+        arguments = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert function not in FORBIDDEN_CALLS, place
+        assert arguments.get("trust_remote_code", "False") == "False", place
+        assert arguments.get("allow_pickle", "False") == "False", place
+        assert arguments.get("shell", "False") == "False", place
+        if function.endswith("torch.load"):
+            assert arguments.get("weights_only") == "True", place
+
+
+def test_unpicklers_are_subclassed_in_the_checkpoint_reader_only_and_say_what_they_allow() -> None:
+    for path, tree in SOURCES.items():
+        imports_pickle = [name for name in imported_names(tree) if name.split(".")[0] in {"pickle", "dill", "joblib"}]
+        assert not imports_pickle or path.startswith("cosmos_cli/checkpoints/"), path
+        assert all(name == "pickle" for name in imports_pickle), f"{path} hides where its names come from"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and "pickle.Unpickler" in map(ast.unparse, node.bases):
+                methods = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+                assert "find_class" in methods, f"{path}: {node.name} allows every class"
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_only_the_output_module_prints_and_only_main_exits(path: str) -> None:
+    for function, call in calls(SOURCES[path]):
+        place = f"{path} line {call.lineno}: {function}"
+        if path != "cosmos_cli/output.py":
+            assert function not in {"print", "typer.echo", "sys.stdout.write", "sys.stderr.write"}, place
+        if path != "cosmos_cli/main.py":
+            assert function not in {"sys.exit", "exit", "os._exit"}, place
+
+
+RUN = """
+import atexit, sys
+atexit.register(lambda: print("MODULES", *sys.modules, file=sys.stderr))
+from cosmos_cli.main import main
+main()
+"""
+
+
+def modules_loaded_by(*arguments: str, **variables: str) -> set[str]:
+    """Top-level packages that one command line imports in a process of its own."""
+    command = [sys.executable, "-c", RUN, *arguments]
+    environment = {**os.environ, **variables}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    line = next(line for line in result.stderr.splitlines() if line.startswith("MODULES "))
+    return {module.partition(".")[0] for module in line.split()[1:]}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "plugins list",
+        "plugins info predict2",
+        "predict2 --help",
+        "predict2 video2world --help",
+        "predict2 video2world --schema",
+    ],
+)
+def test_what_only_shows_something_imports_nothing_heavy(line: str) -> None:
+    assert not modules_loaded_by(*line.split()) & HEAVY
+
+
+@pytest.mark.parametrize(
+    "line", ["cosmos pre", "cosmos predict2 video2world --num", "cosmos predict2 video2world --fps "]
+)
+def test_completion_imports_nothing_heavy(line: str) -> None:
+    protocol = {"_COSMOS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    assert not modules_loaded_by(**protocol) & HEAVY
+
+
+def test_the_root_help_imports_no_family_and_no_validation() -> None:
+    loaded = modules_loaded_by("--help")
+    assert not loaded & {"pydantic", "rich"}
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """Least CPU time of seven runs; whatever else runs on the machine can only add to it."""
+
+    def used() -> float:
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return usage.ru_utime + usage.ru_stime
+
+    def once() -> float:
+        before = used()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return used() - before
+
+    return min(once() for _ in range(7))
+
+
+def test_help_costs_at_most_twice_what_its_library_costs() -> None:
+    script = Path(sysconfig.get_path("scripts")) / "cosmos"
+    library = cpu_seconds([sys.executable, "-c", "import typer"])
+    assert cpu_seconds([sys.executable, str(script), "--help"]) <= 2 * library

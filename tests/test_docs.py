@@ -1,0 +1,140 @@
+"""The guides hold what they say: every code block of the plugin guide is used, every hook and flag is described."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosmos_cli.media.image import write_png
+from cosmos_cli.testing import run_cosmos
+from tests.third_party import COSMOS, pip_install
+
+DOCS = Path(__file__).parent.parent / "docs"
+HOOKSPECS = Path(__file__).parent.parent / "cosmos_cli" / "hookspecs.py"
+
+_BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"(?P<verb>Write|Add to|Add to the top of) `(?P<path>[^`]+)`:$")
+
+
+@dataclass(frozen=True)
+class Block:
+    """One code block; `path` is the file that the line before it says to write, if it does."""
+
+    language: str
+    text: str
+    verb: str
+    path: str
+
+
+def code_blocks(guide: Path) -> list[Block]:
+    text = guide.read_text()
+    blocks = []
+    for match in _BLOCK.finditer(text):
+        file = _FILE.search(match["before"])
+        verb, path = (file["verb"], file["path"]) if file else ("", "")
+        blocks.append(Block(match["language"], match["text"], verb, path))
+    assert len(blocks) == text.count("\n```") // 2, "a block has no empty line before it, or no language"
+    return blocks
+
+
+class Reader:
+    """Somebody who does what the guide says, in a folder of their own, without network."""
+
+    def __init__(self, folder: Path, packages: Path) -> None:
+        self._folder, self._packages, self._exit_code = folder, packages, 0
+
+    def follow(self, block: Block) -> None:
+        if block.language == "console":
+            for command, expected in sessions(block.text):
+                self._run(command, expected)
+        else:
+            self._write(block)
+
+    def _write(self, block: Block) -> None:
+        assert block.path, f"no line says where this goes:\n{block.text}"
+        path = self._folder / block.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = "" if block.verb == "Write" else path.read_text()
+        if block.verb == "Add to the top of":
+            # below the docstring and the __future__ import, where the other imports are
+            head, marker, rest = before.partition("import annotations\n\n")
+            path.write_text(f"{head}{marker}{block.text}{rest}")
+        else:
+            path.write_text(f"{before}\n\n{block.text}" if before else block.text)
+
+    def _run(self, command: str, expected: str) -> None:
+        if command == "pip install -e .":
+            # the sources come first on the path: later changes count at once, as with an editable installation
+            pip_install(self._packages, self._folder)
+            return
+        path = os.pathsep.join([str(COSMOS.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
+        packages = os.pathsep.join([str(self._folder / "src"), str(self._packages)])
+        environment = {**os.environ, "PATH": path, "PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"}
+        # `echo $?` shows the exit code of the command before
+        script = f"(exit {self._exit_code}); {command}"
+        result = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self._folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        self._exit_code = result.returncode
+        assert doctest.OutputChecker().check_output(expected, result.stdout, doctest.ELLIPSIS), (
+            f"$ {command}\n{result.stdout}\ninstead of\n{expected}"
+        )
+
+
+def sessions(text: str) -> list[tuple[str, str]]:
+    """Commands of a console block, each with the output that follows it."""
+    parts = re.split(r"^\$ ", text, flags=re.MULTILINE)
+    assert parts[0] == "", "a console block begins with a command"
+    return [(command, output) for command, _, output in (part.partition("\n") for part in parts[1:])]
+
+
+def test_who_follows_the_plugin_guide_has_a_working_plugin(tmp_path: Path) -> None:
+    folder = tmp_path / "cosmos-drift"
+    folder.mkdir()
+    write_png(folder / "street.png", np.full((48, 64, 3), 120, np.uint8))
+    reader = Reader(folder, tmp_path / "packages")
+    for block in code_blocks(DOCS / "plugins.md"):
+        reader.follow(block)
+
+
+def test_every_hook_is_documented_with_an_example() -> None:
+    hooks = [
+        node.name
+        for node in ast.parse(HOOKSPECS.read_text()).body
+        if isinstance(node, ast.FunctionDef) and any(ast.unparse(d) == "hookspec" for d in node.decorator_list)
+    ]
+    assert hooks
+    guide = (DOCS / "plugins.md").read_text()
+    implemented = {
+        node.name
+        for block in code_blocks(DOCS / "plugins.md")
+        if block.language == "python"
+        for node in ast.parse(block.text).body
+        if isinstance(node, ast.FunctionDef)
+    }
+    for hook in hooks:
+        assert f"`{hook}`" in guide, f"{hook} is not described"
+        assert hook in implemented, f"{hook} has no example"
+
+
+def test_every_flag_of_video2world_is_described() -> None:
+    guide = DOCS / "predict2.md"
+    if not guide.exists():
+        pytest.skip("docs/predict2.md is not written")
+    flags = set(re.findall(r"--[a-z][a-z0-9-]+", run_cosmos("predict2", "video2world", "--help").stdout))
+    assert not {flag for flag in flags if not re.search(rf"{flag}(?![a-z0-9-])", guide.read_text())}

@@ -1,0 +1,123 @@
+"""What goes to stdout, what to stderr, and in which form."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from cosmos_cli import output
+from cosmos_cli.errors import InputError, Problem
+
+
+@pytest.fixture(autouse=True)
+def speaking() -> Iterator[None]:
+    output.configure(speaking=True)
+    yield
+    output.configure(speaking=False)
+
+
+def test_stdout_holds_the_result_and_stderr_everything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    output.status("Loading")
+    output.notice("no guardrail is installed")
+    with output.progress("Denoising", 3) as advance:
+        for _ in range(3):
+            advance()
+    output.result("video.mp4", {"video": "video.mp4"})
+    captured = capsys.readouterr()
+    assert captured.out == "video.mp4\n"
+    status, notice, progress = captured.err.splitlines()
+    assert (status, notice) == ("Loading", "note: no guardrail is installed")
+    assert progress.startswith("Denoising 3 steps: ")
+
+
+def test_json_prints_one_document_that_holds_the_notices(capsys: pytest.CaptureFixture[str]) -> None:
+    output.use_json(True)
+    output.notice("said once")
+    output.notice("said once")
+    output.result("for people", {"status": "ok", "name": "Straße"})
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == {"status": "ok", "name": "Straße", "notices": ["said once"]}
+    assert "Straße" in captured.out
+    assert captured.err == "note: said once\n"
+
+
+def test_a_library_says_nothing_but_keeps_its_notices(capsys: pytest.CaptureFixture[str]) -> None:
+    output.configure(speaking=False)
+    output.status("Loading")
+    output.notice("careful")
+    with output.progress("Denoising", 3) as advance:
+        advance()
+    assert capsys.readouterr() == ("", "")
+    assert output.notices() == ["careful"]
+
+
+def test_a_new_command_begins_without_the_notices_and_the_form_of_the_last(capsys: pytest.CaptureFixture[str]) -> None:
+    output.use_json(True)
+    output.notice("old")
+    output.configure(speaking=True)
+    output.result("plain", {})
+    assert capsys.readouterr().out == "plain\n"
+    assert output.notices() == []
+
+
+FAILURE = InputError(
+    "is not [bold]there[/bold].", where="--input-path", fix="Give it.", others=[Problem("is odd.", "--seed")]
+)
+
+
+def test_the_error_panel_shows_what_where_and_what_to_do_of_every_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    output.error(FAILURE)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line.strip("│ ") for line in captured.err.splitlines()]
+    assert "Bad input" in lines[0]
+    # brackets of a message are text, not markup
+    assert lines[1:-1] == ["--input-path", "is not [bold]there[/bold].", "Give it.", "", "--seed", "is odd."]
+    assert "\x1b" not in captured.err
+
+
+def test_the_error_document_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    output.use_json(True)
+    output.error(FAILURE)
+    assert json.loads(capsys.readouterr().out) == {
+        "status": "failed",
+        "exit_code": 2,
+        "error": "Bad input",
+        "problems": [
+            {"what": "is not [bold]there[/bold].", "where": "--input-path", "fix": "Give it."},
+            {"what": "is odd.", "where": "--seed", "fix": None},
+        ],
+        "notices": [],
+    }
+
+
+def test_progress_fails_with_the_stage_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError), output.progress("Denoising", 3):
+        raise RuntimeError
+    assert capsys.readouterr().err == ""  # no "Denoising: 0.0 s" as if it were done
+
+
+def test_columns_of_a_table_line_up() -> None:
+    assert output.table(("A", "LONG"), [("wide cell", "x"), ("", "y")]) == "A          LONG\nwide cell  x\n           y"
+
+
+def test_a_terminal_sees_a_bar_that_leaves_one_line_behind() -> None:
+    code = (
+        "from cosmos_cli import output\noutput.configure(speaking=True)\n"
+        "with output.progress('Denoising', 2) as advance:\n    advance(); advance()\n"
+    )
+    terminal, stderr = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    os.close(stderr)
+    shown = os.read(terminal, 65536).decode()
+    os.close(terminal)
+    assert (result.returncode, result.stdout) == (0, b"")
+    assert "2/2" in shown
+    assert shown.splitlines()[-1].lstrip("\x1b[0123456789;?hlKAm\r").startswith("Denoising 2 steps: ")

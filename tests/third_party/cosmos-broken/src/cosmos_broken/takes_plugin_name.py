@@ -1,0 +1,1 @@
+"""Sound in itself, but its entry point has the name of another plugin."""
