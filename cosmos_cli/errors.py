@@ -18,6 +18,10 @@ class Problem:
     where: str | None = None
     fix: str | None = None
 
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        return f"{place}{self.what}" + (f" {self.fix}" if self.fix else "")
+
 
 class CosmosError(Exception):
     """Something failed while running. Subclasses narrow the cause and set the exit code.
@@ -36,7 +40,7 @@ class CosmosError(Exception):
         self, what: str, *, where: str | None = None, fix: str | None = None, others: Iterable[Problem] = ()
     ) -> None:
         self.problems = [Problem(what, where, fix), *others]
-        super().__init__("\n".join(" ".join(part for part in (p.what, p.fix) if part) for p in self.problems))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
     @classmethod
     def from_problems(cls, problems: Iterable[Problem]) -> CosmosError:

@@ -26,7 +26,8 @@ class RegisterFamily(Protocol):
             name: lower-case word that becomes the sub-command.
             help: one line for `cosmos --help`.
             commands: import string of a `typer.Typer` with the family's commands.
-            checkpoints: import string of its catalogue, a sequence of `cosmos_cli.checkpoints.catalogue.Model`.
+            checkpoints: import string of its catalogue, a mapping of model names to what each needs: a sequence of
+                `cosmos_cli.checkpoints.catalogue.Repository`.
         """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -20,7 +21,12 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Entry point of the `cosmos` script."""
+    signal.signal(signal.SIGTERM, _interrupt)  # schedulers stop a job so; clean up as after Ctrl-C
     sys.exit(run(sys.argv[1:]))
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -92,25 +92,52 @@ def _refuse_shared_names(models: Iterable[type[StrictModel]]) -> None:
     assert not shared, f"request models of one command share field names: {sorted(shared)}"
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+@dataclass(frozen=True)
+class OptionDescription:
+    """One option as help and guides show it.
+
+    names: the option and its aliases. values: what may follow it, "" for a switch. default: None if there is none.
+    """
+
+    names: tuple[str, ...]
+    values: str
+    help: str
+    default: str | None
+    required: bool
+    env: str | None
+
+
+def describe_options(*models: type[StrictModel]) -> list[OptionDescription]:
+    """The options of `request_options(*models)` that come from fields, in order."""
+    return [_describe(name, field) for model in models for name, field in model.model_fields.items()]
+
+
+def _describe(name: str, field: FieldInfo) -> OptionDescription:
     flag = _flag(field)
+    return OptionDescription(
+        names=(option_name(name), *flag.aliases),
+        values="" if field.annotation is bool else _metavar(field.annotation, _choices(field.annotation)),
+        help=" ".join((field.description or "").split()),
+        default=flag.default or _show(field),
+        required=field.is_required(),
+        env=flag.env,
+    )
+
+
+def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
+    described = _describe(name, field)
     choices = _choices(field.annotation)
-    is_flag = field.annotation is bool
-    default = flag.default or _show(field)
-    help_text = " ".join((field.description or "").split()) + (f"  [default: {default}]" if default else "")
-    if field.is_required():
-        help_text += "  [required]"
+    extra = f"  [default: {described.default}]" if described.default else ""
     option = typer.Option(
-        option_name(name),
-        *flag.aliases,
-        help=help_text,
-        envvar=flag.env,
+        *described.names,
+        help=described.help + extra + ("  [required]" if described.required else ""),
+        envvar=described.env,
         show_default=False,
-        metavar=None if is_flag else _metavar(field.annotation, choices),
+        metavar=described.values or None,
         autocompletion=(lambda: list(choices)) if choices else None,
     )
     # everything but a switch arrives as text: pydantic converts, so all wrong fields are reported together
-    annotation = Annotated[bool | None, option] if is_flag else Annotated[str | None, option]
+    annotation = Annotated[str | None, option] if described.values else Annotated[bool | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

@@ -16,9 +16,11 @@ import pytest
 
 from cosmos_cli.media.image import write_png
 from cosmos_cli.testing import run_cosmos
+from tests.option_tables import GUIDES, with_table
 from tests.third_party import COSMOS, pip_install
 
 DOCS = Path(__file__).parent.parent / "docs"
+README = DOCS.parent / "README.md"
 HOOKSPECS = Path(__file__).parent.parent / "cosmos_cli" / "hookspecs.py"
 
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -134,7 +136,26 @@ def test_every_hook_is_documented_with_an_example() -> None:
 
 def test_every_flag_of_video2world_is_described() -> None:
     guide = DOCS / "predict2.md"
-    if not guide.exists():
-        pytest.skip("docs/predict2.md is not written")
     flags = set(re.findall(r"--[a-z][a-z0-9-]+", run_cosmos("predict2", "video2world", "--help").stdout))
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![a-z0-9-])", guide.read_text())}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_option_tables_are_those_of_the_request_models(guide: str) -> None:
+    text = (DOCS / guide).read_text()
+    assert text == with_table(guide, text), "run `python -m tests.option_tables`"
+
+
+def test_the_readme_begins_with_the_two_commands_that_set_everything_up() -> None:
+    """`.ci/run` runs them; here, that there are exactly two, one line each, and that what they name exists."""
+    blocks = re.findall(r"^```bash\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    assert all(block.count("\n") == 1 for block in blocks)
+    assert (README.parent / re.search(r"--input-path (\S+)", blocks[0])[1]).is_file()
+
+
+@pytest.mark.parametrize("page", [README, *DOCS.glob("*.md")], ids=lambda page: page.name)
+def test_links_within_the_project_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)", page.read_text())
+    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
+    assert not missing

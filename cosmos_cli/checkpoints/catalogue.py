@@ -34,6 +34,11 @@ class Repository:
     files: tuple[PublishedFile, ...]
     licence: str
 
+    @property
+    def num_bytes(self) -> int:
+        """Size of all files together."""
+        return sum(file.num_bytes for file in self.files)
+
     def missing(self, root: Path) -> list[PublishedFile]:
         """The files that are not under the checkpoint folder `root`."""
         return [file for file in self.files if not (root / self.name / file.path).is_file()]

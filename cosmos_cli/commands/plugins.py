@@ -50,10 +50,11 @@ def _document(plugin: registry.Plugin, commands: bool = False) -> dict[str, Any]
     for family in plugin.families:
         entry: dict[str, Any] = {"name": family.name, "help": family.help}
         if commands:
+            entry |= {"commands": {}, "models": {}}
             try:
                 entry["commands"] = _commands(family)
+                entry["models"] = _models(family)
             except CosmosError as error:
-                entry["commands"] = {}
                 faults.append(error.problems[0].what)
         families.append(entry)
     return {
@@ -72,6 +73,20 @@ def _commands(family: registry.Family) -> dict[str, str]:
     return {name: command.get_short_help_str(limit=90) for name, command in group.commands.items()}
 
 
+def _models(family: registry.Family) -> dict[str, list[dict[str, Any]]]:
+    """What is published for the family: model name to repositories."""
+    if family.checkpoints is None:
+        return {}
+    catalogue = registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
+    return {
+        model: [
+            {"repository": r.name, "revision": r.revision, "licence": r.licence, "bytes": r.num_bytes}
+            for r in repositories
+        ]
+        for model, repositories in catalogue.items()
+    }
+
+
 def _describe(document: dict[str, Any]) -> str:
     lines = [
         f"{document['name']}: {document['distribution']} {document['version']}, module {document['module']}",
@@ -82,5 +97,8 @@ def _describe(document: dict[str, Any]) -> str:
         rows = [(f"  cosmos {family['name']} {name}", text) for name, text in family["commands"].items()]
         if rows:
             lines += output.table(("", ""), rows).splitlines()[1:]
+        for model, repositories in family["models"].items():
+            lines += [f"  model {model}:"]
+            lines += [f"    {r['repository']}  {r['bytes'] / 1e9:.1f} GB  {r['licence']}" for r in repositories]
     lines += [f"{e['kind']}: {e['name']}: {e['help']}" for e in document["extensions"]]
     return "\n".join(lines)

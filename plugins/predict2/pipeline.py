@@ -286,7 +286,8 @@ class Video2WorldPipeline:
         weights = weight_paths(self.settings)
         return {
             "command": "cosmos predict2 video2world",
-            "request": request_document(self.settings, request),
+            # to make a video again must not mean to replace one
+            "request": request_document(self.settings, request.model_copy(update={"overwrite": False})),
             "prompt_used": prompt,
             "result": result.document(),
             "checked_by": self.guardrails.names,

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer, T5EncoderModel
+
+from cosmos_cli.errors import CheckpointError
+from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder, T5TextEncoder, fingerprint
+from cosmos_plugins.predict2.checkpoints import TINY_ROOT
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A small T5 in the published layout, to be damaged."""
+    return Path(shutil.copytree(TINY_ROOT / "google-t5" / "t5-tiny", tmp_path / "t5"))
+
+
+def cached(folder: Path, cache: Path, loads: list[int], **options: object) -> CachedTextEncoder:
+    settings: dict = {"dtype": torch.float32, "device": CPU, "on_load": lambda: loads.append(1), **options}
+    return CachedTextEncoder(folder, cache, **settings)
+
+
+def test_an_embedding_is_that_of_the_unpadded_text_and_zero_behind_it(folder: Path) -> None:
+    context, num_tokens = T5TextEncoder(folder, dtype=torch.float32, device=CPU).encode("The bus drives off.")
+    tokens = AutoTokenizer.from_pretrained(folder)("The bus drives off.", return_tensors="pt")["input_ids"]
+    plain = T5EncoderModel.from_pretrained(folder, dtype=torch.float32).eval()(input_ids=tokens).last_hidden_state
+    assert num_tokens == tokens.shape[1]
+    assert context.shape == (1, NUM_TOKENS, 128)
+    torch.testing.assert_close(context[:, :num_tokens], plain, atol=1e-5, rtol=1e-5)
+    assert not context[:, num_tokens:].any()
+
+
+def test_a_long_text_is_cut_and_its_true_length_told(folder: Path) -> None:
+    context, num_tokens = T5TextEncoder(folder, dtype=torch.bfloat16, device=CPU).encode("word " * 400)
+    assert num_tokens > NUM_TOKENS
+    assert context.dtype == torch.bfloat16
+    assert context[0, -1].any()
+
+
+def test_weights_in_the_published_pickle_format_are_the_same_encoder(folder: Path) -> None:
+    text = "A harbour at dusk."
+    expected, _ = T5TextEncoder(folder, dtype=torch.float32, device=CPU).encode(text)
+    weights = load_file(folder / "model.safetensors")
+    weights |= {"decoder.final_layer_norm.weight": torch.ones(128), "lm_head.weight": torch.ones(97, 128)}
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    context, _ = T5TextEncoder(folder, dtype=torch.float32, device=CPU).encode(text)
+    torch.testing.assert_close(context, expected, atol=0, rtol=0)
+
+
+def test_the_cache_returns_what_was_computed_and_spares_the_encoder(folder: Path, tmp_path: Path) -> None:
+    loads: list[int] = []
+    first = cached(folder, tmp_path / "cache", loads).encode("A harbour at dusk.")
+    again = cached(folder, tmp_path / "cache", loads).encode("A harbour at dusk.")
+    assert loads == [1]
+    torch.testing.assert_close(first[0], again[0], atol=0, rtol=0)
+    assert first[1] == again[1]
+
+
+def test_another_text_model_or_precision_is_another_entry(folder: Path, tmp_path: Path) -> None:
+    loads: list[int] = []
+    one = cached(folder, tmp_path / "cache", loads).encode("a")[0]
+    cached(folder, tmp_path / "cache", loads).encode("b")
+    cached(folder, tmp_path / "cache", loads, dtype=torch.bfloat16).encode("a")
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: tensor * 0.5 for name, tensor in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+    other = cached(folder, tmp_path / "cache", loads).encode("a")[0]
+    assert loads == [1, 1, 1, 1]
+    assert not torch.allclose(one, other)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not an embedding", None])
+def test_a_damaged_cache_entry_is_computed_again(folder: Path, tmp_path: Path, damage: bytes | None) -> None:
+    loads: list[int] = []
+    expected, _ = cached(folder, tmp_path / "cache", loads).encode("a")
+    [entry] = (tmp_path / "cache").iterdir()
+    entry.write_bytes(entry.read_bytes()[:-8] if damage is None else damage)
+    context, _ = cached(folder, tmp_path / "cache", loads).encode("a")
+    torch.testing.assert_close(context, expected, atol=0, rtol=0)
+    assert loads == [1, 1]
+
+
+def test_a_copied_folder_is_the_same_encoder_and_a_changed_one_is_not(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    assert fingerprint(copy) == fingerprint(folder)
+    (copy / "config.json").write_text((copy / "config.json").read_text().replace("relu", "gelu"))
+    assert fingerprint(copy) != fingerprint(folder)
+
+
+@pytest.mark.parametrize("damage", ["no weights", "no config", "truncated", "keys missing"])
+def test_a_damaged_folder_is_a_checkpoint_error_that_names_it(folder: Path, damage: str) -> None:
+    weights = folder / "model.safetensors"
+    if damage == "no weights":
+        weights.unlink()
+    elif damage == "no config":
+        (folder / "config.json").unlink()
+    elif damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        kept = load_file(weights)
+        kept.pop("encoder.block.1.layer.1.DenseReluDense.wo.weight")
+        save_file(kept, weights, {"format": "pt"})
+    with pytest.raises(CheckpointError) as caught:
+        T5TextEncoder(folder, dtype=torch.float32, device=CPU)
+    assert caught.value.problems[0].where == str(folder)
+
+
+def test_a_hostile_pickle_is_refused_and_nothing_runs(folder: Path, tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "pwned",))
+
+    (folder / "model.safetensors").unlink()
+    torch.save({"shared.weight": Hostile()}, folder / "pytorch_model.bin")
+    with pytest.raises(CheckpointError):
+        T5TextEncoder(folder, dtype=torch.float32, device=CPU)
+    assert not (tmp_path / "pwned").exists()

@@ -1,0 +1,53 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.files import check_writable, replacing, write_json
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "a.txt"
+    with pytest.raises(RuntimeError), replacing(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert list(target.parent.iterdir()) == []
+    with replacing(target) as temporary:
+        temporary.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+
+
+def test_killed_while_writing_the_old_file_stays(tmp_path: Path) -> None:
+    target = tmp_path / "a.json"
+    write_json(target, {"old": True})
+    code = (
+        "import sys, time; from pathlib import Path; from cosmos_cli.runtime.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as t:\n    t.write_text('half'); print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert target.read_text() == '{\n  "old": true\n}\n'
+
+
+def test_check_writable_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    check_writable(tmp_path / "deep" / "er" / "a.mp4", field="--save-path", overwrite=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_an_existing_file_needs_permission(tmp_path: Path, overwrite: bool) -> None:
+    (tmp_path / "a.mp4").touch()
+    if overwrite:
+        check_writable(tmp_path / "a.mp4", field="--save-path", overwrite=True)
+    else:
+        with pytest.raises(InputError, match="exists already"):
+            check_writable(tmp_path / "a.mp4", field="--save-path", overwrite=False)
