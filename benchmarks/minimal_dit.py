@@ -61,22 +61,23 @@ def build_ours() -> MinimalDiT:
     return net
 
 
-def build_peer(weights: dict[str, Tensor] | None = None) -> nn.Module:
+def build_peer(config: MinimalDiTConfig, weights: dict[str, Tensor] | None = None) -> nn.Module:
+    """diffusers' network of the same shape, with the same weights if they are given."""
     from diffusers import CosmosTransformer3DModel
 
     peer: Any = CosmosTransformer3DModel(
-        in_channels=CONFIG.in_channels + 2,
+        in_channels=config.in_channels + 2,
         concat_padding_mask=False,  # it would import torchvision to resize a mask that already has the right size
-        out_channels=CONFIG.out_channels,
-        num_attention_heads=CONFIG.num_heads,
-        attention_head_dim=CONFIG.head_dim,
-        num_layers=CONFIG.num_blocks,
-        text_embed_dim=CONFIG.crossattn_emb_channels,
-        adaln_lora_dim=CONFIG.adaln_lora_dim,
+        out_channels=config.out_channels,
+        num_attention_heads=config.num_heads,
+        attention_head_dim=config.head_dim,
+        num_layers=config.num_blocks,
+        text_embed_dim=config.crossattn_emb_channels,
+        adaln_lora_dim=config.adaln_lora_dim,
         rope_scale=(
-            CONFIG.rope_t_extrapolation_ratio,
-            CONFIG.rope_h_extrapolation_ratio,
-            CONFIG.rope_w_extrapolation_ratio,
+            config.rope_t_extrapolation_ratio,
+            config.rope_h_extrapolation_ratio,
+            config.rope_w_extrapolation_ratio,
         ),
         extra_pos_embed_type=None,
     )
@@ -126,7 +127,7 @@ def measure_time(per_frame: bool) -> dict[str, float]:
     """Median seconds of one call, the networks taking turns, after checking that they agree."""
     with torch.inference_mode():
         ours = build_ours()
-        forwards = calls(ours, build_peer(ours.state_dict()), per_frame)
+        forwards = calls(ours, build_peer(CONFIG, ours.state_dict()), per_frame)
         seconds: dict[str, list[float]] = {name: [] for name in forwards}
         expected = forwards["peer"]()
         for name, forward in forwards.items():
@@ -143,7 +144,7 @@ def measure_memory(side: str) -> float:
     """GiB that one call adds to the memory of this process, which must be a fresh one."""
     with torch.inference_mode():
         # Building holds no second copy of the weights, or its peak would hide that of the call.
-        ours, peer = (build_ours(), None) if side == "ours" else (None, build_peer())
+        ours, peer = (build_ours(), None) if side == "ours" else (None, build_peer(CONFIG))
         forward = calls(ours, peer, per_frame=True)[side]
         before = _resident_gib("VmRSS")
         forward()

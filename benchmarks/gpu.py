@@ -1,0 +1,267 @@
+"""Full-size Predict2 networks with random weights on a CUDA device: seconds per denoising step, and peak memory.
+
+`python benchmarks/gpu.py` from the project's folder; it needs torch, no installation of the project, and measures
+diffusers' networks beside ours where diffusers is installed. A denoising step is two passes of the DiT (with the prompt
+and with the negative prompt) and the guidance between them, in bfloat16. `--write` adds the table to
+`benchmarks/RESULTS.md`. `--smoke` runs the same code at toy size on any device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from benchmarks.minimal_dit import build_peer  # noqa: E402
+from cosmos_cli.diffusion.guidance import guide  # noqa: E402
+from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig  # noqa: E402
+from cosmos_cli.models.neighborhood import NeighborhoodConfig  # noqa: E402
+from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig  # noqa: E402
+from cosmos_cli.runtime.attention import available_backends  # noqa: E402
+from plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+NUM_FRAMES, ASPECT_RATIO, GUIDANCE, TEXT_TOKENS = 93, "16:9", 7.0, 512
+DTYPE = torch.bfloat16
+NUM_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One row: median seconds and their spread, and the most device memory that was allocated."""
+
+    name: str
+    seconds: float
+    spread: float
+    peak_gib: float
+
+
+@dataclass(frozen=True)
+class Size:
+    """A clip in latents: T frames of H x W."""
+
+    label: str
+    T: int
+    H: int
+    W: int
+
+
+def sizes(variant: Variant, resolutions: list[str]) -> list[Size]:
+    latents = 1 + (NUM_FRAMES - 1) // 4
+    return [
+        Size(f"{resolution}p {NUM_FRAMES} frames", latents, height // 8, width // 8)
+        for resolution in resolutions
+        for height, width in [variant.sizes[resolution][ASPECT_RATIO]]
+    ]
+
+
+def randomised(network: nn.Module, device: torch.device) -> Any:
+    """A network built on the meta device, with random bfloat16 weights on the device."""
+    network = network.to(DTYPE).to_empty(device=device).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        is_scale = parameter.ndim == 1 or name.endswith("gamma")
+        nn.init.ones_(parameter) if is_scale else nn.init.normal_(parameter, std=0.02)
+    return network
+
+
+def measure(name: str, call: Callable[[], object], device: torch.device) -> Measurement:
+    """Median over repeats after one warm-up call."""
+    synchronise: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    call()
+    synchronise()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    seconds = []
+    for _ in range(NUM_REPEATS):
+        start = time.perf_counter()
+        call()
+        synchronise()
+        seconds.append(time.perf_counter() - start)
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else float("nan")
+    row = Measurement(name, statistics.median(seconds), max(seconds) - min(seconds), peak)
+    print(f"{row.name:64} {row.seconds:8.3f} s  +-{row.spread / 2:.3f}  {row.peak_gib:7.2f} GiB", flush=True)
+    return row
+
+
+def ours_step(net: MinimalDiT, size: Size, device: torch.device) -> Callable[[], Tensor]:
+    x = torch.randn(1, 16, size.T, size.H, size.W, device=device, dtype=DTYPE)
+    times = torch.rand(1, size.T, device=device, dtype=DTYPE)
+    mask = torch.zeros(1, 1, size.T, size.H, size.W, device=device, dtype=DTYPE)
+    mask[:, :, 0] = 1
+    width = net.config.crossattn_emb_channels
+    texts = [net.encode_text(torch.randn(1, TEXT_TOKENS, width, device=device, dtype=DTYPE)) for _ in range(2)]
+    rope = net.rotary_table((size.T, size.H // 2, size.W // 2))
+
+    def step() -> Tensor:
+        cond, uncond = (net(x, times, text, condition_mask_B1THW=mask, rope=rope).float() for text in texts)
+        return guide(cond, uncond, GUIDANCE)
+
+    return step
+
+
+def peer_step(net: Any, config: MinimalDiTConfig, size: Size, device: torch.device) -> Callable[[], Tensor]:
+    channels = torch.randn(1, 18, size.T, size.H, size.W, device=device, dtype=DTYPE)
+    times = torch.rand(1, 1, size.T, 1, 1, device=device, dtype=DTYPE)
+    width = config.crossattn_emb_channels
+    texts = [torch.randn(1, TEXT_TOKENS, width, device=device, dtype=DTYPE) for _ in range(2)]
+
+    def step() -> Tensor:
+        cond, uncond = (
+            net(hidden_states=channels, timestep=times, encoder_hidden_states=text, fps=24, return_dict=False)[
+                0
+            ].float()
+            for text in texts
+        )
+        return guide(cond, uncond, GUIDANCE)
+
+    return step
+
+
+def dit_rows(config: MinimalDiTConfig, clips: list[Size], device: torch.device, backend: str) -> list[Measurement]:
+    with torch.device("meta"):
+        net = MinimalDiT(config, backend)
+    net = randomised(net, device)
+    return [measure(f"DiT step, {size.label}, {backend}", ours_step(net, size, device), device) for size in clips]
+
+
+def sparse_rows(config: MinimalDiTConfig, variant: Variant, size: Size, device: torch.device) -> list[Measurement]:
+    neighborhoods = [
+        None if pattern == "-" else NeighborhoodConfig(**SPARSE_PATTERNS[pattern], base_grid=SPARSE_GRID)
+        for pattern in variant.sparse_layers
+    ]
+    with torch.device("meta"):
+        net = MinimalDiT(config, "sdpa", neighborhoods)
+    step = ours_step(randomised(net, device), size, device)
+    return [measure(f"DiT step, {size.label}, sparse", step, device)]
+
+
+def peer_dit_rows(config: MinimalDiTConfig, clips: list[Size], device: torch.device) -> list[Measurement]:
+    with torch.device("meta"):
+        net = build_peer(config)
+    net = randomised(net, device)
+    return [
+        measure(f"DiT step, {size.label}, diffusers", peer_step(net, config, size, device), device) for size in clips
+    ]
+
+
+def vae_rows(config: WanVAEConfig, clips: list[Size], device: torch.device) -> list[Measurement]:
+    """Encoding of five frames, and decoding of the clip."""
+    with torch.device("meta"):
+        vae = WanVAE(config)
+    vae = randomised(vae, device)
+    rows = []
+    for size in clips:
+        five = torch.rand(1, 3, 5, 8 * size.H, 8 * size.W, device=device, dtype=DTYPE)
+        rows.append(measure(f"VAE encode, {size.label}: first 5", partial(vae.encode, five), device))
+        for chunk in (1, 4):
+            decode = partial(vae.decode, _latents(size, device), chunk_latents=chunk)
+            rows.append(measure(f"VAE decode, {size.label}, {chunk} latents at a time", decode, device))
+    return rows
+
+
+def peer_vae_rows(clips: list[Size], device: torch.device) -> list[Measurement]:
+    from diffusers import AutoencoderKLWan
+
+    with torch.device("meta"):
+        vae = AutoencoderKLWan()
+    vae = randomised(vae, device)
+    return [
+        measure(f"VAE decode, {size.label}, diffusers", partial(vae.decode, _latents(size, device)), device)
+        for size in clips
+    ]
+
+
+def _latents(size: Size, device: torch.device) -> Tensor:
+    return torch.randn(1, 16, size.T, size.H, size.W, device=device, dtype=DTYPE)
+
+
+def all_rows(
+    config: MinimalDiTConfig, vae_config: WanVAEConfig | None, variant: Variant, clips: list[Size], device: torch.device
+) -> Iterator[Measurement]:
+    """Every row, one network on the device at a time."""
+    backends = available_backends()
+    jobs: list[Callable[[], list[Measurement]]] = [
+        partial(dit_rows, config, clips, device, backend) for backend, missing in backends.items() if not missing
+    ]
+    if clips[-1].label.startswith("720"):
+        jobs.append(partial(sparse_rows, config, variant, clips[-1], device))
+    jobs.append(partial(peer_dit_rows, config, clips, device))
+    if vae_config is not None:
+        jobs += [partial(vae_rows, vae_config, clips, device), partial(peer_vae_rows, clips, device)]
+    for backend, missing in backends.items():
+        if missing:
+            print(f"without {backend}: {missing}")
+    for job in jobs:
+        try:
+            yield from job()
+        except ImportError as error:
+            print(f"without diffusers: {error}")
+        except torch.cuda.OutOfMemoryError:
+            print(f"{job.func.__name__}: out of memory")  # type: ignore[attr-defined]
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def table(rows: list[Measurement], settings: str) -> str:
+    lines = [
+        f"## {datetime.date.today()}: {settings}",
+        "",
+        "| case | s, median | spread | peak GiB |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [f"| {r.name} | {r.seconds:.3f} | {r.spread:.3f} | {r.peak_gib:.2f} |" for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model-size", default="2B", choices=("2B", "14B"))
+    parser.add_argument("--resolutions", nargs="+", default=["480", "720"], choices=("480", "720"))
+    parser.add_argument("--skip-vae", action="store_true", help="the DiT only")
+    parser.add_argument("--write", action="store_true", help=f"add the table to {RESULTS.relative_to(ROOT)}")
+    parser.add_argument("--smoke", action="store_true", help="toy sizes, any device: does the benchmark itself run?")
+    options = parser.parse_args()
+    if not (options.smoke or torch.cuda.is_available()):
+        print("no CUDA device here; --smoke runs the same code at toy size", file=sys.stderr)
+        return 2
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    variant = VARIANTS[options.model_size]
+    config, vae_config = MinimalDiTConfig(**variant.dit), WanVAEConfig()
+    clips = sizes(variant, options.resolutions)
+    if options.smoke:
+        config = replace(config, model_channels=96, num_heads=2, num_blocks=2, adaln_lora_dim=8)
+        variant = replace(variant, sparse_layers="BE")
+        vae_config = replace(vae_config, dim=4)
+        clips = [Size("720p smoke", 2, 6, 8)]
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    settings = (
+        f"{name}, torch {torch.__version__}, Predict2 {options.model_size}, random weights, bfloat16, batch 1, "
+        f"guidance {GUIDANCE} (two passes per step), {ASPECT_RATIO}, one warm-up, median of {NUM_REPEATS}; "
+        "without loading, text encoding and guardrails"
+    )
+    print(settings)
+    with torch.inference_mode():
+        rows = list(all_rows(config, None if options.skip_vae else vae_config, variant, clips, device))
+    if options.write:
+        earlier = RESULTS.read_text().rstrip() + "\n\n" if RESULTS.exists() else "# Measured\n\n"
+        RESULTS.write_text(earlier + table(rows, settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
