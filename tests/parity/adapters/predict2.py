@@ -1,16 +1,14 @@
-"""One adapter per kind of golden file: our code on the golden inputs and weights."""
+"""Predict2: the minimal DiT, its preconditioning, the sampling loop and the whole pipeline."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.diffusion import rectified_flow
 from cosmos_cli.diffusion.ab2 import sample_ab2
 from cosmos_cli.diffusion.noise import arch_invariant_noise
@@ -19,42 +17,10 @@ from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig, stored_constants
-from cosmos_cli.models.wan_vae import LATENT_MEAN, LATENT_STD, WanVAE, WanVAEConfig
 from cosmos_plugins.predict2.pipeline import Denoiser
+from tests.parity.adapters.base import Adapter, Outputs, network_from
+from tests.parity.adapters.tokenizer import wan_vae_from
 from tests.parity.golden import Golden
-
-Outputs = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """run: golden to our outputs. whole_loop: they went through a sampling loop."""
-
-    run: Callable[[Golden], Outputs]
-    whole_loop: bool = False
-
-
-def adapter_for(golden: Golden) -> Adapter | None:
-    """By "family/case"; a case with a longer name goes to the longest kind that begins it; else by the source."""
-    if golden.kind in ADAPTERS:
-        return ADAPTERS[golden.kind]
-    family, _, case = golden.kind.partition("/")
-    begun = [kind for kind in ADAPTERS if kind.startswith(f"{family}/") and case.startswith(kind.partition("/")[2])]
-    if begun:
-        return ADAPTERS[max(begun, key=len)]
-    symbol = golden.source.partition(" ")[0].rpartition(":")[2]
-    return next((ADAPTERS[kind] for name, kind in _KIND_OF_SOURCE.items() if symbol.startswith(name)), None)
-
-
-def _network(golden: Golden, build: Callable[[], nn.Module], part: str = "", ignored: tuple[str, ...] = ()) -> Any:
-    """A network filled from the file through the production loader."""
-    prefix = f"weights.{part}"
-
-    def rename(key: str) -> str | None:
-        name = key.removeprefix(prefix)
-        return name if key.startswith(prefix) and name not in ignored else None
-
-    return load_network(build, golden.path, rename=rename)
 
 
 def _dit_config(golden: Golden) -> MinimalDiTConfig:
@@ -65,7 +31,7 @@ def _dit_config(golden: Golden) -> MinimalDiTConfig:
 
 def _dit(golden: Golden, part: str = "") -> MinimalDiT:
     config = _dit_config(golden)
-    return _network(golden, lambda: MinimalDiT(config), part, tuple(stored_constants(config)))
+    return network_from(golden, lambda: MinimalDiT(config), part, tuple(stored_constants(config)))
 
 
 def _grid(dit: MinimalDiT, x_BCTHW: Tensor) -> tuple[int, int, int]:
@@ -185,7 +151,7 @@ def sampler_loop(golden: Golden) -> Outputs:
 
 def end_to_end(golden: Golden) -> Outputs:
     config, given = golden.config, golden.inputs
-    dit, vae = _dit(golden, "dit."), _wan_vae(golden, "vae.")
+    dit, vae = _dit(golden, "dit."), wan_vae_from(golden, "vae.")
     num_frames = vae.num_frames(config["state_t"])
     sigmas = karras_sigmas(config["steps"], config.get("sigma_min", 0.002), config.get("sigma_max", 80.0))
     frames = given["frames"].numpy()
@@ -214,92 +180,14 @@ def end_to_end(golden: Golden) -> Outputs:
     return ours
 
 
-def _wan_vae(golden: Golden, part: str = "") -> WanVAE:
-    given = golden.config["vae"]
-    config = WanVAEConfig(
-        dim=given["dim"],
-        z_dim=given["z_dim"],
-        dim_mult=tuple(given["dim_mult"]),
-        num_res_blocks=given["num_res_blocks"],
-        temporal_downsample=tuple(given["temperal_downsample"]),
-    )
-    return _network(golden, lambda: WanVAE(config), part)
-
-
-def wan_vae(golden: Golden) -> Outputs:
-    vae, given = _wan_vae(golden), golden.inputs
-    ours: Outputs = {"latent_mean": torch.tensor(LATENT_MEAN), "latent_std": torch.tensor(LATENT_STD)}
-    for name, reference in golden.outputs.items():
-        case, _, count = name.partition(".")
-        number = int("".join(c for c in count.partition("_")[0] if c.isdigit()) or 0)
-        if case == "decode":
-            video = vae.decode(given["latent"][:, :, :number])
-            ours[name] = video if video.shape == reference.shape else video[:, :, ::2]
-        elif case in ("encode", "encode_window4", "encode_unnormalised"):
-            window = 4 if case == "encode_window4" else golden.config["vae"].get("temporal_window", 16)
-            latents = vae.encode(given["video"][:, :, :number], chunk_frames=window)
-            ours[name] = vae.denormalise(latents) if case == "encode_unnormalised" else latents
-    return ours
-
-
-def ab2_sampler(golden: Golden) -> Outputs:
-    bias, noise, rho = golden.inputs["bias"], golden.inputs["noise"], golden.config["order"]
-
-    def denoiser(x: Tensor, sigma: Tensor) -> Tensor:
-        return x / (1 + sigma**2) + bias.to(x.dtype) * sigma**2 / (1 + sigma**2)
-
-    ours: Outputs = {}
-    for name in golden.outputs:
-        *limits, case = _ab2_case(name)
-        sigmas = karras_sigmas(int(case.split(".")[0].lstrip("abcdefghijklmnopqrstuvwxyz")), *limits, rho)
-        if case.startswith("sigmas"):
-            ours[name] = sigmas
-        else:
-            start = noise * limits[1]
-            ours[name] = sample_ab2(denoiser, start.double() if case.endswith("f64") else start, sigmas)
-    return ours
-
-
-def _ab2_case(name: str) -> tuple[float, float, str]:
-    """ "min0.002.max80.steps5.f64" -> 0.002, 80.0, "steps5.f64"."""
-    low, _, rest = name.removeprefix("min").partition(".max")
-    cut = min(rest.index(word) for word in (".steps", ".sigmas") if word in rest)
-    return float(low), float(rest[:cut]), rest[cut + 1 :]
-
-
-def invariant_noise(golden: Golden) -> Outputs:
-    ours: Outputs = {}
-    for name in golden.outputs:
-        seed, shape = name.removeprefix("sha256.").removeprefix("seed").removesuffix(".first64").split(".")
-        noise = arch_invariant_noise([int(n) for n in shape.split("x")], int(seed))
-        if name.startswith("sha256."):
-            digest = hashlib.sha256(noise.numpy().tobytes()).digest()
-            ours[name] = torch.tensor(list(digest), dtype=torch.uint8)
-        else:
-            ours[name] = noise.flatten()[:64]
-    return ours
-
-
 ADAPTERS = {
-    "predict2/dit_2b_like": Adapter(dit),
+    "predict2/dit_2b_like": Adapter(dit, sources=("MinimalV1LVGDiT",)),
     "predict2/dit_14b_like": Adapter(dit),
-    "predict2/dit_text2image": Adapter(dit),
+    "predict2/dit_text2image": Adapter(dit, sources=("MiniTrainDIT",)),
     "predict2/dit_options": Adapter(dit),
-    "predict2/denoise": Adapter(preconditioned_denoise),
-    "predict2/sampler_loop_latent": Adapter(sampler_loop, whole_loop=True),
-    "predict2/end_to_end": Adapter(end_to_end, whole_loop=True),
-    "tokenizer/wan21_vae": Adapter(wan_vae),
-    "sampler/predict2_ab2": Adapter(ab2_sampler),
-    "sampler/arch_invariant_noise": Adapter(invariant_noise),
-}
-
-_KIND_OF_SOURCE = {
-    "Video2WorldPipeline.__call__": "predict2/end_to_end",
-    "Video2WorldPipeline.get_x0_fn_from_batch": "predict2/sampler_loop_latent",
-    "Video2WorldPipeline.denoise": "predict2/denoise",
-    "MinimalV1LVGDiT": "predict2/dit_2b_like",
-    "MiniTrainDIT": "predict2/dit_text2image",
-    "VAE_": "tokenizer/wan21_vae",
-    "RectifiedFlowAB2Scheduler": "sampler/predict2_ab2",
-    "arch_invariant_rand": "sampler/arch_invariant_noise",
+    "predict2/denoise": Adapter(preconditioned_denoise, sources=("Video2WorldPipeline.denoise",)),
+    "predict2/sampler_loop_latent": Adapter(
+        sampler_loop, whole_loop=True, sources=("Video2WorldPipeline.get_x0_fn_from_batch",)
+    ),
+    "predict2/end_to_end": Adapter(end_to_end, whole_loop=True, sources=("Video2WorldPipeline.__call__",)),
 }

@@ -1,0 +1,22 @@
+"""One adapter per kind of golden file: our code on the golden inputs and weights."""
+
+from __future__ import annotations
+
+from tests.parity.adapters import predict2, sampler, tokenizer
+from tests.parity.adapters.base import Adapter
+from tests.parity.golden import Golden
+
+ADAPTERS: dict[str, Adapter] = predict2.ADAPTERS | tokenizer.ADAPTERS | sampler.ADAPTERS
+
+
+def adapter_for(golden: Golden) -> Adapter | None:
+    """By "family/case"; a case with a longer name goes to the longest kind that begins it; else by the source."""
+    if golden.kind in ADAPTERS:
+        return ADAPTERS[golden.kind]
+    family, _, case = golden.kind.partition("/")
+    begun = [kind for kind in ADAPTERS if kind.startswith(f"{family}/") and case.startswith(kind.partition("/")[2])]
+    if begun:
+        return ADAPTERS[max(begun, key=len)]
+    symbol = golden.source.partition(" ")[0].rpartition(":")[2]
+    named = [adapter for adapter in ADAPTERS.values() if any(symbol.startswith(source) for source in adapter.sources)]
+    return named[0] if named else None

@@ -1,0 +1,38 @@
+"""What all adapters share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from cosmos_cli.checkpoints.loading import load_network
+from tests.parity.golden import Golden
+
+Outputs = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How one kind of file is computed.
+
+    run: golden to our outputs. whole_loop: they went through a sampling loop. sources: how the symbol in the file's
+    "source" begins, for files whose name tells nothing.
+    """
+
+    run: Callable[[Golden], Outputs]
+    whole_loop: bool = False
+    sources: tuple[str, ...] = ()
+
+
+def network_from(golden: Golden, build: Callable[[], nn.Module], part: str = "", ignored: tuple[str, ...] = ()) -> Any:
+    """A network filled from the file through the production loader."""
+    prefix = f"weights.{part}"
+
+    def rename(key: str) -> str | None:
+        name = key.removeprefix(prefix)
+        return name if key.startswith(prefix) and name not in ignored else None
+
+    return load_network(build, golden.path, rename=rename)
