@@ -263,6 +263,8 @@ def _problem(detail: Any, name_of: Callable[[str], str], where: str | None) -> P
         return Problem("is required.", place, f"Give {field}.")
     if kind == "value_error":
         return Problem(str(context["error"]), place)
+    if kind == "string_too_short":
+        return Problem("must not be empty.", place)
     shown = repr(detail["input"])
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     if kind == "literal_error":
