@@ -42,23 +42,48 @@ class Flag:
         aliases: further option names, with their dashes.
         env: environment variable that is read when the option is not given.
         default: what the help shows as default where the model's own default says too little.
+        option: False for a field that only files and Python can give.
     """
 
     aliases: tuple[str, ...] = ()
     env: str | None = None
     default: str | None = None
+    option: bool = True
 
 
-def request_options(*models: type[StrictModel]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+@dataclass(frozen=True)
+class FileOption:
+    """An option that names a file of field values, in a form of its own.
+
+    Args:
+        name: the option, with its dashes.
+        help: what the file is.
+        read: the values by field name; raises InputError.
+    """
+
+    name: str
+    help: str
+    read: Callable[[Path], dict[str, Any]]
+
+
+def request_options(
+    *models: type[StrictModel], files: Sequence[FileOption] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command so that the fields of `models` become its options.
 
     The command is called with one validated instance per model, in the order given. Added beside the fields:
     `--from-file` (a JSON request or a sidecar, which options given on the command line override), `--schema`
     (print the JSON Schema) and `--json`. A default stands in the model only: options default to "not given".
 
-    Precedence: option, environment variable, file, default of the model.
+    Precedence: option, environment variable, `files` from last to first, `--from-file`, default of the model.
     """
     _refuse_shared_names(models)
+    from_file = FileOption(
+        "--from-file",
+        "Take the request from a JSON file, or from the sidecar of an earlier video; options override it.",
+        lambda path: read_request_file(path, models),
+    )
+    readers = {option.name.strip("-").replace("-", "_"): option.read for option in (from_file, *files)}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -67,13 +92,16 @@ def request_options(*models: type[StrictModel]) -> Callable[[Callable[..., None]
                 output.data(json_schema(*models))
                 return
             given.pop("json")
-            from_file = given.pop("from_file")
-            values = read_request_file(from_file, models) if from_file else {}
+            values: dict[str, Any] = {}
+            for name, read in readers.items():
+                if (path := given.pop(name)) is not None:
+                    values |= read(Path(path))
             values |= {name: value for name, value in given.items() if value is not None}
             command(*validate(models, values, name_of=option_name))
 
-        parameters = [_parameter(name, field) for model in models for name, field in model.model_fields.items()]
-        parameters += [_from_file_parameter(), _schema_parameter(), _json_parameter()]
+        parameters = [_file_parameter(option) for option in files]
+        parameters += [_parameter(name, field) for name, field in _option_fields(models)]
+        parameters += [_file_parameter(from_file), _schema_parameter(), _json_parameter()]
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
         return wrapper
@@ -107,9 +135,15 @@ class OptionDescription:
     env: str | None
 
 
-def describe_options(*models: type[StrictModel]) -> list[OptionDescription]:
-    """The options of `request_options(*models)` that come from fields, in order."""
-    return [_describe(name, field) for model in models for name, field in model.model_fields.items()]
+def describe_options(*models: type[StrictModel], files: Sequence[FileOption] = ()) -> list[OptionDescription]:
+    """The options of `request_options` that come from files and fields, in order."""
+    from_files = [OptionDescription((file.name,), "PATH", file.help, None, False, None) for file in files]
+    return from_files + [_describe(name, field) for name, field in _option_fields(models)]
+
+
+def _option_fields(models: Iterable[type[StrictModel]]) -> list[tuple[str, FieldInfo]]:
+    fields = [item for model in models for item in model.model_fields.items()]
+    return [(name, field) for name, field in fields if _flag(field).option]
 
 
 def _describe(name: str, field: FieldInfo) -> OptionDescription:
@@ -174,15 +208,11 @@ def _metavar(annotation: Any, choices: Sequence[str]) -> str:
     return names.get(_members(annotation)[0], "TEXT")
 
 
-def _from_file_parameter() -> inspect.Parameter:
-    option = typer.Option(
-        "--from-file",
-        metavar="PATH",
-        help="Take the request from a JSON file, or from the sidecar of an earlier video; options override it.",
-        show_default=False,
-    )
+def _file_parameter(file: FileOption) -> inspect.Parameter:
+    option = typer.Option(file.name, metavar="PATH", help=file.help, show_default=False)
+    name = file.name.strip("-").replace("-", "_")
     return inspect.Parameter(
-        "from_file", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )
 
 
@@ -382,6 +412,7 @@ def json_schema(*models: type[StrictModel]) -> dict[str, Any]:
     for model in models:
         part = model.model_json_schema()
         schema["properties"] |= part["properties"]
+        schema.setdefault("$defs", {}).update(part.get("$defs", {}))
         schema["required"] += part.get("required", [])
     schema["additionalProperties"] = False
     return schema
