@@ -1,4 +1,6 @@
-"""Full-size Predict2 networks with random weights on a CUDA device: seconds per denoising step, and peak memory.
+"""Full-size networks with random weights on a CUDA device: seconds per denoising step, and peak memory.
+
+Predict2 at 480p and 720p, and Transfer1-7B with 1 and 4 controls on 121 frames of 704x1280.
 
 `python benchmarks/gpu.py` from the project's folder; it needs torch, no installation of the project, and measures
 diffusers' networks beside ours where diffusers is installed. A denoising step is two passes of the DiT (with the prompt
@@ -28,11 +30,14 @@ from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.minimal_dit import build_peer  # noqa: E402
 from cosmos_cli.diffusion.guidance import guide  # noqa: E402
+from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals  # noqa: E402
+from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig  # noqa: E402
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig  # noqa: E402
 from cosmos_cli.models.neighborhood import NeighborhoodConfig  # noqa: E402
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig  # noqa: E402
 from cosmos_cli.runtime.attention import available_backends  # noqa: E402
 from plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
+from plugins.transfer1.variants import VARIANTS as TRANSFER_VARIANTS  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 NUM_FRAMES, ASPECT_RATIO, GUIDANCE, TEXT_TOKENS = 93, "16:9", 7.0, 512
@@ -158,6 +163,49 @@ def peer_dit_rows(config: MinimalDiTConfig, clips: list[Size], device: torch.dev
     ]
 
 
+def transfer_rows(
+    base_config: GeneralDiTConfig, branch_config: ControlBranchConfig, size: Size, device: torch.device, count: int
+) -> list[Measurement]:
+    """A guided step of Transfer1 with `count` controls."""
+    with torch.device("meta"):
+        base = GeneralDiT(base_config)
+        branches = [ControlBranch(branch_config) for _ in range(count)]
+    base = randomised(base, device)
+    branches = [randomised(branch, device) for branch in branches]
+    x = _latents(size, device)
+    times = torch.rand(1, device=device, dtype=DTYPE)
+    mask = torch.zeros(1, 1, size.T, size.H, size.W, device=device, dtype=DTYPE)
+    grid = (size.T, size.H // 2, size.W // 2)
+    networks = [base, *branches]
+    tables = [(net.rotary_table(grid, fps=24), net.position_embedding(grid)) for net in networks]
+    hints = [branch.encode_hint(_latents(size, device)) for branch in branches]
+    contexts = [
+        torch.randn(1, TEXT_TOKENS, base_config.crossattn_emb_channels, device=device, dtype=DTYPE) for _ in range(2)
+    ]
+    texts = [[net.encode_text(context) for net in networks] for context in contexts]
+
+    def predict(encoded: list[Any]) -> Tensor:
+        residuals = (
+            branch.residuals(x, times, text, hint, condition_mask_B1THW=mask, rope=rope, positions_THWD=positions)
+            for branch, text, hint, (rope, positions) in zip(branches, encoded[1:], hints, tables[1:], strict=True)
+        )
+        rope, positions = tables[0]
+        return base(
+            x,
+            times,
+            encoded[0],
+            condition_mask_B1THW=mask,
+            rope=rope,
+            positions_THWD=positions,
+            control_residuals=sum_residuals((1 / count, each) for each in residuals),
+        )
+
+    def step() -> Tensor:
+        return guide(predict(texts[0]), predict(texts[1]), GUIDANCE)
+
+    return [measure(f"Transfer1 step, {size.label}, {count} control(s)", step, device)]
+
+
 def vae_rows(config: WanVAEConfig, clips: list[Size], device: torch.device) -> list[Measurement]:
     """Encoding of five frames, and decoding of the clip."""
     with torch.device("meta"):
@@ -190,9 +238,14 @@ def _latents(size: Size, device: torch.device) -> Tensor:
 
 
 def all_rows(
-    config: MinimalDiTConfig, vae_config: WanVAEConfig | None, variant: Variant, clips: list[Size], device: torch.device
+    config: MinimalDiTConfig,
+    vae_config: WanVAEConfig | None,
+    variant: Variant,
+    clips: list[Size],
+    transfer: tuple[GeneralDiTConfig, ControlBranchConfig, Size],
+    device: torch.device,
 ) -> Iterator[Measurement]:
-    """Every row, one network on the device at a time."""
+    """Every row, one model on the device at a time."""
     backends = available_backends()
     jobs: list[Callable[[], list[Measurement]]] = [
         partial(dit_rows, config, clips, device, backend) for backend, missing in backends.items() if not missing
@@ -202,6 +255,7 @@ def all_rows(
     jobs.append(partial(peer_dit_rows, config, clips, device))
     if vae_config is not None:
         jobs += [partial(vae_rows, vae_config, clips, device), partial(peer_vae_rows, clips, device)]
+    jobs += [partial(transfer_rows, *transfer, device, count) for count in (1, 4)]
     for backend, missing in backends.items():
         if missing:
             print(f"without {backend}: {missing}")
@@ -243,20 +297,29 @@ def main() -> int:
     variant = VARIANTS[options.model_size]
     config, vae_config = MinimalDiTConfig(**variant.dit), WanVAEConfig()
     clips = sizes(variant, options.resolutions)
+    base_config = GeneralDiTConfig(**TRANSFER_VARIANTS["7B"].dit, rope_t_extrapolation_ratio=2.0)
+    branch_config = ControlBranchConfig(**{**TRANSFER_VARIANTS["7B"].dit, "num_blocks": 3})
+    transfer_size = Size("704x1280 121 frames", 16, 88, 160)
     if options.smoke:
+        toy = {"model_channels": 96, "num_heads": 2, "adaln_lora_dim": 8}
+        base_config = replace(base_config, num_blocks=3, **toy)
+        branch_config = replace(branch_config, num_blocks=2, hint_channels=16, **toy)
+        transfer_size = Size("smoke", 2, 6, 8)
         config = replace(config, model_channels=96, num_heads=2, num_blocks=2, adaln_lora_dim=8)
         variant = replace(variant, sparse_layers="BE")
         vae_config = replace(vae_config, dim=4)
         clips = [Size("720p smoke", 2, 6, 8)]
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     settings = (
-        f"{name}, torch {torch.__version__}, Predict2 {options.model_size}, random weights, bfloat16, batch 1, "
-        f"guidance {GUIDANCE} (two passes per step), {ASPECT_RATIO}, one warm-up, median of {NUM_REPEATS}; "
+        f"{name}, torch {torch.__version__}, Predict2 {options.model_size} and Transfer1 7B, random weights, bfloat16, "
+        f"batch 1, guidance {GUIDANCE} (two passes per step), {ASPECT_RATIO}, one warm-up, median of {NUM_REPEATS}; "
         "without loading, text encoding and guardrails"
     )
     print(settings)
     with torch.inference_mode():
-        rows = list(all_rows(config, None if options.skip_vae else vae_config, variant, clips, device))
+        vae = None if options.skip_vae else vae_config
+        transfer = (base_config, branch_config, transfer_size)
+        rows = list(all_rows(config, vae, variant, clips, transfer, device))
     if options.write:
         earlier = RESULTS.read_text().rstrip() + "\n\n" if RESULTS.exists() else "# Measured\n\n"
         RESULTS.write_text(earlier + table(rows, settings))

@@ -43,6 +43,22 @@ class RegisterExtension(Protocol):
         """
 
 
+class RegisterControl(Protocol):
+    def __call__(
+        self, *, name: str, help: str, checkpoint: str, compute: str | None = None, interpolation: str = "linear"
+    ) -> None:
+        """Add a control modality.
+
+        Args:
+            name: its key in a control specification.
+            help: one line for `cosmos plugins info`.
+            checkpoint: weights of its control branch, relative to the checkpoint folder.
+            compute: import string of `compute(frames_FHWC, request) -> frames_FHWC`, uint8 RGB of equal shape, which
+                makes the control video out of the input video; None if it must be given.
+            interpolation: how its control video is resized, "linear", or "nearest" for labels.
+        """
+
+
 @hookspec
 def cosmos_register_families(register: RegisterFamily) -> None:
     """Called once at start-up. Register each model family, with the Typer app that holds its commands."""
@@ -64,3 +80,8 @@ def cosmos_register_prompt_refiners(register: RegisterExtension) -> None:
     The factory returns a callable `refine(prompt: str, frames_FHWC: numpy.ndarray) -> str`, given the
     conditioning frames as uint8 RGB. The first refiner by name is used.
     """
+
+
+@hookspec
+def cosmos_register_controls(register: RegisterControl) -> None:
+    """Called once at start-up. Register control modalities for controlled video generation."""

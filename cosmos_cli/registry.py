@@ -11,7 +11,7 @@ import functools
 import importlib
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -52,13 +52,23 @@ CORE_COMMANDS = {
 
 @dataclass(frozen=True)
 class Extension:
-    """A registered extension of one kind ("guardrails", "prompt_refiners")."""
+    """A registered extension of one kind ("guardrails", "prompt_refiners", "controls").
+
+    factory: import string of what makes or computes it; None where there is nothing to run.
+    details: what else its hook asks for.
+    """
 
     kind: str
     name: str
     help: str
-    factory: str
+    factory: str | None
     plugin: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def resolve(self) -> Any:
+        """What `factory` names. Raises CosmosError if it cannot be loaded."""
+        assert self.factory is not None
+        return resolve(self.factory, needed_by=f"{self.kind} '{self.name}' of plugin {self.plugin}")
 
 
 @dataclass
@@ -104,9 +114,8 @@ class Registry:
         """
         created = {}
         for name, extension in sorted(self.extensions.get(kind, {}).items()):
-            factory = resolve(extension.factory, needed_by=f"{kind} '{name}' of plugin {extension.plugin}")
             try:
-                created[name] = factory(device=device, offload=offload)
+                created[name] = extension.resolve()(device=device, offload=offload)
             except CosmosError:
                 raise
             except Exception as error:
@@ -221,9 +230,8 @@ def _call_hooks(plugin: Plugin, manager: pluggy.PluginManager, module: Any, regi
         if not caller.has_spec():
             continue
         kind = caller.name.removeprefix("cosmos_register_")
-        register: Callable[..., None] = (
-            _register_family if kind == "families" else functools.partial(_register_extension, kind)
-        )
+        own: dict[str, Callable[..., None]] = {"families": _register_family, "controls": _register_control}
+        register = own.get(kind, functools.partial(_register_extension, kind))
         for implementation in caller.get_hookimpls():
             if implementation.plugin is module:
                 _call(implementation.function, caller.name, functools.partial(register, registry, plugin), plugin)
@@ -251,14 +259,39 @@ def _register_family(
         plugin.families.append(family)
 
 
-def _register_extension(kind: str, registry: Registry, plugin: Plugin, *, name: str, help: str, factory: str) -> None:
-    _check(name, [factory])
+def _register_control(
+    registry: Registry,
+    plugin: Plugin,
+    *,
+    name: str,
+    help: str,
+    checkpoint: str,
+    compute: str | None = None,
+    interpolation: str = "linear",
+) -> None:
+    if interpolation not in ("linear", "nearest"):
+        raise ValueError(f"interpolation is {interpolation!r}, neither 'linear' nor 'nearest'")
+    details = {"checkpoint": checkpoint, "interpolation": interpolation}
+    _register_extension("controls", registry, plugin, name=name, help=help, factory=compute, details=details)
+
+
+def _register_extension(
+    kind: str,
+    registry: Registry,
+    plugin: Plugin,
+    *,
+    name: str,
+    help: str,
+    factory: str | None,
+    details: Mapping[str, str] | None = None,
+) -> None:
+    _check(name, [factory] if factory is not None else [])
     of_kind = registry.extensions.setdefault(kind, {})
     if name in of_kind:
         holder = _holder(registry, of_kind[name].plugin)
         plugin.faults.append(f"the name '{name}' among {kind} is already taken by {holder}")
     else:
-        of_kind[name] = Extension(kind, name, help, factory, plugin.name)
+        of_kind[name] = Extension(kind, name, help, factory, plugin.name, details or {})
         plugin.extensions.append(of_kind[name])
 
 

@@ -42,7 +42,7 @@ class Flag:
         aliases: further option names, with their dashes.
         env: environment variable that is read when the option is not given.
         default: what the help shows as default where the model's own default says too little.
-        option: False for a field that only files and Python can give.
+        option: False for a field that only files and Python can give; its first alias is the option of that file.
     """
 
     aliases: tuple[str, ...] = ()
@@ -83,6 +83,8 @@ def request_options(
         "Take the request from a JSON file, or from the sidecar of an earlier video; options override it.",
         lambda path: read_request_file(path, models),
     )
+    fields = [item for model in models for item in model.model_fields.items()]
+    names = {name: option_name(name) if (flag := _flag(field)).option else flag.aliases[0] for name, field in fields}
     readers = {option.name.strip("-").replace("-", "_"): option.read for option in (from_file, *files)}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -97,7 +99,7 @@ def request_options(
                 if (path := given.pop(name)) is not None:
                     values |= read(Path(path))
             values |= {name: value for name, value in given.items() if value is not None}
-            command(*validate(models, values, name_of=option_name))
+            command(*validate(models, values, name_of=names.__getitem__))
 
         parameters = [_file_parameter(option) for option in files]
         parameters += [_parameter(name, field) for name, field in _option_fields(models)]
@@ -319,7 +321,7 @@ def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> 
     Raises:
         InputError: the file is missing, is not JSON, or holds fields that no model has.
     """
-    document = _read_json(Path(path))
+    document = read_json(Path(path))
     if isinstance(document, dict) and isinstance(document.get("request"), dict):
         document = document["request"]
     if not isinstance(document, dict):
@@ -384,7 +386,8 @@ def _from_folder(row: dict[str, Any], model: type[StrictModel], folder: Path) ->
     return {k: str(folder / v) if k in paths and isinstance(v, str) and v else v for k, v in row.items()}
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """A JSON document. Raises InputError that names the file, the line and the column."""
     return _parse(_read_text(path), path)
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosmos_cli.requests import StrictModel, describe_options
+from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 DOCS = Path(__file__).parent.parent / "docs"
-GUIDES: dict[str, tuple[type[StrictModel], ...]] = {"predict2.md": (Video2WorldRequest, Video2WorldSettings)}
+GUIDES: dict[str, list[OptionDescription]] = {
+    "predict2.md": describe_options(Video2WorldRequest, Video2WorldSettings),
+    "transfer.md": describe_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS]),
+}
 BEGIN, END = "<!-- options: written by `python -m tests.option_tables` -->\n", "<!-- end of options -->"
 
 
@@ -17,7 +22,7 @@ def with_table(guide: str, text: str) -> str:
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     rows = ["| option | meaning | default |", "| --- | --- | --- |"]
-    for option in describe_options(*GUIDES[guide]):
+    for option in GUIDES[guide]:
         names = ", ".join(f"`{name}`" for name in option.names)
         values = option.values.replace("|", ", ")
         default = "required" if option.required else option.default or ""

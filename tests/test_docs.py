@@ -134,9 +134,12 @@ def test_every_hook_is_documented_with_an_example() -> None:
         assert hook in implemented, f"{hook} has no example"
 
 
-def test_every_flag_of_video2world_is_described() -> None:
-    guide = DOCS / "predict2.md"
-    flags = set(re.findall(r"--[a-z][a-z0-9-]+", run_cosmos("predict2", "video2world", "--help").stdout))
+@pytest.mark.parametrize(
+    ("page", "command"), [("predict2.md", ("predict2", "video2world")), ("transfer.md", ("transfer", "run"))]
+)
+def test_every_flag_of_a_command_is_described(page: str, command: tuple[str, str]) -> None:
+    guide = DOCS / page
+    flags = set(re.findall(r"--[a-z][a-z0-9-]+", run_cosmos(*command, "--help").stdout))
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![a-z0-9-])", guide.read_text())}
 
 

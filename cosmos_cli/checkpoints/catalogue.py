@@ -44,6 +44,20 @@ class Repository:
         return [file for file in self.files if not (root / self.name / file.path).is_file()]
 
 
+T5_11B = Repository(
+    "google-t5/t5-11b",
+    "90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3",
+    (
+        PublishedFile("config.json", 1_200),
+        PublishedFile("spiece.model", 792_000),
+        PublishedFile("tokenizer.json", 1_390_000),
+        PublishedFile("pytorch_model.bin", 45_200_000_000),
+    ),
+    "Apache-2.0",
+)
+"""The text encoder of every family."""
+
+
 def require(repositories: Iterable[Repository], root: Path) -> None:
     """Make sure that all files are there. Nothing is opened.
 

@@ -8,11 +8,9 @@ Source: torch 2.13, torch/distributed/checkpoint/metadata.py and filesystem.py (
 from __future__ import annotations
 
 import io
-import pickle
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +18,8 @@ from torch import Tensor
 from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, resolve_files
-from cosmos_cli.checkpoints.torch_files import load_without_code, refuse_object
+from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
+from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
 
 
@@ -72,30 +71,15 @@ class _Chunk:
     num_bytes: int
 
 
-class _Record:
-    """Keeps what a pickle says about an object, and does nothing else."""
-
-    fields: Any = None
-
-    def __init__(self, *args: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        self.fields = state
-
-    def __getitem__(self, name: str) -> Any:
-        return self.fields[name]
-
-
-class _Metadata(_Record):
+class _Metadata(Record):
     pass
 
 
-class _TensorEntry(_Record):
+class _TensorEntry(Record):
     pass
 
 
-class _ValueEntry(_Record):
+class _ValueEntry(Record):
     """Something that is not a tensor, such as a step count."""
 
 
@@ -104,43 +88,27 @@ _STAND_INS: dict[str, type] = {
     f"{_METADATA_MODULE}.Metadata": _Metadata,
     f"{_METADATA_MODULE}.TensorStorageMetadata": _TensorEntry,
     f"{_METADATA_MODULE}.BytesStorageMetadata": _ValueEntry,
-    f"{_METADATA_MODULE}.ChunkStorageMetadata": _Record,
-    f"{_METADATA_MODULE}.MetadataIndex": _Record,
-    f"{_METADATA_MODULE}.StorageMeta": _Record,
-    f"{_METADATA_MODULE}.TensorProperties": _Record,
-    f"{_METADATA_MODULE}._MEM_FORMAT_ENCODING": _Record,
-    "torch.distributed.checkpoint.filesystem._StorageInfo": _Record,
-    "torch.serialization._get_layout": _Record,
+    f"{_METADATA_MODULE}.ChunkStorageMetadata": Record,
+    f"{_METADATA_MODULE}.MetadataIndex": Record,
+    f"{_METADATA_MODULE}.StorageMeta": Record,
+    f"{_METADATA_MODULE}.TensorProperties": Record,
+    f"{_METADATA_MODULE}._MEM_FORMAT_ENCODING": Record,
+    "torch.distributed.checkpoint.filesystem._StorageInfo": Record,
+    "torch.serialization._get_layout": Record,
     "torch.Size": tuple,
     # where the checkpoint was written, which does not matter here; the module is `pathlib._local` in Python 3.13
-    "pathlib.PosixPath": _Record,
-    "pathlib.WindowsPath": _Record,
-    "pathlib._local.PosixPath": _Record,
-    "pathlib._local.WindowsPath": _Record,
+    "pathlib.PosixPath": Record,
+    "pathlib.WindowsPath": Record,
+    "pathlib._local.PosixPath": Record,
+    "pathlib._local.WindowsPath": Record,
 }
-
-
-class _MetadataUnpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, path: Path) -> None:
-        super().__init__(file)
-        self._path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        qualified_name = f"{module}.{name}"
-        if qualified_name in _STAND_INS:
-            return _STAND_INS[qualified_name]
-        # not getattr, which would import some submodules of torch on demand
-        value = vars(torch).get(name)
-        if module == "torch" and isinstance(value, torch.dtype):
-            return value
-        raise refuse_object(self._path, qualified_name)
 
 
 def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
     """Shape, dtype and pieces of every tensor, checked against each other and against the files."""
     path = folder / DISTRIBUTED_METADATA
     try:
-        metadata = _MetadataUnpickler(io.BytesIO(path.read_bytes()), path).load()
+        metadata = StandInUnpickler(path.read_bytes(), path, _STAND_INS.get).load()
         if not isinstance(metadata, _Metadata):
             raise ValueError(f"it holds a {type(metadata).__name__}")
         entries = {
@@ -170,7 +138,7 @@ def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
 
 
 def _read_entry(
-    key: str, entry: _TensorEntry, pieces: dict[tuple[str, tuple[int, ...]], _Record], files: dict[str, Path]
+    key: str, entry: _TensorEntry, pieces: dict[tuple[str, tuple[int, ...]], Record], files: dict[str, Path]
 ) -> tuple[TensorSpec, list[_Chunk]]:
     spec = TensorSpec(_size(entry["size"]), entry["properties"].fields[0])
     if not isinstance(key, str) or not isinstance(spec.dtype, torch.dtype):

@@ -16,7 +16,19 @@ def to_video(frames_FHWC: np.ndarray, device: torch.device, dtype: torch.dtype) 
     return (frames.permute(3, 0, 1, 2)[None].to(dtype) / 127.5 - 1).contiguous()
 
 
+def to_video_over_128(frames_FHWC: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """uint8 frames as (1, 3, F, H, W) in [-1, 1), white just below 1: value / 128 - 1, exact even in bfloat16."""
+    frames = torch.from_numpy(np.ascontiguousarray(frames_FHWC)).to(device)
+    return (frames.permute(3, 0, 1, 2)[None].to(dtype) / 128 - 1).contiguous()
+
+
 def to_frames(video_1CFHW: Tensor) -> np.ndarray:
     """(1, 3, F, H, W) in [-1, 1] as (F, H, W, 3) uint8, clamped and rounded."""
     unit = ((video_1CFHW[0].float() + 1) / 2).clamp(0, 1)
     return (unit * 255 + 0.5).to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()
+
+
+def to_frames_truncated(video_1CFHW: Tensor) -> np.ndarray:
+    """Like `to_frames`, but cut down to whole numbers in the video's own dtype, as the EDM families' originals do."""
+    unit = (video_1CFHW[0] + 1).clamp(0, 2) / 2
+    return (unit * 255).to(torch.uint8).permute(1, 2, 3, 0).cpu().numpy()

@@ -38,6 +38,12 @@ def read_image(path: Path) -> np.ndarray:
         ) from error
 
 
+def over_white(rgba_HWC: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8 with alpha as (H, W, 3) RGB on a white ground; blended in float64, truncated to uint8."""
+    alpha = rgba_HWC[..., 3:] / 255.0
+    return (rgba_HWC[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
 def write_png(path: Path, image_HWC: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
     with replacing(path) as temporary:

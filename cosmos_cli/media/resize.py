@@ -4,11 +4,52 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-# F frames, H and W pixel height and width, C = 3 colours
+# B batch, F frames, H and W pixel height and width, C = 3 colours
+
+ASPECT_RATIOS = {"16:9": 16 / 9, "4:3": 4 / 3, "1:1": 1.0, "3:4": 3 / 4, "9:16": 9 / 16}
+"""Width over height, by name."""
+
+
+def nearest_aspect_ratio(height: int, width: int) -> str:
+    """The name of the ratio closest to that of a picture; of two equally close ones, the wider.
+
+    Source: cosmos-transfer1, inference/inference_utils.py (behaviour).
+    """
+    return min(ASPECT_RATIOS, key=lambda name: (ASPECT_RATIOS[name] - width / height) ** 2)
+
+
+def stretch(image_HWC: np.ndarray, height: int, width: int, *, interpolation: int) -> np.ndarray:
+    """An image scaled to exactly height x width, whatever that does to its shape.
+
+    Args:
+        image_HWC: uint8, any number of colours.
+        interpolation: of OpenCV; INTER_AREA averages when it shrinks, INTER_NEAREST keeps labels intact.
+    Returns:
+        (height, width, C) uint8; the image itself if it has that size.
+    Source: cosmos-transfer1, inference/inference_utils.py (behaviour).
+    """
+    if image_HWC.shape[:2] == (height, width):
+        return image_HWC
+    return cv2.resize(image_HWC, (width, height), interpolation=interpolation)
+
+
+def resize_bicubic(images_BCHW: Tensor, height: int, width: int) -> Tensor:
+    """Bicubic resampling with antialiasing, as torchvision does it.
+
+    Computed in float32 and returned in the input's dtype; uint8 is clamped and rounded.
+
+    Source: torchvision, transforms.functional.resize (behaviour).
+    """
+    resized = F.interpolate(images_BCHW.float(), size=(height, width), mode="bicubic", antialias=True)
+    if images_BCHW.dtype == torch.uint8:
+        resized = resized.clamp_(0, 255).round_()
+    return resized.to(images_BCHW.dtype)
 
 
 def cover_and_crop(frames_FHWC: np.ndarray, height: int, width: int) -> np.ndarray:

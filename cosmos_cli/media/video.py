@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,15 +35,16 @@ class Clip:
     num_source_frames: int
 
 
-def read_video(path: Path) -> Clip:
-    """All frames of a video. Raises InputError like `read_last_frames`."""
-    return read_last_frames(path, None)
+def read_video(path: Path, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
+    """All frames of a video, each passed through `each` as it is decoded. Raises InputError like `read_last_frames`."""
+    return read_last_frames(path, None, each)
 
 
-def read_last_frames(path: Path, count: int | None) -> Clip:
+def read_last_frames(path: Path, count: int | None, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
     """The last `count` frames of a video, fewer if it is shorter. The whole file is decoded, `count` frames are kept.
 
-    Any container and codec of FFmpeg; rotation metadata is applied.
+    Any container and codec of FFmpeg; rotation metadata is applied. `each` turns a decoded frame into the one to keep,
+    so that a long clip is held in the size that is needed.
 
     Raises:
         InputError: the file is not a video, has no frame, or ends before the frames that its header announces.
@@ -61,7 +62,8 @@ def read_last_frames(path: Path, count: int | None) -> Clip:
             announced = stream.frames
             for frame in container.decode(stream):
                 num_frames += 1
-                kept.append(_upright(frame))
+                image = _upright(frame)
+                kept.append(each(image) if each else image)
     except av.error.FFmpegError as error:
         done = f" after {num_frames} frames" if num_frames else ""
         raise InputError(

@@ -12,28 +12,28 @@ the text) is computed once by its methods and handed in.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosmos_cli.models.minimal_dit_layers import (
+from cosmos_cli.models.dit_layers import (
     EPS,
-    Block,
-    FinalLayer,
+    EncodedText,
     KeysValues,
     LearntPositions,
-    MinimalDiTConfig,
     PatchEmbedding,
-    TimestepMLP,
-    TimestepSinusoid,
+    check_table,
+    config_rope_angles,
     neighborhood_operator,
+    table_dtype,
+    timestep_embedder,
+    unpatchify,
+    with_masks,
 )
+from cosmos_cli.models.minimal_dit_layers import Block, FinalLayer, MinimalDiTConfig
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
-from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims, rope_angles
+from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims
 
 __all__ = ["EncodedText", "MinimalDiT", "MinimalDiTConfig", "stored_constants"]
 
@@ -50,13 +50,6 @@ def stored_constants(config: MinimalDiTConfig) -> dict[str, tuple[int, ...]]:
         "pos_embedder.dim_spatial_range": (dim_h // 2,),
         "pos_embedder.dim_temporal_range": (dim_t // 2,),
     }
-
-
-@dataclass(frozen=True)
-class EncodedText:
-    """A text as the network reads it: per block the cross-attention keys and values of every text position."""
-
-    keys_values: tuple[KeysValues, ...]
 
 
 class MinimalDiT(nn.Module):
@@ -82,10 +75,10 @@ class MinimalDiT(nn.Module):
             raise ValueError(f"{len(neighborhoods)} neighborhoods for {config.num_blocks} blocks")
         self.config = config
         width = config.model_channels
-        self.x_embedder = PatchEmbedding(config)
+        self.x_embedder = PatchEmbedding(config.channels_with_masks, config.patch_THW, width)
         if config.extra_per_block_abs_pos_emb:
             self.extra_pos_embedder = LearntPositions(width, config.max_grid_THW)
-        self.t_embedder = nn.Sequential(TimestepSinusoid(width), TimestepMLP(width, config.use_adaln_lora))
+        self.t_embedder = timestep_embedder(config)
         self.t_embedding_norm = nn.RMSNorm(width, eps=EPS)
         self.crossattn_proj: nn.Module = nn.Identity()
         if config.crossattn_proj_in_channels not in (None, config.crossattn_emb_channels):
@@ -126,9 +119,8 @@ class MinimalDiT(nn.Module):
         _, frames, rows, columns, _ = x_BTHWD.shape
         grid_THW = (frames, rows, columns)
         if rope is None:
-            rope = self.rotary_table(grid_THW, fps=fps, dtype=_table_dtype(x_BCTHW.dtype), device=x_BCTHW.device)
-        if len(rope.cos_LR) != math.prod(grid_THW):
-            raise ValueError(f"the rotary table holds {len(rope.cos_LR)} tokens, the latents {math.prod(grid_THW)}")
+            rope = self.rotary_table(grid_THW, fps=fps, dtype=table_dtype(x_BCTHW.dtype), device=x_BCTHW.device)
+        check_table(rope, grid_THW)
         emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_BT.to(x_BCTHW.dtype))
         if emb_BSD.shape[1] not in (1, grid_THW[0]):
             raise ValueError(f"{emb_BSD.shape[1]} timesteps per sample for {grid_THW[0]} latent frames")
@@ -142,26 +134,7 @@ class MinimalDiT(nn.Module):
         self, x_BCTHW: Tensor, condition_mask_B1THW: Tensor | None = None, padding_mask_B1HW: Tensor | None = None
     ) -> Tensor:
         """Latents and masks as tokens, (B, T, H, W, D); arguments and errors as for `forward`."""
-        config = self.config
-        B, channels_in, *size_THW = x_BCTHW.shape
-        if channels_in != config.in_channels or any(n % p for n, p in zip(size_THW, config.patch_THW, strict=True)):
-            raise ValueError(
-                f"latents of shape {tuple(x_BCTHW.shape)} do not fit {config.in_channels} channels and patches of "
-                f"{config.patch_THW}"
-            )
-        channels = [x_BCTHW]
-        if config.condition_mask:
-            if condition_mask_B1THW is None:
-                condition_mask_B1THW = x_BCTHW.new_zeros(B, 1, *size_THW)
-            channels.append(condition_mask_B1THW.to(x_BCTHW.dtype))
-        elif condition_mask_B1THW is not None:
-            raise ValueError("this network has no condition mask channel")
-        if config.concat_padding_mask:
-            if padding_mask_B1HW is None:
-                padding_mask_B1HW = x_BCTHW.new_zeros(B, 1, *size_THW[1:])
-            padding_B1HW = F.interpolate(padding_mask_B1HW.to(x_BCTHW.dtype), size=size_THW[1:], mode="nearest")
-            channels.append(padding_B1HW[:, :, None].expand(B, 1, *size_THW))
-        x_BTHWD: Tensor = self.x_embedder(torch.cat(channels, dim=1))
+        x_BTHWD: Tensor = self.x_embedder(with_masks(self.config, x_BCTHW, condition_mask_B1THW, padding_mask_B1HW))
         return x_BTHWD
 
     def embed_timesteps(self, timesteps_BT: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -207,25 +180,13 @@ class MinimalDiT(nn.Module):
         Raises:
             ValueError: the grid is larger than the network supports, or its video needs one fps and has none.
         """
-        config = self.config
-        if any(n > limit for n, limit in zip(grid_THW, config.max_grid_THW, strict=True)):
-            raise ValueError(
-                f"a grid of {tuple(grid_THW)} patches exceeds the network's limit of {config.max_grid_THW}"
-            )
-        seconds_scale = None
-        if config.rope_enable_fps_modulation and grid_THW[0] > 1:
-            seconds_scale = _single_fps(fps), float(config.base_fps)
         weight = self.t_embedding_norm.weight
-        return rope_angles(
+        return config_rope_angles(
+            self.config,
             grid_THW,
-            head_dim=config.head_dim,
-            extrapolation_ratios_THW=(
-                config.rope_t_extrapolation_ratio,
-                config.rope_h_extrapolation_ratio,
-                config.rope_w_extrapolation_ratio,
-            ),
-            seconds_scale=seconds_scale,
-            dtype=dtype or _table_dtype(weight.dtype),
+            fps=fps,
+            in_seconds=self.config.rope_enable_fps_modulation,
+            dtype=dtype or table_dtype(weight.dtype),
             device=device or weight.device,
         )
 
@@ -242,20 +203,4 @@ class MinimalDiT(nn.Module):
 
     def finish(self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None) -> Tensor:
         """The last block's tokens as a velocity, (B, out_channels, T, H, W)."""
-        patches_BTHWP = self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM)
-        B, T, H, W, _ = patches_BTHWP.shape
-        p_t, p_h, p_w = self.config.patch_THW
-        # An output patch is ordered (row, column, frame, channel), unlike an input patch.
-        patches = patches_BTHWP.view(B, T, H, W, p_h, p_w, p_t, self.config.out_channels)
-        return patches.permute(0, 7, 1, 6, 2, 4, 3, 5).reshape(B, -1, T * p_t, H * p_h, W * p_w)
-
-
-def _table_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
-
-
-def _single_fps(fps: float | Tensor | None) -> float:
-    rates = torch.as_tensor(fps).unique().tolist() if fps is not None else []
-    if len(rates) != 1:
-        raise ValueError(f"the rotary positions of this network need one fps for the whole batch, not {rates}")
-    return float(rates[0])
+        return unpatchify(self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM), self.config.patch_THW)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import T5_11B, PublishedFile, Repository
 from cosmos_plugins.predict2.variants import VARIANTS
 
 TINY_ROOT = Path(__file__).parent / "tiny"
@@ -15,18 +15,6 @@ _NVIDIA = "NVIDIA Open Model License"
 _DIT_BYTES = {"2B": 3_913_000_000, "14B": 28_531_000_000}
 _TOKENIZER = PublishedFile("tokenizer/tokenizer.pth", 508_000_000)
 _REVISIONS = {"2B": "f50c09f5d8ab133a90cac3f4886a6471e9ba3f18", "14B": "03b03a377fede782647afac998f674d9f358e319"}
-
-_TEXT_ENCODER = Repository(
-    "google-t5/t5-11b",
-    "90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3",
-    (
-        PublishedFile("config.json", 1_200),
-        PublishedFile("spiece.model", 792_000),
-        PublishedFile("tokenizer.json", 1_390_000),
-        PublishedFile("pytorch_model.bin", 45_200_000_000),
-    ),
-    "Apache-2.0",
-)
 
 
 def dit_file(resolution: str, fps: int, natten: bool = False) -> str:
@@ -40,7 +28,7 @@ def repositories(model_size: str, resolution: str, fps: int, natten: bool, own_d
     """What a run needs: the DiT unless the user brings one, the tokenizer, the text encoder."""
     dit = [] if own_dit else [PublishedFile(dit_file(resolution, fps, natten), _DIT_BYTES[model_size])]
     model = Repository(VARIANTS[model_size].folder, _REVISIONS[model_size], (*dit, _TOKENIZER), _NVIDIA)
-    return [model, _TEXT_ENCODER]
+    return [model, T5_11B]
 
 
 def _published(model_size: str) -> Repository:
@@ -51,6 +39,6 @@ def _published(model_size: str) -> Repository:
 
 
 CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
-    size: (_published(size), _TEXT_ENCODER) for size in VARIANTS if size != "tiny"
+    size: (_published(size), T5_11B) for size in VARIANTS if size != "tiny"
 }
 """Model size to everything that is published for it."""

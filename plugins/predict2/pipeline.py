@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_cli import __version__, output, registry
+from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.diffusion.ab2 import sample_ab2
 from cosmos_cli.diffusion.guidance import guide
@@ -33,8 +29,10 @@ from cosmos_cli.models.neighborhood import NeighborhoodConfig
 from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.requests import request_document
+from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
 from cosmos_cli.runtime.files import write_json
+from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
@@ -154,7 +152,7 @@ class Video2WorldPipeline:
         totals: list[float] = []
         for _ in range(num_runs):
             seconds: dict[str, float] = {}
-            with _timed("total", seconds):
+            with timed("total", seconds):
                 frames_FHWC, prompt = self._make(sample, seconds)
             totals.append(seconds["total"])
         if sample.request.benchmark:
@@ -169,15 +167,15 @@ class Video2WorldPipeline:
         request = sample.request
         self.guardrails.check_prompt(request.prompt)
         prompt = self._refine(request.prompt, sample.frames_FHWC)
-        with _timed("encode_text", seconds):
+        with timed("encode_text", seconds):
             context, negative = self._encode_texts(prompt, request)
-        with _timed("encode_frames", seconds):
+        with timed("encode_frames", seconds):
             conditioning = self._condition(sample)
-        with _timed("denoise", seconds):
+        with timed("denoise", seconds):
             latents = self._denoise(conditioning, context, negative, request)
-        with _timed("decode", seconds):
+        with timed("decode", seconds):
             frames_FHWC = self._decode(latents, sample.num_frames)
-        with _timed("check_video", seconds):
+        with timed("check_video", seconds):
             return self.guardrails.check_video(frames_FHWC), prompt
 
     def _say_what_does_not_run(self) -> list[str]:
@@ -261,7 +259,7 @@ class Video2WorldPipeline:
     ) -> Video2WorldResult:
         """Write the video, its sidecar and the preview; the sidecar comes last, so it vouches for the others."""
         request, paths = sample.request, output_paths(sample.request)
-        with _timed("write", seconds):
+        with timed("write", seconds):
             write_video(paths["video"], frames_FHWC, self.settings.fps)
             if "preview" in paths:
                 rows = [("input", sample.frames_FHWC), (f"output, seed {request.seed}", frames_FHWC)]
@@ -283,7 +281,6 @@ class Video2WorldPipeline:
 
     def _sidecar(self, request: Video2WorldRequest, prompt: str, result: Video2WorldResult) -> dict[str, Any]:
         """How the video was made; `--from-file` makes it again from the part under "request"."""
-        weights = weight_paths(self.settings)
         return {
             "command": "cosmos predict2 video2world",
             # to make a video again must not mean to replace one
@@ -292,17 +289,8 @@ class Video2WorldPipeline:
             "result": result.document(),
             "checked_by": self.guardrails.names,
             "notices": output.notices(),
-            "weights": {
-                name: {"path": str(path.absolute()), "bytes": path.stat().st_size if path.is_file() else None}
-                for name, path in vars(weights).items()
-            },
-            "environment": {
-                "cosmos-cli": __version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "device": torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu",
-                "precision": str(self.dtype).removeprefix("torch."),
-            },
+            "weights": provenance.weights(vars(weight_paths(self.settings))),
+            "environment": provenance.environment(self.device, self.dtype),
         }
 
 
@@ -341,16 +329,6 @@ class Denoiser:
             return self._dit(x, timesteps_BT, text, condition_mask_B1THW=self._mask, rope=self._rope)
 
         return denoise(velocity, x_BCTHW, sigma, self._conditioning, dtype=self._dtype)
-
-
-@contextmanager
-def _timed(stage: str, seconds: dict[str, float]) -> Iterator[None]:
-    """Record the wall time of a stage; CUDA work is waited for, or it would count for the next stage."""
-    start = time.perf_counter()
-    yield
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    seconds[stage] = time.perf_counter() - start
 
 
 def _neighborhoods(settings: Video2WorldSettings) -> list[NeighborhoodConfig | None] | None:

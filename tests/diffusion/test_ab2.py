@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from cosmos_cli.diffusion.ab2 import ab2_step, euler_step, sample_ab2
+from cosmos_cli.diffusion.ab2 import euler_step, res_step, sample_ab2
 from cosmos_cli.diffusion.schedules import karras_sigmas
 
 
@@ -23,7 +23,7 @@ def test_a_step_is_exact_when_x0_is_linear_in_log_sigma() -> None:
     def x(s: float) -> torch.Tensor:
         return torch.tensor([a + b * (math.log(s) + 1) + k * s], dtype=torch.float64)
 
-    result = ab2_step(x(4.0), x0(4.0), x0(9.0), 9.0, 4.0, 1.5)
+    result = res_step(x(4.0), x0(4.0), x0(9.0), 9.0, 4.0, 1.5)
     torch.testing.assert_close(result, x(1.5), atol=1e-12, rtol=0)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.media.image import is_image, read_image, write_png
+from cosmos_cli.media.image import is_image, over_white, read_image, write_png
 from tests.clips import moving_gradient
 
 PICTURE = moving_gradient(1, 24, 32)[0]
@@ -36,6 +36,13 @@ def test_alpha_grey_and_deep_grey_become_three_colours(tmp_path: Path) -> None:
         iio.imwrite(tmp_path / name, pixels)
         expected = PICTURE if name == "alpha.png" else np.repeat(grey[..., None], 3, axis=-1)
         np.testing.assert_array_equal(read_image(tmp_path / name), expected)
+
+
+def test_what_is_transparent_becomes_white() -> None:
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, :, 0] = 200
+    rgba[0, :, 3] = (0, 128, 255)
+    assert over_white(rgba)[0].tolist() == [[255, 255, 255], [227, 127, 127], [200, 0, 0]]
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:

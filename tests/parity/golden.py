@@ -86,7 +86,9 @@ def compare(name: str, ours: Tensor | None, golden: Tensor, *, whole_loop: bool)
     if golden.dtype == torch.float64:
         scale = reference.abs().max().clamp(min=1e-300).item()
         return Comparison(name, max_abs, max_abs / scale, 1e-10)
-    std = reference.std().item() if reference.numel() > 1 else 0.0
+    # a single number, such as a loss, has no spread: its size stands in
+    std = reference.std().item() if reference.numel() > 1 else reference.abs().item()
     if golden.dtype == torch.bfloat16 or "bf16" in name:
-        return Comparison(name, max_abs, max_abs / std, 3e-2)
+        spread = std or reference.abs().max().item() or 1.0  # a constant has no spread
+        return Comparison(name, max_abs, max_abs / spread, 3e-2)
     return Comparison(name, max_abs, max_abs / max(1.0, std), 1e-3 if whole_loop else 1e-4)

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
-from tests.parity.adapters import predict2, sampler, tokenizer
+from tests.parity.adapters import (
+    controls,
+    predict1,
+    predict1_sampling,
+    predict2,
+    sampler,
+    tokenizer,
+    transfer1,
+    transfer1_generate,
+    transfer1_weights,
+)
 from tests.parity.adapters.base import Adapter
 from tests.parity.golden import Golden
 
-ADAPTERS: dict[str, Adapter] = predict2.ADAPTERS | tokenizer.ADAPTERS | sampler.ADAPTERS
+ADAPTERS: dict[str, Adapter] = (
+    predict1.ADAPTERS
+    | predict2.ADAPTERS
+    | transfer1.ADAPTERS
+    | tokenizer.ADAPTERS
+    | sampler.ADAPTERS
+    | controls.ADAPTERS
+    | transfer1_weights.ADAPTERS
+    | transfer1_generate.ADAPTERS
+    | predict1_sampling.ADAPTERS
+)
 
 
 def adapter_for(golden: Golden) -> Adapter | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,16 +156,14 @@ def test_a_damaged_dit_is_exit_code_4_and_leaves_nothing(folder: Path, content: 
     assert not (folder / "new").exists()
 
 
-def test_an_interrupted_run_leaves_no_partial_file(folder: Path) -> None:
-    import signal
-    import time
-
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupted_run_leaves_no_partial_file(folder: Path, name: str) -> None:
     line = [sys.executable, "-m", "cosmos_cli", "predict2", "video2world", *command_line({"--num-steps": "1000"})]
     process = subprocess.Popen(line, cwd=folder, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     while "Loading tiny" not in process.stderr.readline():
         assert process.poll() is None
     time.sleep(1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.Signals[name])
     assert process.wait(timeout=30) == 130
     assert not (folder / "new").exists()

@@ -1,0 +1,31 @@
+"""What a sidecar tells about where and with what a video was made."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cosmos_cli import __version__
+
+
+def environment(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    """Versions, device and precision."""
+    return {
+        "cosmos-cli": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": str(dtype).removeprefix("torch."),
+    }
+
+
+def weights(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Place and size of each file of weights; the size is None for a folder."""
+    return {
+        name: {"path": str(path.absolute()), "bytes": path.stat().st_size if path.is_file() else None}
+        for name, path in paths.items()
+    }

@@ -1,0 +1,36 @@
+"""Cosmos-Transfer1: a video turned into another world under the control of its edges, depth, segments or blur."""
+
+from cosmos_cli.hookspecs import RegisterControl, RegisterFamily, hookimpl
+
+
+@hookimpl
+def cosmos_register_families(register: RegisterFamily) -> None:
+    register(
+        name="transfer",
+        help="Turn a video into another world under edge, depth, seg and blur control (Cosmos-Transfer1).",
+        commands="cosmos_plugins.transfer1.commands:app",
+        checkpoints="cosmos_plugins.transfer1.checkpoints:CATALOGUE",
+    )
+
+
+@hookimpl
+def cosmos_register_controls(register: RegisterControl) -> None:
+    folder, driving = "nvidia/Cosmos-Transfer1-7B", "nvidia/Cosmos-Transfer1-7B-Sample-AV"
+    register(
+        name="vis",
+        help="Colours and shapes: the input video, blurred.",
+        checkpoint=f"{folder}/vis_control.pt",
+        compute="cosmos_plugins.transfer1.controls:vis",
+    )
+    register(
+        name="edge",
+        help="Outlines: Canny edges of the input video.",
+        checkpoint=f"{folder}/edge_control.pt",
+        compute="cosmos_plugins.transfer1.controls:edge",
+    )
+    register(name="depth", help="Distances, near is bright.", checkpoint=f"{folder}/depth_control.pt")
+    register(name="seg", help="One colour per object.", checkpoint=f"{folder}/seg_control.pt", interpolation="nearest")
+    register(name="keypoint", help="Human skeletons.", checkpoint=f"{folder}/keypoint_control.pt")
+    register(name="upscale", help="The video itself, to be made larger.", checkpoint=f"{folder}/4kupscaler_control.pt")
+    register(name="hdmap", help="A rendered road map.", checkpoint=f"{driving}/hdmap_control.pt")
+    register(name="lidar", help="Rendered laser points.", checkpoint=f"{driving}/lidar_control.pt")

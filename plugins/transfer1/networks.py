@@ -1,0 +1,77 @@
+"""Building and loading the networks of a Transfer1 model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
+from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
+from cosmos_cli.models.cosmos_tokenizer import (
+    ChunkedTokenizer,
+    CosmosTokenizerConfig,
+    load_tokenizer,
+    read_statistics,
+)
+from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, Variant
+
+SIGMA_DATA = 0.5
+"""Standard deviation of the latents that the networks work on."""
+
+_IGNORED = (*NOT_LEARNT, "*logvar.*")
+
+
+def base_config(variant: Variant, *, driving: bool) -> GeneralDiTConfig:
+    """Shape of the base network; the one for driving scenes takes no given frames."""
+    return GeneralDiTConfig(**variant.dit, rope_t_extrapolation_ratio=2.0, condition_mask=not driving)
+
+
+def branch_config(variant: Variant, *, driving: bool) -> ControlBranchConfig:
+    """Shape of a control branch: the base's first blocks, without its stretched time."""
+    return ControlBranchConfig(
+        **{**variant.dit, "num_blocks": variant.num_control_blocks},
+        condition_mask=not driving,
+        hint_channels=16 if driving else variant.hint_channels,
+    )
+
+
+def tokenizer_config(variant: Variant) -> CosmosTokenizerConfig:
+    return CosmosTokenizerConfig(**variant.tokenizer)
+
+
+def load_base(
+    path: Path, variant: Variant, *, driving: bool, attention: str, dtype: torch.dtype, device: torch.device
+) -> GeneralDiT:
+    """The base network. Files carry its keys under `base_model.net.`, those for driving scenes under `net.`."""
+    prefix = "net." if driving else "base_model.net."
+    return load_network(
+        lambda: GeneralDiT(base_config(variant, driving=driving), attention),
+        path,
+        rename=wanted_keys(prefix, ignored=_IGNORED),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def load_branch(
+    path: Path, variant: Variant, *, driving: bool, attention: str, dtype: torch.dtype, device: torch.device
+) -> ControlBranch:
+    """One control branch; its keys stand under `net.`."""
+    return load_network(
+        lambda: ControlBranch(branch_config(variant, driving=driving), attention),
+        path,
+        rename=wanted_keys("net.", ignored=_IGNORED),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def load_chunked_tokenizer(
+    folder: Path, variant: Variant, *, dtype: torch.dtype, device: torch.device
+) -> ChunkedTokenizer:
+    """The tokenizer for chunks of 121 frames, with its statistics."""
+    network = load_tokenizer(folder, config=tokenizer_config(variant), dtype=dtype, device=device)
+    statistics = read_statistics(folder / "mean_std.pt", network.config.latent_channels)
+    return ChunkedTokenizer(network, statistics, chunk_frames=CHUNK_FRAMES, sigma_data=SIGMA_DATA)

@@ -1,0 +1,131 @@
+"""What a user gives to Transfer commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator
+
+from cosmos_cli.requests import Flag, StrictModel
+
+DEFAULT_PROMPT = (
+    "The video captures a stunning, photorealistic scene with remarkable attention to detail, giving it a lifelike "
+    "appearance that is almost indistinguishable from reality. It appears to be from a high-budget 4K movie, "
+    "showcasing ultra-high-definition quality with impeccable resolution."
+)
+DEFAULT_NEGATIVE_PROMPT = (
+    "The video captures a game playing, with bad crappy graphics and cartoonish frames. It represents a recording of "
+    "old outdated games. The lighting looks very fake. The textures are very raw and basic. The geometries are very "
+    "primitive. The images are very pixelated and of poor CG quality. There are many subtitles in the footage. "
+    "Overall, the video is unrealistic at all."
+)
+
+Strength = Literal["very_low", "low", "medium", "high", "very_high"]
+Prompt = Annotated[str, StringConstraints(max_length=5000, strip_whitespace=True)]
+
+PURE_NOISE_SIGMA = 80.0
+"""From this noise level on, the input video plays no part."""
+
+
+class ControlSpec(StrictModel):
+    """How one modality controls the video: the object under its name in a control specification."""
+
+    control_weight: float | Path = 0.5
+    """Strength in [0, 1], or the file of a weight map: a tensor (H, W) or (frames, H, W) as .pt or .safetensors."""
+    input_control: Path | None = None
+    """Control video; without one it is computed from the input video."""
+    ckpt_path: Path | None = None
+    """Weights of the control branch in place of the published ones."""
+    control_weight_prompt: str | None = None
+    """Objects to which the control is confined, found in the input video."""
+    input_control_prompt: str | None = None
+    """Objects to segment; seg only."""
+
+    @field_validator("control_weight", mode="before")
+    @classmethod
+    def _number_or_path(cls, value: object) -> object:
+        try:
+            weight = float(value)  # type: ignore[arg-type]  # the published specifications also write numbers as text
+        except ValueError:
+            return Path(str(value))
+        except TypeError:
+            raise ValueError(f"must be a number or the file of a weight map, but is {value!r}.") from None
+        if not 0 <= weight <= 1:  # also false for nan
+            raise ValueError(f"must be in [0, 1], but is {value!r}.")
+        return weight
+
+
+class TransferSettings(StrictModel):
+    """What is loaded once and serves many videos."""
+
+    model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
+    """Model; tiny ships with cosmos and runs anywhere."""
+    checkpoint_dir: Annotated[Path, Flag(env="COSMOS_CHECKPOINT_DIR")] = Path("checkpoints")
+    """Folder of downloaded checkpoints in the original layout."""
+    tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
+    """Folder of the tokenizer, under nvidia/ in the checkpoint folder."""
+    is_av_sample: bool = False
+    """Use the base model for driving scenes (hdmap, lidar)."""
+    device: Annotated[str, Flag(env="COSMOS_DEVICE")] = "auto"
+    """Where to compute: auto, cpu, cuda or cuda:1."""
+    precision: Annotated[
+        Literal["auto", "bfloat16", "float32"], Flag(default="auto: bfloat16, and float32 on a CPU")
+    ] = "auto"
+    """Precision of the DiT and the tokenizer."""
+    attention: str = "sdpa"
+    """Attention backend: sdpa, flash-attention or transformer-engine."""
+    num_gpus: int = Field(default=1, ge=1)
+    """Number of GPUs; this version uses one."""
+    offload_text_encoder_model: bool = False
+    """Keep the text encoder off the device except while it works."""
+    offload_guardrail_models: bool = False
+    """Keep guardrails off the device except while they work."""
+    upsample_prompt: bool = False
+    """Have an installed prompt refiner rewrite a short prompt."""
+    offload_prompt_upsampler: bool = False
+    """Keep the prompt refiner off the device except while it works."""
+    cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None
+    """Folder for text embeddings, which are computed once per prompt."""
+
+
+class TransferRequest(StrictModel):
+    """One video."""
+
+    controls: Annotated[dict[str, ControlSpec], Flag(aliases=("--controlnet-specs",), option=False)]
+    """Modality to how it controls the video."""
+    input_video_path: Path | None = None
+    """Video to transform; without one, every control needs an input_control."""
+    prompt: Annotated[Prompt, StringConstraints(min_length=1)] = DEFAULT_PROMPT
+    """What the new world looks like."""
+    negative_prompt: Prompt = DEFAULT_NEGATIVE_PROMPT
+    """What to avoid; an empty text guides away from no text at all."""
+    sigma_max: float = Field(default=70.0, gt=0.002, allow_inf_nan=False)
+    """Noise added to the input video; from 80 on the video starts from pure noise."""
+    guidance: float = Field(default=7.0, ge=0, allow_inf_nan=False)
+    """Classifier-free guidance; 0 is unguided and twice as fast."""
+    num_steps: int = Field(default=35, ge=1, le=1000)
+    """Denoising steps."""
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    """Seed of the noise; the same seed gives the same video."""
+    fps: int = Field(default=24, ge=1, le=120)
+    """Frame rate of the output, which the model is told too."""
+    blur_strength: Strength = "medium"
+    """How strongly vis blurs the input video."""
+    canny_threshold: Strength = "medium"
+    """Threshold of edge; a lower one finds more edges."""
+    num_input_frames: Literal[1, 9, 17] = 1
+    """Frames that a chunk of 121 shares with the one before it."""
+    video_save_folder: Path = Path("outputs")
+    """Folder of the output."""
+    video_save_name: Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")] = "output"
+    """Name of the output without .mp4; the sidecar goes beside it."""
+    overwrite: bool = False
+    """Replace existing files."""
+    preview: bool = False
+    """Also write a contact sheet of input, controls, weight maps and output."""
+
+    @property
+    def starts_from_video(self) -> bool:
+        """Whether the input video, with noise on it, is where denoising starts."""
+        return self.input_video_path is not None and self.sigma_max < PURE_NOISE_SIGMA

@@ -1,0 +1,89 @@
+"""The control specification: one JSON file that says which modalities control the video, and how strongly."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any
+
+from cosmos_cli import registry
+from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.requests import FileOption, read_json, validate
+from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+
+_PATHS_OF_A_CONTROL = ("input_control", "control_weight")
+
+
+def read_spec(path: Path) -> dict[str, Any]:
+    """Field values of a request out of a control specification.
+
+    Every object in the file is a control under the name of its modality, in an order that is kept; every other entry
+    is a field of the request or the settings. Relative paths are looked up in the working folder, as the originals do,
+    and then beside the specification.
+
+    Raises:
+        InputError: the file is not JSON, or names fields or modalities that do not exist: all of them at once.
+    """
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InputError("must hold one JSON object.", where=str(path))
+    fields = {*TransferRequest.model_fields, *TransferSettings.model_fields} - {"controls"}
+    modalities = sorted(registry.current().extensions.get("controls", {}))
+    values: dict[str, Any] = {}
+    controls: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, value in document.items():
+        if name in modalities and isinstance(value, dict):
+            try:
+                [control] = validate([ControlSpec], _found(value, path.parent), where=f"{path}, {name}")
+                controls[name] = control
+            except InputError as error:
+                problems += error.problems
+        elif name in modalities:
+            problems.append(
+                Problem("must be an object, such as {}.".format('{"control_weight": 0.5}'), f"{path}, {name}")
+            )
+        elif name in fields:
+            values[name] = value
+        else:
+            problems.append(_unknown(name, isinstance(value, dict), modalities, sorted(fields), path))
+    if problems:
+        raise InputError.from_problems(problems)
+    if not controls:
+        raise InputError("holds no control.", where=str(path), fix=f"Add at least one of: {', '.join(modalities)}.")
+    if isinstance(values.get("input_video_path"), str):
+        values["input_video_path"] = _find(values["input_video_path"], path.parent)
+    return {**values, "controls": controls}
+
+
+def _unknown(name: str, is_object: bool, modalities: list[str], fields: list[str], path: Path) -> Problem:
+    known = modalities if is_object else [*fields, *modalities]
+    kind = "modality" if is_object else "field"
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known modalities: {', '.join(modalities)}."
+    return Problem(f"Unknown {kind} {name!r}.", str(path), hint)
+
+
+def _found(control: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The control with its relative paths looked up."""
+    return {k: _find(v, folder) if k in _PATHS_OF_A_CONTROL and _is_path(v) else v for k, v in control.items()}
+
+
+def _is_path(value: object) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return True
+    return False
+
+
+def _find(text: str, folder: Path) -> str:
+    beside = folder / text
+    return str(beside) if not Path(text).exists() and beside.exists() else text
+
+
+CONTROLNET_SPECS = FileOption(
+    "--controlnet-specs", "Control specification, a JSON file: which modalities control the video, and how.", read_spec
+)

@@ -1,0 +1,66 @@
+"""The Transfer1 models: their networks and sizes, without building anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Sizes = Mapping[str, tuple[int, int]]
+"""Aspect ratio (width:height) to (height, width) in pixels."""
+
+_PUBLISHED_SIZES: Sizes = {
+    "16:9": (704, 1280),
+    "4:3": (704, 960),
+    "1:1": (960, 960),
+    "3:4": (960, 704),
+    "9:16": (1280, 704),
+}
+_TINY_SIZES: Sizes = {"16:9": (80, 144), "4:3": (96, 128), "1:1": (96, 96), "3:4": (128, 96), "9:16": (144, 80)}
+
+CHUNK_FRAMES = 121
+"""Frames that the model makes at once."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model.
+
+    dit: arguments of `GeneralDiTConfig`, of the base and, with fewer blocks, of every control branch.
+    tokenizer: arguments of `CosmosTokenizerConfig`; empty for the published one.
+    folder, av_folder: of the base model and of the one for driving scenes, under the checkpoint folder.
+    text_encoder: folder of the T5 encoder under the checkpoint folder.
+    num_control_blocks: blocks of a control branch. hint_channels: latent channels that it has room for.
+    """
+
+    dit: Mapping[str, Any]
+    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Sizes = field(default_factory=lambda: _PUBLISHED_SIZES)
+    folder: str = "nvidia/Cosmos-Transfer1-7B"
+    av_folder: str = "nvidia/Cosmos-Transfer1-7B-Sample-AV"
+    text_encoder: str = "google-t5/t5-11b"
+    num_control_blocks: int = 3
+    hint_channels: int = 128
+
+
+VARIANTS: Mapping[str, Variant] = {
+    "7B": Variant(dit={"model_channels": 4096, "num_blocks": 28, "num_heads": 32}),
+    # The same networks, small enough for a laptop and to ship with the package. Everything about its size stands here.
+    "tiny": Variant(
+        dit={
+            "model_channels": 96,
+            "num_blocks": 4,
+            "num_heads": 4,
+            "crossattn_emb_channels": 128,
+            "adaln_lora_dim": 16,
+            "max_img_h": 40,
+            "max_img_w": 40,
+            "max_frames": 16,
+        },
+        tokenizer={"channels": 16, "channels_mult": (1, 2, 2), "num_res_blocks": 1},
+        sizes=_TINY_SIZES,
+        text_encoder="google-t5/t5-tiny",
+        num_control_blocks=2,
+        hint_channels=16,
+    ),
+}

@@ -1,0 +1,181 @@
+"""Predict1: its Euler sampling loops, with and without given frames, and its training loss."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from torch import Tensor
+
+from cosmos_cli.diffusion import edm
+from cosmos_cli.diffusion.edm import add_conditioning, free_below, predict_x0
+from cosmos_cli.diffusion.edm_euler import (
+    Predict,
+    euler_sigmas,
+    initial_scale,
+    output_at_given_frames,
+    sample_edm_euler,
+    unconditioned,
+)
+from cosmos_cli.diffusion.edm_loss import edm_loss, log_variance_head, loss_weight
+from cosmos_cli.diffusion.guidance import guide
+from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
+from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig, stored_constants
+from tests.parity.adapters.base import Adapter, Outputs, network_from
+from tests.parity.adapters.predict1 import general_dit_options
+from tests.parity.golden import Golden
+
+
+def _network(golden: Golden, net: str, part: str, *, condition_mask: bool) -> GeneralDiT:
+    options = general_dit_options(golden.config[net], condition_mask=condition_mask)
+    config = GeneralDiTConfig(**options, legacy_patch_emb="/training/" in golden.source)
+    return network_from(golden, lambda: GeneralDiT(config), part, tuple(stored_constants(config)))
+
+
+def _schedule(golden: Golden) -> Tensor:
+    config = golden.config
+    return euler_sigmas(config["steps"], config["sigma_min"], config["sigma_max"])
+
+
+def _schedule_outputs(sigmas: Tensor, golden: Golden) -> Outputs:
+    return {
+        "init_noise_sigma": torch.tensor(initial_scale(golden.config["sigma_max"])),
+        "scheduler.sigmas": sigmas,
+        "scheduler.timesteps": edm.scaling(sigmas[:-1]).c_noise,
+    }
+
+
+def _sample(name: str, predict: Predict, sigmas: Tensor, golden: Golden, ours: Outputs) -> None:
+    def keep(step: int, x: Tensor) -> None:
+        ours[f"{name}.step{step}.xt_next"] = x
+
+    start = golden.inputs["noise"] * initial_scale(golden.config["sigma_max"])
+    ours[f"{name}.final"] = sample_edm_euler(predict, start, sigmas, keep)
+
+
+def text_to_world(golden: Golden) -> Outputs:
+    net, given, sigmas = _network(golden, "net", "", condition_mask=False), golden.inputs, _schedule(golden)
+    text = given["t5_text_embeddings"]
+    ours = _schedule_outputs(sigmas, golden)
+    for name, other in (("negative", given["neg_t5_text_embeddings"]), ("uncond", torch.zeros_like(text))):
+
+        def network(x: Tensor, c_noise: Tensor, other: Tensor = other) -> Tensor:
+            cond, uncond = (
+                net(x, c_noise[None], t, padding_mask_B1HW=given["padding_mask"], fps=given["fps"])
+                for t in (text, other)
+            )
+            return guide(cond, uncond, golden.config["guidance"])
+
+        _sample(name, unconditioned(network), sigmas, golden, ours)
+    return ours
+
+
+def video_to_world(golden: Golden) -> Outputs:
+    net, given, sigmas = _network(golden, "net", "", condition_mask=True), golden.inputs, _schedule(golden)
+    latents, noise = given["condition_latent"], given["augment_noise"]
+    ours = _schedule_outputs(sigmas, golden)
+
+    def composed(x: Tensor, sigma: Tensor, conditioning: Conditioning, augment: float) -> tuple[Tensor, Conditioning]:
+        active = free_below(conditioning, sigma, augment)
+        return add_conditioning(x, sigma, active, noise, torch.tensor(augment)), active
+
+    def predictor(count: int, augment: float, mask_is_guided: bool) -> Predict:
+        conditioning = first_frames(latents, count)
+        mask = conditioning.mask_B1T11.expand(-1, -1, -1, *latents.shape[3:])
+        uncond_mask = torch.zeros_like(mask) if mask_is_guided else mask
+        passes = ((given["t5_text_embeddings"], mask), (given["neg_t5_text_embeddings"], uncond_mask))
+
+        def predict(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+            x, (_, active_mask) = composed(x, sigma, conditioning, augment)
+            c = edm.scaling(sigma)
+            cond, uncond = (
+                net(
+                    c.c_in * x,
+                    c.c_noise[None],
+                    text,
+                    condition_mask_B1THW=seen,
+                    padding_mask_B1HW=given["padding_mask"],
+                    fps=given["fps"],
+                )
+                for text, seen in passes
+            )
+            output = guide(cond, uncond, golden.config["guidance"])
+            return x, active_mask * output_at_given_frames(latents, x, sigma) + (1 - active_mask) * output
+
+        return predict
+
+    for name in golden.outputs:
+        if run := re.fullmatch(r"(n(\d+)_aug([\d.]+)_addguid([01]))\.final", name):
+            _sample(run[1], predictor(int(run[2]), float(run[3]), run[4] == "1"), sigmas, golden, ours)
+        elif probe := re.fullmatch(r"augment\.sigma([\d.]+)\.new_xt", name):
+            sigma, prefix = torch.tensor(float(probe[1])), name.removesuffix("new_xt")
+            new_x, active = composed(given["xt"], sigma, first_frames(latents, 2), 0.001)
+            ours[f"{prefix}new_xt"], ours[f"{prefix}indicator"] = new_x, active.mask_B1T11
+            ours[f"{prefix}latent_unscaled"] = output_at_given_frames(latents, new_x, sigma)
+    return ours
+
+
+def training_loss(golden: Golden) -> Outputs:
+    given = golden.inputs
+    x0, sigma = given["x0"], given["sigma"]
+    sigma_B1111 = sigma.view(-1, 1, 1, 1, 1)
+    xt = x0 + sigma_B1111 * given["epsilon"]
+    t2w_log_variance, v2w_log_variance = (
+        network_from(golden, log_variance_head, f"{part}.logvar.")(edm.scaling(sigma).c_noise)
+        for part in ("t2w", "v2w")
+    )
+    ours: Outputs = {"t2w.xt": xt, "t2w.weights_per_sigma": loss_weight(sigma), "t2w.logvar_pred": t2w_log_variance}
+
+    def predicted(net: GeneralDiT, x: Tensor, mask: Tensor | None) -> Tensor:
+        def network(scaled: Tensor, c_noise: Tensor) -> Tensor:
+            return net(
+                scaled,
+                c_noise.flatten(),
+                given["crossattn_emb"],
+                condition_mask_B1THW=mask,
+                padding_mask_B1HW=given["padding_mask"],
+                fps=given["fps"],
+            )
+
+        return predict_x0(network, x, sigma_B1111)
+
+    def report(name: str, prediction: Tensor, log_variance: Tensor | None = None) -> None:
+        loss = edm_loss(x0, prediction, sigma, log_variance)
+        ours[f"{name}.mse"], ours[f"{name}.edm"] = loss.squared_error.mean(), loss.weighted.mean()
+        ours[f"{name}.loss_sum"] = loss.objective.sum(dim=1).mean()
+        ours[f"{name}.loss_mean"] = loss.objective.mean()
+
+    t2w = _network(golden, "net_t2w", "t2w.net.", condition_mask=False)
+    ours["t2w.x0_pred"] = predicted(t2w, xt, None)
+    report("t2w.plain", ours["t2w.x0_pred"])
+    report("t2w.logvar", ours["t2w.x0_pred"], t2w_log_variance)
+
+    v2w = _network(golden, "net_v2w", "v2w.net.", condition_mask=True)
+    conditioning = first_frames(x0, 1)
+    indicator = conditioning.mask_B1T11
+    mask = indicator.expand(-1, -1, -1, *x0.shape[3:])
+    noisy = add_conditioning(
+        xt, sigma_B1111, conditioning, given["augment_noise"], given["augment_sigma"].view(-1, 1, 1, 1, 1)
+    )
+    for name, x, seen in (
+        ("v2w.cond", noisy, mask),
+        ("v2w.cond_all_loss", noisy, mask),
+        ("v2w.dropped", (1 - indicator) * xt, torch.zeros_like(mask)),
+    ):
+        prediction = predicted(v2w, x, seen)
+        if name != "v2w.cond_all_loss":
+            prediction = indicator * x0 + (1 - indicator) * prediction
+        ours[f"{name}.x0_pred"] = prediction
+        report(name, prediction, v2w_log_variance)
+    return ours
+
+
+ADAPTERS = {
+    "predict1/generate_t2w": Adapter(
+        text_to_world, whole_loop=True, sources=("DiffusionT2WModel.generate_samples_from_batch",)
+    ),
+    "predict1/generate_v2w": Adapter(
+        video_to_world, whole_loop=True, sources=("DiffusionV2WModel.generate_samples_from_batch",)
+    ),
+    "predict1/edm_training_loss": Adapter(training_loss, sources=("compute_loss_with_epsilon_and_sigma",)),
+}

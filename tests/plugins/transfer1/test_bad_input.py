@@ -1,0 +1,142 @@
+"""Every input error: the right exit code, one panel that names the field and the way out, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cosmos_cli.testing import CommandResult, run_cosmos
+from tests.clips import encode, moving_gradient
+
+EDGE: dict[str, Any] = {"edge": {"control_weight": 1.0}, "input_video_path": "clip.mp4"}
+
+
+@pytest.fixture
+def folder(clip: Path) -> Path:
+    """A working folder with one good clip and every kind of bad file."""
+    here = Path.cwd()
+    clip.rename(here / "clip.mp4")
+    encode(here / "short.mp4", moving_gradient(4, 32, 32))
+    (here / "text.mp4").write_text("not a video")
+    (here / "taken").mkdir()
+    (here / "taken" / "output.mp4").write_text("an earlier video")
+    torch.save(torch.zeros(2, 2, 2, 2), here / "four_axes.pt")
+    torch.save(torch.full((4, 4), float("nan")), here / "nan.pt")
+    (here / "text.pt").write_text("not a tensor")
+    return here
+
+
+def edge(**changes: Any) -> dict[str, Any]:
+    return {**EDGE, "edge": {**EDGE["edge"], **changes}}
+
+
+CASES: dict[str, tuple[Any, tuple[object, ...], str, str]] = {
+    "not JSON": ("{edge: 1}", (), "spec.json", "is not JSON"),
+    "not an object": ([1], (), "spec.json", "one JSON object"),
+    "no control": ({"input_video_path": "clip.mp4"}, (), "spec.json", "holds no control"),
+    "unknown field": ({**EDGE, "promt": "x"}, (), "spec.json", "Did you mean 'prompt'?"),
+    "unknown modality": ({**EDGE, "edgee": {}}, (), "spec.json", "Did you mean 'edge'?"),
+    "unknown key of a control": (edge(control_wieght=1), (), "edge", "Did you mean 'control_weight'?"),
+    "control is no object": ({"edge": 0.5, "input_video_path": "clip.mp4"}, (), "edge", "must be an object"),
+    "weight above 1": (edge(control_weight=1.5), (), "control_weight", "must be in [0, 1]"),
+    "weight below 0": (edge(control_weight="-0.1"), (), "control_weight", "must be in [0, 1]"),
+    "weight not finite": (edge(control_weight="nan"), (), "control_weight", "must be in [0, 1]"),
+    "weight no number": (edge(control_weight=None), (), "control_weight", "must be a number"),
+    "weight map missing": (edge(control_weight="map.pt"), (), "edge, control_weight", "does not exist"),
+    "weight map of four axes": (edge(control_weight="four_axes.pt"), (), "edge, control_weight", "(H, W)"),
+    "weight map not finite": (edge(control_weight="nan.pt"), (), "edge, control_weight", "not finite"),
+    "weight map no tensor": (edge(control_weight="text.pt"), (), "edge, control_weight", "cannot be read"),
+    "all weights 0": (edge(control_weight=0), (), "--controlnet-specs", "no control takes part"),
+    "no input and no control": ({"edge": {}}, ("--sigma-max", 80), "edge, input_control", "no input video"),
+    "no input, sigma 70": ({"edge": {"input_control": "clip.mp4"}}, (), "--sigma-max", "--sigma-max 80"),
+    "input missing": ({**EDGE, "input_video_path": "gone.mp4"}, (), "--input-video-path", "does not exist"),
+    "input no video": ({**EDGE, "input_video_path": "text.mp4"}, (), "text.mp4", "cannot be read"),
+    "control missing": (edge(input_control="gone.mp4"), (), "edge, input_control", "does not exist"),
+    "control too short": (edge(input_control="short.mp4"), (), "edge, input_control", "4 frames, fewer than the 9"),
+    "hdmap without control": ({**EDGE, "hdmap": {}}, (), "hdmap, input_control", "Give the path"),
+    "depth without control": ({**EDGE, "depth": {}}, (), "depth, input_control", "Give the path"),
+    "weight prompt": (edge(control_weight_prompt="arms"), (), "edge, control_weight_prompt", "weight map"),
+    "guidance": (EDGE, ("--guidance", "nan"), "--guidance", "finite"),
+    "blur strength": (EDGE, ("--blur-strength", "huge"), "--blur-strength", "'very_low'"),
+    "sigma": (EDGE, ("--sigma-max", "-1"), "--sigma-max", "> 0.002"),
+    "overlap": (EDGE, ("--num-input-frames", "2"), "--num-input-frames", "1, 9 or 17"),
+    "name with a folder": (EDGE, ("--video-save-name", "../up"), "--video-save-name", "'../up'"),
+    "output exists": (EDGE, ("--video-save-folder", "taken"), "--video-save-folder", "--overwrite"),
+    "output not writable": (EDGE, ("--video-save-folder", "/proc/x"), "--video-save-folder", "cannot be written"),
+    "several GPUs": (EDGE, ("--num-gpus", "4"), "--num-gpus", "runs on one"),
+    "driving scenes": (EDGE, ("--is-av-sample",), "--is-av-sample", "no tiny model"),
+}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and p.name != "spec.json")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+
+
+def words(panel: str) -> str:
+    """The panel's text without its frame and line breaks."""
+    return " ".join(panel.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_exit_code_panel_and_a_clean_folder(folder: Path, transfer: Callable[..., CommandResult], case: str) -> None:
+    spec, options, field, hint = CASES[case]
+    before = files(folder)
+    result = transfer(spec, *options)
+    assert result.exit_code == 2, result.stderr
+    assert result.stdout == ""
+    assert result.stderr.count("╭") == 1
+    assert field in words(result.stderr)
+    assert hint in words(result.stderr)
+    assert files(folder) == before
+    assert not (folder / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (edge(ckpt_path="gone.pt"), "edge, ckpt_path"),
+        ({**EDGE, "keypoint": {"input_control": "clip.mp4"}}, "keypoint"),
+    ],
+)
+def test_a_control_whose_checkpoint_is_missing_is_exit_code_4(
+    folder: Path, transfer: Callable[..., CommandResult], spec: dict[str, Any], field: str
+) -> None:
+    result = transfer(spec)
+    assert result.exit_code == 4
+    assert field in words(result.stderr)
+    assert not (folder / "outputs").exists()
+
+
+def test_without_checkpoints_only_what_the_controls_need_is_named(folder: Path) -> None:
+    (folder / "spec.json").write_text(json.dumps(EDGE))
+    result = run_cosmos("transfer", "run", "--controlnet-specs", "spec.json")
+    assert result.exit_code == 4
+    text = words(result.stderr)
+    for part in ("base_model.pt", "edge_control.pt", "autoencoder.jit", "google-t5/t5-11b", "--model tiny"):
+        assert part in text
+    assert "vis_control.pt" not in text
+
+
+def test_no_specification_at_all(folder: Path) -> None:
+    result = run_cosmos("transfer", "run", "--input-video-path", "clip.mp4", "--model", "tiny")
+    assert result.exit_code == 2
+    assert "--controlnet-specs" in words(result.stderr)
+
+
+def test_no_model_and_not_even_torch_is_loaded_for_errors_that_need_none(folder: Path) -> None:
+    (folder / "spec.json").write_text(json.dumps({**edge(control_weight=2), "hdmap": {}}))
+    code = (
+        "import sys\nfrom cosmos_cli.testing import run_cosmos\n"
+        "assert run_cosmos('transfer', 'run', '--controlnet-specs', 'spec.json', '--model', 'tiny').exit_code == 2\n"
+        "print(sorted({'torch', 'transformers', 'cv2'} & set(sys.modules)))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    assert printed.stdout.strip() == "[]"
