@@ -18,7 +18,6 @@ from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning, denoise, first_frames
 from cosmos_cli.diffusion.schedules import karras_sigmas
-from cosmos_cli.errors import CosmosError
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import write_png
@@ -26,7 +25,8 @@ from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
-from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder
+from cosmos_cli.models.prompts import checked_prompt, encode_prompts
+from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
@@ -165,10 +165,14 @@ class Video2WorldPipeline:
     def _make(self, sample: Sample, seconds: dict[str, float]) -> tuple[np.ndarray, str]:
         """The checked frames of one video, (F, H, W, 3) uint8, and the prompt that was used in the end."""
         request = sample.request
-        self.guardrails.check_prompt(request.prompt)
-        prompt = self._refine(request.prompt, sample.frames_FHWC)
+        with timed("check_prompt", seconds):
+            prompt = checked_prompt(
+                request.prompt, sample.frames_FHWC, self.guardrails, self.refiners, way_out=REFINER_WAY_OUT
+            )
         with timed("encode_text", seconds):
-            context, negative = self._encode_texts(prompt, request)
+            context, negative = encode_prompts(
+                self.text_encoder, prompt, request.negative_prompt, self.device, self.dtype
+            )
         with timed("encode_frames", seconds):
             conditioning = self._condition(sample)
         with timed("denoise", seconds):
@@ -196,31 +200,6 @@ class Video2WorldPipeline:
         if settings.model_size == "tiny":
             output.notice("the tiny model has random weights: frames after the given ones show noise")
         return not_run
-
-    def _refine(self, prompt: str, frames_FHWC: np.ndarray) -> str:
-        if not self.refiners:
-            return prompt
-        name, refine = next(iter(self.refiners.items()))
-        with output.progress(f"Refining the prompt with {name}"):
-            refined = str(refine(prompt, frames_FHWC)).strip()
-        if not refined:
-            raise CosmosError("returned an empty prompt.", where=f"prompt refiner {name}", fix=REFINER_WAY_OUT)
-        output.status(f"Refined prompt: {refined}")
-        self.guardrails.check_prompt(refined)
-        return refined
-
-    def _encode_texts(self, prompt: str, request: Video2WorldRequest) -> tuple[Tensor, Tensor]:
-        """Contexts of the prompt and of the negative prompt, (1, L, D) each."""
-        context, num_tokens = self.text_encoder.encode(prompt)
-        if num_tokens > NUM_TOKENS:
-            output.notice(f"the prompt has {num_tokens} tokens; the model reads the first {NUM_TOKENS}")
-        # training dropped the text by zeroing its embedding, so no text is zeros, not the embedding of ""
-        negative = (
-            self.text_encoder.encode(request.negative_prompt)[0]
-            if request.negative_prompt
-            else torch.zeros_like(context)
-        )
-        return context.to(self.device, self.dtype), negative.to(self.device, self.dtype)
 
     def _condition(self, sample: Sample) -> Conditioning:
         """Latents of the given frames at the head of a clip of full length.

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 # F frames, H and W pixel height and width, C = 3 colours
 
 
+DRIVING_CONTROLS = ("hdmap", "lidar")
+"""Modalities of the base model for driving scenes."""
+
+
 @dataclass(frozen=True)
 class Control:
     """One modality of a sample, brought to size.
@@ -71,6 +75,7 @@ def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
     """
     report_together(
         lambda: check_settings(settings),
+        lambda: check_base_model(settings, request),
         lambda: check_controls(request),
         lambda: check_files(request),
         lambda: check_outputs(request),
@@ -132,6 +137,24 @@ def check_settings(settings: TransferSettings) -> None:
         )
     if settings.is_av_sample and settings.model_size == "tiny":
         raise InputError("has no tiny model.", where="--is-av-sample", fix="Leave it out, or use --model-size 7B.")
+
+
+def check_base_model(settings: TransferSettings, request: TransferRequest) -> None:
+    """Controls for driving scenes go with their own base model, and no others do."""
+    driving = [name for name in active_controls(request) if name in DRIVING_CONTROLS]
+    if driving and not settings.is_av_sample:
+        raise InputError(
+            f"{' and '.join(driving)} need the base model for driving scenes.",
+            where="--is-av-sample",
+            fix="Pass --is-av-sample.",
+        )
+    others = [name for name in active_controls(request) if name not in DRIVING_CONTROLS]
+    if others and settings.is_av_sample:
+        raise InputError(
+            f"the base model for driving scenes has no branch for {' and '.join(others)}.",
+            where="--is-av-sample",
+            fix=f"Leave it out, or use only {' and '.join(DRIVING_CONTROLS)}.",
+        )
 
 
 def check_controls(request: TransferRequest) -> None:

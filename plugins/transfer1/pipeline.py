@@ -17,7 +17,7 @@ from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import InputError
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.media.image import write_png
@@ -26,7 +26,8 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
-from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder
+from cosmos_cli.models.prompts import checked_prompt, encode_prompts
+from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
@@ -157,10 +158,15 @@ class TransferPipeline:
         not_run = self._say_what_does_not_run()
         seconds: dict[str, float] = {}
         with timed("total", seconds):
-            self.guardrails.check_prompt(request.prompt)
-            prompt = self._refine(sample)
+            shown = sample.frames_FHWC if sample.frames_FHWC is not None else sample.controls[0].frames_FHWC
+            with timed("check_prompt", seconds):
+                prompt = checked_prompt(
+                    request.prompt, shown, self.guardrails, self.refiners, way_out="Leave out --upsample-prompt."
+                )
             with timed("encode_text", seconds):
-                text, negative = self._encode_texts(prompt, request)
+                text, negative = encode_prompts(
+                    self.text_encoder, prompt, request.negative_prompt, self.device, self.dtype
+                )
             frames_FHWC = self._make_chunks(sample, text, negative, seconds)
             with timed("check_video", seconds):
                 frames_FHWC = self.guardrails.check_video(frames_FHWC)
@@ -180,35 +186,6 @@ class TransferPipeline:
         if settings.model_size == "tiny":
             output.notice("the tiny model has random weights: the video shows noise")
         return not_run
-
-    def _refine(self, sample: Sample) -> str:
-        prompt = sample.request.prompt
-        if not self.refiners:
-            return prompt
-        name, refine = next(iter(self.refiners.items()))
-        shown = sample.frames_FHWC if sample.frames_FHWC is not None else sample.controls[0].frames_FHWC
-        with output.progress(f"Refining the prompt with {name}"):
-            refined = str(refine(prompt, shown)).strip()
-        if not refined:
-            raise CosmosError(
-                "returned an empty prompt.", where=f"prompt refiner {name}", fix="Leave out --upsample-prompt."
-            )
-        output.status(f"Refined prompt: {refined}")
-        self.guardrails.check_prompt(refined)
-        return refined
-
-    def _encode_texts(self, prompt: str, request: TransferRequest) -> tuple[Tensor, Tensor]:
-        """Contexts of the prompt and of the negative prompt, (1, L, D) each."""
-        context, num_tokens = self.text_encoder.encode(prompt)
-        if num_tokens > NUM_TOKENS:
-            output.notice(f"the prompt has {num_tokens} tokens; the model reads the first {NUM_TOKENS}")
-        # training dropped the text by zeroing its embedding, so no text is zeros, not the embedding of ""
-        negative = (
-            self.text_encoder.encode(request.negative_prompt)[0]
-            if request.negative_prompt
-            else torch.zeros_like(context)
-        )
-        return context.to(self.device, self.dtype), negative.to(self.device, self.dtype)
 
     def _make_chunks(
         self, sample: Sample, text_BLD: Tensor, negative_BLD: Tensor, seconds: dict[str, float]

@@ -71,7 +71,14 @@ CASES: dict[str, tuple[Any, tuple[object, ...], str, str]] = {
     "output exists": (EDGE, ("--video-save-folder", "taken"), "--video-save-folder", "--overwrite"),
     "output not writable": (EDGE, ("--video-save-folder", "/proc/x"), "--video-save-folder", "cannot be written"),
     "several GPUs": (EDGE, ("--num-gpus", "4"), "--num-gpus", "runs on one"),
-    "driving scenes": (EDGE, ("--is-av-sample",), "--is-av-sample", "no tiny model"),
+    "no tiny model for driving": (EDGE, ("--is-av-sample",), "--is-av-sample", "no tiny model"),
+    "edge with the driving model": (EDGE, ("--is-av-sample",), "--is-av-sample", "no branch for edge"),
+    "hdmap without the driving model": (
+        {"hdmap": {"input_control": "clip.mp4"}},
+        ("--sigma-max", 80),
+        "--is-av-sample",
+        "Pass --is-av-sample",
+    ),
 }
 
 
