@@ -14,6 +14,7 @@ Source: cosmos-predict1, cosmos_predict1/tokenizer/modules/layers3d.py and patch
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -190,8 +191,9 @@ class _Attention(nn.Module):
         mixed_BTHWC = self.proj_out.linear(self.attend(q, k, v, past))
         return mixed_BTHWC.permute(0, 4, 1, 2, 3).add_(x_BCTHW)
 
+    @abstractmethod
     def attend(self, q_BTHWC: Tensor, k_BTHWC: Tensor, v_BTHWC: Tensor, past: Past) -> Tensor:
-        raise NotImplementedError
+        """What each token gathers of the others, in the shape of the queries."""
 
 
 class SpatialAttention(_Attention):
