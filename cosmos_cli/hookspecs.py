@@ -45,7 +45,14 @@ class RegisterExtension(Protocol):
 
 class RegisterControl(Protocol):
     def __call__(
-        self, *, name: str, help: str, checkpoint: str, compute: str | None = None, interpolation: str = "linear"
+        self,
+        *,
+        name: str,
+        help: str,
+        checkpoint: str,
+        compute: str | None = None,
+        interpolation: str = "linear",
+        source_frames: bool = False,
     ) -> None:
         """Add a control modality.
 
@@ -53,9 +60,13 @@ class RegisterControl(Protocol):
             name: its key in a control specification.
             help: one line for `cosmos plugins info`.
             checkpoint: weights of its control branch, relative to the checkpoint folder.
-            compute: import string of `compute(frames_FHWC, request) -> frames_FHWC`, uint8 RGB of equal shape, which
-                makes the control video out of the input video; None if it must be given.
+            compute: import string of `compute(frames_FHWC, job) -> frames_FHWC`, uint8 RGB of equal shape, which
+                makes the control video out of the input video; None if it must be given. `job.request` is the
+                request, `job.control` this control's part of it, `job.device` where to compute, and
+                `job.cached({...}, make)` keeps what `make()` gives for the next time.
             interpolation: how its control video is resized, "linear", or "nearest" for labels.
+            source_frames: `compute` gets the frames in the input's own size, with at most 1280 pixels a side,
+                instead of stretched to the size of generation.
         """
 
 
@@ -79,6 +90,14 @@ def cosmos_register_prompt_refiners(register: RegisterExtension) -> None:
 
     The factory returns a callable `refine(prompt: str, frames_FHWC: numpy.ndarray) -> str`, given the
     conditioning frames as uint8 RGB. The first refiner by name is used.
+    """
+
+
+@hookspec
+def cosmos_register_critics(register: RegisterExtension) -> None:
+    """Called once at start-up. Register judges of finished videos.
+
+    The factory returns a `cosmos_cli.critics.Critic`. It judges where the user asks for it by name (`--critic`).
     """
 
 

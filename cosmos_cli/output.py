@@ -6,10 +6,13 @@ As a library cosmos is silent: `configure` is called by the command line.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -18,15 +21,45 @@ if TYPE_CHECKING:
     from cosmos_cli.errors import CosmosError
 
 _speaking = False
+_mute = False
 _as_json = False
+_follower: Callable[[str], None] | None = None
 _notices: list[str] = []
+"""Everything noticed since the command began, each text once."""
 
 
-def configure(*, speaking: bool) -> None:
-    """Begin a command: forget the notices of the last one, return to plain text; silent unless `speaking`."""
-    global _speaking, _as_json
-    _speaking, _as_json = speaking, False
+@dataclass(frozen=True)
+class _Record:
+    """The notices of one item among many, and whether its stages show themselves."""
+
+    notices: list[str]
+    in_background: bool
+
+
+_record: ContextVar[_Record | None] = ContextVar("record", default=None)
+"""Threads begin without one."""
+
+
+def configure(*, speaking: bool, mute: bool = False) -> None:
+    """Begin a command: forget the notices of the last one, return to plain text; silent unless `speaking`.
+
+    Args:
+        mute: write nothing but error panels, on stdout neither, since another process writes the same.
+    """
+    global _speaking, _mute, _as_json
+    _speaking, _mute, _as_json = speaking and not mute, mute, False
     _notices.clear()
+
+
+def follow(follower: Callable[[str], None]) -> None:
+    """Have a function told of every line of `status` and every unit of `progress`, shown or not."""
+    global _follower
+    _follower = follower
+
+
+def _tell_follower(text: str) -> None:
+    if _follower is not None:
+        _follower(text)
 
 
 def use_json(value: bool) -> bool:
@@ -44,19 +77,45 @@ JsonFlag = Annotated[
 
 def status(text: str) -> None:
     """A line about what happens now, on stderr."""
-    _say(text)
+    if not _in_background():
+        _tell_follower(text)
+        _say(text)
 
 
 def notice(text: str) -> None:
     """A line the user should not miss, on stderr; also kept for the sidecar and the JSON document."""
+    record = _record.get()
+    if record is not None and text not in record.notices:
+        record.notices.append(text)
     if text not in _notices:
         _notices.append(text)
         _say(f"note: {text}")
 
 
 def notices() -> list[str]:
-    """Everything noticed since the command began."""
-    return list(_notices)
+    """Everything noticed since the command began, or in the innermost `recording`."""
+    record = _record.get()
+    return list(_notices if record is None else record.notices)
+
+
+@contextlib.contextmanager
+def recording(earlier: Iterable[str] = (), *, in_background: bool = False) -> Iterator[None]:
+    """Keep the notices of one item apart from those of others; a text that several notice is shown once.
+
+    Args:
+        earlier: notices of the same item, from another thread.
+        in_background: show no status and no progress, since another item is showing its own.
+    """
+    token = _record.set(_Record(list(earlier), in_background))
+    try:
+        yield
+    finally:
+        _record.reset(token)
+
+
+def _in_background() -> bool:
+    record = _record.get()
+    return record is not None and record.in_background
 
 
 @contextlib.contextmanager
@@ -65,14 +124,29 @@ def progress(label: str, total: int | None = None, unit: str = "steps") -> Itera
 
     Yields a function to be called after each of the `total` units.
     """
+    if _in_background():
+        yield lambda: None
+        return
     start = time.perf_counter()
+    _tell_follower(label)
     if _speaking and sys.stderr.isatty():
         with _bar(label, total) as advance:
-            yield advance
+            yield _counted(advance, label, total, unit)
     else:
-        yield lambda: None
+        yield _counted(lambda: None, label, total, unit)
     amount = f" {total} {unit}" if total else ""
     _say(f"{label}{amount}: {time.perf_counter() - start:.1f} s")
+
+
+def _counted(advance: Callable[[], None], label: str, total: int | None, unit: str) -> Callable[[], None]:
+    numbers = itertools.count(1)
+
+    def count() -> None:
+        amount = f"{next(numbers)} of {total}" if total else next(numbers)
+        _tell_follower(f"{label}: {amount} {unit} done")
+        advance()
+
+    return count
 
 
 @contextlib.contextmanager
@@ -148,4 +222,6 @@ def _say(line: str) -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
+    if _mute:
+        return
     print(line, file=stream, flush=True)

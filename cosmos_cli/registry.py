@@ -52,7 +52,7 @@ CORE_COMMANDS = {
 
 @dataclass(frozen=True)
 class Extension:
-    """A registered extension of one kind ("guardrails", "prompt_refiners", "controls").
+    """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls").
 
     factory: import string of what makes or computes it; None where there is nothing to run.
     details: what else its hook asks for.
@@ -63,7 +63,7 @@ class Extension:
     help: str
     factory: str | None
     plugin: str
-    details: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self) -> Any:
         """What `factory` names. Raises CosmosError if it cannot be loaded."""
@@ -268,10 +268,11 @@ def _register_control(
     checkpoint: str,
     compute: str | None = None,
     interpolation: str = "linear",
+    source_frames: bool = False,
 ) -> None:
     if interpolation not in ("linear", "nearest"):
         raise ValueError(f"interpolation is {interpolation!r}, neither 'linear' nor 'nearest'")
-    details = {"checkpoint": checkpoint, "interpolation": interpolation}
+    details = {"checkpoint": checkpoint, "interpolation": interpolation, "source_frames": source_frames}
     _register_extension("controls", registry, plugin, name=name, help=help, factory=compute, details=details)
 
 
@@ -283,7 +284,7 @@ def _register_extension(
     name: str,
     help: str,
     factory: str | None,
-    details: Mapping[str, str] | None = None,
+    details: Mapping[str, Any] | None = None,
 ) -> None:
     _check(name, [factory] if factory is not None else [])
     of_kind = registry.extensions.setdefault(kind, {})

@@ -15,23 +15,20 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from cosmos_cli import output
-from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.errors import InputError, Problem, report_together
 
 
 class StrictModel(BaseModel):
     """Base of request models: unknown fields are errors, values are frozen, attribute docstrings are the help."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
-
-
-Model = TypeVar("Model", bound=StrictModel)
 
 
 @dataclass(frozen=True)
@@ -43,12 +40,15 @@ class Flag:
         env: environment variable that is read when the option is not given.
         default: what the help shows as default where the model's own default says too little.
         option: False for a field that only files and Python can give; its first alias is the option of that file.
+        argument: True for a field that is given by its place on the command line, without a name; a field of several
+            values takes all that are left.
     """
 
     aliases: tuple[str, ...] = ()
     env: str | None = None
     default: str | None = None
     option: bool = True
+    argument: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class FileOption:
 
 
 def request_options(
-    *models: type[StrictModel], files: Sequence[FileOption] = ()
+    *models: type[StrictModel],
+    files: Sequence[FileOption] = (),
+    check: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command so that the fields of `models` become its options.
 
@@ -76,6 +78,10 @@ def request_options(
     (print the JSON Schema) and `--json`. A default stands in the model only: options default to "not given".
 
     Precedence: option, environment variable, `files` from last to first, `--from-file`, default of the model.
+
+    Args:
+        check: looks at all values that were given, by field name, before they are converted; what it raises is reported
+            together with what is wrong with the fields.
     """
     _refuse_shared_names(models)
     from_file = FileOption(
@@ -84,7 +90,7 @@ def request_options(
         lambda path: read_request_file(path, models),
     )
     fields = [item for model in models for item in model.model_fields.items()]
-    names = {name: option_name(name) if (flag := _flag(field)).option else flag.aliases[0] for name, field in fields}
+    names = {name: _name_on_the_command_line(name, field) for name, field in fields}
     readers = {option.name.strip("-").replace("-", "_"): option.read for option in (from_file, *files)}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -99,7 +105,11 @@ def request_options(
                 if (path := given.pop(name)) is not None:
                     values |= read(Path(path))
             values |= {name: value for name, value in given.items() if value is not None}
-            command(*validate(models, values, name_of=names.__getitem__))
+            instances: list[StrictModel] = []
+            report_together(
+                lambda: instances.extend(validate(models, values, name_of=names.__getitem__)), lambda: check(values)
+            )
+            command(*instances)
 
         parameters = [_file_parameter(option) for option in files]
         parameters += [_parameter(name, field) for name, field in _option_fields(models)]
@@ -114,6 +124,13 @@ def request_options(
 def option_name(field: str) -> str:
     """`num_steps` -> `--num-steps`."""
     return "--" + field.replace("_", "-")
+
+
+def _name_on_the_command_line(name: str, field: FieldInfo) -> str:
+    flag = _flag(field)
+    if flag.argument:
+        return name.upper()
+    return option_name(name) if flag.option else flag.aliases[0]
 
 
 def _refuse_shared_names(models: Iterable[type[StrictModel]]) -> None:
@@ -151,7 +168,7 @@ def _option_fields(models: Iterable[type[StrictModel]]) -> list[tuple[str, Field
 def _describe(name: str, field: FieldInfo) -> OptionDescription:
     flag = _flag(field)
     return OptionDescription(
-        names=(option_name(name), *flag.aliases),
+        names=(_name_on_the_command_line(name, field), *flag.aliases),
         values="" if field.annotation is bool else _metavar(field.annotation, _choices(field.annotation)),
         help=" ".join((field.description or "").split()),
         default=flag.default or _show(field),
@@ -163,6 +180,8 @@ def _describe(name: str, field: FieldInfo) -> OptionDescription:
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     described = _describe(name, field)
     choices = _choices(field.annotation)
+    if _flag(field).argument:
+        return _argument(name, field, described)
     extra = f"  [default: {described.default}]" if described.default else ""
     option = typer.Option(
         *described.names,
@@ -175,6 +194,18 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     # everything but a switch arrives as text: pydantic converts, so all wrong fields are reported together
     annotation = Annotated[str | None, option] if described.values else Annotated[bool | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _argument(name: str, field: FieldInfo, described: OptionDescription) -> inspect.Parameter:
+    argument = typer.Argument(help=described.help, metavar=name.upper(), show_default=False)
+    several = typing.get_origin(_members(field.annotation)[0]) in (list, tuple)
+    kind: Any = list[str] if several else str
+    default: Any = inspect.Parameter.empty
+    if not described.required:
+        kind, default = kind | None, None
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, argument]
+    )
 
 
 def _flag(field: FieldInfo) -> Flag:
@@ -335,63 +366,13 @@ def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> 
     return dict(document)
 
 
-def read_manifest(path: str | Path, model: type[Model]) -> list[Model]:
-    """Every row of a batch manifest, JSON Lines or one JSON array, validated as a whole.
-
-    Relative paths in a row are relative to the manifest's folder.
-
-    Raises:
-        InputError: the file cannot be read or is empty, or rows are wrong: all faults, with their line numbers.
-    """
-    path = Path(path)
-    rows = _manifest_rows(path)
-    problems: list[Problem] = []
-    requests: list[Model] = []
-    for place, row in rows:
-        if not isinstance(row, dict):
-            problems.append(Problem("is not a JSON object.", place))
-            continue
-        try:
-            [request] = validate([model], _from_folder(row, model, path.parent), where=place)
-            requests.append(typing.cast("Model", request))
-        except InputError as error:
-            problems += error.problems
-    if problems:
-        raise InputError.from_problems(problems)
-    if not requests:
-        raise InputError("has no rows.", where=str(path), fix="Give one JSON object per line.")
-    return requests
-
-
-def _manifest_rows(path: Path) -> list[tuple[str, Any]]:
-    text = _read_text(path)
-    if text.lstrip().startswith("["):
-        array = _parse(text, path)
-        return [(f"{path} entry {index}", row) for index, row in enumerate(array, start=1)]
-    rows, problems = [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip():
-            place = f"{path} line {number}"
-            try:
-                rows.append((place, json.loads(line)))
-            except json.JSONDecodeError as error:
-                problems.append(Problem(f"is not JSON: {error.msg} at column {error.colno}.", place))
-    if problems:
-        raise InputError.from_problems(problems)
-    return rows
-
-
-def _from_folder(row: dict[str, Any], model: type[StrictModel], folder: Path) -> dict[str, Any]:
-    paths = {name for name, field in model.model_fields.items() if Path in _members(field.annotation)}
-    return {k: str(folder / v) if k in paths and isinstance(v, str) and v else v for k, v in row.items()}
-
-
 def read_json(path: Path) -> Any:
     """A JSON document. Raises InputError that names the file, the line and the column."""
-    return _parse(_read_text(path), path)
+    return _parse(read_text(path), path)
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A UTF-8 text file. Raises InputError that names the file."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_cli import output
 from cosmos_cli.testing import CommandResult, run_cosmos
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -15,7 +16,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture(autouse=True)
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fresh working folder and cache; no `COSMOS_*` variables; plain, 80-column output."""
+    """A fresh working folder and cache; no `COSMOS_*` variables; plain, 80-column output; no notices of other tests."""
+    output.configure(speaking=False)
     for name in [name for name in os.environ if name.startswith(("COSMOS_", "_COSMOS"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("COSMOS_CACHE_DIR", str(tmp_path / "cache"))

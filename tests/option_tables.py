@@ -2,36 +2,66 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from cosmos_cli.requests import OptionDescription, describe_options
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
+from cosmos_plugins.predict2.multiview import requests as predict2_multiview
+from cosmos_plugins.predict2.requests import (
+    CriticRequest,
+    CriticSettings,
+    Judging,
+    Video2WorldRequest,
+    Video2WorldSettings,
+)
+from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
+from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
+from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
+from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.robot_weights import RobotWeightsRequest
 from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 DOCS = Path(__file__).parent.parent / "docs"
-GUIDES: dict[str, list[OptionDescription]] = {
-    "predict2.md": describe_options(Video2WorldRequest, Video2WorldSettings),
-    "transfer.md": describe_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS]),
+COMMANDS: dict[str, list[OptionDescription]] = {
+    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings),
+    "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
+    "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings),
+    "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings),
+    "predict2 multiview": describe_options(predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings),
+    "predict2 action": describe_options(ActionRequest, ActionSettings),
+    "transfer run": describe_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS]),
+    "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, files=[MULTIVIEW_SPECS]),
+    "transfer robot-weights": describe_options(RobotWeightsRequest),
 }
-BEGIN, END = "<!-- options: written by `python -m tests.option_tables` -->\n", "<!-- end of options -->"
+"""Command to the options of its table, which stands in a guide between two comments."""
+
+_TABLE = re.compile(r"(<!-- options of (?P<command>[^:]+): [^>]*-->\n).*?(<!-- end of options -->)", re.DOTALL)
 
 
-def with_table(guide: str, text: str) -> str:
-    """The guide's text with its table as it should be."""
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
+def with_tables(text: str) -> str:
+    """The text of a guide with its tables as they should be."""
+    return _TABLE.sub(lambda found: f"{found[1]}\n{_table(COMMANDS[found['command']])}\n\n{found[3]}", text)
+
+
+def commands_in(text: str) -> list[str]:
+    """The commands whose options a guide lists."""
+    return [found["command"] for found in _TABLE.finditer(text)]
+
+
+def _table(options: Sequence[OptionDescription]) -> str:
     rows = ["| option | meaning | default |", "| --- | --- | --- |"]
-    for option in GUIDES[guide]:
+    for option in options:
         names = ", ".join(f"`{name}`" for name in option.names)
         values = option.values.replace("|", ", ")
         default = "required" if option.required else option.default or ""
         variable = f" Variable: `{option.env}`." if option.env else ""
         rows.append(f"| {names} {values} | {option.help}{variable} | {default} |")
-    return f"{head}{BEGIN}\n" + "\n".join(rows) + f"\n\n{END}{tail}"
+    return "\n".join(rows)
 
 
 if __name__ == "__main__":
-    for name in GUIDES:
-        path = DOCS / name
-        path.write_text(with_table(name, path.read_text()))
+    for path in DOCS.glob("*.md"):
+        path.write_text(with_tables(path.read_text()))

@@ -17,7 +17,6 @@ from cosmos_cli.requests import (
     Flag,
     StrictModel,
     json_schema,
-    read_manifest,
     read_request_file,
     request_document,
     request_options,
@@ -210,49 +209,6 @@ def test_a_request_file_that_is_none_is_refused(content: str | None, message: st
     with pytest.raises(InputError, match=message) as raised:
         read_request_file("r.json", [Request])
     assert "r.json" in (raised.value.problems[0].where or "")
-
-
-def manifest(*lines: str) -> Path:
-    path = Path("jobs/all.jsonl")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("\n".join(lines))
-    return path
-
-
-def test_paths_of_a_manifest_are_relative_to_its_folder() -> None:
-    path = manifest('{"prompt": "A.", "input_path": "a.png"}', "", '{"prompt": "B.", "input_path": "/b.png"}')
-    assert [row.input_path for row in read_manifest(path, Request)] == [Path("jobs/a.png"), Path("/b.png")]
-
-
-def test_a_manifest_may_be_one_json_array() -> None:
-    path = manifest('[{"prompt": "A."},', ' {"prompt": "B.", "num_steps": 3}]')
-    assert [(row.prompt, row.num_steps) for row in read_manifest(path, Request)] == [("A.", 35), ("B.", 3)]
-
-
-def test_every_wrong_row_of_a_manifest_is_reported_with_its_line() -> None:
-    path = manifest('{"prompt": "A."}', "", '{"num_steps": 0}', "[]", '{"prompt": "B.", "sed": 1}')
-    with pytest.raises(InputError) as raised:
-        read_manifest(path, Request)
-    assert problems_of(raised) == [
-        (f"{path} line 3, prompt", "is required."),
-        (f"{path} line 3, num_steps", "must be >= 1, but is 0."),
-        (f"{path} line 4", "is not a JSON object."),
-        (f"{path} line 5", "Unknown field 'sed'."),
-    ]
-
-
-def test_lines_that_are_not_json_are_reported_with_line_and_column() -> None:
-    path = manifest('{"prompt": "A."}', '{"prompt": }', "oops")
-    with pytest.raises(InputError) as raised:
-        read_manifest(path, Request)
-    places = [problem.where for problem in raised.value.problems]
-    assert places == [f"{path} line 2", f"{path} line 3"]
-    assert raised.value.problems[0].what.endswith("at column 12.")
-
-
-def test_an_empty_manifest_is_an_error() -> None:
-    with pytest.raises(InputError, match="has no rows"):
-        read_manifest(manifest("", " "), Request)
 
 
 def test_json_of_a_command_is_decided_by_its_flag(call: Call, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,12 +94,12 @@ def test_a_batch_finishes_the_good_rows_skips_the_finished_and_reports_the_bad(d
     Path("jobs/all.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     run_script("drift", "download", path=drift)
 
-    first = run_script("drift", "batch", "--manifest", "jobs/all.jsonl", "--json", path=drift)
-    second = run_script("drift", "batch", "--manifest", "jobs/all.jsonl", "--json", path=drift)
+    first = run_script("drift", "batch", "jobs/all.jsonl", "--json", path=drift)
+    second = run_script("drift", "batch", "jobs/all.jsonl", "--json", path=drift)
 
     assert first.returncode == second.returncode == 1
     statuses = [[sample["status"] for sample in json.loads(run.stdout)["samples"]] for run in (first, second)]
-    assert statuses == [["ok", "failed"], ["skipped", "failed"]]
+    assert statuses == [["done", "failed"], ["done before", "failed"]]
     assert Path("jobs/0.mp4").is_file()
 
 

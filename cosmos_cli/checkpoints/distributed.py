@@ -8,6 +8,7 @@ Source: torch 2.13, torch/distributed/checkpoint/metadata.py and filesystem.py (
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, resolve_files
+from cosmos_cli.checkpoints.keys import WRAPPERS
 from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
@@ -105,7 +107,7 @@ _STAND_INS: dict[str, type] = {
 
 
 def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
-    """Shape, dtype and pieces of every tensor, checked against each other and against the files."""
+    """Shape, dtype and pieces of every tensor of the weights, checked against each other and against the files."""
     path = folder / DISTRIBUTED_METADATA
     try:
         metadata = StandInUnpickler(path.read_bytes(), path, _STAND_INS.get).load()
@@ -122,6 +124,7 @@ def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
         }
         files = resolve_files(folder, {info["relative_path"] for info in pieces.values()}, listed_in=path)
         tensors = {key: _read_entry(key, entry, pieces, files) for key, entry in entries.items()}
+        names = _names_in_wrapper(tensors, metadata.fields.get("planner_data") or {})
     except CheckpointError:
         raise
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
@@ -134,7 +137,20 @@ def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
         raise CheckpointError(
             f"{path.name} lists no tensors.", where=str(path), fix="Give the folder of the model's weights."
         )
-    return tensors
+    return {name: tensors[key] for key, name in names.items()}
+
+
+def _names_in_wrapper(keys: Collection[str], nesting: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Key to name, of the tensors in the first wrapper that there is; of all tensors where there is none.
+
+    Args:
+        nesting: for every key the dicts it was saved in and its name in the innermost, which the key joins by dots.
+    """
+    for wrapper in WRAPPERS:
+        inside = [key for key in keys if len(nesting.get(key, ())) > 1 and nesting[key][0] == wrapper]
+        if inside:
+            return {key: key.removeprefix(f"{wrapper}.") for key in inside}
+    return {key: key for key in keys}
 
 
 def _read_entry(

@@ -17,10 +17,11 @@ _NUMBERED = re.compile(r"(?P<stem>.+)-\d+-of-(?P<total>\d+)(?P<suffix>\.\w+)")
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The files of the one checkpoint in a folder; subfolders are not searched.
+    """The files of the one checkpoint in a folder. Other subfolders than `model` are not searched.
 
     Returns:
-        The `.metadata` of a distributed checkpoint, an index, a single file, or all parts of a numbered set
+        The `.metadata` of a distributed checkpoint (also that in a subfolder `model`, if the folder holds no other: so
+        does training keep the model apart from the optimizer), an index, a single file, or all parts of a numbered set
         (`name-00001-of-00002.safetensors`, ...) that has no index.
     Raises:
         CheckpointError: the folder holds no checkpoint, more than one, or an incomplete one.
@@ -34,6 +35,9 @@ def checkpoint_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.iterdir() if path.suffix in _SUFFIXES and path.is_file())
     candidates += _group_numbered(file for file in files if file not in indexed)
 
+    of_training = folder / "model" / DISTRIBUTED_METADATA
+    if not candidates and of_training.is_file():
+        return [of_training]
     if not candidates:
         raise CheckpointError(
             f"The folder holds no checkpoint: no {', '.join(sorted(_SUFFIXES))} file, no index and no "

@@ -20,7 +20,11 @@ NOT_LEARNT = (
     "pos_embedder.seq",
     "pos_embedder.dim_spatial_range",
     "pos_embedder.dim_temporal_range",
+    "pos_embedder_options.*",
 )
+
+# Training scripts wrap the weights under one of these; where a file has several, the first in this order counts.
+WRAPPERS = ("model", "module", "state_dict", "ema")
 
 _NUM_SHOWN = 8
 
@@ -107,7 +111,7 @@ class KeyReport:
             ("unexpected", [_with_nearest(*pair) for pair in self.unexpected.items()]),
             ("misshapen", [f"{name}: {list(found)}, should be {list(want)}" for name, want, found in self.misshapen]),
         ]
-        return [_list_names(kind, lines) for kind, lines in described if lines]
+        return [list_names(kind, lines) for kind, lines in described if lines]
 
 
 def compare_keys(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> KeyReport:
@@ -141,7 +145,8 @@ def _with_nearest(name: str, nearest: str | None) -> str:
     return f"{name} (nearest on the other side: {nearest})" if nearest else name
 
 
-def _list_names(kind: str, lines: list[str]) -> Problem:
+def list_names(kind: str, lines: Sequence[str]) -> Problem:
+    """One problem out of many lines of one kind: how many there are, and the first few."""
     shown = "".join(f"\n  {line}" for line in lines[:_NUM_SHOWN])
     rest = f"\n  ... and {len(lines) - _NUM_SHOWN} more" if len(lines) > _NUM_SHOWN else ""
     return Problem(f"{len(lines)} {kind}:{shown}{rest}")

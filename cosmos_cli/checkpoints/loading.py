@@ -114,6 +114,8 @@ def _match_keys(network: nn.Module, checkpoint: Checkpoint, rename: Callable[[st
             f"tensors of {type(network).__name__} are not in it."
         )
         fix = "Give the checkpoint of this model."
+    if any(".lora_A." in key for key in checkpoint):
+        fix = "It holds a LoRA: load the model that it was trained on, and merge the file into that (--lora-path)."
     others = report.problems()
     if repeated:
         others.append(Problem(f"{len(repeated)} given twice: {'; '.join(repeated[:8])}"))

@@ -14,13 +14,11 @@ from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.distributed import DistributedCheckpoint
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN, FileFormat, identify
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, checkpoint_files, read_index
+from cosmos_cli.checkpoints.keys import WRAPPERS
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
 
 __all__ = ["Checkpoint", "open_checkpoint"]
-
-# Training scripts wrap the weights under one of these; where a file has several, the first in this order counts.
-WRAPPERS = ("model", "module", "state_dict", "ema")
 
 
 class MappedCheckpoint(Checkpoint):
@@ -43,7 +41,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Args:
         path: a `.safetensors` file; a file written by torch.save; an index of shards (`*.index.json`); or a folder that
-            holds exactly one of these, a numbered set of shards, or a torch.distributed.checkpoint.
+            holds exactly one of these, a numbered set of shards, or a torch.distributed.checkpoint, which a training
+            run may keep in a folder `model` inside.
     Returns:
         The tensors by name. A wrapper (`model`, `module`, `state_dict` or `ema`) around them is removed, and entries
         that are no tensors are left out.

@@ -17,6 +17,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.context_parallel import ALONE, ContextParallel
 from cosmos_cli.models.dit_layers import EncodedText, PatchEmbedding, padding_channel, plus
 from cosmos_cli.models.general_dit import GeneralDiTTrunk
 from cosmos_cli.models.general_dit_layers import GeneralDiTConfig
@@ -76,7 +77,8 @@ class ControlBranch(GeneralDiTTrunk):
         parts = [hint_BCTHW, hint_BCTHW.new_zeros(B, missing, *size_THW)]
         if self.config.concat_padding_mask:
             parts.append(padding_channel(hint_BCTHW, padding_mask_B1HW))
-        guided_hint_BTHWD: Tensor = self.input_hint_block(self.x_embedder2(torch.cat(parts, dim=1)))
+        tokens_BTHWD = self.context.share(self.x_embedder2(torch.cat(parts, dim=1)), dim=2)
+        guided_hint_BTHWD: Tensor = self.input_hint_block(tokens_BTHWD)
         return guided_hint_BTHWD
 
     def forward(
@@ -128,9 +130,31 @@ class ControlBranch(GeneralDiTTrunk):
         positions_THWD: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """What `forward` gives, each residual computed when it is asked for and not kept."""
-        x_BTHWD = self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW)
+        yield from self.residuals_of(
+            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW),
+            timesteps_B.to(x_BCTHW.dtype),
+            text,
+            guided_hint_BTHWD,
+            fps=fps,
+            rope=rope,
+            positions_THWD=positions_THWD,
+        )
+
+    def residuals_of(
+        self,
+        x_BTHWD: Tensor,
+        timesteps_B: Tensor,
+        text: Tensor | EncodedText,
+        guided_hint_BTHWD: Tensor,
+        *,
+        fps: float | Tensor | None = None,
+        rope: RotaryTable | None = None,
+        positions_THWD: Tensor | None = None,
+    ) -> Iterator[Tensor]:
+        """What `residuals` gives, out of what `embed` gives; the timesteps are in the dtype of the network."""
         rope, positions_THWD = self.tables(x_BTHWD, fps, rope, positions_THWD)
-        emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_B.to(x_BCTHW.dtype))
+        x_BTHWD = self.context.share(x_BTHWD, dim=2)
+        emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_B)
         texts = self.text_of_blocks(text)
         for i, (name, block) in enumerate(self.blocks.items()):
             x_BTHWD = block(x_BTHWD, emb_BSD, adaln_lora_BSM, texts[i], rope, positions_THWD)
@@ -139,7 +163,9 @@ class ControlBranch(GeneralDiTTrunk):
             yield self.zero_blocks[name](x_BTHWD)
 
 
-def sum_residuals(controls: Iterable[tuple[float | Tensor, Iterable[Tensor]]]) -> Iterator[Tensor]:
+def sum_residuals(
+    controls: Iterable[tuple[float | Tensor, Iterable[Tensor]]], context: ContextParallel = ALONE
+) -> Iterator[Tensor]:
     """The weighted sum of several branches' residuals, block by block; nothing at all if no control has weight.
 
     Each product and each sum is rounded to the residuals' dtype, in the order of the controls. Everything is computed
@@ -147,9 +173,10 @@ def sum_residuals(controls: Iterable[tuple[float | Tensor, Iterable[Tensor]]]) -
 
     Args:
         controls: weight and residuals (`ControlBranch.residuals`) of each. A weight is a number, or a map over the
-            latent frames and patches, (B or 1, 1, T, H, W).
+            latent frames and patches, (B or 1, 1, T, H, W), whole on every rank, so that all ranks leave out the same.
+        context: of the networks that the residuals come from and go to.
     """
-    weighted = [_weighted(weight, residuals) for weight, residuals in controls if _has_effect(weight)]
+    weighted = [_weighted(weight, residuals, context) for weight, residuals in controls if _has_effect(weight)]
     while total := _next_sum(weighted):
         yield total.pop()  # a name for it would keep the sum while the network computes its next block
 
@@ -158,11 +185,12 @@ def _has_effect(weight: float | Tensor) -> bool:
     return bool(weight.any()) if isinstance(weight, Tensor) else weight != 0
 
 
-def _weighted(weight: float | Tensor, residuals: Iterable[Tensor]) -> Iterator[Tensor]:
+def _weighted(weight: float | Tensor, residuals: Iterable[Tensor], context: ContextParallel) -> Iterator[Tensor]:
     """Products of residuals (B, T, H, W, D) and a weight, a map moved to (B, T, H, W, 1)."""
     if not isinstance(weight, Tensor) or weight.ndim == 0:
         return (residual * weight for residual in residuals)
-    return (residual * weight.movedim(1, -1).to(residual) for residual in residuals)
+    weight_BTHW1 = context.share(weight.movedim(1, -1), dim=2)
+    return (residual * weight_BTHW1.to(residual) for residual in residuals)
 
 
 def _next_sum(streams: list[Iterator[Tensor]]) -> list[Tensor]:

@@ -10,7 +10,7 @@ The networks differ in the names of their parameters and in a few details; the a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosmos_cli.models.neighborhood import NeighborhoodConfig, neighborhood_attention
+from cosmos_cli.models.regional_attention import RegionalKeysValues, regional_attention
 from cosmos_cli.models.rope import GridTHW, RotaryTable, rope_angles, rotate
 from cosmos_cli.runtime.attention import attention
 
@@ -234,19 +235,25 @@ class Projections(Protocol):
 
 
 def self_attention(layer: Projections, x_BTHWD: Tensor, rope: RotaryTable, operator: SelfAttentionOperator) -> Tensor:
-    """Attention among all tokens, (B, T, H, W, D); `operator` computes it from rotated q, k, v and the grid."""
+    """Attention among all tokens, (B, T, H, W, D); `operator` computes it from rotated q, k, v and the grid.
+
+    Where the tokens are one rank's share, the grid is that of all ranks' tokens, and the operator has to reach them.
+    """
     _, T, H, W, _ = x_BTHWD.shape
     x_BLD = x_BTHWD.flatten(1, 3)
     q = rotate(layer.queries(x_BLD), rope)
     k, v = layer.keys_values(x_BLD)
-    out = operator(q, rotate(k, rope), v, (T, H, W))
+    out = operator(q, rotate(k, rope), v, rope.whole_grid_THW or (T, H, W))
     return layer.output(out.flatten(2)).view(x_BTHWD.shape)
 
 
 def cross_attention(layer: Projections, x_BTHWD: Tensor, text: Tensor | KeysValues, backend: str) -> Tensor:
     """Attention of every token to the text, given as an embedding or as its keys and values, (B, T, H, W, D)."""
-    k, v = layer.keys_values(text) if isinstance(text, Tensor) else text
-    out = attention(layer.queries(x_BTHWD.flatten(1, 3)), k, v, backend)
+    if isinstance(text, RegionalKeysValues):
+        out = regional_attention(layer.queries(x_BTHWD.flatten(1, 3)), text, backend)
+    else:
+        k, v = layer.keys_values(text) if isinstance(text, Tensor) else text
+        out = attention(layer.queries(x_BTHWD.flatten(1, 3)), k, v, backend)
     return layer.output(out.flatten(2)).view(x_BTHWD.shape)
 
 
@@ -351,7 +358,15 @@ def table_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.bfloat16 if dtype == torch.bfloat16 else torch.float32
 
 
-def check_table(rope: RotaryTable, grid_THW: Sequence[int]) -> None:
-    """Raises ValueError if a rotary table does not belong to the grid."""
-    if len(rope.cos_LR) != math.prod(grid_THW):
-        raise ValueError(f"the rotary table holds {len(rope.cos_LR)} tokens, the latents {math.prod(grid_THW)}")
+def grid_of(x_BTHWD: Tensor) -> GridTHW:
+    """The grid that tokens stand in."""
+    _, T, H, W, _ = x_BTHWD.shape
+    return T, H, W
+
+
+def check_table(rope: RotaryTable, grid_THW: GridTHW, share_THW: GridTHW) -> None:
+    """Raises ValueError if a rotary table does not belong to the grid, or not to the share of it that is held here."""
+    if len(rope.cos_LR) != math.prod(share_THW):
+        raise ValueError(f"the rotary table holds {len(rope.cos_LR)} tokens, the latents {math.prod(share_THW)}")
+    if rope.whole_grid_THW not in (None, grid_THW):
+        raise ValueError(f"the rotary table is a share of {rope.whole_grid_THW} tokens, the latents have {grid_THW}")

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.context_parallel import ALONE, ContextParallel
 from cosmos_cli.models.dit_layers import (
     EPS,
     EncodedText,
@@ -25,6 +26,7 @@ from cosmos_cli.models.dit_layers import (
     PatchEmbedding,
     check_table,
     config_rope_angles,
+    grid_of,
     neighborhood_operator,
     plus,
     table_dtype,
@@ -35,6 +37,7 @@ from cosmos_cli.models.dit_layers import (
 from cosmos_cli.models.general_dit_layers import (
     Block,
     ConvolutionalPatchEmbedding,
+    CrossAttention,
     FinalLayer,
     GeneralDiTConfig,
     sincos_positions,
@@ -59,6 +62,10 @@ class GeneralDiTTrunk(nn.Module):
         attention_backend: a name from `cosmos_cli.runtime.attention.available_backends()`.
     """
 
+    cross_attention: type[CrossAttention] = CrossAttention
+    context: ContextParallel = ALONE
+    """Which of the tokens are here, see `parallelise`: tables, hints and blocks hold this rank's share of them."""
+
     def __init__(self, config: GeneralDiTConfig, attention_backend: str = "sdpa") -> None:
         super().__init__()
         self.config = config
@@ -73,7 +80,10 @@ class GeneralDiTTrunk(nn.Module):
         self.affline_norm = nn.RMSNorm(width, eps=EPS) if config.affline_emb_norm else nn.Identity()
         operator = neighborhood_operator(None, attention_backend)
         self.blocks = nn.ModuleDict(
-            {f"block{i}": Block(config, attention_backend, operator) for i in range(config.num_blocks)}
+            {
+                f"block{i}": Block(config, attention_backend, operator, self.cross_attention)
+                for i in range(config.num_blocks)
+            }
         )
         self.final_layer = FinalLayer(config)
 
@@ -116,15 +126,15 @@ class GeneralDiTTrunk(nn.Module):
         if not config.extra_per_block_abs_pos_emb:
             return None
         if config.extra_per_block_abs_pos_emb_type == "learnable":
-            positions_THWD: Tensor = self.extra_pos_embedder(grid_THW)
-            return positions_THWD
+            return self.context.share(self.extra_pos_embedder(grid_THW), dim=1)
         ratios = (
             config.extra_t_extrapolation_ratio,
             config.extra_h_extrapolation_ratio,
             config.extra_w_extrapolation_ratio,
         )
         weight = self.final_layer.linear.weight
-        return sincos_positions(grid_THW, config.model_channels, ratios, weight.dtype, weight.device)
+        positions_THWD = sincos_positions(grid_THW, config.model_channels, ratios, weight.dtype, weight.device)
+        return self.context.share(positions_THWD, dim=1)
 
     def rope_angles(
         self,
@@ -163,7 +173,8 @@ class GeneralDiTTrunk(nn.Module):
         device: torch.device | str | None = None,
     ) -> RotaryTable:
         """The table that a forward pass takes as `rope`; arguments and errors as for `rope_angles`."""
-        return RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
+        table = RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
+        return self.context.share_of_table(table, grid_THW)
 
     def tables(
         self,
@@ -172,20 +183,21 @@ class GeneralDiTTrunk(nn.Module):
         rope: RotaryTable | None,
         positions_THWD: Tensor | None,
     ) -> tuple[RotaryTable, Tensor | None]:
-        """The rotary table and the position embedding of these tokens; what is given is checked, what is not, built.
+        """The rotary table and the position embedding for these tokens, which are all; what is not given is built.
 
         Raises:
             ValueError: a table belongs to another grid, or it cannot be built.
         """
         _, T, H, W, _ = x_BTHWD.shape
+        share_THW = self.context.share_grid((T, H, W))
         if rope is None:
             rope = self.rotary_table((T, H, W), fps=fps, dtype=table_dtype(x_BTHWD.dtype), device=x_BTHWD.device)
-        check_table(rope, (T, H, W))
+        check_table(rope, (T, H, W), share_THW)
         if positions_THWD is None:
             positions_THWD = self.position_embedding((T, H, W))
-        elif positions_THWD.shape[:3] != (T, H, W):
+        elif positions_THWD.shape[:3] != share_THW:
             raise ValueError(
-                f"the position embedding has a grid of {tuple(positions_THWD.shape[:3])}, the latents {(T, H, W)}"
+                f"the position embedding has a grid of {tuple(positions_THWD.shape[:3])}, the latents {share_THW}"
             )
         return rope, positions_THWD
 
@@ -227,25 +239,58 @@ class GeneralDiT(GeneralDiTTrunk):
             rope: `rotary_table` of this grid; None builds it, in bfloat16 when the latents are bfloat16.
             positions_THWD: `position_embedding` of this grid; None computes it.
             control_residuals: (B, T, H, W, D) each, added to the tokens after block 0, 1 and so on. They are taken one
-                by one, so a generator (`sum_residuals`) may compute each when it is needed, and none is kept.
+                by one, so a generator (`sum_residuals`) may compute each when it is needed, and none is kept. Of
+                branches that are parallel as this network is, which gives the same share of them.
         Raises:
             ValueError: a shape does not fit the network, the grid is larger than it supports, or there are more
                 residuals than blocks.
         """
-        x_BTHWD = self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW)
+        return self.predict(
+            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW),
+            timesteps_B.to(x_BCTHW.dtype),
+            text,
+            augment_timesteps_B=augment_timesteps_B,
+            fps=fps,
+            rope=rope,
+            positions_THWD=positions_THWD,
+            control_residuals=control_residuals,
+        )
+
+    def predict(
+        self,
+        x_BTHWD: Tensor,
+        timesteps_B: Tensor,
+        text: Tensor | EncodedText,
+        *,
+        augment_timesteps_B: Tensor | None = None,
+        fps: float | Tensor | None = None,
+        rope: RotaryTable | None = None,
+        positions_THWD: Tensor | None = None,
+        control_residuals: Iterable[Tensor] = (),
+    ) -> Tensor:
+        """What `forward` gives, out of what `embed` gives; the timesteps are in the dtype of the network."""
         rope, positions_THWD = self.tables(x_BTHWD, fps, rope, positions_THWD)
-        emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_B.to(x_BCTHW.dtype), augment_timesteps_B)
+        grid_THW = grid_of(x_BTHWD)
+        x_BTHWD = self.context.share(x_BTHWD, dim=2)
+        emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_B, augment_timesteps_B)
         residuals = iter(control_residuals)
         for block, block_text in zip(self.blocks.values(), self.text_of_blocks(text), strict=True):
             x_BTHWD = block(x_BTHWD, emb_BSD, adaln_lora_BSM, block_text, rope, positions_THWD)
             x_BTHWD = _plus_next(x_BTHWD, residuals)
         if next(residuals, None) is not None:
             raise ValueError(f"more control residuals than the network's {len(self.blocks)} blocks")
-        return self.finish(x_BTHWD, emb_BSD, adaln_lora_BSM)
+        return self.finish(x_BTHWD, emb_BSD, adaln_lora_BSM, grid_THW)
 
-    def finish(self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None) -> Tensor:
-        """The last block's tokens as a prediction, (B, out_channels, T, H, W)."""
-        return unpatchify(self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM), self.config.patch_THW)
+    def finish(
+        self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None, grid_THW: GridTHW | None = None
+    ) -> Tensor:
+        """The last block's tokens as a prediction, (B, out_channels, T, H, W).
+
+        Args:
+            grid_THW: of all tokens; None is that of these.
+        """
+        patches_BTHWP = self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM)
+        return unpatchify(self.context.whole(patches_BTHWP, grid_THW or grid_of(x_BTHWD)), self.config.patch_THW)
 
 
 def _plus_next(x_BTHWD: Tensor, residuals: Iterator[Tensor]) -> Tensor:

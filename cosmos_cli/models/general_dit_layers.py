@@ -168,12 +168,18 @@ class Block(nn.Module):
     last bits. A block never writes into its inputs.
     """
 
-    def __init__(self, config: GeneralDiTConfig, attention_backend: str, operator: SelfAttentionOperator) -> None:
+    def __init__(
+        self,
+        config: GeneralDiTConfig,
+        attention_backend: str,
+        operator: SelfAttentionOperator,
+        cross_attention: type[CrossAttention] = CrossAttention,
+    ) -> None:
         super().__init__()
         width = config.model_channels
         parts = (
             SelfAttention(config, operator),
-            CrossAttention(config, attention_backend),
+            cross_attention(config, attention_backend),
             MLP(width, int(width * config.mlp_ratio)),
         )
         self.blocks = nn.ModuleList(SubBlock(config, part) for part in parts)

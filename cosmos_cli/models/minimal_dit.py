@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.context_parallel import ALONE, ContextParallel
 from cosmos_cli.models.dit_layers import (
     EPS,
     EncodedText,
@@ -25,13 +26,14 @@ from cosmos_cli.models.dit_layers import (
     PatchEmbedding,
     check_table,
     config_rope_angles,
+    grid_of,
     neighborhood_operator,
     table_dtype,
     timestep_embedder,
     unpatchify,
     with_masks,
 )
-from cosmos_cli.models.minimal_dit_layers import Block, FinalLayer, MinimalDiTConfig
+from cosmos_cli.models.minimal_dit_layers import Block, CrossAttention, FinalLayer, MinimalDiTConfig
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
 from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims
 
@@ -63,6 +65,10 @@ class MinimalDiT(nn.Module):
     Source: cosmos-predict2 661da47, models/text2image_dit.py and models/video2world_dit.py.
     """
 
+    cross_attention: type[CrossAttention] = CrossAttention
+    context: ContextParallel = ALONE
+    """Which of the tokens are here, see `parallelise`: tables and blocks hold this rank's share of them."""
+
     def __init__(
         self,
         config: MinimalDiTConfig,
@@ -86,7 +92,9 @@ class MinimalDiT(nn.Module):
                 nn.Linear(config.crossattn_proj_in_channels, config.crossattn_emb_channels), nn.GELU()
             )
         self.blocks = nn.ModuleList(
-            Block(config, attention_backend, neighborhood_operator(neighborhood, attention_backend))
+            Block(
+                config, attention_backend, neighborhood_operator(neighborhood, attention_backend), self.cross_attention
+            )
             for neighborhood in neighborhoods
         )
         self.final_layer = FinalLayer(config)
@@ -115,20 +123,37 @@ class MinimalDiT(nn.Module):
         Raises:
             ValueError: a shape does not fit the network, or the grid is larger than it supports.
         """
-        x_BTHWD = self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW)
-        _, frames, rows, columns, _ = x_BTHWD.shape
-        grid_THW = (frames, rows, columns)
+        return self.predict(  # no name for the tokens here: it would keep them while the blocks replace them
+            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW),
+            self.embed_timesteps(timesteps_BT.to(x_BCTHW.dtype)),
+            text,
+            fps=fps,
+            rope=rope,
+        )
+
+    def predict(
+        self,
+        x_BTHWD: Tensor,
+        steering: tuple[Tensor, Tensor | None],
+        text: Tensor | EncodedText,
+        *,
+        fps: float | Tensor | None = None,
+        rope: RotaryTable | None = None,
+    ) -> Tensor:
+        """What `forward` gives, out of what `embed` and `embed_timesteps` give; arguments and errors as there."""
+        grid_THW = grid_of(x_BTHWD)
         if rope is None:
-            rope = self.rotary_table(grid_THW, fps=fps, dtype=table_dtype(x_BCTHW.dtype), device=x_BCTHW.device)
-        check_table(rope, grid_THW)
-        emb_BSD, adaln_lora_BSM = self.embed_timesteps(timesteps_BT.to(x_BCTHW.dtype))
+            rope = self.rotary_table(grid_THW, fps=fps, dtype=table_dtype(x_BTHWD.dtype), device=x_BTHWD.device)
+        check_table(rope, grid_THW, self.context.share_grid(grid_THW))
+        emb_BSD, adaln_lora_BSM = steering
         if emb_BSD.shape[1] not in (1, grid_THW[0]):
             raise ValueError(f"{emb_BSD.shape[1]} timesteps per sample for {grid_THW[0]} latent frames")
+        x_BTHWD = self.context.share(x_BTHWD, dim=2)
         positions_THWD = self.position_embedding(grid_THW)
         texts = self.text_of_blocks(text)
         for block, block_text in zip(self.blocks, texts, strict=True):
             x_BTHWD = block(x_BTHWD, emb_BSD, adaln_lora_BSM, block_text, rope, positions_THWD)
-        return self.finish(x_BTHWD, emb_BSD, adaln_lora_BSM)
+        return self.finish(x_BTHWD, emb_BSD, adaln_lora_BSM, grid_THW)
 
     def embed(
         self, x_BCTHW: Tensor, condition_mask_B1THW: Tensor | None = None, padding_mask_B1HW: Tensor | None = None
@@ -160,7 +185,9 @@ class MinimalDiT(nn.Module):
 
     def position_embedding(self, grid_THW: GridTHW) -> Tensor | None:
         """The learnt embedding added in front of every block, (T, H, W, D), None for networks without."""
-        return self.extra_pos_embedder(grid_THW) if self.config.extra_per_block_abs_pos_emb else None
+        if not self.config.extra_per_block_abs_pos_emb:
+            return None
+        return self.context.share(self.extra_pos_embedder(grid_THW), dim=1)
 
     def rope_angles(
         self,
@@ -199,8 +226,16 @@ class MinimalDiT(nn.Module):
         device: torch.device | str | None = None,
     ) -> RotaryTable:
         """The table that `forward` takes as `rope`; arguments and errors as for `rope_angles`."""
-        return RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
+        table = RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
+        return self.context.share_of_table(table, grid_THW)
 
-    def finish(self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None) -> Tensor:
-        """The last block's tokens as a velocity, (B, out_channels, T, H, W)."""
-        return unpatchify(self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM), self.config.patch_THW)
+    def finish(
+        self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None, grid_THW: GridTHW | None = None
+    ) -> Tensor:
+        """The last block's tokens as a velocity, (B, out_channels, T, H, W).
+
+        Args:
+            grid_THW: of all tokens; None is that of these.
+        """
+        patches_BTHWP = self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM)
+        return unpatchify(self.context.whole(patches_BTHWP, grid_THW or grid_of(x_BTHWD)), self.config.patch_THW)

@@ -98,11 +98,17 @@ class Block(nn.Module):
     last bits. A block never writes into its inputs.
     """
 
-    def __init__(self, config: MinimalDiTConfig, attention_backend: str, operator: SelfAttentionOperator) -> None:
+    def __init__(
+        self,
+        config: MinimalDiTConfig,
+        attention_backend: str,
+        operator: SelfAttentionOperator,
+        cross_attention: type[CrossAttention] = CrossAttention,
+    ) -> None:
         super().__init__()
         width = config.model_channels
         self.self_attn = SelfAttention(config, operator)
-        self.cross_attn = CrossAttention(config, attention_backend)
+        self.cross_attn = cross_attention(config, attention_backend)
         self.mlp = MLP(width, int(width * config.mlp_ratio))
         self.adaln_modulation_self_attn = adaln_modulation(config, 3)
         self.adaln_modulation_cross_attn = adaln_modulation(config, 3)

@@ -18,10 +18,14 @@ GridTHW = tuple[int, int, int]
 
 
 class RotaryTable(NamedTuple):
-    """Cosine and sine of every token's angles, (L, R) each, float32."""
+    """Cosine and sine of every token's angles, (L, R) each, float32.
+
+    whole_grid_THW: where the tokens are one rank's share of a video's, the grid of all; else None.
+    """
 
     cos_LR: Tensor
     sin_LR: Tensor
+    whole_grid_THW: GridTHW | None = None
 
     @classmethod
     def from_angles(cls, angles_LR: Tensor) -> RotaryTable:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from cosmos_cli.errors import InputError
@@ -38,3 +42,23 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
+
+
+@contextmanager
+def one_core_left(device: torch.device) -> Iterator[None]:
+    """Have torch leave a core to other threads while it computes on the CPU itself.
+
+    Its threads wait for each other at every operation: one that has to share a core holds up all.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, min(before, num_cores() - 1)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def num_cores() -> int:
+    """Cores that this process may use: containers and Slurm give fewer than the machine has; macOS cannot tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import glob
+import hashlib
 import json
 import os
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,20 +16,47 @@ from typing import Any
 
 from cosmos_cli.errors import InputError
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+_HOST = socket.gethostname().replace("/", "_")
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; it becomes `path` when the block ends well and vanishes otherwise.
 
-    The temporary name keeps the suffix, since writers choose the format by it. Folders are created.
+    The temporary name keeps the suffix, since writers choose the format by it. Folders are created. What a process that
+    was killed left half-written under such a name is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    remove_remains(path)
+    temporary = path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_UMASK)  # some writers keep their files from everybody else
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_remains(path: Path) -> None:
+    """Remove what processes that no longer run left of an attempt to write `path`."""
+    # a process of another machine that shares the folder cannot be asked whether it runs
+    start, end = f".{path.stem}.{_HOST}-", f".part{path.suffix}"
+    for found in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
+        pid = found.name[len(start) : -len(end)]
+        if pid.isdigit() and not _runs(int(pid)):
+            found.unlink(missing_ok=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is somebody else's
+    return True
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -54,3 +85,32 @@ def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
         raise InputError(
             f"{folder} cannot be written: {error.strerror}.", where=field, fix="Choose a folder that you can write."
         ) from error
+
+
+def within(folder: Path, name: str, *, field: str) -> Path:
+    """The path of `name` in `folder`, which it must not leave: names may come from files of others.
+
+    Raises:
+        InputError: the name is absolute or climbs out of the folder.
+    """
+    given = Path(name)
+    if given.is_absolute() or ".." in given.parts:
+        raise InputError(
+            f"{name!r} leads out of the output folder.", where=field, fix="Give a name relative to that folder."
+        )
+    return folder / given
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, computed once as long as its size and time stay."""
+    status = path.stat()
+    return _digest(path.absolute(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            content.update(part)
+    return content.hexdigest()

@@ -1,6 +1,6 @@
 """Cosmos-Predict2: the next seconds of a world, from a picture or clip and a prompt."""
 
-from cosmos_cli.hookspecs import RegisterFamily, hookimpl
+from cosmos_cli.hookspecs import RegisterExtension, RegisterFamily, hookimpl
 
 
 @hookimpl
@@ -10,4 +10,18 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         help="Continue a picture or a clip as a video, guided by a prompt (Cosmos-Predict2).",
         commands="cosmos_plugins.predict2.commands:app",
         checkpoints="cosmos_plugins.predict2.checkpoints:CATALOGUE",
+    )
+
+
+@hookimpl
+def cosmos_register_critics(register: RegisterExtension) -> None:
+    register(
+        name="reason1",
+        help="Cosmos-Reason1 watches the video and looks for anomalies.",
+        factory="cosmos_plugins.predict2.critic.reason:reason1",
+    )
+    register(
+        name="measured",
+        help="Temporal consistency, sharpness and flicker, measured; needs no weights.",
+        factory="cosmos_plugins.predict2.critic.measured:measured",
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import T5_11B, PublishedFile, Repository
-from cosmos_plugins.predict2.variants import VARIANTS
+from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS, SampleVariant
 
 TINY_ROOT = Path(__file__).parent / "tiny"
 """Checkpoint folder of the tiny model, in the layout of the published ones."""
@@ -15,6 +15,27 @@ _NVIDIA = "NVIDIA Open Model License"
 _DIT_BYTES = {"2B": 3_913_000_000, "14B": 28_531_000_000}
 _TOKENIZER = PublishedFile("tokenizer/tokenizer.pth", 508_000_000)
 _REVISIONS = {"2B": "f50c09f5d8ab133a90cac3f4886a6471e9ba3f18", "14B": "03b03a377fede782647afac998f674d9f358e319"}
+
+
+REASON1 = Repository(
+    "nvidia/Cosmos-Reason1-7B",
+    "8fe96c1fa10db9e666b6fa6a87fea57dd9635649",
+    (
+        PublishedFile("config.json", 1_500),
+        PublishedFile("generation_config.json", 250),
+        PublishedFile("preprocessor_config.json", 600),
+        PublishedFile("chat_template.json", 1_050),
+        PublishedFile("tokenizer.json", 11_400_000),
+        PublishedFile("tokenizer_config.json", 7_300),
+        PublishedFile("model.safetensors.index.json", 57_600),
+        PublishedFile("model-00001-of-00004.safetensors", 4_968_000_000),
+        PublishedFile("model-00002-of-00004.safetensors", 4_991_000_000),
+        PublishedFile("model-00003-of-00004.safetensors", 4_933_000_000),
+        PublishedFile("model-00004-of-00004.safetensors", 1_692_000_000),
+    ),
+    _NVIDIA,
+)
+"""Prompt refiner and critic."""
 
 
 def dit_file(resolution: str, fps: int, natten: bool = False) -> str:
@@ -38,7 +59,64 @@ def _published(model_size: str) -> Repository:
     return Repository(VARIANTS[model_size].folder, _REVISIONS[model_size], (*files, _TOKENIZER), _NVIDIA)
 
 
-CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
-    size: (_published(size), T5_11B) for size in VARIANTS if size != "tiny"
+_TEXT2IMAGE_BYTES = {"0.6B": 1_195_000_000, "2B": 3_913_000_000, "14B": 28_531_000_000}
+_TEXT2IMAGE_REVISIONS = {
+    "0.6B": "80e9f1599778499e9b5435179861871b5a3561d4",
+    "2B": "acdb5fde992a73ef0355f287977d002cbfd127e0",
+    "14B": "015332720f70dd7b497c1cff9fd0c936a77f160b",
 }
-"""Model size to everything that is published for it."""
+_MULTIVIEW_REVISION = "52f3731663eecdc998d9608f9b21ac4dcbdea6f1"
+
+
+def text2image_file(model_size: str, distilled: bool) -> str:
+    """The DiT weights under the checkpoint folder."""
+    published = TEXT2IMAGE[model_size].dit_file
+    # the tiny model has one set of weights for both
+    return published.replace("model.pt", "model_distilled.pt") if distilled and model_size != "tiny" else published
+
+
+def text2image_repositories(model_size: str, distilled: bool, own_dit: bool) -> list[Repository]:
+    """What `cosmos predict2 text2image` needs."""
+    name = text2image_file(model_size, distilled).rpartition("/")[2]
+    dit = [] if own_dit else [PublishedFile(name, _TEXT2IMAGE_BYTES[model_size])]
+    return [_text2image(model_size, dit), T5_11B]
+
+
+def _text2image(model_size: str, dit: list[PublishedFile]) -> Repository:
+    folder = TEXT2IMAGE[model_size].folder
+    return Repository(folder, _TEXT2IMAGE_REVISIONS[model_size], (*dit, _TOKENIZER), _NVIDIA)
+
+
+def multiview_repositories(own_dit: bool) -> list[Repository]:
+    """What `cosmos predict2 multiview` needs: the tokenizer is that of Video2World."""
+    dit = [] if own_dit else [_single(MULTIVIEW["2B"], 3_913_000_000, _MULTIVIEW_REVISION)]
+    return [*dit, _VIDEO_TOKENIZER, T5_11B]
+
+
+def action_repositories(own_dit: bool) -> list[Repository]:
+    """What `cosmos predict2 action` needs: the tokenizer is that of Video2World, and there is no text."""
+    # the originals pin no revision of this one
+    dit = [] if own_dit else [_single(ACTION["2B"], 4_050_000_000, "main")]
+    return [*dit, _VIDEO_TOKENIZER]
+
+
+_VIDEO_TOKENIZER = Repository(VARIANTS["2B"].folder, _REVISIONS["2B"], (_TOKENIZER,), _NVIDIA)
+
+
+def _single(variant: SampleVariant, num_bytes: int, revision: str) -> Repository:
+    name = variant.dit_file.rpartition("/")[2]
+    return Repository(variant.folder, revision, (PublishedFile(name, num_bytes),), _NVIDIA)
+
+
+def _published_text2image(model_size: str) -> Repository:
+    names = (text2image_file(model_size, distilled).rpartition("/")[2] for distilled in (False, True))
+    return _text2image(model_size, [PublishedFile(name, _TEXT2IMAGE_BYTES[model_size]) for name in names])
+
+
+CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
+    **{size: (_published(size), T5_11B, REASON1) for size in VARIANTS if size != "tiny"},
+    **{f"text2image-{size}": (_published_text2image(size), T5_11B) for size in TEXT2IMAGE if size != "tiny"},
+    "multiview-2B": tuple(multiview_repositories(own_dit=False)),
+    "action-2B": tuple(action_repositories(own_dit=False)),
+}
+"""Video2World by its size, the other models by what they make and their size, to everything published for them."""

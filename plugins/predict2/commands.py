@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
+from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
+from cosmos_plugins.predict2.requests import (
+    BatchFile,
+    BatchInput,
+    BestOfNOptions,
+    CriticRequest,
+    CriticSettings,
+    Judging,
+    Video2WorldOptions,
+    Video2WorldSettings,
+    one_video_or_a_batch,
+)
+from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
+from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
+
+if TYPE_CHECKING:
+    from cosmos_cli.batch.engine import Report
+    from cosmos_plugins.predict2.best_of_n import Ranking
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -17,18 +38,135 @@ def predict2() -> None:
 
 
 @app.command()
-@request_options(Video2WorldRequest, Video2WorldSettings)
-def video2world(request: Video2WorldRequest, settings: Video2WorldSettings) -> None:
+@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, check=one_video_or_a_batch)
+def video2world(options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput) -> None:
     """Make a video that begins with a picture or the end of a clip.
 
     Example: cosmos predict2 video2world --model tiny --input-path street.jpg --prompt "The bus drives off."
     """
-    from cosmos_plugins.predict2.inputs import prepare
+    if batch_input.batch is not None:
+        _run_batch(settings, options, batch_input.batch)
+        return
+    from cosmos_plugins.predict2.inputs import as_request, prepare
 
     # before the pipeline is even imported: a wrong request costs no time
-    sample = prepare(settings, request)
+    sample = prepare(settings, as_request(options))
 
     from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-    result = Video2WorldPipeline.load(settings).generate(sample)
+    pipeline = Video2WorldPipeline.load(settings)
+    result = pipeline.write(pipeline.make(sample))
     output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+@app.command()
+@request_options(BatchFile, Video2WorldOptions, Video2WorldSettings)
+def batch(rows: BatchFile, options: Video2WorldOptions, settings: Video2WorldSettings) -> None:
+    """Make a video of every row of a file; started again, it goes on where it stopped.
+
+    Example: cosmos predict2 batch batch_example.json --model-size 2B
+    """
+    _run_batch(settings, options, rows.file)
+
+
+@app.command()
+@request_options(BestOfNOptions, Judging, Video2WorldSettings)
+def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSettings) -> None:
+    """Make several videos of one request, have a critic judge them, and rank them.
+
+    Example: cosmos predict2 best-of-n --model tiny --input-path street.jpg --prompt "The bus drives off."
+    """
+    from cosmos_plugins.predict2.best_of_n import run
+
+    _report(run(settings, options, judging))
+
+
+@app.command()
+@request_options(CriticRequest, Judging, CriticSettings)
+def critic(request: CriticRequest, judging: Judging, settings: CriticSettings) -> None:
+    """Have a critic judge videos, and rank them; the scores go into their names.
+
+    Example: cosmos predict2 critic output/my_existing_videos --critic measured
+    """
+    from cosmos_plugins.predict2.best_of_n import judge
+
+    _report(judge(settings, request, judging))
+
+
+@app.command()
+@request_options(Text2ImageRequest, Text2ImageSettings)
+def text2image(request: Text2ImageRequest, settings: Text2ImageSettings) -> None:
+    """Make a picture out of a prompt.
+
+    Example: cosmos predict2 text2image --model tiny --prompt "A bus in the rain." --save-path bus.png
+    """
+    from cosmos_plugins.predict2.text2image.inputs import prepare
+
+    sample = prepare(settings, request)
+
+    from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+
+    pipeline = Text2ImagePipeline.load(settings)
+    result = pipeline.write(pipeline.make(sample))
+    output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+@app.command()
+@request_options(Text2WorldRequest, Text2WorldSettings)
+def text2world(request: Text2WorldRequest, settings: Text2WorldSettings) -> None:
+    """Make a video out of a prompt: first a picture, then a video that begins with it.
+
+    Example: cosmos predict2 text2world --model tiny --prompt "A bus drives off in the rain."
+    """
+    from cosmos_plugins.predict2.text2world.run import run
+
+    result = run(settings, request)
+    output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+@app.command()
+@request_options(MultiviewRequest, MultiviewSettings)
+def multiview(request: MultiviewRequest, settings: MultiviewSettings) -> None:
+    """Make what several cameras of a car see.
+
+    Example: cosmos predict2 multiview --model tiny --input-path cameras --prompt "The car turns left."
+    """
+    from cosmos_plugins.predict2.multiview.inputs import prepare
+
+    sample = prepare(settings, request)
+
+    from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline
+
+    pipeline = MultiviewPipeline.load(settings)
+    result = pipeline.write(pipeline.make(sample))
+    output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+@app.command()
+@request_options(ActionRequest, ActionSettings)
+def action(request: ActionRequest, settings: ActionSettings) -> None:
+    """Make what a robot's camera sees while the robot does what it is told.
+
+    Example: cosmos predict2 action --model tiny --input-video rgb.mp4 --input-annotation 13.json
+    """
+    from cosmos_plugins.predict2.action.inputs import prepare
+
+    sample = prepare(settings, request)
+
+    from cosmos_plugins.predict2.action.pipeline import ActionPipeline
+
+    pipeline = ActionPipeline.load(settings)
+    result = pipeline.write(pipeline.make(sample))
+    output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path) -> None:
+    from cosmos_plugins.predict2.batch import run
+
+    _report(run(settings, options, path))
+
+
+def _report(report: Report | Ranking) -> None:
+    output.result(report.summary(), report.document())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from cosmos_cli.checkpoints.catalogue import require
-from cosmos_cli.errors import CheckpointError, InputError, report_together
+from cosmos_cli import registry
+from cosmos_cli.checkpoints.catalogue import Repository, require
+from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.requests import option_name, validate
 from cosmos_cli.runtime.files import check_writable
-from cosmos_plugins.predict2.checkpoints import TINY_ROOT, dit_file, repositories
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.checkpoints import REASON1, TINY_ROOT, dit_file, repositories
+from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class Paths:
     dit: Path
     tokenizer: Path
     text_encoder: Path
+    lora: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,12 @@ class Sample:
     """One video to make, its input read and brought to size.
 
     frames_FHWC: the conditioning frames, (1 or 5, height, width, 3) uint8.
+    source_FHWC: the same in the input's own size, uncropped, for the prompt refiner.
     """
 
     request: Video2WorldRequest
     frames_FHWC: np.ndarray
+    source_FHWC: np.ndarray
     height: int
     width: int
     num_frames: int
@@ -52,18 +57,41 @@ def prepare(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sampl
     frames: list[np.ndarray] = []
     report_together(
         lambda: check_settings(settings),
+        lambda: check_length(settings, request),
         lambda: check_outputs(request),
         lambda: frames.append(read_conditioning_frames(request)),
     )
     check_checkpoints(settings)
+    return _sample(settings, request, frames[0])
 
+
+def read(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sample:
+    """The input of a request that was checked. Raises InputError if it can no longer be read."""
+    return _sample(settings, request, read_conditioning_frames(request))
+
+
+def as_request(options: Video2WorldOptions, **changes: Any) -> Video2WorldRequest:
+    """The request that options make, with some fields changed.
+
+    Raises:
+        InputError: the input or the prompt is missing, or a changed field is out of its range.
+    """
+    fields = Video2WorldRequest.model_fields
+    values = {name: value for name, value in options if name in fields and value is not None} | changes
+    [request] = validate([Video2WorldRequest], values, name_of=option_name)
+    assert isinstance(request, Video2WorldRequest)
+    return request
+
+
+def _sample(settings: Video2WorldSettings, request: Video2WorldRequest, frames_FHWC: np.ndarray) -> Sample:
     from cosmos_cli.media.resize import cover_and_crop
 
     variant = VARIANTS[settings.model_size]
     height, width = variant.sizes[resolution_of(settings)][request.aspect_ratio]
     return Sample(
         request,
-        cover_and_crop(frames[0], height, width),
+        cover_and_crop(frames_FHWC, height, width),
+        frames_FHWC,
         height,
         width,
         request.num_frames or variant.num_frames[settings.fps],
@@ -93,6 +121,7 @@ def weight_paths(settings: Video2WorldSettings) -> Paths:
         dit=settings.dit_path or model / _dit_file(settings),
         tokenizer=model / "tokenizer" / "tokenizer.pth",
         text_encoder=root / variant.text_encoder,
+        lora=settings.lora_path,
     )
 
 
@@ -104,21 +133,41 @@ def _dit_file(settings: Video2WorldSettings) -> str:
 
 def check_settings(settings: Video2WorldSettings) -> None:
     """Combinations that no single field can judge."""
-    if settings.num_gpus > 1:
-        raise InputError(
-            f"asks for {settings.num_gpus} GPUs, but this version runs on one.",
-            where="--num-gpus",
-            fix="Leave it out, or pass --num-gpus 1.",
-        )
+    settings.check_machine()
     if settings.natten and (settings.model_size == "tiny" or resolution_of(settings) != "720"):
         raise InputError(
             f"has no checkpoint for {settings.model_size} at {resolution_of(settings)}.",
             where="--natten",
             fix="Use --model-size 2B or 14B with --resolution 720, or leave it out.",
         )
-    if settings.load_ema and not settings.dit_path:
+    if settings.load_ema and not (settings.dit_path or settings.lora_path):
         raise InputError(
-            "needs --dit-path: the published files hold no averaged weights.", where="--load-ema", fix="Leave it out."
+            "needs --dit-path or --lora-path: the published files hold no averaged weights.",
+            where="--load-ema",
+            fix="Leave it out.",
+        )
+    if settings.refiner_model is not None and settings.refiner_url is None:
+        raise InputError("has no effect alone.", where="--refiner-model", fix="Pass --refiner-url too.")
+    if settings.refiner_url is not None:
+        if settings.disable_prompt_refiner:
+            raise InputError(
+                "contradicts --disable-prompt-refiner.", where="--refiner-url", fix="Leave one of them out."
+            )
+        from cosmos_cli.models.chat_server import completions_url
+
+        completions_url(settings.refiner_url)
+    if settings.lora_alpha is not None and settings.lora_path is None:
+        raise InputError("needs --lora-path.", where="--lora-alpha", fix="Give the LoRA, or leave it out.")
+
+
+def check_length(settings: Video2WorldSettings, request: Video2WorldRequest) -> None:
+    """Every chunk of a long video goes on from the one before."""
+    chunk_frames = request.num_frames or VARIANTS[settings.model_size].num_frames[settings.fps]
+    if request.num_chunks > 1 and chunk_frames <= request.num_conditional_frames:
+        raise InputError(
+            f"chunks of {chunk_frames} frames that share {request.num_conditional_frames} never go on.",
+            where="--num-chunks",
+            fix=f"Pass --num-frames {request.num_conditional_frames + 1} or more, which is the length of a chunk.",
         )
 
 
@@ -145,8 +194,9 @@ def check_checkpoints(settings: Video2WorldSettings) -> None:
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
     """
-    if settings.dit_path and not settings.dit_path.exists():
-        raise CheckpointError(f"{settings.dit_path} does not exist.", where="--dit-path", fix="Check the path.")
+    for field, path in (("--dit-path", settings.dit_path), ("--lora-path", settings.lora_path)):
+        if path and not path.exists():
+            raise CheckpointError(f"{path} does not exist.", where=field, fix="Check the path.")
     if settings.model_size == "tiny":
         return
     needed = repositories(
@@ -156,13 +206,21 @@ def check_checkpoints(settings: Video2WorldSettings) -> None:
         natten=settings.natten,
         own_dit=settings.dit_path is not None,
     )
+    refiner = _needed_refiner(settings)
     try:
-        require(needed, settings.checkpoint_dir)
+        require([*needed, *refiner], settings.checkpoint_dir)
     except CheckpointError as error:
-        *others, last = error.problems
-        hint = "Or try the model that ships with cosmos: --model tiny."
-        closing = type(last)(last.what, last.where, f"{last.fix}\n{hint}")
-        raise CheckpointError.from_problems([*others, closing]) from None
+        ways_out = [Problem("Or try the model that ships with cosmos: --model tiny.")]
+        if refiner:
+            ways_out.append(Problem("To do without Cosmos-Reason1: --disable-prompt-refiner, or --refiner-url."))
+        raise CheckpointError.from_problems([*error.problems, *ways_out]) from None
+
+
+def _needed_refiner(settings: Video2WorldSettings) -> list[Repository]:
+    """The published prompt refiner, if it is used and missing."""
+    asks_others = settings.refiner_url is not None or registry.current().extensions.get("prompt_refiners")
+    is_there = (settings.checkpoint_dir / REASON1.name / "config.json").is_file()
+    return [] if settings.disable_prompt_refiner or asks_others or is_there else [REASON1]
 
 
 def read_conditioning_frames(request: Video2WorldRequest) -> np.ndarray:

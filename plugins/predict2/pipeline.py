@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.diffusion.ab2 import sample_ab2
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.noise import arch_invariant_noise
@@ -25,15 +27,17 @@ from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
-from cosmos_cli.models.prompts import checked_prompt, encode_prompts
+from cosmos_cli.models.prompts import Refiner, checked_prompt, encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
-from cosmos_cli.runtime.files import write_json
+from cosmos_cli.runtime.files import digest, write_json
 from cosmos_cli.runtime.timing import timed
-from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, weight_paths
+from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, weight_paths
+from cosmos_plugins.predict2.long_video import make_chunks
+from cosmos_plugins.predict2.refiner import WAY_OUT, load_refiner
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
 
@@ -42,7 +46,6 @@ from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIA
 
 SIGMA_MIN, SIGMA_MAX = 0.002, 80.0
 NUM_BENCHMARK_RUNS = 4
-REFINER_WAY_OUT = "Pass --disable-prompt-refiner to use your prompt as it is."
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,20 @@ class Video2WorldResult:
     def document(self) -> dict[str, Any]:
         """For `--json`."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished video that is not yet on disk.
+
+    frames_FHWC: (F, height, width, 3) uint8. prompts: what was used in the end for each chunk.
+    """
+
+    sample: Sample
+    frames_FHWC: np.ndarray
+    prompts: list[str]
+    seconds: dict[str, float]
+    not_run: list[str]
 
 
 class Video2WorldPipeline:
@@ -107,27 +124,25 @@ class Video2WorldPipeline:
         dtype = choose_dtype(settings.precision, device)
         variant, paths = VARIANTS[settings.model_size], weight_paths(settings)
         guardrails: dict[str, Any] = {}
-        refiners: dict[str, Any] = {}
+        refiners = _load_refiners(settings, device)  # before the DiT, so that damage shows early
         if not settings.disable_guardrail:
             guardrails = registry.current().create_extensions(
                 "guardrails", device=str(device), offload=settings.offload_guardrail
-            )
-        if not settings.disable_prompt_refiner:
-            refiners = registry.current().create_extensions(
-                "prompt_refiners", device=str(device), offload=settings.offload_prompt_refiner
             )
         with output.progress(f"Loading {settings.model_size} on {device}"):
             dit = load_network(
                 lambda: MinimalDiT(MinimalDiTConfig(**variant.dit), settings.attention, _neighborhoods(settings)),
                 paths.dit,
-                rename=wanted_keys(ema=settings.load_ema),
+                rename=wanted_keys(ema=settings.load_ema and settings.lora_path is None),
                 dtype=dtype,
                 device=device,
             )
+            if paths.lora is not None:
+                merge_lora(dit, paths.lora, alpha=settings.lora_alpha, ema=settings.load_ema)
             vae = load_network(lambda: WanVAE(WanVAEConfig(**variant.vae)), paths.tokenizer, dtype=dtype, device=device)
         text_encoder = CachedTextEncoder(
             paths.text_encoder,
-            _cache_dir(settings) / "text-embeddings",
+            settings.cache_folder / "text-embeddings",
             dtype=torch.bfloat16 if settings.downcast_text_encoder else torch.float32,
             device=device,
             offload=settings.offload_text_encoder,
@@ -136,15 +151,19 @@ class Video2WorldPipeline:
         return cls(settings, dit, vae, text_encoder, Guardrails(guardrails), refiners, device=device, dtype=dtype)
 
     def __call__(self, request: Video2WorldRequest) -> Video2WorldResult:
-        """Make one video. Raises what `prepare` and `generate` raise."""
-        return self.generate(prepare(self.settings, request))
+        """Make one video. Raises what `cosmos_plugins.predict2.inputs.prepare`, `make` and `write` raise."""
+        return self.write(self.make(prepare(self.settings, request)))
+
+    def prepare(self, request: Video2WorldRequest) -> Sample:
+        """Read the input of a request that was checked."""
+        return read(self.settings, request)
 
     @torch.inference_mode()
-    def generate(self, sample: Sample) -> Video2WorldResult:
-        """Make one video out of a prepared sample and write its files.
+    def make(self, sample: Sample) -> Made:
+        """Make the frames of one video out of a prepared sample.
 
         Raises:
-            GuardrailBlocked: the prompt or the video was refused; nothing is written.
+            GuardrailBlocked: the prompt or the video was refused.
         """
         not_run = self._say_what_does_not_run()
         # the first benchmark run warms up: kernels are chosen and the text embedding is cached
@@ -153,22 +172,22 @@ class Video2WorldPipeline:
         for _ in range(num_runs):
             seconds: dict[str, float] = {}
             with timed("total", seconds):
-                frames_FHWC, prompt = self._make(sample, seconds)
+                frames_FHWC, prompts = make_chunks(
+                    sample, sample.request.num_chunks, partial(self._make_chunk, seconds=seconds)
+                )
             totals.append(seconds["total"])
         if sample.request.benchmark:
             seconds["benchmark_mean"] = sum(totals[1:]) / (num_runs - 1)
             output.notice(
                 f"benchmark: {seconds['benchmark_mean']:.2f} s, mean of {num_runs - 1} runs after one discarded"
             )
-        return self._write(sample, frames_FHWC, prompt, seconds, not_run)
+        return Made(sample, frames_FHWC, prompts, seconds, not_run)
 
-    def _make(self, sample: Sample, seconds: dict[str, float]) -> tuple[np.ndarray, str]:
-        """The checked frames of one video, (F, H, W, 3) uint8, and the prompt that was used in the end."""
+    def _make_chunk(self, sample: Sample, seconds: dict[str, float]) -> tuple[np.ndarray, str]:
+        """The checked frames of one chunk, (F, H, W, 3) uint8, and the prompt that was used in the end."""
         request = sample.request
         with timed("check_prompt", seconds):
-            prompt = checked_prompt(
-                request.prompt, sample.frames_FHWC, self.guardrails, self.refiners, way_out=REFINER_WAY_OUT
-            )
+            prompt = checked_prompt(request.prompt, sample.source_FHWC, self.guardrails, self.refiners, way_out=WAY_OUT)
         with timed("encode_text", seconds):
             context, negative = encode_prompts(
                 self.text_encoder, prompt, request.negative_prompt, self.device, self.dtype
@@ -233,44 +252,67 @@ class Video2WorldPipeline:
                 advance()
         return np.concatenate(chunks)[:num_frames]
 
-    def _write(
-        self, sample: Sample, frames_FHWC: np.ndarray, prompt: str, seconds: dict[str, float], not_run: list[str]
-    ) -> Video2WorldResult:
+    def write(self, made: Made) -> Video2WorldResult:
         """Write the video, its sidecar and the preview; the sidecar comes last, so it vouches for the others."""
+        sample, seconds = made.sample, made.seconds
         request, paths = sample.request, output_paths(sample.request)
         with timed("write", seconds):
-            write_video(paths["video"], frames_FHWC, self.settings.fps)
+            write_video(paths["video"], made.frames_FHWC, self.settings.fps)
             if "preview" in paths:
-                rows = [("input", sample.frames_FHWC), (f"output, seed {request.seed}", frames_FHWC)]
-                write_png(paths["preview"], contact_sheet(prompt, rows))
+                rows = [("input", sample.frames_FHWC), (f"output, seed {request.seed}", made.frames_FHWC)]
+                write_png(paths["preview"], contact_sheet(made.prompts[0], rows))
         seconds["total"] += seconds["write"]
         result = Video2WorldResult(
             video=paths["video"],
             sidecar=paths["sidecar"],
             preview=paths.get("preview"),
-            num_frames=len(frames_FHWC),
+            num_frames=len(made.frames_FHWC),
             height=sample.height,
             width=sample.width,
             fps=self.settings.fps,
             seconds={stage: round(value, 3) for stage, value in seconds.items()},
-            not_run=not_run,
+            not_run=made.not_run,
         )
-        write_json(paths["sidecar"], self._sidecar(request, prompt, result))
+        write_json(paths["sidecar"], self._sidecar(request, made.prompts, result))
         return result
 
-    def _sidecar(self, request: Video2WorldRequest, prompt: str, result: Video2WorldResult) -> dict[str, Any]:
+    def _sidecar(self, request: Video2WorldRequest, prompts: list[str], result: Video2WorldResult) -> dict[str, Any]:
         """How the video was made; `--from-file` makes it again from the part under "request"."""
         return {
             "command": "cosmos predict2 video2world",
             # to make a video again must not mean to replace one
             "request": request_document(self.settings, request.model_copy(update={"overwrite": False})),
-            "prompt_used": prompt,
+            # frames that another model made need not lie in a file
+            "input_sha256": digest(request.input_path) if request.input_path.is_file() else None,
+            "prompt_used": prompts[0],
+            "prompts_of_chunks": prompts,
+            "refined_by": list(self.refiners)[:1],
             "result": result.document(),
             "checked_by": self.guardrails.names,
             "notices": output.notices(),
-            "weights": provenance.weights(vars(weight_paths(self.settings))),
+            "weights": provenance.weights({k: p for k, p in vars(weight_paths(self.settings)).items() if p}),
             "environment": provenance.environment(self.device, self.dtype),
         }
+
+
+def _load_refiners(settings: Video2WorldSettings, device: torch.device) -> dict[str, Refiner]:
+    """What rewrites prompts: the server asked for, else what another package brings, else Cosmos-Reason1."""
+    if settings.disable_prompt_refiner:
+        return {}
+    offload = settings.offload_prompt_refiner
+    if settings.refiner_url is None:
+        installed = registry.current().create_extensions("prompt_refiners", device=str(device), offload=offload)
+        if installed or settings.model_size == "tiny":
+            return installed
+    with output.progress("Loading the prompt refiner"):
+        refiner = load_refiner(
+            settings.checkpoint_dir,
+            device=device,
+            offload=offload,
+            url=settings.refiner_url,
+            model=settings.refiner_model,
+        )
+    return {refiner.name: refiner}
 
 
 class Denoiser:
@@ -317,7 +359,3 @@ def _neighborhoods(settings: Video2WorldSettings) -> list[NeighborhoodConfig | N
         None if pattern == "-" else NeighborhoodConfig(**SPARSE_PATTERNS[pattern], base_grid=SPARSE_GRID)
         for pattern in VARIANTS[settings.model_size].sparse_layers
     ]
-
-
-def _cache_dir(settings: Video2WorldSettings) -> Path:
-    return settings.cache_dir or Path("~/.cache/cosmos-cli").expanduser()

@@ -1,7 +1,7 @@
-"""Makes the tiny model that ships with the package: `python -m cosmos_plugins.predict2.tiny_model [FOLDER]`.
+"""Makes the tiny models that ship with the package: `python -m cosmos_plugins.predict2.tiny_model [FOLDER]`.
 
-Same networks, same file layout, same readers as the published models, with random weights. Its size stands in
-`variants.VARIANTS["tiny"]`; the files follow from that and from the seed.
+Same networks, same file layout, same readers as the published models, with random weights. Their sizes stand in
+`variants`, under "tiny"; the files follow from that and from the seed. All share one tokenizer and one text encoder.
 """
 
 from __future__ import annotations
@@ -10,26 +10,37 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT, dit_file
-from cosmos_plugins.predict2.variants import VARIANTS
+from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS
 
 SEED = 20260101
 
 
 def make(root: Path) -> None:
-    """Write the DiT, the tokenizer and the text encoder under the checkpoint folder `root`."""
+    """Write the DiTs, the tokenizer and the text encoder under the checkpoint folder `root`."""
     variant = VARIANTS["tiny"]
     folder = root / variant.folder
     (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    dit = random_weights(MinimalDiT(MinimalDiTConfig(**variant.dit)))
-    torch.save({f"net.{name}": weight for name, weight in dit.items()}, folder / dit_file("tiny", fps=16))
+    _save(MinimalDiT(MinimalDiTConfig(**variant.dit)), folder / dit_file("tiny", fps=16))
     torch.save(random_weights(WanVAE(WanVAEConfig(**variant.vae))), folder / "tokenizer" / "tokenizer.pth")
     make_text_encoder(root / variant.text_encoder, width=variant.dit["crossattn_emb_channels"])
+    text2image, multiview, action = (table["tiny"] for table in (TEXT2IMAGE, MULTIVIEW, ACTION))
+    _save(MinimalDiT(MinimalDiTConfig(**text2image.dit)), root / text2image.dit_file)
+    _save(MinimalMultiviewDiT(MinimalMultiviewDiTConfig(**multiview.dit)), root / multiview.dit_file)
+    _save(ActionDiT(ActionDiTConfig(**action.dit)), root / action.dit_file)
+
+
+def _save(dit: nn.Module, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({f"net.{name}": weight for name, weight in random_weights(dit).items()}, path)
 
 
 if __name__ == "__main__":

@@ -28,9 +28,33 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         checkpoint=f"{folder}/edge_control.pt",
         compute="cosmos_plugins.transfer1.controls:edge",
     )
-    register(name="depth", help="Distances, near is bright.", checkpoint=f"{folder}/depth_control.pt")
-    register(name="seg", help="One colour per object.", checkpoint=f"{folder}/seg_control.pt", interpolation="nearest")
-    register(name="keypoint", help="Human skeletons.", checkpoint=f"{folder}/keypoint_control.pt")
-    register(name="upscale", help="The video itself, to be made larger.", checkpoint=f"{folder}/4kupscaler_control.pt")
+    register(
+        name="depth",
+        help="Distances, near is bright: Depth Anything V2.",
+        checkpoint=f"{folder}/depth_control.pt",
+        compute="cosmos_plugins.transfer1.controls:depth",
+        source_frames=True,
+    )
+    register(
+        name="seg",
+        help="One colour per object: Grounding DINO and SAM 2.",
+        checkpoint=f"{folder}/seg_control.pt",
+        compute="cosmos_plugins.transfer1.controls:seg",
+        interpolation="nearest",
+        source_frames=True,
+    )
+    register(
+        name="keypoint",
+        help="Human skeletons: rtmlib, an extra.",
+        checkpoint=f"{folder}/keypoint_control.pt",
+        compute="cosmos_plugins.transfer1.controls:keypoint",
+        source_frames=True,
+    )
+    register(
+        name="upscale",
+        help="The video itself, three times as large.",
+        checkpoint=f"{folder}/4kupscaler_control.pt",
+        compute="cosmos_plugins.transfer1.controls:upscale",
+    )
     register(name="hdmap", help="A rendered road map.", checkpoint=f"{driving}/hdmap_control.pt")
     register(name="lidar", help="Rendered laser points.", checkpoint=f"{driving}/lidar_control.pt")

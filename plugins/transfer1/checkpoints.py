@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import T5_11B, PublishedFile, Repository
+from cosmos_cli.errors import CheckpointError
+from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.variants import Variant
 
 TINY_ROOT = Path(__file__).parent / "tiny"
@@ -14,6 +16,7 @@ TINY_ROOT = Path(__file__).parent / "tiny"
 
 _LICENCE = "NVIDIA Open Model License"
 _BASE_BYTES, _CONTROL_BYTES, _AV_CONTROL_BYTES = 14_472_000_000, 1_787_000_000, 1_783_000_000
+_DISTILLED_BYTES = _BASE_BYTES + _CONTROL_BYTES
 _REVISION = "main"
 
 TOKENIZER = Repository(
@@ -22,6 +25,91 @@ TOKENIZER = Repository(
     (PublishedFile("autoencoder.jit", 211_000_000), PublishedFile("mean_std.pt", 3_000)),
     _LICENCE,
 )
+
+
+_DEPTH = Repository(
+    "depth-anything/Depth-Anything-V2-Small-hf",
+    _REVISION,
+    (
+        PublishedFile("config.json", 1_000),
+        PublishedFile("preprocessor_config.json", 400),
+        PublishedFile("model.safetensors", 99_173_000),
+    ),
+    "Apache-2.0",
+)
+_DETECTOR = Repository(
+    "IDEA-Research/grounding-dino-tiny",
+    _REVISION,
+    (
+        PublishedFile("config.json", 2_000),
+        PublishedFile("preprocessor_config.json", 500),
+        PublishedFile("tokenizer.json", 712_000),
+        PublishedFile("tokenizer_config.json", 1_200),
+        PublishedFile("vocab.txt", 232_000),
+        PublishedFile("model.safetensors", 689_000_000),
+    ),
+    "Apache-2.0",
+)
+_TRACKER = Repository(
+    "facebook/sam2-hiera-large",
+    _REVISION,
+    (PublishedFile("config.json", 2_000), PublishedFile("model.safetensors", 898_000_000)),
+    "Apache-2.0",
+)
+_ANNOTATORS: Mapping[str, tuple[Repository, ...]] = {"depth": (_DEPTH,), "seg": (_DETECTOR, _TRACKER)}
+"""Modality to the models that compute it."""
+
+
+UPSAMPLER = Repository(
+    "nvidia/Cosmos-UpsamplePrompt1-12B-Transfer",
+    _REVISION,
+    (
+        PublishedFile("consolidated.safetensors", 25_400_000_000),
+        PublishedFile("params.json", 1_000),
+        PublishedFile("tekken.json", 14_800_000),
+    ),
+    _LICENCE,
+)
+_UPSAMPLER_FOLDERS = {"vis": "viscontrol", "edge": "viscontrol", "seg": "segmentation", "depth": "depth"}
+
+
+def annotators(computed: Iterable[str], *, finds_objects: bool) -> list[Repository]:
+    """The models that compute these modalities and, if `finds_objects`, masks of named objects."""
+    wanted = {*computed, *(["seg"] if finds_objects else [])}
+    return [repository for name, needed in _ANNOTATORS.items() if name in wanted for repository in needed]
+
+
+def choose_control(controls: Sequence[str]) -> str | None:
+    """The modality whose video the upsampler is shown; None if it knows none of them, and the prompt should stay.
+
+    Args:
+        controls: modalities that take part, in the order of the specification.
+    Source: cosmos-transfer1, inference/world_generation_pipeline.py (behaviour).
+    """
+    for preferred in ("vis", "edge"):
+        if preferred in controls:
+            return preferred
+    return next((name for name in controls if name in ("seg", "depth")), None)
+
+
+def upsampler_folder(checkpoint_dir: Path, control: str) -> Path:
+    """Where the upsampler for a modality lies: the published folder itself, or its subfolder for this modality.
+
+    Args:
+        control: as returned by `choose_control`.
+    Raises:
+        CheckpointError: neither holds a model.
+    """
+    top = checkpoint_dir / UPSAMPLER.name
+    places = (top, top / _UPSAMPLER_FOLDERS[control])
+    for place in places:
+        if any((place / name).is_file() for name in ("params.json", "config.json")):
+            return place
+    raise CheckpointError(
+        f"there is no prompt upsampler: no params.json and no config.json here or in {_UPSAMPLER_FOLDERS[control]}.",
+        where=str(top),
+        fix="Download it, give the address of a chat server instead, or leave out --upsample-prompt.",
+    )
 
 
 def base_file(variant: Variant, driving: bool) -> PurePosixPath:
@@ -34,9 +122,17 @@ def control_file(name: str) -> PurePosixPath:
     return PurePosixPath(registry.current().extensions["controls"][name].details["checkpoint"])
 
 
-def repositories(variant: Variant, controls: Iterable[str], *, driving: bool) -> list[Repository]:
+def distilled_file(name: str) -> PurePosixPath:
+    """The distilled model of a modality, base and control branch in one, under the checkpoint folder."""
+    usual = control_file(name)
+    return usual.with_name(f"{usual.stem}_distilled{usual.suffix}")
+
+
+def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, distilled: bool) -> list[Repository]:
     """What a run with the published weights of these controls needs."""
     files = [base_file(variant, driving), *(control_file(name) for name in controls)]
+    if distilled:
+        files = [distilled_file(name) for name in controls]
     folders = dict.fromkeys(str(file.parent) for file in files)
     models = [
         Repository(folder, _REVISION, tuple(_published(file) for file in files if str(file.parent) == folder), _LICENCE)
@@ -46,7 +142,9 @@ def repositories(variant: Variant, controls: Iterable[str], *, driving: bool) ->
 
 
 def _published(file: PurePosixPath) -> PublishedFile:
-    return PublishedFile(file.name, _BASE_BYTES if file.name == "base_model.pt" else _CONTROL_BYTES)
+    if file.name == "base_model.pt":
+        return PublishedFile(file.name, _BASE_BYTES)
+    return PublishedFile(file.name, _DISTILLED_BYTES if file.stem.endswith("_distilled") else _CONTROL_BYTES)
 
 
 def _model(folder: str, control_bytes: int, controls: tuple[str, ...]) -> Repository:
@@ -60,11 +158,24 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
         _model("nvidia/Cosmos-Transfer1-7B", _CONTROL_BYTES, ("vis", "edge", "depth", "seg", "keypoint", "4kupscaler")),
         TOKENIZER,
         T5_11B,
+        *annotators(_ANNOTATORS, finds_objects=True),
+    ),
+    "7B-edge-distilled": (
+        Repository(
+            "nvidia/Cosmos-Transfer1-7B",
+            _REVISION,
+            (PublishedFile("edge_control_distilled.pt", _DISTILLED_BYTES),),
+            _LICENCE,
+        ),
+        TOKENIZER,
+        T5_11B,
     ),
     "7B-Sample-AV": (
         _model("nvidia/Cosmos-Transfer1-7B-Sample-AV", _AV_CONTROL_BYTES, ("hdmap", "lidar")),
         TOKENIZER,
         T5_11B,
     ),
+    "7B-Sample-AV-Single2MultiView": (MODELS, TOKENIZER, T5_11B),
+    "UpsamplePrompt1-12B": (UPSAMPLER,),
 }
 """Model to everything that is published for it."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
-from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
+from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
+from cosmos_plugins.transfer1.requests import BatchFile, BatchInput, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.robot_weights import RobotWeightsRequest
 from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 app = typer.Typer(no_args_is_help=True)
@@ -18,12 +23,15 @@ def transfer() -> None:
 
 
 @app.command()
-@request_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS])
-def run(request: TransferRequest, settings: TransferSettings) -> None:
+@request_options(TransferRequest, TransferSettings, BatchInput, files=[CONTROLNET_SPECS])
+def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput) -> None:
     """Make one video from an input video, a prompt and controls.
 
     Example: cosmos transfer run --model tiny --input-video-path street.mp4 --controlnet-specs edge.json
     """
+    if batch_input.batch_input_path is not None:
+        _run_batch(settings, request, batch_input.batch_input_path)
+        return
     from cosmos_plugins.transfer1.inputs import prepare
 
     # before the pipeline is even imported: a wrong request costs no time
@@ -31,5 +39,70 @@ def run(request: TransferRequest, settings: TransferSettings) -> None:
 
     from cosmos_plugins.transfer1.pipeline import TransferPipeline
 
-    result = TransferPipeline.load(settings, request).generate(sample)
+    pipeline = TransferPipeline.load(settings, [request])
+    result = pipeline.write(pipeline.make(sample))
     output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+@app.command()
+@request_options(BatchFile, TransferRequest, TransferSettings, files=[CONTROLNET_SPECS])
+def batch(rows: BatchFile, request: TransferRequest, settings: TransferSettings) -> None:
+    """Make a video of every row of a JSON Lines file; started again, it goes on where it stopped.
+
+    Example: cosmos transfer batch streets.jsonl --controlnet-specs edge.json --video-save-folder out
+    """
+    _run_batch(settings, request, rows.file)
+
+
+@app.command()
+@request_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS])
+def annotate(request: TransferRequest, settings: TransferSettings) -> None:
+    """Make the control videos and weight maps alone, and show them side by side.
+
+    Example: cosmos transfer annotate --input-video-path street.mp4 --controlnet-specs auto.json
+    """
+    from cosmos_plugins.transfer1.annotate import annotate as make_annotations
+
+    made = make_annotations(settings, request)
+    output.result(made.summary(), {"status": "ok", **made.document()})
+
+
+@app.command()
+@request_options(MultiviewRequest, MultiviewSettings, files=[MULTIVIEW_SPECS])
+def multiview(request: MultiviewRequest, settings: MultiviewSettings) -> None:
+    """Make the videos of all cameras of a car out of that of the front camera.
+
+    Example: cosmos transfer multiview --model tiny --view-condition-video front.mp4 --controlnet-specs hdmap.json
+    """
+    from cosmos_plugins.transfer1.multiview.inputs import prepare
+
+    sample = prepare(settings, request)
+
+    from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
+
+    result = MultiviewPipeline.load(settings, request).generate(sample)
+    output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+@app.command()
+@request_options(RobotWeightsRequest)
+def robot_weights(request: RobotWeightsRequest) -> None:
+    """Make weight maps that keep a robot and let the scene around it change.
+
+    Example: cosmos transfer robot-weights --input-dir examples --output-dir weights
+    """
+    from cosmos_plugins.transfer1.robot_weights import make_weights
+
+    report = make_weights(request)
+    output.result(report.summary(), report.document())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
+
+
+def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path) -> None:
+    from cosmos_plugins.transfer1.batch import run as run_rows
+
+    report = run_rows(settings, request, path)
+    output.result(report.summary(), report.document())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import require
+from cosmos_cli.checkpoints.catalogue import Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.runtime.files import check_writable
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, base_file, control_file, repositories
+from cosmos_plugins.transfer1.checkpoints import (
+    TINY_ROOT,
+    UPSAMPLER,
+    annotators,
+    base_file,
+    choose_control,
+    control_file,
+    distilled_file,
+    repositories,
+    upsampler_folder,
+)
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 if TYPE_CHECKING:
     import numpy as np
 
-# F frames, H and W pixel height and width, C = 3 colours
+# F frames, H and W pixel height and width, C = 3 colours; h and w latent height and width
 
 
 DRIVING_CONTROLS = ("hdmap", "lidar")
 """Modalities of the base model for driving scenes."""
+
+CHECK_PATH = "Check the path: it is relative to the working folder."
 
 
 @dataclass(frozen=True)
@@ -30,22 +43,33 @@ class Control:
     """One modality of a sample, brought to size.
 
     frames_FHWC: control video, (F, height, width, 3) uint8.
-    weight: strength, or a weight map (F, H, W) or (H, W) float32 as it was read.
+    weight: strength, or a weight map (F, H, W) or (H, W) of floats, at any size.
     is_computed: whether the video was made here, out of the input video.
+    is_confined: whether the weight map was made here, out of `control_weight_prompt`.
     """
 
     name: str
     frames_FHWC: np.ndarray
     weight: float | np.ndarray
     is_computed: bool
+    is_confined: bool = False
+
+
+@dataclass(frozen=True)
+class Region:
+    """A prompt for a part of the video. map_Fhw: where that is, (F, h, w) in [0, 1], at the size of the latents."""
+
+    prompt: str
+    map_Fhw: np.ndarray
 
 
 @dataclass(frozen=True)
 class Sample:
     """One video to make.
 
-    frames_FHWC: the input video, (F, height, width, 3) uint8; None to start from noise alone.
+    frames_FHWC: the input video, (F, H, W, 3) uint8; None to start from noise alone.
     controls: in the order of the specification, without those of weight 0.
+    height, width: of the picture that the networks see; the frames are larger where it is a tile of them.
     """
 
     request: TransferRequest
@@ -54,6 +78,7 @@ class Sample:
     height: int
     width: int
     num_frames: int
+    regions: tuple[Region, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,34 +98,49 @@ def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
         InputError: all that is wrong with the settings, the controls, the input and the output.
         CheckpointError: weights are missing.
     """
+    report_together(lambda: check_request(settings, request), lambda: check_outputs(request))
+    check_checkpoints(settings, request)
+    return read(settings, request)
+
+
+def read(settings: TransferSettings, request: TransferRequest) -> Sample:
+    """The videos of a request that was checked, and the controls that it lacks."""
+    from cosmos_plugins.transfer1.videos import read_sample
+
+    return read_sample(settings, request)
+
+
+def check_request(settings: TransferSettings, request: TransferRequest) -> None:
+    """All that can be wrong with the settings, the controls and the input files. Raises InputError."""
     report_together(
         lambda: check_settings(settings),
         lambda: check_base_model(settings, request),
         lambda: check_controls(request),
         lambda: check_files(request),
-        lambda: check_outputs(request),
     )
-    check_checkpoints(settings, request)
-
-    from cosmos_plugins.transfer1.videos import read_sample
-
-    return read_sample(request, VARIANTS[settings.model_size])
-
-
-def active_controls(request: TransferRequest) -> dict[str, ControlSpec]:
-    """The controls that take part: those of weight 0 are neither loaded nor computed."""
-    return {name: control for name, control in request.controls.items() if control.control_weight != 0}
 
 
 def output_paths(request: TransferRequest) -> dict[str, Path]:
-    """The files of one video: "video", "sidecar", "preview" if asked for, and "control:<name>" for computed ones."""
+    """The files of one video.
+
+    "video", "sidecar", "preview" if asked for, and what was computed: "control:<name>" and "weight:<name>".
+    """
     stem = request.video_save_folder / request.video_save_name.removesuffix(".mp4")
     paths = {"video": stem.with_name(f"{stem.name}.mp4"), "sidecar": stem.with_name(f"{stem.name}.json")}
     if request.preview:
         paths["preview"] = stem.with_name(f"{stem.name}.png")
-    for name, control in active_controls(request).items():
-        if control.input_control is None:
-            paths[f"control:{name}"] = stem.with_name(f"{stem.name}_{name}_input_control.mp4")
+    return paths | computed_paths(request)
+
+
+def computed_paths(request: TransferRequest) -> dict[str, Path]:
+    """The control videos and the pictures of weight maps that are made out of the input video."""
+    folder, stem = request.video_save_folder, request.video_save_name.removesuffix(".mp4")
+    paths = {}
+    for name, control in request.active_controls.items():
+        if control.input_control is None and name != "upscale":  # that one is the input video itself
+            paths[f"control:{name}"] = folder / f"{stem}_{name}_input_control.mp4"
+        if control.control_weight_prompt is not None:
+            paths[f"weight:{name}"] = folder / f"{stem}_{name}_control_weight.mp4"
     return paths
 
 
@@ -108,47 +148,72 @@ def weight_paths(settings: TransferSettings, request: TransferRequest) -> Paths:
     """Where the weights of a request lie, whether or not they are there."""
     variant = VARIANTS[settings.model_size]
     root = checkpoint_root(settings)
+    controls = {name: _control_path(control, name, settings) for name, control in request.active_controls.items()}
+    base = root / base_file(variant, settings.is_av_sample)
+    if settings.use_distilled:
+        [base] = controls.values()  # one file holds both
     return Paths(
-        base=root / base_file(variant, settings.is_av_sample),
+        base=base,
         tokenizer=root / "nvidia" / settings.tokenizer_dir,
         text_encoder=root / variant.text_encoder,
-        controls={name: _control_path(control, name, root) for name, control in active_controls(request).items()},
+        controls=controls,
     )
+
+
+def annotator_paths(settings: TransferSettings) -> dict[str, Path]:
+    """Folders of the models that make control videos and weight maps, by what they do."""
+    root = checkpoint_root(settings)
+    return {name: root / folder for name, folder in VARIANTS[settings.model_size].annotators.items()}
 
 
 def checkpoint_root(settings: TransferSettings) -> Path:
     return TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
 
 
-def _control_path(control: ControlSpec, name: str, root: Path) -> Path:
+def _control_path(control: ControlSpec, name: str, settings: TransferSettings) -> Path:
+    root = checkpoint_root(settings)
     if control.ckpt_path is None:
-        return root / control_file(name)
+        return root / (distilled_file(name) if settings.use_distilled else control_file(name))
     within = root / control.ckpt_path
     return within if not control.ckpt_path.exists() and within.exists() else control.ckpt_path
 
 
 def check_settings(settings: TransferSettings) -> None:
     """What no single field can judge."""
-    if settings.num_gpus > 1:
-        raise InputError(
-            f"asks for {settings.num_gpus} GPUs, but this version runs on one.",
-            where="--num-gpus",
-            fix="Leave it out, or pass --num-gpus 1.",
-        )
-    if settings.is_av_sample and settings.model_size == "tiny":
-        raise InputError("has no tiny model.", where="--is-av-sample", fix="Leave it out, or use --model-size 7B.")
+    settings.check_machine()
+    if settings.use_distilled and settings.is_av_sample:
+        raise InputError("does not go with --is-av-sample.", where="--use-distilled", fix="Leave one of them out.")
+    if settings.upsampler_url is not None and not settings.upsample_prompt:
+        raise InputError("has no effect alone.", where="--upsampler-url", fix="Pass --upsample-prompt too.")
+    if settings.upsampler_url is not None and settings.upsampler_model is None:
+        raise InputError("is required with --upsampler-url.", where="--upsampler-model", fix="Name the server's model.")
+    if settings.upsampler_url is not None:
+        from cosmos_cli.models.chat_server import completions_url
+
+        completions_url(settings.upsampler_url)
 
 
 def check_base_model(settings: TransferSettings, request: TransferRequest) -> None:
     """Controls for driving scenes go with their own base model, and no others do."""
-    driving = [name for name in active_controls(request) if name in DRIVING_CONTROLS]
+    driving = [name for name in request.active_controls if name in DRIVING_CONTROLS]
     if driving and not settings.is_av_sample:
         raise InputError(
             f"{' and '.join(driving)} need the base model for driving scenes.",
             where="--is-av-sample",
             fix="Pass --is-av-sample.",
         )
-    others = [name for name in active_controls(request) if name not in DRIVING_CONTROLS]
+    others = [name for name in request.active_controls if name not in DRIVING_CONTROLS]
+    if settings.use_distilled and list(request.active_controls) != ["edge"]:
+        raise InputError(
+            f"is a model of edge alone, but the controls are {', '.join(request.active_controls) or 'none'}.",
+            where="--use-distilled",
+            fix="Leave it out, or give edge alone.",
+        )
+    if request.is_upscaling and len(request.active_controls) > 1:
+        raise InputError("goes alone.", where="upscale", fix="Leave out the other controls.")
+    without_regions = "upscale" if request.is_upscaling else "--use-distilled" if settings.use_distilled else None
+    if request.regional_prompts and without_regions:
+        raise InputError(f"do not go with {without_regions}.", where="regional_prompts", fix="Leave them out.")
     if others and settings.is_av_sample:
         raise InputError(
             f"the base model for driving scenes has no branch for {' and '.join(others)}.",
@@ -161,7 +226,7 @@ def check_controls(request: TransferRequest) -> None:
     """Every control is known, has a video or can compute one, and asks for nothing that is not there."""
     modalities = registry.current().extensions.get("controls", {})
     problems = []
-    if not active_controls(request):
+    if not request.active_controls:
         problems.append(
             Problem("no control takes part.", "--controlnet-specs", f"Give one of: {', '.join(sorted(modalities))}.")
         )
@@ -173,11 +238,7 @@ def check_controls(request: TransferRequest) -> None:
             continue
         if control.input_control is None and modality.factory is None:
             problems.append(
-                Problem(
-                    "has no control video, and none can be computed for it in this version.",
-                    f"{name}, input_control",
-                    "Give the path of a control video.",
-                )
+                Problem("has no control video.", f"{name}, input_control", "Give the path of a control video.")
             )
         elif control.input_control is None and request.input_video_path is None:
             problems.append(
@@ -187,14 +248,16 @@ def check_controls(request: TransferRequest) -> None:
                     "Give the path of a control video, or pass --input-video-path.",
                 )
             )
-        if control.control_weight_prompt is not None:
+        elif control.input_control is None and name == "keypoint" and importlib.util.find_spec("rtmlib") is None:
             problems.append(
                 Problem(
-                    "needs models that find objects, which this version does not have.",
-                    f"{name}, control_weight_prompt",
-                    "Give a weight map as control_weight instead.",
+                    "has no control video, and rtmlib, which finds people, is not installed.",
+                    f"{name}, input_control",
+                    'Install it: pip install "cosmos-cli[keypoint]"; or give the path of a control video.',
                 )
             )
+        problems += _problems_of_weight(name, control, request)
+    problems += _problems_of_regions(request)
     if request.input_video_path is None and request.sigma_max < PURE_NOISE_SIGMA:
         problems.append(
             Problem(
@@ -207,15 +270,37 @@ def check_controls(request: TransferRequest) -> None:
         raise InputError.from_problems(problems)
 
 
+def _problems_of_weight(name: str, control: ControlSpec, request: TransferRequest) -> list[Problem]:
+    if control.control_weight_prompt is None:
+        return []
+    where = f"{name}, control_weight_prompt"
+    if isinstance(control.control_weight, Path):
+        return [Problem("does not go with a weight map as control_weight.", where, "Give a number, or leave it out.")]
+    if request.input_video_path is None:
+        return [Problem("needs an input video to find the objects in.", where, "Pass --input-video-path.")]
+    return []
+
+
+def _problems_of_regions(request: TransferRequest) -> list[Problem]:
+    asked = any(region.mask_prompt is not None for region in request.regional_prompts)
+    if asked and request.input_video_path is None:
+        where, fix = "regional_prompts, mask_prompt", "Pass --input-video-path."
+        return [Problem("needs an input video to find the objects in.", where, fix)]
+    return []
+
+
 def check_files(request: TransferRequest) -> None:
     """All files that the request names exist."""
     named = {"--input-video-path": request.input_video_path}
-    for name, control in active_controls(request).items():
+    for name, control in request.active_controls.items():
         named[f"{name}, input_control"] = control.input_control
         if isinstance(control.control_weight, Path):
             named[f"{name}, control_weight"] = control.control_weight
+    for number, region in enumerate(request.regional_prompts, start=1):
+        if isinstance(region.region_definitions_path, Path):
+            named[f"regional_prompts {number}, region_definitions_path"] = region.region_definitions_path
     missing = [
-        Problem(f"{path} does not exist.", where, "Check the path: it is relative to the working folder.")
+        Problem(f"{path} does not exist.", where, CHECK_PATH)
         for where, path in named.items()
         if path is not None and not path.is_file()
     ]
@@ -240,7 +325,7 @@ def check_checkpoints(settings: TransferSettings, request: TransferRequest) -> N
         CheckpointError: which are not, how large they are, and how to get them.
     """
     paths = weight_paths(settings, request)
-    own = [name for name, control in active_controls(request).items() if control.ckpt_path is not None]
+    own = [name for name, control in request.active_controls.items() if control.ckpt_path is not None]
     missing = [
         Problem(f"{paths.controls[name]} does not exist.", f"{name}, ckpt_path", "Check the path.")
         for name in own
@@ -248,21 +333,57 @@ def check_checkpoints(settings: TransferSettings, request: TransferRequest) -> N
     ]
     if settings.model_size == "tiny":
         missing += [
-            Problem("the tiny model has no control branch of this kind.", name, "Use vis, edge, depth or seg, or 7B.")
+            Problem("the tiny model has no control branch of this kind.", name, "Use another control, or 7B.")
             for name, path in paths.controls.items()
             if name not in own and not path.exists()
         ]
-        if missing:
-            raise CheckpointError.from_problems(missing)
-        return
     published = [name for name in paths.controls if name not in own]
-    try:
-        require(
-            repositories(VARIANTS[settings.model_size], published, driving=settings.is_av_sample),
-            settings.checkpoint_dir,
+    needed = repositories(
+        VARIANTS[settings.model_size], published, driving=settings.is_av_sample, distilled=settings.use_distilled
+    )
+    _require(settings, [*needed, *needed_annotators(request), *_needed_upsampler(settings, request)], missing)
+
+
+def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
+    """The published prompt upsampler, if it is used and missing.
+
+    Raises:
+        CheckpointError: the tiny model, which has none, is asked for one.
+    """
+    asks_others = settings.upsampler_url is not None or registry.current().extensions.get("prompt_refiners")
+    control = choose_control(list(request.active_controls))
+    if not settings.upsample_prompt or asks_others or control is None:
+        return []
+    if settings.model_size == "tiny":
+        raise CheckpointError(
+            "the tiny model has no prompt upsampler.", where="--upsample-prompt", fix="Name a server: --upsampler-url."
         )
-    except CheckpointError as error:
-        missing += error.problems
-        missing.append(Problem("Or try the model that ships with cosmos: --model tiny."))
+    try:
+        upsampler_folder(settings.checkpoint_dir, control)
+    except CheckpointError:
+        return [UPSAMPLER]
+    return []
+
+
+def check_annotators(settings: TransferSettings, request: TransferRequest) -> None:
+    """The models that make the missing controls and weight maps are there. Raises CheckpointError if not."""
+    _require(settings, needed_annotators(request), [])
+
+
+def needed_annotators(request: TransferRequest) -> list[Repository]:
+    """Models that make the missing control videos, weight maps and regions of a request."""
+    computed = [name for name, control in request.active_controls.items() if control.input_control is None]
+    finds_objects = any(control.control_weight_prompt for control in request.active_controls.values()) or any(
+        region.mask_prompt for region in request.regional_prompts
+    )
+    return annotators(computed, finds_objects=finds_objects)
+
+
+def _require(settings: TransferSettings, needed: list[Repository], missing: list[Problem]) -> None:
+    if settings.model_size != "tiny":
+        try:
+            require(needed, settings.checkpoint_dir)
+        except CheckpointError as error:
+            missing = [*missing, *error.problems, Problem("Or try the model that ships with cosmos: --model tiny.")]
     if missing:
         raise CheckpointError.from_problems(missing)

@@ -20,7 +20,8 @@ from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, Variant
 SIGMA_DATA = 0.5
 """Standard deviation of the latents that the networks work on."""
 
-_IGNORED = (*NOT_LEARNT, "*logvar.*")
+IGNORED = (*NOT_LEARNT, "*logvar.*")
+"""What files hold besides the weights of a network."""
 
 
 def base_config(variant: Variant, *, driving: bool) -> GeneralDiTConfig:
@@ -42,36 +43,58 @@ def tokenizer_config(variant: Variant) -> CosmosTokenizerConfig:
 
 
 def load_base(
-    path: Path, variant: Variant, *, driving: bool, attention: str, dtype: torch.dtype, device: torch.device
+    path: Path,
+    variant: Variant,
+    *,
+    driving: bool,
+    distilled: bool,
+    attention: str,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> GeneralDiT:
-    """The base network. Files carry its keys under `base_model.net.`, those for driving scenes under `net.`."""
-    prefix = "net." if driving else "base_model.net."
+    """The base network.
+
+    Files carry its keys under `base_model.net.`, those for driving scenes under `net.`, and distilled ones, which hold
+    the control branch too, under `net.base_model.net.`.
+    """
+    prefix = "net." if driving else "net.base_model.net." if distilled else "base_model.net."
     return load_network(
         lambda: GeneralDiT(base_config(variant, driving=driving), attention),
         path,
-        rename=wanted_keys(prefix, ignored=_IGNORED),
+        rename=wanted_keys(prefix, ignored=(*IGNORED, *(["net.net_ctrl.*"] if distilled else []))),
         dtype=dtype,
         device=device,
     )
 
 
 def load_branch(
-    path: Path, variant: Variant, *, driving: bool, attention: str, dtype: torch.dtype, device: torch.device
+    path: Path,
+    variant: Variant,
+    *,
+    driving: bool,
+    distilled: bool,
+    attention: str,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> ControlBranch:
-    """One control branch; its keys stand under `net.`."""
+    """One control branch; its keys stand under `net.`, in distilled files, which hold the base too, `net.net_ctrl.`."""
     return load_network(
         lambda: ControlBranch(branch_config(variant, driving=driving), attention),
         path,
-        rename=wanted_keys("net.", ignored=_IGNORED),
+        rename=(
+            wanted_keys("net.net_ctrl.", ignored=(*IGNORED, "net.base_model.*"))
+            if distilled
+            else wanted_keys("net.", ignored=IGNORED)
+        ),
         dtype=dtype,
         device=device,
     )
 
 
 def load_chunked_tokenizer(
-    folder: Path, variant: Variant, *, dtype: torch.dtype, device: torch.device
+    folder: Path, variant: Variant, *, chunk_frames: int = CHUNK_FRAMES, dtype: torch.dtype, device: torch.device
 ) -> ChunkedTokenizer:
-    """The tokenizer for chunks of 121 frames, with its statistics."""
+    """The tokenizer for chunks of `chunk_frames` frames, with its statistics."""
     network = load_tokenizer(folder, config=tokenizer_config(variant), dtype=dtype, device=device)
     statistics = read_statistics(folder / "mean_std.pt", network.config.latent_channels)
-    return ChunkedTokenizer(network, statistics, chunk_frames=CHUNK_FRAMES, sigma_data=SIGMA_DATA)
+    return ChunkedTokenizer(network, statistics, chunk_frames=chunk_frames, sigma_data=SIGMA_DATA)

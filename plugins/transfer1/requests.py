@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.settings import MachineSettings
+from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 
 DEFAULT_PROMPT = (
     "The video captures a stunning, photorealistic scene with remarkable attention to detail, giving it a lifelike "
@@ -22,6 +24,7 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 
 Strength = Literal["very_low", "low", "medium", "high", "very_high"]
+ObjectPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Prompt = Annotated[str, StringConstraints(max_length=5000, strip_whitespace=True)]
 
 PURE_NOISE_SIGMA = 80.0
@@ -37,10 +40,10 @@ class ControlSpec(StrictModel):
     """Control video; without one it is computed from the input video."""
     ckpt_path: Path | None = None
     """Weights of the control branch in place of the published ones."""
-    control_weight_prompt: str | None = None
-    """Objects to which the control is confined, found in the input video."""
-    input_control_prompt: str | None = None
-    """Objects to segment; seg only."""
+    control_weight_prompt: ObjectPrompt | None = None
+    """Objects to which the control is confined, found in the input video; separated by " . "."""
+    input_control_prompt: ObjectPrompt | None = None
+    """Objects to segment, seg only; the prompt of the video by default."""
 
     @field_validator("control_weight", mode="before")
     @classmethod
@@ -56,37 +59,31 @@ class ControlSpec(StrictModel):
         return weight
 
 
-class TransferSettings(StrictModel):
+class TransferSettings(MachineSettings):
     """What is loaded once and serves many videos."""
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
     """Model; tiny ships with cosmos and runs anywhere."""
-    checkpoint_dir: Annotated[Path, Flag(env="COSMOS_CHECKPOINT_DIR")] = Path("checkpoints")
-    """Folder of downloaded checkpoints in the original layout."""
     tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
     """Folder of the tokenizer, under nvidia/ in the checkpoint folder."""
     is_av_sample: bool = False
     """Use the base model for driving scenes (hdmap, lidar)."""
-    device: Annotated[str, Flag(env="COSMOS_DEVICE")] = "auto"
-    """Where to compute: auto, cpu, cuda or cuda:1."""
-    precision: Annotated[
-        Literal["auto", "bfloat16", "float32"], Flag(default="auto: bfloat16, and float32 on a CPU")
-    ] = "auto"
-    """Precision of the DiT and the tokenizer."""
-    attention: str = "sdpa"
-    """Attention backend: sdpa, flash-attention or transformer-engine."""
-    num_gpus: int = Field(default=1, ge=1)
-    """Number of GPUs; this version uses one."""
+    use_distilled: bool = False
+    """Use the distilled model of edge: one step, in which guidance, negative prompt and sigma_max play no part."""
     offload_text_encoder_model: bool = False
     """Keep the text encoder off the device except while it works."""
     offload_guardrail_models: bool = False
     """Keep guardrails off the device except while they work."""
+    offload_diffusion_transformer: bool = False
+    """Keep the base model and the control branches off the device except while they denoise."""
     upsample_prompt: bool = False
-    """Have an installed prompt refiner rewrite a short prompt."""
+    """Have a short prompt rewritten by a model that looks at the controls."""
+    upsampler_url: str | None = None
+    """Server with an OpenAI-compatible API to rewrite prompts, such as http://localhost:8000/v1."""
+    upsampler_model: str | None = None
+    """Model to ask for at --upsampler-url."""
     offload_prompt_upsampler: bool = False
-    """Keep the prompt refiner off the device except while it works."""
-    cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None
-    """Folder for text embeddings, which are computed once per prompt."""
+    """Keep the prompt upsampler off the device except while it works."""
 
 
 class TransferRequest(StrictModel):
@@ -94,6 +91,8 @@ class TransferRequest(StrictModel):
 
     controls: Annotated[dict[str, ControlSpec], Flag(aliases=("--controlnet-specs",), option=False)]
     """Modality to how it controls the video."""
+    regional_prompts: Annotated[tuple[RegionalPrompt, ...], Flag(aliases=("--controlnet-specs",), option=False)] = ()
+    """Prompts for regions of the video."""
     input_video_path: Path | None = None
     """Video to transform; without one, every control needs an input_control."""
     prompt: Annotated[Prompt, StringConstraints(min_length=1)] = DEFAULT_PROMPT
@@ -118,14 +117,45 @@ class TransferRequest(StrictModel):
     """Frames that a chunk of 121 shares with the one before it."""
     video_save_folder: Path = Path("outputs")
     """Folder of the output."""
-    video_save_name: Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")] = "output"
+    video_save_name: str = "output"
     """Name of the output without .mp4; the sidecar goes beside it."""
     overwrite: bool = False
     """Replace existing files."""
     preview: bool = False
     """Also write a contact sheet of input, controls, weight maps and output."""
 
+    @field_validator("video_save_name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not value.strip("./\\ ") or "/" in value or "\\" in value:
+            raise ValueError(f"must be a name without folders, but is {value!r}.")
+        return value
+
+    @property
+    def active_controls(self) -> dict[str, ControlSpec]:
+        """The controls that take part: those of weight 0 are neither loaded nor computed."""
+        return {name: control for name, control in self.controls.items() if control.control_weight != 0}
+
+    @property
+    def is_upscaling(self) -> bool:
+        """Whether the video is made three times as large, in overlapping tiles."""
+        return "upscale" in self.active_controls
+
     @property
     def starts_from_video(self) -> bool:
         """Whether the input video, with noise on it, is where denoising starts."""
         return self.input_video_path is not None and self.sigma_max < PURE_NOISE_SIGMA
+
+
+class BatchInput(StrictModel):
+    """Many videos instead of one."""
+
+    batch_input_path: Path | None = None
+    """Make a video of every row of this JSON Lines file, see `cosmos transfer batch`."""
+
+
+class BatchFile(StrictModel):
+    """Many videos."""
+
+    file: Annotated[Path, Flag(argument=True)]
+    """JSON Lines or a JSON array: visual_input, and optionally prompt, control_overrides and other fields."""

@@ -8,10 +8,11 @@ from typing import Any
 
 from cosmos_cli import registry
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.requests import FileOption, read_json, validate
+from cosmos_cli.requests import FileOption, StrictModel, read_json, validate
+from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 
-_PATHS_OF_A_CONTROL = ("input_control", "control_weight")
+_PATHS = ("input_control", "control_weight", "region_definitions_path")
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -43,6 +44,11 @@ def read_spec(path: Path) -> dict[str, Any]:
             problems.append(
                 Problem("must be an object, such as {}.".format('{"control_weight": 0.5}'), f"{path}, {name}")
             )
+        elif name == "regional_prompts":
+            try:
+                values[name] = _regions(value, path)
+            except InputError as error:
+                problems += error.problems
         elif name in fields:
             values[name] = value
         else:
@@ -56,6 +62,22 @@ def read_spec(path: Path) -> dict[str, Any]:
     return {**values, "controls": controls}
 
 
+def _regions(value: object, path: Path) -> list[StrictModel]:
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+        raise InputError("must be a list of objects.", where=f"{path}, regional_prompts")
+    regions, problems = [], []
+    for number, entry in enumerate(value, start=1):
+        try:
+            regions += validate(
+                [RegionalPrompt], _found(entry, path.parent), where=f"{path}, regional_prompts {number}"
+            )
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.from_problems(problems)
+    return regions
+
+
 def _unknown(name: str, is_object: bool, modalities: list[str], fields: list[str], path: Path) -> Problem:
     known = modalities if is_object else [*fields, *modalities]
     kind = "modality" if is_object else "field"
@@ -64,9 +86,9 @@ def _unknown(name: str, is_object: bool, modalities: list[str], fields: list[str
     return Problem(f"Unknown {kind} {name!r}.", str(path), hint)
 
 
-def _found(control: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The control with its relative paths looked up."""
-    return {k: _find(v, folder) if k in _PATHS_OF_A_CONTROL and _is_path(v) else v for k, v in control.items()}
+def _found(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A control or a region with its relative paths looked up."""
+    return {k: _find(v, folder) if k in _PATHS and _is_path(v) else v for k, v in entry.items()}
 
 
 def _is_path(value: object) -> bool:

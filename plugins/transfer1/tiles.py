@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from cosmos_plugins.transfer1.variants import LATENT_PX
 
 # N tiles, row by row; B batch, C channel, T frame, H and W height and width of the whole, h and w of a tile
 
 UPSCALE_FACTOR = 3
-_OVERLAP_PX = 256
-"""What all seams along the longer side overlap together."""
+_SEAMS_PX = 2 * LATENT_PX
+"""The two seams of an axis together, when each is as wide as a latent."""
 
 
-def upscaled_size(height: int, width: int, aspect_ratio: str) -> tuple[int, int]:
+def upscaled_size(height: int, width: int, aspect_ratio: str, overlap_px: int) -> tuple[int, int]:
     """Height and width of the canvas that 3 x 3 tiles of height x width cover, their overlaps taken off.
 
     Args:
         aspect_ratio: nominal width:height, such as "16:9"; the shorter side overlaps less in its proportion.
+        overlap_px: what both seams along the longer side overlap together.
     Source: cosmos-transfer1, inference/inference_utils.py (behaviour).
     """
     x, y = (int(part) for part in aspect_ratio.split(":"))
-    overlap_h, overlap_w = (int(_OVERLAP_PX * side / max(x, y)) for side in (y, x))
+    # whole latents, which the published 256 pixels are for every aspect ratio
+    overlap_h, overlap_w = (int(overlap_px * side / max(x, y)) // _SEAMS_PX * _SEAMS_PX for side in (y, x))
     return UPSCALE_FACTOR * height - overlap_h, UPSCALE_FACTOR * width - overlap_w
+
+
+def tiles_of_frames(frames_FHWC: np.ndarray, height: int, width: int) -> list[np.ndarray]:
+    """Tiles of height x width of every frame, (F, height, width, C) each, without copying. Errors as `split_tiles`."""
+    return [
+        frames_FHWC[:, top : top + height, left : left + width]
+        for top in _starts(frames_FHWC.shape[1], height)
+        for left in _starts(frames_FHWC.shape[2], width)
+    ]
 
 
 def split_tiles(whole_BCTHW: Tensor, height: int, width: int) -> Tensor:

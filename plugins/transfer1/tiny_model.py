@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -15,24 +16,35 @@ from torch import nn
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER, base_file, control_file
+from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER, base_file, control_file, distilled_file
+from cosmos_plugins.transfer1.inputs import DRIVING_CONTROLS
+from cosmos_plugins.transfer1.multiview import networks as multiview
+from cosmos_plugins.transfer1.multiview import variants as multiview_variants
+from cosmos_plugins.transfer1.multiview.cameras import CAMERAS
 from cosmos_plugins.transfer1.networks import base_config, branch_config, tokenizer_config
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS
 
 SEED = 20260102
-CONTROLS = ("vis", "edge", "depth", "seg")
+CONTROLS = ("vis", "edge", "depth", "seg", "keypoint", "upscale")
 
 
 def make(root: Path) -> None:
-    """Write the base, four control branches, the tokenizer and the text encoder under the checkpoint folder `root`."""
+    """Write all base models, control branches, tokenizer and text encoder under the checkpoint folder `root`."""
     variant = VARIANTS["tiny"]
     torch.manual_seed(SEED)
     base = random_weights(GeneralDiT(base_config(variant, driving=False)))
-    _save({f"base_model.net.{name}": weight for name, weight in base.items()}, root / base_file(variant, driving=False))
+    _save(_prefixed("base_model.net.", base), root / base_file(variant, driving=False))
     for name in CONTROLS:
-        branch = random_weights(ControlBranch(branch_config(variant, driving=False)))
-        _save({f"net.{key}": weight for key, weight in branch.items()}, root / control_file(name))
+        _save(_prefixed("net.", _branch(driving=False)), root / control_file(name))
+    distilled = _prefixed("net.base_model.net.", base) | _prefixed("net.net_ctrl.", _branch(driving=False))
+    _save({"model": distilled}, root / distilled_file("edge"))
+    driving = random_weights(GeneralDiT(base_config(variant, driving=True)))
+    _save(_prefixed("net.", driving), root / base_file(variant, driving=True))
+    for name in DRIVING_CONTROLS:
+        _save(_prefixed("net.", _branch(driving=True)), root / control_file(name))
     tokenizer = CosmosTokenizer(tokenizer_config(variant))
     folder = root / TOKENIZER.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,6 +52,20 @@ def make(root: Path) -> None:
     size = (tokenizer.config.latent_channels, tokenizer.num_latent_frames(CHUNK_FRAMES))
     torch.save((torch.zeros(size).flatten(), torch.ones(size).flatten()), folder / "mean_std.pt")
     make_text_encoder(root / variant.text_encoder, width=variant.dit["crossattn_emb_channels"])
+    make_multiview(root)
+
+
+def make_multiview(root: Path) -> None:
+    """Write both base models for several cameras and the control branches of each, which take the same tokenizer."""
+    variant, kinds = multiview_variants.MULTIVIEW_VARIANTS["tiny"], get_args(multiview_variants.Kind)
+    torch.manual_seed(SEED)
+    for kind in kinds:
+        base = random_weights(MultiViewDiT(multiview.base_config(variant, len(CAMERAS))))
+        _save(_prefixed("net.", base), root / multiview_variants.base_file(kind))
+        for name in multiview_variants.CONTROLS:
+            branch = random_weights(MultiViewControlBranch(multiview.branch_config(variant, len(CAMERAS))))
+            path = root / multiview_variants.control_file(kind, name, waymo_example=False)
+            _save(_prefixed("net.", branch), path)
 
 
 def _module_tree(weights: dict[str, torch.Tensor]) -> nn.Module:
@@ -56,9 +82,18 @@ def _module_tree(weights: dict[str, torch.Tensor]) -> nn.Module:
     return root
 
 
-def _save(weights: dict[str, torch.Tensor], path: Path) -> None:
+def _branch(*, driving: bool) -> dict[str, torch.Tensor]:
+    return random_weights(ControlBranch(branch_config(VARIANTS["tiny"], driving=driving)))
+
+
+def _prefixed(prefix: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Weights under the names that a file gives them, in bfloat16 as published files are."""
+    return {f"{prefix}{name}": weight.bfloat16() for name, weight in weights.items()}
+
+
+def _save(content: Any, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(weights, path)
+    torch.save(content, path)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,17 @@ _PUBLISHED_SIZES: Sizes = {
 }
 _TINY_SIZES: Sizes = {"16:9": (80, 144), "4:3": (96, 128), "1:1": (96, 96), "3:4": (128, 96), "9:16": (144, 80)}
 
+_PUBLISHED_ANNOTATORS: Mapping[str, str] = {
+    "depth": "depth-anything/Depth-Anything-V2-Small-hf",
+    "detector": "IDEA-Research/grounding-dino-tiny",
+    "tracker": "facebook/sam2-hiera-large",
+}
+
 CHUNK_FRAMES = 121
 """Frames that the model makes at once."""
+
+LATENT_PX = 8
+"""Height and width in pixels of what one latent stands for."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,8 @@ class Variant:
     folder, av_folder: of the base model and of the one for driving scenes, under the checkpoint folder.
     text_encoder: folder of the T5 encoder under the checkpoint folder.
     num_control_blocks: blocks of a control branch. hint_channels: latent channels that it has room for.
+    upscale_overlap_px: what both seams of the tiles of an enlarged video overlap together, along the longer side.
+    annotators: "depth", "detector" and "tracker" to the folders of the models that make control videos.
     """
 
     dit: Mapping[str, Any]
@@ -41,6 +52,8 @@ class Variant:
     text_encoder: str = "google-t5/t5-11b"
     num_control_blocks: int = 3
     hint_channels: int = 128
+    upscale_overlap_px: int = 256
+    annotators: Mapping[str, str] = field(default_factory=lambda: _PUBLISHED_ANNOTATORS)
 
 
 VARIANTS: Mapping[str, Variant] = {
@@ -62,5 +75,11 @@ VARIANTS: Mapping[str, Variant] = {
         text_encoder="google-t5/t5-tiny",
         num_control_blocks=2,
         hint_channels=16,
+        upscale_overlap_px=64,
+        annotators={
+            "depth": "depth-anything/Depth-Anything-V2-Tiny",
+            "detector": "IDEA-Research/grounding-dino-tiniest",
+            "tracker": "facebook/sam2-hiera-tiniest",
+        },
     ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -15,59 +15,204 @@ from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.video import Clip, read_video
-from cosmos_plugins.transfer1.inputs import Control, Sample, active_controls
-from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest
-from cosmos_plugins.transfer1.variants import Variant
+from cosmos_cli.runtime.files import digest
+from cosmos_plugins.transfer1.controls import objects_mask
+from cosmos_plugins.transfer1.controls.job import ControlJob
+from cosmos_plugins.transfer1.inputs import Control, Region, Sample, annotator_paths
+from cosmos_plugins.transfer1.regions import read_region, to_latent_grid
+from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.tiles import upscaled_size
+from cosmos_plugins.transfer1.variants import LATENT_PX, VARIANTS, Variant
 
 # F frames, H and W pixel height and width, C = 3 colours
+
+MAX_SOURCE_PX = 1280
+"""Longer side of the frames that annotators see: they shrink them further, and clips of 4K would fill the memory."""
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
 
 @dataclass
 class _Frame:
-    """The output size, set by the first video that is read, and the rate and length it had."""
+    """The output size, set by the first video that is read, and the rate it had."""
 
     variant: Variant
     size: tuple[int, int] | None = None
+    aspect_ratio: str = ""
     fps: float = 0.0
 
     def fit(self, interpolation: int) -> Callable[[np.ndarray], np.ndarray]:
         def resize(image_HWC: np.ndarray) -> np.ndarray:
             if self.size is None:
                 height, width = image_HWC.shape[:2]
-                self.size = self.variant.sizes[nearest_aspect_ratio(height, width)]
+                self.aspect_ratio = nearest_aspect_ratio(height, width)
+                self.size = self.variant.sizes[self.aspect_ratio]
             return stretch(image_HWC, *self.size, interpolation=interpolation)
 
         return resize
 
 
-def read_sample(request: TransferRequest, variant: Variant) -> Sample:
+@dataclass
+class _Input:
+    """The input video: at the size of generation, and, if annotators need it, in its own proportions."""
+
+    path: Path
+    frames_FHWC: np.ndarray = field(default_factory=lambda: np.empty(0))
+    source_FHWC: np.ndarray | None = None
+
+
+def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
     """The input video and all controls at the model's size and of one length.
 
     Raises:
         InputError: a video cannot be read, a control does not go with the input, or a weight map is not one.
     """
-    frame = _Frame(variant)
-    clip: Clip | None = None
+    frame = _Frame(VARIANTS[settings.model_size])
+    clip = None
     if request.input_video_path is not None:
-        clip = read_video(request.input_video_path, frame.fit(cv2.INTER_AREA))
-        frame.fps = clip.fps
-    given = {name: _read_control(name, control, frame) for name, control in active_controls(request).items()}
+        clip = _read_input(request.input_video_path, frame, with_source=_needs_source(request))
+    given = {name: _read_control(name, control, frame) for name, control in request.active_controls.items()}
     num_frames = _common_length(clip, given)
+    if clip is not None:
+        clip.frames_FHWC = clip.frames_FHWC[:num_frames]
+        clip.source_FHWC = clip.source_FHWC[:num_frames] if clip.source_FHWC is not None else None
     assert frame.size is not None
-    frames = clip.frames_FHWC[:num_frames] if clip is not None else None
-    controls = []
-    for name, control in active_controls(request).items():
-        video = given[name]
-        made = _compute(name, frames, request) if video is None and frames is not None else None
-        pixels = made if made is not None else video.frames_FHWC[:num_frames]  # type: ignore[union-attr]
-        weight = control.control_weight
-        map_or_number = weight if isinstance(weight, float) else _read_weight_map(name, weight)
-        controls.append(Control(name, pixels, map_or_number, is_computed=made is not None))
+    maker = _Maker(settings, request, clip, frame.size)
+    controls = tuple(
+        _control(name, control, given[name], num_frames, maker) for name, control in request.active_controls.items()
+    )
     # 80 and above is noise alone: the model never sees the input video itself
-    start = frames if request.starts_from_video else None
-    return Sample(request, start, tuple(controls), *frame.size, num_frames)
+    start = clip.frames_FHWC if clip is not None and request.starts_from_video else None
+    regions = _read_regions(request, num_frames, maker)
+    sample = Sample(request, start, controls, *frame.size, num_frames, regions)
+    return _enlarged(sample, frame) if request.is_upscaling else sample
+
+
+def _needs_source(request: TransferRequest) -> bool:
+    modalities = registry.current().extensions["controls"]
+    return any(region.mask_prompt for region in request.regional_prompts) or any(
+        control.control_weight_prompt or (control.input_control is None and modalities[name].details["source_frames"])
+        for name, control in request.active_controls.items()
+    )
+
+
+def _read_input(path: Path, frame: _Frame, *, with_source: bool) -> _Input:
+    fit, source = frame.fit(cv2.INTER_AREA), []
+
+    def each(image_HWC: np.ndarray) -> np.ndarray:
+        if with_source:
+            source.append(_shrunk(image_HWC))
+        return fit(image_HWC)
+
+    clip = read_video(path, each)
+    frame.fps = clip.fps
+    return _Input(path, clip.frames_FHWC, np.stack(source) if with_source else None)
+
+
+def _shrunk(image_HWC: np.ndarray) -> np.ndarray:
+    height, width = image_HWC.shape[:2]
+    factor = min(1.0, MAX_SOURCE_PX / max(height, width))
+    return stretch(image_HWC, round(height * factor), round(width * factor), interpolation=cv2.INTER_AREA)
+
+
+def _control(name: str, control: ControlSpec, given: Clip | None, num_frames: int, maker: _Maker) -> Control:
+    frames_FHWC = given.frames_FHWC[:num_frames] if given is not None else maker.compute(name, control)
+    weight = control.control_weight
+    map_or_number = weight if isinstance(weight, float) else _read_weight_map(name, weight)
+    if control.control_weight_prompt is not None:
+        assert isinstance(weight, float)
+        mask_FHW = maker.find(name, control, control.control_weight_prompt)
+        # half precision holds it exactly enough for bfloat16, and a long clip in memory
+        map_or_number = mask_FHW.astype(np.float16) * np.float16(weight)
+    return Control(
+        name,
+        frames_FHWC,
+        map_or_number,
+        is_computed=given is None,
+        is_confined=control.control_weight_prompt is not None,
+    )
+
+
+def _read_regions(request: TransferRequest, num_frames: int, maker: _Maker) -> tuple[Region, ...]:
+    height, width = maker.size
+    grid = (height // LATENT_PX, width // LATENT_PX)
+    regions = []
+    for number, region in enumerate(request.regional_prompts, start=1):
+        where = f"regional_prompts {number}"
+        if region.mask_prompt is not None:
+            mask_FHW = maker.find(where, ControlSpec(), region.mask_prompt, best_only=True)
+            regions.append(Region(region.prompt, to_latent_grid(mask_FHW, grid)))
+        else:
+            assert region.region_definitions_path is not None
+            regions.append(
+                Region(region.prompt, read_region(region.region_definitions_path, num_frames, grid, where=where))
+            )
+    return tuple(regions)
+
+
+def _enlarged(sample: Sample, frame: _Frame) -> Sample:
+    """The sample with its videos enlarged to the canvas that the tiles cover."""
+    size = upscaled_size(sample.height, sample.width, frame.aspect_ratio, frame.variant.upscale_overlap_px)
+
+    def enlarge(frames_FHWC: np.ndarray) -> np.ndarray:
+        return np.stack([stretch(image, *size, interpolation=cv2.INTER_LINEAR) for image in frames_FHWC])
+
+    [control] = sample.controls
+    frames = enlarge(control.frames_FHWC)
+    # mostly the control is the input video itself: keep it once
+    start = sample.frames_FHWC
+    if start is not None:
+        start = frames if start is control.frames_FHWC else enlarge(start)
+    return replace(sample, frames_FHWC=start, controls=(replace(control, frames_FHWC=frames),))
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Computes what a request does not give, out of its input video."""
+
+    settings: TransferSettings
+    request: TransferRequest
+    clip: _Input | None
+    size: tuple[int, int]
+
+    def compute(self, name: str, control: ControlSpec) -> np.ndarray:
+        """A control video, (F, height, width, 3) uint8."""
+        modality = registry.current().extensions["controls"][name]
+        frames_FHWC = self._frames(source=modality.details["source_frames"])
+        with output.progress(f"Computing {name}", len(frames_FHWC), unit="frames") as advance:
+            made = modality.resolve()(frames_FHWC, self._job(control, frames_FHWC, advance))
+        if getattr(made, "shape", None) != frames_FHWC.shape or made.dtype != np.uint8:
+            raise InputError(
+                f"computed a control video of another form than the input's {frames_FHWC.shape} uint8.", where=name
+            )
+        if made.shape[1:3] == self.size:
+            return made
+        interpolation = _INTERPOLATION[modality.details["interpolation"]]
+        return np.stack([stretch(image, *self.size, interpolation=interpolation) for image in made])
+
+    def find(self, name: str, control: ControlSpec, prompt: str, *, best_only: bool = False) -> np.ndarray:
+        """Where the objects of a prompt are, (F, h, w) bool at the size that annotators see."""
+        frames_FHWC = self._frames(source=True)
+        with output.progress(f"Finding objects for {name}", len(frames_FHWC), unit="frames") as advance:
+            return objects_mask(frames_FHWC, prompt, self._job(control, frames_FHWC, advance), best_only=best_only)
+
+    def _frames(self, *, source: bool) -> np.ndarray:
+        assert self.clip is not None
+        frames_FHWC = self.clip.source_FHWC if source else self.clip.frames_FHWC
+        assert frames_FHWC is not None
+        return frames_FHWC
+
+    def _job(self, control: ControlSpec, frames_FHWC: np.ndarray, advance: Callable[[], None]) -> ControlJob:
+        assert self.clip is not None
+        return ControlJob(
+            request=self.request,
+            control=control,
+            device=self.settings.device,
+            models=annotator_paths(self.settings),
+            source=f"{digest(self.clip.path)} {frames_FHWC.shape}",
+            cache=self.settings.cache_folder / "controls",
+            advance=advance,
+        )
 
 
 def _read_control(name: str, control: ControlSpec, frame: _Frame) -> Clip | None:
@@ -84,7 +229,7 @@ def _read_control(name: str, control: ControlSpec, frame: _Frame) -> Clip | None
     return clip
 
 
-def _common_length(clip: Clip | None, given: dict[str, Clip | None]) -> int:
+def _common_length(clip: _Input | None, given: dict[str, Clip | None]) -> int:
     """Frames of the output: those of the input video, or of the shortest control without one.
 
     Raises:
@@ -102,16 +247,6 @@ def _common_length(clip: Clip | None, given: dict[str, Clip | None]) -> int:
         if length > wanted:
             output.notice(f"{name}: the control video has {length} frames; the first {wanted} are used")
     return wanted
-
-
-def _compute(name: str, frames_FHWC: np.ndarray, request: TransferRequest) -> np.ndarray:
-    with output.progress(f"Computing {name}", len(frames_FHWC), unit="frames"):
-        made = registry.current().extensions["controls"][name].resolve()(frames_FHWC, request)
-    if getattr(made, "shape", None) != frames_FHWC.shape or made.dtype != np.uint8:
-        raise InputError(
-            f"computed a control video of another form than the input's {frames_FHWC.shape} uint8.", where=name
-        )
-    return made
 
 
 def _read_weight_map(name: str, path: Path) -> np.ndarray:
@@ -137,3 +272,14 @@ def _read_weight_map(name: str, path: Path) -> np.ndarray:
     if not weights.isfinite().all():
         raise InputError(f"{path} holds values that are not finite.", where=where)
     return weights.numpy()
+
+
+def map_frames_of(control: Control, height: int, width: int) -> np.ndarray:
+    """A control's weight map as grey frames of this size, white for 1, (F, height, width, 3) uint8."""
+    assert isinstance(control.weight, np.ndarray)
+    maps_FHW = control.weight if control.weight.ndim == 3 else control.weight[None]
+    frames = []
+    for map_HW in maps_FHW:
+        grey_HW = (map_HW.clip(0, 1) * 255).astype(np.uint8)
+        frames.append(stretch(grey_HW, height, width, interpolation=cv2.INTER_NEAREST)[..., None].repeat(3, axis=-1))
+    return np.stack(frames)

@@ -97,6 +97,17 @@ def write_distributed(weights: Weights, folder: Path) -> Path:
     return folder
 
 
+def write_distributed_training(weights: Weights, folder: Path) -> Path:
+    state = {"model": weights, "optim": {"net.a.weight": torch.ones(2), "step": 7}}
+    dcp.save(state, checkpoint_id=folder, no_dist=True)
+    return folder
+
+
+def write_training_step(weights: Weights, folder: Path) -> Path:
+    write_distributed({"moment": torch.ones(2)}, folder / "optim")
+    return write_distributed(weights, folder / "model")
+
+
 WRITERS = [
     write_safetensors,
     write_torch,
@@ -108,6 +119,8 @@ WRITERS = [
     write_sharded_torch,
     write_numbered_set,
     write_distributed,
+    write_distributed_training,
+    write_training_step,
 ]
 
 

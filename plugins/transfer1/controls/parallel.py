@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +11,17 @@ import cv2
 import numpy as np
 import torch
 
+from cosmos_cli.runtime.devices import num_cores
+
 _LOCK = threading.Lock()
 """Held while the libraries are on one thread: two that save and restore at once would restore each other's 1."""
 
 
-def map_frames(compute: Callable[[np.ndarray], np.ndarray], frames_FHWC: np.ndarray) -> np.ndarray:
+def map_frames(
+    compute: Callable[[np.ndarray], np.ndarray],
+    frames_FHWC: np.ndarray,
+    on_frame: Callable[[], None] = lambda: None,
+) -> np.ndarray:
     """`compute` of every frame, on all cores; the result is the same as frame by frame.
 
     OpenCV and torch let other Python threads run while they work. Both would use several threads for one frame, at a
@@ -24,15 +29,16 @@ def map_frames(compute: Callable[[np.ndarray], np.ndarray], frames_FHWC: np.ndar
 
     Args:
         compute: from (H, W, 3) uint8 to the same; safe to call from several threads.
+        on_frame: called after every frame, from the caller's thread.
     """
     made = np.empty_like(frames_FHWC)
 
     def make(index: int) -> None:
         made[index] = compute(frames_FHWC[index])
 
-    with _libraries_on_one_thread(), ThreadPoolExecutor(_num_cores(), initializer=_torch_on_one_thread) as pool:
-        for _ in pool.map(make, range(len(frames_FHWC))):
-            pass  # raises what a frame raised
+    with _libraries_on_one_thread(), ThreadPoolExecutor(num_cores(), initializer=_torch_on_one_thread) as pool:
+        for _ in pool.map(make, range(len(frames_FHWC))):  # raises what a frame raised
+            on_frame()
     return made
 
 
@@ -52,8 +58,3 @@ def _libraries_on_one_thread() -> Iterator[None]:
 def _torch_on_one_thread() -> None:
     # torch keeps the number per thread, so each worker has to say it
     torch.set_num_threads(1)
-
-
-def _num_cores() -> int:
-    # containers and Slurm give a process fewer cores than the machine has; macOS cannot tell
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from tests.parity.adapters import (
     controls,
+    controls_objects,
+    multiview,
     predict1,
     predict1_sampling,
     predict2,
+    predict2_multiview,
     sampler,
     tokenizer,
     transfer1,
@@ -19,13 +22,16 @@ from tests.parity.golden import Golden
 ADAPTERS: dict[str, Adapter] = (
     predict1.ADAPTERS
     | predict2.ADAPTERS
+    | predict2_multiview.ADAPTERS
     | transfer1.ADAPTERS
     | tokenizer.ADAPTERS
     | sampler.ADAPTERS
     | controls.ADAPTERS
+    | controls_objects.ADAPTERS
     | transfer1_weights.ADAPTERS
     | transfer1_generate.ADAPTERS
     | predict1_sampling.ADAPTERS
+    | multiview.ADAPTERS
 )
 
 

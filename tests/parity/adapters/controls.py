@@ -68,7 +68,9 @@ def sizes(golden: Golden) -> Outputs:
     ours = {
         "aspect_index": torch.tensor([names.index(ratio.replace(":", ",")) for ratio in ratios]),
         "target_hw": torch.tensor(targets),
-        "upscale_hw": torch.tensor([upscaled_size(*size, ratio) for size, ratio in zip(targets, ratios, strict=True)]),
+        "upscale_hw": torch.tensor(
+            [upscaled_size(*size, ratio, 256) for size, ratio in zip(targets, ratios, strict=True)]
+        ),
     }
     # Before it computes a control the original shrinks frames into 1280 x 704, even those of another ratio, which
     # then no longer fit their model. Ours have the size of generation by then; only the file's own rule is checked.

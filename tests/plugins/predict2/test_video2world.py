@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.diffusion.ab2 import sample_ab2
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import first_frames
@@ -20,6 +20,7 @@ from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.media.video import read_last_frames, read_video, write_video
+from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.inputs import prepare, weight_paths
@@ -172,6 +173,55 @@ def test_a_post_trained_dit_is_used_and_its_averaged_weights_on_request(
         assert video2world("--input-path", picture, "--save-path", f"{name}.mp4", *extra).exit_code == 0
     assert Path("stock.mp4").read_bytes() == Path("ema.mp4").read_bytes()
     assert Path("stock.mp4").read_bytes() != Path("mine.mp4").read_bytes()
+
+
+def test_a_lora_of_peft_changes_the_video_as_its_merged_weights_do(
+    video2world: Run, picture: Path, tmp_path: Path
+) -> None:
+    peft = pytest.importorskip("peft")
+    published = weight_paths(Video2WorldSettings(model_size="tiny")).dit
+    dit = load_network(
+        lambda: MinimalDiT(MinimalDiTConfig(**VARIANTS["tiny"].dit)),
+        published,
+        rename=wanted_keys(),
+        dtype=torch.float32,
+    )
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "mlp.layer1"])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        student = peft.get_peft_model(dit, config)
+        for name, weight in student.named_parameters():
+            if "lora_B" in name:  # peft begins with zeros
+                torch.nn.init.normal_(weight, std=0.05)
+    student.save_pretrained(tmp_path / "lora")
+    merged = student.merge_and_unload().state_dict()
+    torch.save({f"net.{name}": weight for name, weight in merged.items()}, tmp_path / "merged.pt")
+    options: dict[str, tuple[object, ...]] = {
+        "stock": (),
+        "lora": ("--lora-path", tmp_path / "lora"),
+        "merged": ("--dit-path", tmp_path / "merged.pt"),
+        "same": ("--lora-path", tmp_path / "lora", "--lora-alpha", 8),
+        "weaker": ("--lora-path", tmp_path / "lora", "--lora-alpha", 2),
+    }
+    for name, extra in options.items():
+        result = video2world("--input-path", picture, "--save-path", f"{name}.mp4", *extra)
+        assert result.exit_code == 0, result.stderr
+    frames = {name: read_video(Path(f"{name}.mp4")).frames_FHWC for name in options}
+    assert mean_difference(frames["lora"], frames["merged"]) < 0.01
+    assert mean_difference(frames["lora"], frames["stock"]) > 1
+    assert Path("lora.mp4").read_bytes() == Path("same.mp4").read_bytes()
+    assert mean_difference(frames["lora"], frames["weaker"]) > 1
+    sidecar = json.loads(Path("lora.json").read_text())
+    assert sidecar["weights"]["lora"]["path"] == str(tmp_path / "lora")
+    assert sidecar["request"]["lora_path"] == str(tmp_path / "lora")
+
+
+def test_a_lora_that_is_missing_or_has_only_an_alpha_is_refused(video2world: Run, picture: Path) -> None:
+    missing = video2world("--input-path", picture, "--lora-path", "gone", "--json")
+    assert (missing.exit_code, missing.json["problems"][0]["where"]) == (4, "--lora-path")
+    alone = video2world("--input-path", picture, "--lora-alpha", 8, "--json")
+    assert (alone.exit_code, alone.json["problems"][0]["where"]) == (2, "--lora-alpha")
+    assert not Path("out.mp4").exists()
 
 
 def test_benchmark_reports_the_mean_of_three_runs(video2world: Run, picture: Path) -> None:

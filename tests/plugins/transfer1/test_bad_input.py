@@ -15,6 +15,7 @@ import torch
 from cosmos_cli.testing import CommandResult, run_cosmos
 from tests.clips import encode, moving_gradient
 
+REGION = {"prompt": "A tree.", "region_definitions_path": [0, 0, 0.5, 1]}
 EDGE: dict[str, Any] = {"edge": {"control_weight": 1.0}, "input_video_path": "clip.mp4"}
 
 
@@ -61,8 +62,76 @@ CASES: dict[str, tuple[Any, tuple[object, ...], str, str]] = {
     "control missing": (edge(input_control="gone.mp4"), (), "edge, input_control", "does not exist"),
     "control too short": (edge(input_control="short.mp4"), (), "edge, input_control", "4 frames, fewer than the 9"),
     "hdmap without control": ({**EDGE, "hdmap": {}}, (), "hdmap, input_control", "Give the path"),
-    "depth without control": ({**EDGE, "depth": {}}, (), "depth, input_control", "Give the path"),
-    "weight prompt": (edge(control_weight_prompt="arms"), (), "edge, control_weight_prompt", "weight map"),
+    "depth without an input": (
+        {"depth": {}, "edge": {"input_control": "clip.mp4"}},
+        ("--sigma-max", 80),
+        "depth, input_control",
+        "no input video",
+    ),
+    "weight prompt beside a map": (
+        edge(control_weight_prompt="arms", control_weight="four_axes.pt"),
+        (),
+        "edge, control_weight_prompt",
+        "Give a number",
+    ),
+    "weight prompt without an input": (
+        {"edge": {"input_control": "clip.mp4", "control_weight_prompt": "arms"}},
+        ("--sigma-max", 80),
+        "edge, control_weight_prompt",
+        "input video to find",
+    ),
+    "empty weight prompt": (edge(control_weight_prompt=" "), (), "control_weight_prompt", "must not be empty"),
+    "upscale beside another": ({**EDGE, "upscale": {}}, (), "upscale", "goes alone"),
+    "distilled of another control": (
+        {"vis": {}, "input_video_path": "clip.mp4"},
+        ("--use-distilled",),
+        "--use-distilled",
+        "edge alone",
+    ),
+    "distilled driving": (EDGE, ("--use-distilled", "--is-av-sample"), "--use-distilled", "--is-av-sample"),
+    "regions with upscale": (
+        {"upscale": {}, "input_video_path": "clip.mp4", "regional_prompts": [REGION]},
+        (),
+        "regional_prompts",
+        "upscale",
+    ),
+    "region without a place": (
+        {**EDGE, "regional_prompts": [{"prompt": "A tree."}]},
+        (),
+        "regional_prompts 1",
+        "no region",
+    ),
+    "region of two places": (
+        {**EDGE, "regional_prompts": [{**REGION, "mask_prompt": "tree"}]},
+        (),
+        "regional_prompts 1",
+        "two regions",
+    ),
+    "region outside": (
+        {**EDGE, "regional_prompts": [{**REGION, "region_definitions_path": [0, 0, 640, 480]}]},
+        (),
+        "regional_prompts 1",
+        "not pixels",
+    ),
+    "region file missing": (
+        {**EDGE, "regional_prompts": [{**REGION, "region_definitions_path": "gone.mp4"}]},
+        (),
+        "regional_prompts 1",
+        "gone.mp4 does not exist",
+    ),
+    "upsampler URL alone": (EDGE, ("--upsampler-url", "http://localhost"), "--upsampler-url", "--upsample-prompt"),
+    "upsampler URL without model": (
+        EDGE,
+        ("--upsampler-url", "http://localhost", "--upsample-prompt"),
+        "--upsampler-model",
+        "Name the server",
+    ),
+    "upsampler URL wrong": (
+        EDGE,
+        ("--upsampler-url", "ftp://x", "--upsample-prompt", "--upsampler-model", "m"),
+        "ftp://x",
+        "http://localhost",
+    ),
     "guidance": (EDGE, ("--guidance", "nan"), "--guidance", "finite"),
     "blur strength": (EDGE, ("--blur-strength", "huge"), "--blur-strength", "'very_low'"),
     "sigma": (EDGE, ("--sigma-max", "-1"), "--sigma-max", "> 0.002"),
@@ -71,7 +140,6 @@ CASES: dict[str, tuple[Any, tuple[object, ...], str, str]] = {
     "output exists": (EDGE, ("--video-save-folder", "taken"), "--video-save-folder", "--overwrite"),
     "output not writable": (EDGE, ("--video-save-folder", "/proc/x"), "--video-save-folder", "cannot be written"),
     "several GPUs": (EDGE, ("--num-gpus", "4"), "--num-gpus", "runs on one"),
-    "no tiny model for driving": (EDGE, ("--is-av-sample",), "--is-av-sample", "no tiny model"),
     "edge with the driving model": (EDGE, ("--is-av-sample",), "--is-av-sample", "no branch for edge"),
     "hdmap without the driving model": (
         {"hdmap": {"input_control": "clip.mp4"}},
@@ -110,7 +178,6 @@ def test_exit_code_panel_and_a_clean_folder(folder: Path, transfer: Callable[...
     ("spec", "field"),
     [
         (edge(ckpt_path="gone.pt"), "edge, ckpt_path"),
-        ({**EDGE, "keypoint": {"input_control": "clip.mp4"}}, "keypoint"),
     ],
 )
 def test_a_control_whose_checkpoint_is_missing_is_exit_code_4(
@@ -120,6 +187,28 @@ def test_a_control_whose_checkpoint_is_missing_is_exit_code_4(
     assert result.exit_code == 4
     assert field in words(result.stderr)
     assert not (folder / "outputs").exists()
+
+
+def test_the_tiny_model_has_no_prompt_upsampler(folder: Path, transfer: Callable[..., CommandResult]) -> None:
+    result = transfer(EDGE, "--upsample-prompt")
+    assert result.exit_code == 4
+    assert "--upsampler-url" in words(result.stderr)
+
+
+@pytest.mark.parametrize(
+    ("control", "parts"),
+    [
+        ("depth", ["Depth-Anything-V2-Small-hf"]),
+        ("seg", ["grounding-dino-tiny", "sam2-hiera-large"]),
+    ],
+)
+def test_the_models_that_compute_a_control_are_named_when_missing(folder: Path, control: str, parts: list[str]) -> None:
+    (folder / "spec.json").write_text(json.dumps({control: {}, "input_video_path": "clip.mp4"}))
+    for command in ("run", "annotate"):
+        result = run_cosmos("transfer", command, "--controlnet-specs", "spec.json")
+        assert result.exit_code == 4
+        assert all(part in words(result.stderr) for part in parts)
+        assert ("base_model.pt" in words(result.stderr)) == (command == "run")
 
 
 def test_without_checkpoints_only_what_the_controls_need_is_named(folder: Path) -> None:

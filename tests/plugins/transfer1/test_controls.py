@@ -1,3 +1,5 @@
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 from cosmos_plugins.transfer1.controls import edge, vis
 from cosmos_plugins.transfer1.controls.blur import BLUR_PRESETS, blur
 from cosmos_plugins.transfer1.controls.canny import CANNY_THRESHOLDS, outline
+from cosmos_plugins.transfer1.controls.job import ControlJob
 from cosmos_plugins.transfer1.controls.parallel import map_frames
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest
 from tests.clips import moving_gradient
@@ -13,22 +16,23 @@ from tests.clips import moving_gradient
 STRENGTHS = ("very_low", "low", "medium", "high", "very_high")
 
 
-def request(**fields: str) -> TransferRequest:
-    return TransferRequest(controls={"edge": ControlSpec()}, **fields)  # type: ignore[arg-type]
+def job(**fields: Any) -> ControlJob:
+    request = TransferRequest(controls={}, **fields)
+    return ControlJob(request, ControlSpec(), device="cpu", models={}, source="test")
 
 
 def test_every_strength_on_the_command_line_has_a_preset() -> None:
     annotation = TransferRequest.model_fields["blur_strength"].annotation
     assert annotation == TransferRequest.model_fields["canny_threshold"].annotation
     for preset in STRENGTHS:
-        request(blur_strength=preset, canny_threshold=preset)
+        job(blur_strength=preset, canny_threshold=preset)
         assert preset in BLUR_PRESETS
         assert preset in CANNY_THRESHOLDS
 
 
 def test_controls_of_a_clip_are_those_of_its_frames() -> None:
     frames = moving_gradient(5, 64, 96)
-    blurred, edges = vis(frames, request(blur_strength="low")), edge(frames, request(canny_threshold="high"))
+    blurred, edges = vis(frames, job(blur_strength="low")), edge(frames, job(canny_threshold="high"))
     for i, frame in enumerate(frames):
         np.testing.assert_array_equal(blurred[i], blur(frame, "low"))
         np.testing.assert_array_equal(edges[i], outline(frame, "high"))

@@ -18,7 +18,7 @@ from cosmos_cli.hookspecs import hookimpl
 def cosmos_register_controls(register):
     register(name="grey", help="Brightness alone.", checkpoint="grey/grey_control.pt", compute="grey_control:grey")
 
-def grey(frames_FHWC, request):
+def grey(frames_FHWC, job):
     return frames_FHWC.mean(axis=-1, keepdims=True).astype("uint8").repeat(3, axis=-1)
 """
 

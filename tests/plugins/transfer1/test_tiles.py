@@ -17,7 +17,7 @@ from cosmos_plugins.transfer1.tiles import merge_tiles, split_tiles, upscaled_si
 def test_three_by_three_tiles_cover_the_upscaled_canvas(
     ratio: str, tile: tuple[int, int], canvas: tuple[int, int]
 ) -> None:
-    assert upscaled_size(*tile, ratio) == canvas
+    assert upscaled_size(*tile, ratio, 256) == canvas
     whole = torch.zeros(1, 1, 1, canvas[0] // 8, canvas[1] // 8)
     assert len(split_tiles(whole, tile[0] // 8, tile[1] // 8)) == 9
 

@@ -29,3 +29,12 @@ def cosmos_register_prompt_refiners(register: RegisterExtension) -> None:
         help="Adds to the prompt whether the picture shows day or night.",
         factory="cosmos_drift.refiner:time_of_day",
     )
+
+
+@hookimpl
+def cosmos_register_critics(register: RegisterExtension) -> None:
+    register(
+        name="steady-light",
+        help="Measures how much the brightness varies.",
+        factory="cosmos_drift.critic:steady_light",
+    )

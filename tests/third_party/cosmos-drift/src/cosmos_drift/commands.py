@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import typer
 
 from cosmos_cli import output
-from cosmos_cli.errors import CosmosError
-from cosmos_cli.requests import read_manifest, request_options
+from cosmos_cli.batch.engine import Worker, run_batch
+from cosmos_cli.batch.manifest import Row, beside
+from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.requests import request_document, request_options, validate
 from cosmos_drift.requests import DriftBatch, DriftDownload, DriftRequest, DriftSettings, DriftTraining
 
 app = typer.Typer(no_args_is_help=True)
@@ -18,37 +22,40 @@ def run(request: DriftRequest, settings: DriftSettings) -> None:
     """Continue one picture. Example: cosmos drift run --input-path street.png --prompt "A street." """
     from cosmos_drift.pipeline import DriftPipeline
 
-    video = DriftPipeline.load(settings)(request)
-    output.result(str(video), {"status": "ok", "video": str(video)})
+    result = DriftPipeline.load(settings)(request)
+    output.result(str(result.video), {"status": "ok", **result.document()})
 
 
 @app.command()
 @request_options(DriftBatch, DriftSettings)
 def batch(many: DriftBatch, settings: DriftSettings) -> None:
-    """Continue many pictures; videos that are there already are skipped.
+    """Continue many pictures. Example: cosmos drift batch streets.jsonl"""
 
-    Example: cosmos drift batch --manifest streets.jsonl
-    """
-    requests = read_manifest(many.manifest, DriftRequest)
+    def to_item(row: Row) -> Item[DriftRequest]:
+        [request] = validate([DriftRequest], row.values, where=row.place)
+        assert isinstance(request, DriftRequest)
+        folder = many.file.parent
+        request = request.model_copy(
+            update={"input_path": beside(folder, request.input_path), "save_path": folder / request.save_path}
+        )
+        return Item(
+            name=request.save_path.stem,
+            place=row.place,
+            index=row.index,
+            request=request,
+            files=(request.save_path, request.save_path.with_suffix(".json")),
+            key=work_key(request_document(settings, request), [request.input_path]),
+        )
 
-    from cosmos_drift.pipeline import DriftPipeline
+    def load(_requests: Sequence[DriftRequest]) -> Worker:
+        from cosmos_drift.pipeline import DriftPipeline
 
-    pipeline = DriftPipeline.load(settings)
-    samples = []
-    for request in requests:
-        sample = {"video": str(request.save_path), "status": "ok", "error": ""}
-        if request.save_path.exists() and not request.overwrite:
-            sample["status"] = "skipped"
-        else:
-            try:
-                pipeline(request)
-            except CosmosError as error:
-                sample |= {"status": "failed", "error": str(error)}
-        samples.append(sample)
-    rows = [(sample["video"], sample["status"], sample["error"]) for sample in samples]
-    output.result(output.table(("VIDEO", "STATUS", "ERROR"), rows), {"samples": samples})
-    if any(sample["status"] == "failed" for sample in samples):
-        raise typer.Exit(CosmosError.exit_code)
+        return DriftPipeline.load(settings)
+
+    report = run_batch(plan_batch(many.file, to_item), load, ledger=many.file.with_suffix(".ledger.jsonl"))
+    output.result(report.summary(), report.document())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)
 
 
 @app.command()

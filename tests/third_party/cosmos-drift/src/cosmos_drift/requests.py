@@ -37,7 +37,7 @@ class DriftRequest(StrictModel):
 class DriftBatch(StrictModel):
     """Many videos."""
 
-    manifest: Path
+    file: Annotated[Path, Flag(argument=True)]
     """JSON Lines, one request each; paths are relative to this file."""
 
 

@@ -1,0 +1,226 @@
+"""Works off the items of a batch: while one is made, the next is prepared and the last one's files are written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from cosmos_cli import output
+from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
+from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
+from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+
+Request = TypeVar("Request")
+Status = Literal["done", "done before", "failed", "blocked"]
+
+
+class Result(Protocol):
+    """What the last step of an item gives."""
+
+    def document(self) -> Mapping[str, Any]:
+        """For `--json` and the ledger."""
+
+
+class Worker(Protocol):
+    """What a pipeline offers to a batch: its work on one request in three steps, each given what the last gave."""
+
+    def prepare(self, request: Any, /) -> Any:
+        """Read and compute what needs no network of the pipeline; runs in a thread of its own."""
+
+    def make(self, sample: Any, /) -> Any:
+        """Everything on the device."""
+
+    def write(self, made: Any, /) -> Result:
+        """Encode and write the files; runs in a thread of its own. What vouches for the others is written last."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one row."""
+
+    name: str
+    place: str
+    index: int
+    status: Status
+    seconds: float = 0.0
+    error: str = ""
+    result: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a batch: every row, in the order of the file."""
+
+    outcomes: tuple[Outcome, ...]
+    ledger: Path
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 1 if a row failed, or 3 if all that is missing was blocked by guardrails."""
+        statuses = {outcome.status for outcome in self.outcomes}
+        if "failed" in statuses:
+            return CosmosError.exit_code
+        return GuardrailBlocked.exit_code if "blocked" in statuses else 0
+
+    def summary(self) -> str:
+        """A table for people, and a line below it."""
+        rows = [(o.name, o.status, f"{o.seconds:.1f} s" if o.seconds else "", o.error) for o in self.outcomes]
+        counts = {status: sum(o.status == status for o in self.outcomes) for status in ("failed", "blocked")}
+        num_done = sum(o.status in ("done", "done before") for o in self.outcomes)
+        parts = [f"{num_done} of {len(self.outcomes)} done"]
+        parts += [f"{count} {status}" for status, count in counts.items() if count]
+        line = f"{', '.join(parts)} in {self.seconds:.1f} s; the same command again goes on with what is missing"
+        if num_done == len(self.outcomes):
+            line = f"{parts[0]} in {self.seconds:.1f} s"
+        return output.table(("ITEM", "STATUS", "TIME", "ERROR"), rows) + f"\n{line}"
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "status": "ok" if self.exit_code == 0 else "failed",
+            "exit_code": self.exit_code,
+            "samples": [asdict(outcome) for outcome in self.outcomes],
+            "ledger": str(self.ledger),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def run_batch(
+    plan: Plan[Request],
+    load: Callable[[Sequence[Request]], Worker],
+    *,
+    ledger: Path,
+    overwrite: bool = False,
+) -> Report:
+    """Work off a batch; what an earlier run with the same ledger has finished is not touched.
+
+    An item that fails or is blocked does not stop the others. At any time one item is prepared, one is made and one is
+    written, so memory does not grow with the length of the batch.
+
+    Args:
+        load: the worker for these requests; called once, and not at all if nothing is left to do.
+        ledger: file that remembers finished items.
+        overwrite: make every item again, and replace files of others.
+    Raises:
+        InputError: another process works on the same batch.
+        KeyboardInterrupt: it was stopped; what is finished is kept and known to the ledger.
+    """
+    start = time.perf_counter()
+    for fault in plan.faults:
+        for problem in fault.problems:
+            output.status(f"wrong row: {problem}")
+    outcomes = {
+        fault.index: Outcome(fault.place, fault.place, fault.index, "failed", error=_first(fault.problems))
+        for fault in plan.faults
+    }
+    with open_ledger(ledger) as book:
+        todo: list[Item[Request]] = []
+        for item in plan.items:
+            known = book[item.key]
+            if known and known.status == "done" and not overwrite and all(file.exists() for file in item.files):
+                outcomes[item.index] = Outcome(
+                    item.name, item.place, item.index, "done before", known.seconds, result=known.result
+                )
+                continue
+            try:
+                check_unowned(item, is_known=known is not None, overwrite=overwrite)
+                todo.append(item)
+            except InputError as error:
+                output.status(f"wrong row: {describe(error)}")
+                outcomes[item.index] = Outcome(item.name, item.place, item.index, "failed", error=describe(error))
+        if num_before := sum(outcome.status == "done before" for outcome in outcomes.values()):
+            output.status(f"{num_before} of {len(plan.items)} items were finished by an earlier run")
+        if todo:
+            worker = load([item.request for item in todo])
+            outcomes |= {outcome.index: outcome for outcome in _Run(worker, book).all(todo)}
+    ordered = tuple(outcomes[index] for index in sorted(outcomes))
+    return Report(ordered, ledger, time.perf_counter() - start)
+
+
+def _first(problems: Sequence[Any]) -> str:
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0].what}{more}"
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How far an item has come: what the last step gave, or the error that ended it."""
+
+    value: Any = None
+    error: Exception | None = None
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+
+    def then(self, work: Callable[[Any], Any], *, in_background: bool = False) -> _Step:
+        """The next step, unless an earlier one failed. An item's notices stay with it from thread to thread."""
+        if self.error is not None:
+            return self
+        start = time.perf_counter()
+        with output.recording(self.notices, in_background=in_background):
+            try:
+                value, error = work(self.value), None
+            except Exception as raised:  # one item's failure shall not cost the others
+                value, error = None, raised
+            seconds = self.seconds + time.perf_counter() - start
+            return _Step(value, error, seconds, tuple(output.notices()))
+
+
+class _Run:
+    """One pass over the items: three steps, each in its thread, and at most one item in each."""
+
+    def __init__(self, worker: Worker, ledger: Ledger) -> None:
+        self._worker, self._ledger = worker, ledger
+
+    def all(self, items: Sequence[Item[Any]]) -> Iterator[Outcome]:
+        """The outcome of every item, each as soon as it is known."""
+        with _thread("prepare") as ahead, _thread("write") as behind:
+            preparing = ahead.submit(self._prepare, items[0])
+            writing: Future[Outcome] | None = None
+            for number, item in enumerate(items, start=1):
+                output.status(f"[{number}/{len(items)}] {item.name}")
+                prepared = preparing.result()
+                if number < len(items):
+                    preparing = ahead.submit(self._prepare, items[number])
+                # from here on its files are its own: they may be there after a kill without a line that says so
+                self._ledger.write(Entry(item.key, item.name, "started"))
+                made = prepared.then(self._worker.make)
+                del prepared
+                if writing is not None:
+                    yield writing.result()  # before the next is handed over, so that no two wait in memory
+                writing = behind.submit(self._write, item, made)
+                del made
+            if writing is not None:
+                yield writing.result()
+
+    def _prepare(self, item: Item[Any]) -> _Step:
+        return _Step(item.request).then(self._worker.prepare, in_background=True)
+
+    def _write(self, item: Item[Any], made: _Step) -> Outcome:
+        written = made.then(self._worker.write, in_background=True)
+        outcome = Outcome(item.name, item.place, item.index, "done", round(written.seconds, 3))
+        if written.error is None:
+            outcome = replace(outcome, result=written.value.document())
+        else:
+            is_blocked = isinstance(written.error, GuardrailBlocked)
+            outcome = replace(outcome, status="blocked" if is_blocked else "failed", error=describe(written.error))
+            output.status(f"{item.name}: {outcome.status}: {outcome.error}")
+        self._ledger.write(
+            Entry(item.key, item.name, outcome.status, outcome.error, outcome.seconds, outcome.result or {})  # type: ignore[arg-type]  # this pass has no item that was done before
+        )
+        return outcome
+
+
+@contextmanager
+def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
+    """A thread for one step; what it has not begun when the batch is stopped, it does not begin."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,122 @@
+"""From the rows of a batch file to items that are known to be good, before any model loads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from cosmos_cli.batch.manifest import Fault, Row, read_rows
+from cosmos_cli.errors import CosmosError, InputError, Problem
+from cosmos_cli.runtime.files import digest
+
+Request = TypeVar("Request")
+
+
+@dataclass(frozen=True)
+class Item(Generic[Request]):
+    """One request of a batch.
+
+    name: how it is called, unique in the batch.
+    place, index: of its row in the batch file.
+    files: everything that it writes; those of a finished item are all there.
+    key: what makes the item the same work as one in an earlier run, see `work_key`.
+    """
+
+    name: str
+    place: str
+    index: int
+    request: Request
+    files: tuple[Path, ...]
+    key: str
+
+
+@dataclass(frozen=True)
+class Plan(Generic[Request]):
+    """The good items of a batch file, and the rows that are none."""
+
+    path: Path
+    items: tuple[Item[Request], ...]
+    faults: tuple[Fault, ...]
+
+
+def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]]) -> Plan[Request]:
+    """Read a batch file and check all its rows. A wrong row does not stop the others.
+
+    Args:
+        to_item: an item out of a row; raises InputError for all that is wrong with it.
+    Raises:
+        InputError: the file is none, or not one of its rows is good: everything that is wrong, with its place.
+        CheckpointError: weights that every item needs are missing.
+    """
+    items: list[Item[Request]] = []
+    faults: list[Fault] = []
+    owners: dict[Path, str] = {}
+    for row in read_rows(path):
+        if isinstance(row, Fault):
+            faults.append(row)
+            continue
+        try:
+            item = to_item(row)
+            _claim(item, owners)
+        except InputError as error:
+            faults.append(Fault(row.place, row.index, tuple(_placed(problem, row) for problem in error.problems)))
+        else:
+            items.append(item)
+    if not items:
+        raise InputError.from_problems(problem for fault in faults for problem in fault.problems)
+    return Plan(path, tuple(items), tuple(faults))
+
+
+def _claim(item: Item[Any], owners: dict[Path, str]) -> None:
+    """Make sure that no two items write one file."""
+    for file in item.files:
+        owner = owners.get(file.absolute())
+        if owner is not None:
+            raise InputError(f"writes {file}, as {owner} does.", fix="Give each row an output of its own.")
+    owners.update((file.absolute(), item.place) for file in item.files)
+
+
+def _placed(problem: Problem, row: Row) -> Problem:
+    where = problem.where or ""
+    if not where.startswith(row.place):
+        where = f"{row.place}, {where}" if where else row.place
+    return Problem(problem.what, where, problem.fix)
+
+
+def work_key(document: Mapping[str, Any], inputs: Iterable[Path]) -> str:
+    """A name for a piece of work: equal for equal requests on equal inputs.
+
+    Args:
+        document: the request with its settings, without what does not change the outcome.
+        inputs: files that it reads; their content counts, not their place in time.
+    """
+    described = {"request": document, "inputs": [digest(path) for path in inputs if path.is_file()]}
+    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def check_unowned(item: Item[Any], *, is_known: bool, overwrite: bool) -> None:
+    """Make sure that an item replaces nothing that is not its own.
+
+    Args:
+        is_known: whether the ledger tells that an earlier run has begun this very item: then its files are its own.
+    Raises:
+        InputError: a file exists that another request, or somebody else, has made.
+    """
+    if is_known or overwrite:
+        return
+    existing = [file for file in item.files if file.exists()]
+    if existing:
+        raise InputError.from_problems(
+            Problem(f"{file} exists already, and not from this row.", item.place, "Move it, or pass --overwrite.")
+            for file in existing
+        )
+
+
+def describe(error: BaseException) -> str:
+    """One line for a ledger and a table."""
+    text = str(error) if isinstance(error, CosmosError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())

@@ -1,0 +1,135 @@
+"""Batches: rows of a file, each an input, a prompt and an output, and what else differs from the common options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch.manifest import Row, beside
+from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.requests import request_document, validate
+from cosmos_cli.runtime.files import check_writable, within
+from cosmos_plugins.predict2.inputs import (
+    check_checkpoints,
+    check_outputs,
+    check_settings,
+    output_paths,
+    read_conditioning_frames,
+)
+from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
+
+_NAMES_IN_ROWS = {"input_path": "input_video", "save_path": "output_video"}
+"""Fields that the original's batch files call otherwise; both names are understood."""
+
+_OF_THE_RUN = {"overwrite", *Video2WorldSettings.model_fields}
+"""Fields that rows cannot change: the model is loaded once."""
+
+_WITHOUT_EFFECT = {"overwrite", "preview", "benchmark", "device", "num_gpus", "attention", "cache_dir"} | {
+    *("offload_text_encoder", "offload_guardrail", "offload_prompt_refiner", "use_cuda_graphs"),
+    *("input_path", "save_path"),
+}
+"""Fields that do not change what a video shows. The input's content counts, wherever it lies."""
+
+
+def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Report:
+    """Make a video of every row of a batch file; finished ones of an earlier run are kept.
+
+    Args:
+        common: what holds for all rows that do not say otherwise. The ledger goes into the folder of its `save_path`.
+        path: a JSON array or JSON Lines. A row has `input_video`, `prompt`, `output_video` (`output_<index>.mp4` by
+            default) and any other field of a request. Inputs are looked up in the working folder and then beside the
+            file; outputs are relative to the working folder, which they must not leave.
+    Raises:
+        InputError: the settings are wrong, the file is none, or no row of it is good.
+        CheckpointError: weights are missing.
+    """
+    ledger = common.save_path.parent / f"{path.stem}.ledger.jsonl"
+    report_together(
+        lambda: check_settings(settings),
+        lambda: check_writable(ledger, field="--save-path", overwrite=True),
+    )
+    plan = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+    check_checkpoints(settings)
+
+    def load(_: Sequence[Video2WorldRequest]) -> Any:
+        from cosmos_cli.runtime.devices import one_core_left
+        from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+
+        pipeline = Video2WorldPipeline.load(settings)
+        until_done.enter_context(one_core_left(pipeline.device))
+        return pipeline
+
+    with ExitStack() as until_done:
+        return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
+
+
+def describe_work(document: dict[str, Any]) -> dict[str, Any]:
+    """What of a request's document decides what its video shows, beside the content of the input."""
+    return {name: value for name, value in document.items() if name not in _WITHOUT_EFFECT}
+
+
+def make_item(
+    settings: Video2WorldSettings, request: Video2WorldRequest, *, name: str, place: str, index: int
+) -> Item[Video2WorldRequest]:
+    """A checked request as an item of a batch."""
+    document = describe_work(request_document(settings, request)) | {"save_path": str(request.save_path)}
+    return Item(
+        name=name,
+        place=place,
+        index=index,
+        request=request,
+        files=tuple(output_paths(request).values()),
+        key=work_key(document, [request.input_path]),
+    )
+
+
+def _item(
+    settings: Video2WorldSettings, common: Video2WorldOptions, row: Row, folder: Path
+) -> Item[Video2WorldRequest]:
+    request = _request(common, row, folder)
+    try:
+        report_together(
+            lambda: within(Path(), str(request.save_path), field="output_video"),
+            # whether a video that is there already may be replaced is for the ledger to tell
+            lambda: check_outputs(request.model_copy(update={"overwrite": True})),
+            lambda: read_conditioning_frames(request),
+        )
+    except InputError as error:
+        raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
+    name = str(output_paths(request)["video"])
+    return make_item(settings, request, name=name, place=row.place, index=row.index)
+
+
+def _request(common: Video2WorldOptions, row: Row, folder: Path) -> Video2WorldRequest:
+    """The common options with what the row changes. Raises InputError for all that is wrong with the row."""
+    values, problems = dict(row.values), []
+    for name in [name for name in values if name in _OF_THE_RUN]:
+        del values[name]
+        place = f"{row.place}, {name}"
+        problems.append(Problem("cannot differ from row to row.", place, "Give it on the command line."))
+    for field, own_name in _NAMES_IN_ROWS.items():
+        if own_name in values:
+            if field in values:
+                problems.append(Problem(f"is also given, as {field}.", f"{row.place}, {own_name}", "Leave one out."))
+            values[field] = values.pop(own_name)
+    given = {name: value for name, value in common if value is not None}
+    values = {**given, "save_path": f"output_{row.index}.mp4", **values}
+    try:
+        [request] = validate(
+            [Video2WorldRequest], values, name_of=lambda name: _NAMES_IN_ROWS.get(name, name), where=row.place
+        )
+    except InputError as error:
+        problems += error.problems
+    if problems:
+        raise InputError.from_problems(problems)
+    assert isinstance(request, Video2WorldRequest)
+    return request.model_copy(update={"input_path": beside(folder, request.input_path)})
+
+
+def _in_words_of_a_row(problem: Problem) -> Problem:
+    names = {"--input-path": "input_video", "--save-path": "output_video"}
+    return Problem(problem.what, names.get(problem.where or "", problem.where), problem.fix)

@@ -1,0 +1,236 @@
+"""Best of N: several videos of one request, judged by a critic, best first; and the same for videos that are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosmos_cli import output
+from cosmos_cli.batch.engine import Outcome, Report, run_batch
+from cosmos_cli.batch.plan import Item, Plan
+from cosmos_cli.errors import CosmosError, report_together
+from cosmos_cli.requests import request_document
+from cosmos_cli.runtime.files import check_writable, digest
+from cosmos_plugins.predict2.batch import describe_work, make_item
+from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
+from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
+from cosmos_plugins.predict2.critic.judgement import Judgement, best
+from cosmos_plugins.predict2.inputs import as_request, check_checkpoints, check_settings, read_conditioning_frames
+from cosmos_plugins.predict2.requests import (
+    BestOfNOptions,
+    CriticRequest,
+    CriticSettings,
+    Judging,
+    Video2WorldRequest,
+    Video2WorldSettings,
+)
+
+if TYPE_CHECKING:
+    from cosmos_plugins.predict2.inputs import Sample
+    from cosmos_plugins.predict2.pipeline import Made, Video2WorldPipeline, Video2WorldResult
+
+REPORT_NAME = "report.html"
+LEDGER_NAME = "best-of-n.ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What became of one seed. status: as in a batch. video: under the name that it has now; None if there is none."""
+
+    seed: int
+    status: str
+    seconds: float
+    error: str
+    video: Path | None
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Judged videos, best first.
+
+    critic: its name among the plugins. report: the page about all of them; None if there was nothing to judge.
+    generations: how the videos came about, if they were made in this run.
+    generation_exit_code: what the command ends with if nothing fails after the videos are made.
+    """
+
+    judgements: tuple[Judgement, ...]
+    critic: str
+    report: Path | None
+    generations: tuple[Generation, ...] = ()
+    generation_exit_code: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0; 1 if a video failed, or could not be judged; 3 if all that is missing was blocked by guardrails."""
+        if any(judgement.error for judgement in self.judgements):
+            return CosmosError.exit_code
+        return self.generation_exit_code
+
+    def summary(self) -> str:
+        """A table for people, and which video is best."""
+        rows = [
+            (str(rank), "-" if one.score is None else str(one.score), str(one.video), one.error)
+            for rank, one in enumerate(self.judgements, start=1)
+        ]
+        rows += [("-", "-", f"seed {one.seed}", f"{one.status}: {one.error}") for one in self.generations if one.error]
+        lines = [output.table(("RANK", "SCORE", "VIDEO", "ERROR"), rows)]
+        winners = [str(one.video) for one in best(self.judgements)]
+        if winners:
+            lines.append(f"best{', tied' * (len(winners) > 1)}: {', '.join(winners)}")
+        if self.report is not None:
+            lines.append(f"report: {self.report}")
+        return "\n".join(lines)
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "status": "ok" if self.exit_code == 0 else "failed",
+            "exit_code": self.exit_code,
+            "best": [str(one.video) for one in best(self.judgements)],
+            "videos": [one.document() for one in self.judgements],
+            "generations": [asdict(one) for one in self.generations],
+            "critic": self.critic,
+            "report": self.report,
+        }
+
+
+def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging) -> Ranking:
+    """Make videos with the seeds from `options.seed` on, then judge them; what an earlier run has finished is kept.
+
+    Raises:
+        InputError: the request is wrong; or there is nothing to judge, if nothing shall be made.
+        CheckpointError: weights of the model or of the critic are missing.
+    """
+    if options.skip_generation:
+        find_videos([options.save_path])
+        name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
+        return _judge([options.save_path], name, options.seed, judging, settings, options.save_path)
+    requests = _requests(settings, options)
+    # before hours of generation, not after
+    name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
+    made = _generate(settings, requests, options)
+
+    from cosmos_cli.runtime.offload import release_memory
+
+    release_memory()  # the pipeline and a critic of the same size may not fit one device together
+    done = [requests[outcome.index] for outcome in made.outcomes if outcome.status in ("done", "done before")]
+    videos = [video for request in done if (video := find_judged(request.save_path))]
+    ranking = Ranking((), name, None)
+    if videos:
+        ranking = _judge(videos, name, options.seed, judging, settings, options.save_path)
+    generations = [
+        Generation(request.seed, outcome.status, outcome.seconds, outcome.error, find_judged(request.save_path))
+        for request, outcome in zip(requests, made.outcomes, strict=True)
+    ]
+    return replace(ranking, generations=tuple(generations), generation_exit_code=made.exit_code)
+
+
+def judge(settings: CriticSettings, request: CriticRequest, judging: Judging) -> Ranking:
+    """Judge videos that are there.
+
+    Raises:
+        InputError: there is nothing to judge.
+        CheckpointError: the critic's weights are missing.
+    """
+    first = find_videos(request.video_or_folder)[0]
+    folder = request.report or first.parent
+    check_writable(folder / REPORT_NAME, field="--report", overwrite=True)
+    name = choose_critic(judging.critic, settings.checkpoint_dir)
+    return _judge(request.video_or_folder, name, request.seed, judging, settings, folder)
+
+
+def _judge(
+    paths: Sequence[Path],
+    name: str,
+    seed: int,
+    judging: Judging,
+    settings: CriticSettings | Video2WorldSettings,
+    folder: Path,
+) -> Ranking:
+    from cosmos_plugins.predict2.critic.run import judge_videos
+
+    critic = load_critic(name, settings.checkpoint_dir, settings.device)
+    judgements = judge_videos(
+        paths, critic, num_trials=judging.num_critic_trials, seed=seed, folder=folder, again=judging.again
+    )
+    return Ranking(tuple(judgements), name, folder / REPORT_NAME)
+
+
+def _requests(settings: Video2WorldSettings, options: BestOfNOptions) -> list[Video2WorldRequest]:
+    """One request per seed, checked as far as that goes without a model."""
+    folder, common = options.save_path, as_request(options)
+    requests = []
+    for seed in range(options.seed, options.seed + options.num_generations):
+        save_path = folder / f"{common.input_path.stem}_seed{seed}.mp4"
+        requests.append(as_request(options, seed=seed, save_path=save_path))
+    report_together(
+        lambda: check_settings(settings),
+        lambda: check_writable(folder / REPORT_NAME, field="--save-path", overwrite=True),
+        lambda: read_conditioning_frames(common),
+    )
+    check_checkpoints(settings)
+    return requests
+
+
+def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions) -> Report:
+    """Make the videos that are not there yet; one that fails does not stop the others."""
+    outcomes: list[Outcome] = []
+    items: list[Item[Video2WorldRequest]] = []
+    for index, request in enumerate(requests):
+        item = make_item(settings, request, name=request.save_path.stem, place=f"seed {request.seed}", index=index)
+        there = None if options.overwrite else find_judged(request.save_path)
+        if there is not None and _is_of(there, settings, request):
+            outcomes.append(Outcome(item.name, item.place, index, "done before"))
+        elif there is not None and there != request.save_path:
+            error = f"{there} exists already, from another request. Choose another --save-path, or pass --overwrite."
+            output.status(f"{item.name}: {error}")
+            outcomes.append(Outcome(item.name, item.place, index, "failed", error=error))
+        else:
+            items.append(item)
+    if num_before := sum(outcome.status == "done before" for outcome in outcomes):
+        output.status(f"{num_before} of {len(requests)} videos were made by an earlier run")
+
+    def load(_: Sequence[Video2WorldRequest]) -> Any:
+        from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+
+        return _Generator(Video2WorldPipeline.load(settings))
+
+    plan = Plan(options.save_path, tuple(items), ())
+    report = run_batch(plan, load, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
+    ordered = sorted((*outcomes, *report.outcomes), key=lambda outcome: outcome.index)
+    return replace(report, outcomes=tuple(ordered))
+
+
+def _is_of(video: Path, settings: Video2WorldSettings, request: Video2WorldRequest) -> bool:
+    """Whether the sidecar of a video tells that it was made of this very request and input."""
+    try:
+        sidecar = json.loads(video.with_suffix(".json").read_bytes())
+        made_of = describe_work(sidecar["request"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+    same = made_of == describe_work(request_document(settings, request))
+    return same and sidecar.get("input_sha256") == digest(request.input_path)
+
+
+class _Generator:
+    """A pipeline whose videos take the place of those that carry a score under the same name."""
+
+    def __init__(self, pipeline: Video2WorldPipeline) -> None:
+        self._pipeline = pipeline
+
+    def prepare(self, request: Video2WorldRequest) -> Sample:
+        return self._pipeline.prepare(request)
+
+    def make(self, sample: Sample) -> Made:
+        return self._pipeline.make(sample)
+
+    def write(self, made: Made) -> Video2WorldResult:
+        result = self._pipeline.write(made)
+        for former in namesakes(result.video):
+            if former != result.video:
+                for suffix in (*COMPANIONS, former.suffix):
+                    former.with_suffix(suffix).unlink(missing_ok=True)
+        return result

@@ -1,0 +1,1 @@
+"""Judging generated videos: critics, names that carry scores, reports."""

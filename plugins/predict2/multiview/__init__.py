@@ -1,0 +1,1 @@
+"""What several cameras of a car see in the next seconds."""

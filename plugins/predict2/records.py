@@ -1,0 +1,61 @@
+"""What is told about a generation: on stderr before it, and in the sidecar after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosmos_cli import output
+from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.requests import StrictModel, request_document
+from cosmos_cli.runtime import provenance
+from cosmos_cli.runtime.files import write_json
+from cosmos_plugins.predict2.settings import RunSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def say_what_does_not_run(settings: RunSettings, guardrails: Guardrails, *, shows: str) -> list[str]:
+    """Name the stages that do not take part, and why; the user must not believe otherwise.
+
+    Args:
+        shows: what the tiny model makes, such as "the picture shows noise".
+    """
+    not_run = []
+    if settings.disable_guardrail:
+        not_run.append("guardrail: disabled, nothing is checked")
+    elif not guardrails.names:
+        not_run.append("guardrail: none is installed, nothing is checked")
+    for line in not_run:
+        output.notice(line)
+    if settings.model_size == "tiny":
+        output.notice(f"the tiny model has random weights: {shows}")
+    return not_run
+
+
+def write_sidecar(
+    path: Path,
+    command: str,
+    settings: RunSettings,
+    request: StrictModel,
+    *,
+    result: Mapping[str, Any],
+    guardrails: Guardrails,
+    weights: Mapping[str, Path],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> None:
+    """Write how something was made; `--from-file` makes it again from the part under "request"."""
+    document = {
+        "command": command,
+        # to make something again must not mean to replace it
+        "request": request_document(settings, request.model_copy(update={"overwrite": False})),
+        "result": dict(result),
+        "checked_by": guardrails.names,
+        "notices": output.notices(),
+        "weights": provenance.weights(weights),
+        "environment": provenance.environment(device, dtype),
+    }
+    write_json(path, document)

@@ -1,0 +1,1 @@
+"""A video out of a prompt alone: first a picture, then what becomes of it."""

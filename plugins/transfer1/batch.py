@@ -1,0 +1,154 @@
+"""Batches: rows of a file, each an input video with what it changes about a common request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cosmos_cli import output
+from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch.manifest import Row, beside
+from cosmos_cli.batch.plan import Item, Plan, plan_batch, work_key
+from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.requests import request_document, validate
+from cosmos_cli.runtime.files import check_writable
+from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, output_paths
+from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+
+_OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
+"""Fields of a request that rows cannot change; controls have `control_overrides`."""
+
+_WITHOUT_EFFECT = {"overwrite", "device", "num_gpus", "attention", "cache_dir", "video_save_folder"}
+"""Fields that do not change what a video shows."""
+
+
+def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Report:
+    """Make a video of every row of a batch file; finished ones of an earlier run are kept.
+
+    Args:
+        common: what holds for all rows that do not say otherwise.
+        path: JSON Lines or a JSON array. A row has `visual_input`, and may have `prompt`, any other field of a
+            request, and `control_overrides`: modality to the keys of its control that differ.
+    Raises:
+        InputError: the file is none, or no row of it is good.
+        CheckpointError: weights are missing.
+    """
+    items = plan(settings, common, path)
+
+    def load(requests: Sequence[TransferRequest]) -> Any:
+        from cosmos_cli.runtime.devices import one_core_left
+        from cosmos_plugins.transfer1.pipeline import TransferPipeline
+
+        pipeline = TransferPipeline.load(settings, requests)
+        until_done.enter_context(one_core_left(pipeline.models.device))
+        return pipeline
+
+    ledger = common.video_save_folder / f"{path.stem}.ledger.jsonl"
+    with ExitStack() as until_done:
+        return run_batch(items, load, ledger=ledger, overwrite=common.overwrite)
+
+
+def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Plan[TransferRequest]:
+    """The rows of a batch file, checked; arguments and errors as for `run`."""
+    check_writable(common.video_save_folder / "video.mp4", field="--video-save-folder", overwrite=True)
+    return plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+
+
+def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder: Path) -> Item[TransferRequest]:
+    request = _request(common, row, folder)
+    try:
+        check_request(settings, request)
+    except InputError as error:
+        raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
+    check_checkpoints(settings, request)
+    document = request_document(settings, request)
+    return Item(
+        name=request.video_save_name,
+        place=row.place,
+        index=row.index,
+        request=request,
+        files=tuple(output_paths(request).values()),
+        key=work_key(
+            {name: value for name, value in document.items() if name not in _WITHOUT_EFFECT}, _inputs(request)
+        ),
+    )
+
+
+def _request(common: TransferRequest, row: Row, folder: Path) -> TransferRequest:
+    """The common request with what the row changes. Raises InputError for all that is wrong with the row."""
+    values = dict(row.values)
+    problems = [
+        Problem("cannot differ from row to row.", f"{row.place}, {name}", "Give it on the command line.")
+        for name in _OF_THE_RUN
+        if values.pop(name, None) is not None
+    ]
+    problems += [] if "visual_input" in values else [Problem("is required.", f"{row.place}, visual_input")]
+    visual_input = values.pop("visual_input", None)
+    if visual_input is not None:
+        values["input_video_path"] = visual_input
+    overrides = values.pop("control_overrides", {})
+    controls: dict[str, ControlSpec] = {}
+    try:
+        controls = _overridden(common, overrides, row, folder)
+    except InputError as error:
+        problems += error.problems
+    values = {**dict(common), "video_save_name": f"video_{row.index}", **values, "controls": controls}
+    try:
+        [request] = validate([TransferRequest], values, where=row.place)
+    except InputError as error:
+        problems += error.problems
+    if problems:
+        raise InputError.from_problems(problems)
+    assert isinstance(request, TransferRequest)
+    if request.input_video_path is not None:
+        request = request.model_copy(update={"input_video_path": beside(folder, request.input_video_path)})
+    return request
+
+
+def _overridden(common: TransferRequest, overrides: Any, row: Row, folder: Path) -> dict[str, ControlSpec]:
+    """The controls of a row: each as in the specification, but for the keys that the row gives."""
+    where = f"{row.place}, control_overrides"
+    if not isinstance(overrides, dict) or not all(isinstance(value, dict) for value in overrides.values()):
+        raise InputError('must be an object such as {"edge": {"control_weight": 0.5}}.', where=where)
+    for name in overrides:
+        if name not in common.controls:
+            output.notice(f"{where}: the specification has no control {name!r}; it is left out")
+    controls, problems = {}, []
+    for name, control in common.controls.items():
+        given = {key: getattr(control, key) for key in control.model_fields_set} | overrides.get(name, {})
+        try:
+            [made] = validate([ControlSpec], given, where=f"{where}, {name}")
+            assert isinstance(made, ControlSpec)
+            controls[name] = _found(made, folder)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError.from_problems(problems)
+    return controls
+
+
+def _found(control: ControlSpec, folder: Path) -> ControlSpec:
+    paths = {key: getattr(control, key) for key in ("input_control", "control_weight")}
+    return control.model_copy(
+        update={key: beside(folder, value) for key, value in paths.items() if isinstance(value, Path)}
+    )
+
+
+def _inputs(request: TransferRequest) -> list[Path]:
+    """All files that the video depends on, weights apart."""
+    files = [request.input_video_path]
+    for control in request.active_controls.values():
+        files += [control.input_control, control.control_weight if isinstance(control.control_weight, Path) else None]
+    files += [
+        region.region_definitions_path
+        for region in request.regional_prompts
+        if isinstance(region.region_definitions_path, Path)
+    ]
+    return [file for file in files if file is not None]
+
+
+def _in_words_of_a_row(problem: Problem) -> Problem:
+    where = problem.where or ""
+    return Problem(problem.what, "visual_input" if where == "--input-video-path" else where, problem.fix)

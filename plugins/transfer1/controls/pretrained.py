@@ -1,0 +1,61 @@
+"""Loading models in the layout of transformers from a local folder. Nothing is fetched or executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as transformers_logging
+
+from cosmos_cli.errors import CheckpointError
+
+
+@contextmanager
+def reading(folder: Path, what: str) -> Iterator[None]:
+    """Whatever fails inside, the folder is named as missing or damaged.
+
+    Args:
+        what: the model in words, such as "a depth estimator".
+    Raises:
+        CheckpointError: the folder has no config.json, or the block raised.
+    """
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"holds no {what}: there is no config.json.",
+            where=str(folder),
+            fix="Download the model, or check the path.",
+        )
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        # transformers, safetensors and pickle each raise their own kinds for a damaged folder
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"cannot be loaded as a {what}: {reason}", where=str(folder), fix="Download it again."
+        ) from error
+
+
+def load_model(model_class: Any, folder: Path, what: str, dtype: torch.dtype) -> Any:
+    """A model of this class with the weights in `folder`, for inference.
+
+    Raises:
+        CheckpointError: files are missing or damaged, or the weights are not those of this model.
+    """
+    transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
+    with reading(folder, what):
+        model, report = model_class.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
+    if missing:
+        raise CheckpointError(
+            f"lacks {len(missing)} weights of the {what}, {missing[0]} among them.",
+            where=str(folder),
+            fix="Download it again.",
+        )
+    return model.eval().requires_grad_(False)

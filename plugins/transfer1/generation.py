@@ -1,0 +1,276 @@
+"""One video in the making: its chunks one after the other, each from control videos over latents to frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cosmos_cli import output
+from cosmos_cli.diffusion.ab2 import Denoiser
+from cosmos_cli.diffusion.noise import arch_invariant_noise
+from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
+from cosmos_cli.diffusion.res_sampler import sample_res
+from cosmos_cli.diffusion.schedules import karras_sigmas
+from cosmos_cli.media.frames import to_frames_truncated, to_video
+from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.runtime.offload import on_device
+from cosmos_cli.runtime.timing import timed
+from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
+from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, TiledDenoiser
+from cosmos_plugins.transfer1.inputs import Sample
+from cosmos_plugins.transfer1.regions import token_masks
+from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA
+from cosmos_plugins.transfer1.tiles import UPSCALE_FACTOR, merge_tiles, split_tiles, tiles_of_frames
+from cosmos_plugins.transfer1.variants import CHUNK_FRAMES
+from cosmos_plugins.transfer1.weights import has_maps, normalise_maps, normalise_numbers, stretch_time, to_patch_grid
+
+# B batch, C latent channels, T latent frames, F pixel frames, H and W height and width of the whole picture, in pixels
+# or latents, h and w of a tile of it; N tiles; L text tokens, D embedding width
+# A picture that the networks see whole is one tile.
+
+SIGMA_MIN = 0.002
+
+
+@dataclass(frozen=True)
+class Models:
+    """The networks of a run. branches: by the file that each came from. offload: off the device between chunks."""
+
+    base: GeneralDiT
+    branches: Mapping[Path, ControlBranch]
+    tokenizer: ChunkedTokenizer
+    device: torch.device
+    dtype: torch.dtype
+    is_distilled: bool = False
+    offload: bool = False
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Embeddings (1, L, D) of the prompt, the negative prompt and the prompts of the sample's regions."""
+
+    prompt_BLD: Tensor
+    negative_BLD: Tensor
+    regions_BLD: tuple[Tensor, ...] = ()
+
+
+class Generation:
+    """A sample on its way to frames.
+
+    Args:
+        branches: the branch of each of the sample's controls.
+        seconds: what the stages take is added here.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        sample: Sample,
+        branches: Sequence[ControlBranch],
+        texts: Texts,
+        seconds: dict[str, float],
+    ) -> None:
+        self._models, self._sample, self._branches = models, sample, branches
+        self._texts, self._seconds = texts, seconds
+        self._tile = (sample.height, sample.width)
+
+    def frames(self) -> np.ndarray:
+        """The whole video, (F, H, W, 3) uint8, as long as the sample."""
+        num_frames, request = self._sample.num_frames, self._sample.request
+        chunks = plan_chunks(num_frames, request.num_input_frames)
+        if len(chunks) > 1 or num_frames < chunks[-1].stop:
+            output.notice(
+                f"{num_frames} frames are made in {len(chunks)} chunk(s) of {chunks[0].stop}; inputs are padded with "
+                "their last frame, and the video is cut back"
+            )
+        parts: list[np.ndarray] = []
+        previous: np.ndarray | None = None
+        for chunk in chunks:
+            with timed("encode", self._seconds):
+                hints = self._encode_hints(chunk)
+                start, sigma_max = self._start(chunk, hints)
+                conditionings = self._condition(previous, start)
+            with timed("denoise", self._seconds):
+                latents = self._denoise(chunk, hints, start, sigma_max, conditionings)
+            with timed("decode", self._seconds):
+                made, previous = self._decode(latents)
+            parts.append(made[chunk.num_shared :])
+        return np.concatenate(parts)[:num_frames]
+
+    def _encode_hints(self, chunk: Chunk) -> list[list[Hint]]:
+        """The hints of every tile."""
+        latents = [self._encode_tiles(take(control.frames_FHWC, chunk)) for control in self._sample.controls]
+        weights = self._weights(chunk)
+        return [
+            [
+                Hint(branch, latents_NCTHW[tile : tile + 1], weight[tile] if isinstance(weight, list) else weight)
+                for branch, latents_NCTHW, weight in zip(self._branches, latents, weights, strict=True)
+            ]
+            for tile in range(len(latents[0]))
+        ]
+
+    def _weights(self, chunk: Chunk) -> list[float] | list[list[Tensor]]:
+        """What each control weighs: a number, or for each tile a map (1, 1, T, h/2, w/2), if any weight is a map."""
+        weights = [control.weight for control in self._sample.controls]
+        if not has_maps(weights):
+            numbers: list[float] = normalise_numbers(weights).tolist()
+            return numbers
+        parts = [
+            take(stretch_time(weight, self._sample.num_frames), chunk)
+            if isinstance(weight, np.ndarray) and weight.ndim == 3
+            else weight
+            for weight in weights
+        ]
+        maps = normalise_maps(parts, CHUNK_FRAMES, *self._sample.controls[0].frames_FHWC.shape[1:3])
+        tiles = split_tiles(maps, *self._tile)
+        on_grid = [to_patch_grid(tile, self._grid()).to(self._models.device, self._models.dtype) for tile in tiles]
+        return [list(of_control) for of_control in torch.stack(on_grid, dim=1)]
+
+    def _grid(self) -> tuple[int, int, int]:
+        """Latent frames, and rows and columns of patches, of one chunk of a tile."""
+        tokenizer = self._models.tokenizer
+        _, patch_h, patch_w = self._models.base.config.patch_THW
+        height, width = (size // tokenizer.network.config.spatial_compression for size in self._tile)
+        return tokenizer.chunk_latents, height // patch_h, width // patch_w
+
+    def _encode_tiles(self, frames_FHWC: np.ndarray) -> Tensor:
+        """Latents of a whole chunk of frames, tile by tile, (N, C, T, h, w)."""
+        return torch.cat(
+            [
+                self._models.tokenizer.encode(to_video(tile, self._models.device, self._models.dtype))
+                for tile in tiles_of_frames(frames_FHWC, *self._tile)
+            ]
+        )
+
+    def _start(self, chunk: Chunk, hints: Sequence[Sequence[Hint]]) -> tuple[Tensor, float]:
+        """The latents of all tiles that denoising starts from, (N, C, T, h, w), and their noise level."""
+        request, models = self._sample.request, self._models
+        seed, shape = request.seed + chunk.number, hints[0][0].latents_BCTHW.shape
+        if models.is_distilled:
+            return _generator_noise(shape, seed).to(models.device, models.dtype) * PURE_NOISE_SIGMA, PURE_NOISE_SIGMA
+        if self._sample.frames_FHWC is None:
+            noise = arch_invariant_noise(shape, seed).to(models.device)
+            return noise.repeat(len(hints), 1, 1, 1, 1) * PURE_NOISE_SIGMA, PURE_NOISE_SIGMA
+        latents = self._encode_tiles(take(self._sample.frames_FHWC, chunk))
+        # every tile starts from the same noise; in the network's dtype, as the originals start
+        noise = _generator_noise(shape, seed).to(models.device, models.dtype)
+        return latents + noise * request.sigma_max, request.sigma_max
+
+    def _condition(self, previous_FHWC: np.ndarray | None, start_NCTHW: Tensor) -> list[Conditioning | None]:
+        """The frames carried over from the chunk before, as latents of every tile.
+
+        None for the first chunk and for networks without. The encoder is causal, so encoding these frames alone equals
+        encoding them with any filler behind.
+        """
+        models, num_tiles = self._models, len(start_NCTHW)
+        if previous_FHWC is None or not models.base.config.condition_mask:
+            return [None] * num_tiles
+        conditionings: list[Conditioning | None] = []
+        for tile in tiles_of_frames(previous_FHWC, *self._tile):
+            video = to_video(tile, models.device, models.dtype)
+            given = models.tokenizer.normalise(models.tokenizer.network.encode(video).to(video.dtype))
+            latents = torch.zeros_like(start_NCTHW[:1], dtype=models.dtype)
+            latents[:, :, : given.shape[2]] = given
+            conditionings.append(first_frames(latents, given.shape[2]))
+        return conditionings
+
+    def _denoise(
+        self,
+        chunk: Chunk,
+        hints: Sequence[Sequence[Hint]],
+        start_NCTHW: Tensor,
+        sigma_max: float,
+        conditionings: Sequence[Conditioning | None],
+    ) -> Tensor:
+        """The sampling loop of one chunk; clean latents of all tiles in the dtype of the start."""
+        request, models = self._sample.request, self._models
+        noise = arch_invariant_noise(start_NCTHW[:1].shape, request.seed + chunk.number).to(models.device)
+        num_steps = 1 if models.is_distilled else request.num_steps
+        with (
+            on_device([models.base, *self._branches], models.device, offload=models.offload),
+            output.progress(f"Denoising chunk {chunk.number + 1},", num_steps) as advance,
+        ):
+            tiles = [
+                ControlledDenoiser(
+                    models.base,
+                    of_tile,
+                    self._texts.prompt_BLD,
+                    self._texts.negative_BLD,
+                    guidance=0.0 if models.is_distilled else request.guidance,
+                    fps=request.fps,
+                    conditioning=conditioning,
+                    noise_BCTHW=noise,
+                    dtype=models.dtype,
+                    regions=self._regions(chunk),
+                )
+                for of_tile, conditioning in zip(hints, conditionings, strict=True)
+            ]
+            if models.is_distilled:
+                [denoiser] = tiles
+                x0 = denoiser(start_NCTHW, torch.tensor(sigma_max, device=models.device))
+                advance()
+                return x0
+            whole: Denoiser = tiles[0]
+            if models.base.config.condition_mask:
+                whole = TiledDenoiser(tiles, *self._canvas_latents())
+            sigmas = karras_sigmas(num_steps, SIGMA_MIN, sigma_max)
+            return sample_res(whole, start_NCTHW, sigmas, lambda *_: advance())
+
+    def _regions(self, chunk: Chunk) -> RegionTexts | None:
+        if not self._sample.regions:
+            return None
+        maps = [take(region.map_Fhw, chunk) for region in self._sample.regions]
+        return RegionTexts(self._texts.regions_BLD, token_masks(maps, self._grid()).to(self._models.device))
+
+    def _canvas_latents(self) -> tuple[int, int]:
+        compression = self._models.tokenizer.network.config.spatial_compression
+        height, width = self._sample.controls[0].frames_FHWC.shape[1:3]
+        return height // compression, width // compression
+
+    def _decode(self, latents_NCTHW: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of one chunk, (F, H, W, 3) uint8, and the last of them at the size that the next chunk begins with."""
+        num_shared, tokenizer = self._sample.request.num_input_frames, self._models.tokenizer
+        if not self._sample.request.is_upscaling:
+            frames = np.concatenate(list(map(to_frames_truncated, tokenizer.decode_chunks(latents_NCTHW))))
+            return frames, frames[-num_shared:]
+        # in the networks' dtype and on the host: a chunk of nine tiles in float32 would take 12 GB at 4K
+        tiles_NCFhw = torch.cat(
+            [
+                torch.cat([part.to("cpu", self._models.dtype) for part in tokenizer.decode_chunks(tile)], dim=2)
+                for tile in latents_NCTHW.split(1)
+            ]
+        )
+        made, carried = [], []
+        for i in range(tiles_NCFhw.shape[2]):
+            canvas_CHW = self._merged(tiles_NCFhw[:, :, i])
+            made.append(_to_image(_enlarged(canvas_CHW, *(UPSCALE_FACTOR * size for size in self._tile))))
+            if i >= tiles_NCFhw.shape[2] - num_shared:
+                carried.append(_to_image(canvas_CHW))
+        return np.stack(made), np.stack(carried)
+
+    def _merged(self, tiles_NChw: Tensor) -> Tensor:
+        """One frame put together from its tiles, (C, H, W) float32 in [0, 1]."""
+        size = self._sample.controls[0].frames_FHWC.shape[1:3]
+        unit_N11Chw = ((tiles_NChw + 1).clamp(0, 2) / 2).float()[:, None, None]
+        return merge_tiles(unit_N11Chw, *size)[0, 0]
+
+
+def _enlarged(canvas_CHW: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(canvas_CHW[None], size=(height, width), mode="bicubic")[0].clamp(0, 1)
+
+
+def _to_image(unit_CHW: Tensor) -> np.ndarray:
+    """(H, W, C) uint8, cut down to whole numbers as the original does."""
+    return (unit_CHW * 255).to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def _generator_noise(shape: torch.Size, seed: int) -> Tensor:
+    """Standard normal noise from the CPU, so that the video does not depend on the device."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

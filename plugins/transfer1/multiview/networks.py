@@ -1,0 +1,56 @@
+"""Building and loading the networks of a model for several cameras."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
+from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
+from cosmos_plugins.transfer1.multiview.variants import MultiviewVariant
+from cosmos_plugins.transfer1.networks import IGNORED
+
+
+def base_config(variant: MultiviewVariant, num_views: int) -> MultiViewConfig:
+    """Shape of the base network."""
+    return MultiViewConfig(**variant.dit, rope_t_extrapolation_ratio=2.0, n_views=num_views)
+
+
+def branch_config(variant: MultiviewVariant, num_views: int) -> MultiViewControlBranchConfig:
+    """Shape of a control branch: the base's first blocks, without its stretched time."""
+    shape = {**variant.dit, "num_blocks": variant.num_control_blocks}
+    return MultiViewControlBranchConfig(**shape, n_views=num_views)
+
+
+def load_base(
+    path: Path,
+    variant: MultiviewVariant,
+    num_views: int,
+    *,
+    attention: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> MultiViewDiT:
+    """The base network; its keys stand under `net.`."""
+    config = base_config(variant, num_views)
+    rename = wanted_keys("net.", ignored=IGNORED)
+    return load_network(lambda: MultiViewDiT(config, attention), path, rename=rename, dtype=dtype, device=device)
+
+
+def load_branch(
+    path: Path,
+    variant: MultiviewVariant,
+    num_views: int,
+    *,
+    attention: str,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> MultiViewControlBranch:
+    """One control branch; its keys stand under `net.`."""
+    config = branch_config(variant, num_views)
+    rename = wanted_keys("net.", ignored=IGNORED)
+    return load_network(
+        lambda: MultiViewControlBranch(config, attention), path, rename=rename, dtype=dtype, device=device
+    )

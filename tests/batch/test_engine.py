@@ -1,0 +1,289 @@
+"""The batch engine: nothing is done twice, nothing is lost, one item's failure costs only that item."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_cli import output
+from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch.ledger import Entry, open_ledger
+from cosmos_cli.batch.manifest import Row
+from cosmos_cli.batch.plan import Item, Plan, plan_batch, work_key
+from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.runtime.files import replacing
+
+LEDGER = Path("out/all.ledger.jsonl")
+
+
+@dataclass(frozen=True)
+class Written:
+    path: Path
+
+    def document(self) -> dict[str, str]:
+        return {"video": str(self.path)}
+
+
+@dataclass
+class Shouter:
+    """A pipeline that writes a text in capitals."""
+
+    make_hook: Callable[[str], None] = lambda text: None
+    prepare_hook: Callable[[str], None] = lambda text: None
+    write_hook: Callable[[str], None] = lambda text: None
+    made: list[str] = field(default_factory=list)
+
+    def prepare(self, request: dict[str, str]) -> dict[str, str]:
+        self.prepare_hook(request["text"])
+        return request
+
+    def make(self, sample: dict[str, str]) -> dict[str, str]:
+        self.make_hook(sample["text"])
+        self.made.append(sample["text"])
+        return {**sample, "text": sample["text"].upper()}
+
+    def write(self, made: dict[str, str]) -> Written:
+        self.write_hook(made["text"])
+        path = Path(made["path"])
+        with replacing(path) as temporary:
+            temporary.write_text(made["text"])
+        return Written(path)
+
+
+def plan_of(*texts: str, names: Sequence[str] | None = None) -> Plan[dict[str, str]]:
+    path = Path("all.jsonl")
+    rows = [{"text": text, "name": name} for text, name in zip(texts, names or texts, strict=True)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    def to_item(row: Row) -> Item[dict[str, str]]:
+        if not row.values["text"]:
+            raise InputError("must not be empty.", where="text")
+        file = Path("out") / f"{row.values['name']}.txt"
+        request = {"text": row.values["text"], "path": str(file)}
+        return Item(row.values["name"], row.place, row.index, request, (file,), work_key(request, []))
+
+    return plan_batch(path, to_item)
+
+
+def run(plan: Plan[dict[str, str]], worker: Shouter | None = None, **options: Any) -> Report:
+    return run_batch(plan, lambda _: worker or Shouter(), ledger=LEDGER, **options)
+
+
+def statuses(report: Report) -> list[str]:
+    return [outcome.status for outcome in report.outcomes]
+
+
+def test_every_row_becomes_a_file_and_the_report_says_so() -> None:
+    report = run(plan_of("a", "b", "c"))
+    assert statuses(report) == ["done"] * 3
+    assert [Path(f"out/{name}.txt").read_text() for name in "abc"] == ["A", "B", "C"]
+    assert report.exit_code == 0
+    document = report.document()
+    assert [sample["result"] for sample in document["samples"]] == [{"video": f"out/{name}.txt"} for name in "abc"]
+    assert "3 of 3 done" in report.summary()
+
+
+def test_a_finished_batch_loads_nothing_and_touches_nothing() -> None:
+    plan = plan_of("a", "b")
+    run(plan)
+    before = Path("out/a.txt").stat().st_mtime_ns
+
+    def load(_: Any) -> Shouter:
+        raise AssertionError("there is nothing left to do")
+
+    report = run_batch(plan, load, ledger=LEDGER)
+    assert statuses(report) == ["done before"] * 2
+    assert Path("out/a.txt").stat().st_mtime_ns == before
+    assert report.document()["samples"][0]["result"] == {"video": "out/a.txt"}
+
+
+def test_a_finished_item_whose_file_was_deleted_is_made_again() -> None:
+    run(plan_of("a", "b"))
+    Path("out/b.txt").unlink()
+    worker = Shouter()
+    assert statuses(run(plan_of("a", "b"), worker)) == ["done before", "done"]
+    assert worker.made == ["b"]
+
+
+def test_a_row_that_changed_is_new_work_and_does_not_replace_the_old_unasked() -> None:
+    run(plan_of("a", "b", names="xy"))
+    worker = Shouter()
+    report = run(plan_of("a", "c", names="xy"), worker)
+    assert statuses(report) == ["done before", "failed"]
+    assert "out/y.txt exists already" in report.outcomes[1].error
+    assert Path("out/y.txt").read_text() == "B"
+    assert statuses(run(plan_of("a", "c", names="xy"), overwrite=True)) == ["done", "done"]
+    assert Path("out/y.txt").read_text() == "C"
+
+
+def test_wrong_rows_are_named_and_cost_only_themselves(capsys: pytest.CaptureFixture[str]) -> None:
+    output.configure(speaking=True)
+    report = run(plan_of("a", "", "b"))
+    output.configure(speaking=False)
+    assert statuses(report) == ["done", "failed", "done"]
+    assert report.exit_code == 1
+    assert report.outcomes[1].place == "all.jsonl line 2"
+    assert "wrong row: all.jsonl line 2, text: must not be empty." in capsys.readouterr().err
+
+
+def test_two_rows_for_one_file_are_told_apart_by_their_lines() -> None:
+    plan = plan_of("a", "b", names=["same", "same"])
+    [fault] = plan.faults
+    assert "writes out/same.txt, as all.jsonl line 1 does" in str(fault.problems[0])
+    assert statuses(run(plan)) == ["done", "failed"]
+    assert Path("out/same.txt").read_text() == "A"
+
+
+def test_without_one_good_row_nothing_runs_and_all_faults_are_listed() -> None:
+    with pytest.raises(InputError) as raised:
+        plan_of("", "")
+    assert [problem.where for problem in raised.value.problems] == ["all.jsonl line 1, text", "all.jsonl line 2, text"]
+
+
+@pytest.mark.parametrize("step", ["prepare_hook", "make_hook", "write_hook"])
+def test_an_error_in_any_step_costs_only_its_item_and_is_tried_again(step: str) -> None:
+    def fail(text: str) -> None:
+        if text.lower() == "b":
+            raise RuntimeError("out of luck")
+
+    worker = Shouter()
+    setattr(worker, step, fail)
+    report = run(plan_of("a", "b", "c"), worker)
+    assert statuses(report) == ["done", "failed", "done"]
+    assert report.outcomes[1].error == "RuntimeError: out of luck"
+    assert report.exit_code == 1
+    assert not list(Path("out").glob(".*"))
+    again = Shouter()
+    assert statuses(run(plan_of("a", "b", "c"), again)) == ["done before", "done", "done before"]
+    assert again.made == ["b"]
+
+
+def test_a_block_has_its_own_exit_code_unless_something_failed_too() -> None:
+    def refuse(text: str) -> None:
+        if text == "b":
+            raise GuardrailBlocked("holds a word.", where="guardrail words")
+        if text == "c":
+            raise CosmosError("broke.")
+
+    blocked = run(plan_of("a", "b"), Shouter(make_hook=refuse))
+    assert statuses(blocked) == ["done", "blocked"]
+    assert blocked.exit_code == 3
+    assert "holds a word" in blocked.summary()
+    assert run(plan_of("a", "b", "c"), Shouter(make_hook=refuse)).exit_code == 1
+
+
+def test_the_next_is_prepared_and_the_last_is_written_while_one_is_made() -> None:
+    """Each step of a neighbour must begin before the present one may go on; one after the other would wait for ever."""
+    prepared, written = threading.Event(), threading.Event()
+
+    def prepare(text: str) -> None:
+        if text == "c":
+            prepared.set()
+
+    def write(text: str) -> None:
+        if text == "A":
+            written.set()
+
+    def make(text: str) -> None:
+        if text == "b":
+            assert prepared.wait(20)
+            assert written.wait(20)
+
+    report = run(plan_of("a", "b", "c"), Shouter(make_hook=make, prepare_hook=prepare, write_hook=write))
+    assert statuses(report) == ["done"] * 3
+
+
+def test_at_most_one_item_waits_in_each_step() -> None:
+    """However long the batch: what bounds its memory."""
+    alive, most = set(), [0]
+    lock = threading.Lock()
+
+    def begin(text: str) -> None:
+        with lock:
+            alive.add(text.lower())
+            most[0] = max(most[0], len(alive))
+
+    def end(text: str) -> None:
+        time.sleep(0.002)
+        with lock:
+            alive.discard(text.lower())
+
+    names = [f"n{i}" for i in range(30)]
+    run(plan_of(*names), Shouter(prepare_hook=begin, write_hook=end))
+    assert most[0] <= 3
+
+
+def test_notices_stay_with_their_item() -> None:
+    notices: dict[str, list[str]] = {}
+
+    class Noticing(Shouter):
+        def write(self, made: dict[str, str]) -> Written:
+            output.notice("written")
+            notices[made["text"]] = output.notices()
+            return super().write(made)
+
+    worker = Noticing(
+        prepare_hook=lambda text: output.notice(f"prepared {text}"), make_hook=lambda _: output.notice("m")
+    )
+    run(plan_of("a", "b"), worker)
+    assert notices == {"A": ["prepared a", "m", "written"], "B": ["prepared b", "m", "written"]}
+
+
+def test_a_batch_in_use_is_refused() -> None:
+    with open_ledger(LEDGER), pytest.raises(InputError, match="another process works on this batch"):
+        run(plan_of("a"))
+
+
+def test_a_ledger_cut_short_in_the_middle_of_a_line_goes_on() -> None:
+    run(plan_of("a", "b"))
+    content = LEDGER.read_bytes()
+    LEDGER.write_bytes(content[:-20])
+    worker = Shouter()
+    assert statuses(run(plan_of("a", "b"), worker)) == ["done before", "done"]
+    with open_ledger(LEDGER) as ledger:
+        assert ledger[plan_of("a", "b").items[1].key].status == "done"  # type: ignore[union-attr]
+
+
+def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
+    code = """
+    import os, sys, time
+    from pathlib import Path
+    from cosmos_cli.runtime.files import replacing
+    with replacing(Path("out/a.txt")) as temporary:
+        temporary.write_text("half")
+        print("ready", flush=True)
+        time.sleep(60)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    [left] = Path("out").glob(".a*")
+    with replacing(Path("out/a.txt")) as temporary:  # another writer's file stays while that one runs
+        temporary.write_text("mine")
+    assert left.exists()
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    run(plan_of("b", names=["a"]), overwrite=True)
+    assert [path.name for path in Path("out").iterdir() if path.name.startswith(".")] == []
+
+
+def test_entries_survive_a_round_trip() -> None:
+    entry = Entry("key", "name", "failed", "Straße: kaputt", 1.5, {"video": "a.mp4"})
+    with open_ledger(LEDGER) as ledger:
+        ledger.write(entry)
+    with open_ledger(LEDGER) as ledger:
+        found = ledger["key"]
+    assert found is not None
+    assert (found.error, found.seconds, found.result) == ("Straße: kaputt", 1.5, {"video": "a.mp4"})

@@ -1,0 +1,163 @@
+"""What a robot's camera sees while it acts, on the tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+
+from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.media.frames import to_frames, to_video
+from cosmos_cli.media.video import read_video
+from cosmos_cli.requests import read_request_file, validate
+from cosmos_plugins.predict2.action.actions import read_actions
+from cosmos_plugins.predict2.action.inputs import prepare
+from cosmos_plugins.predict2.action.pipeline import ActionPipeline
+from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
+from tests.clips import encode, moving_gradient
+
+TINY = ActionSettings(model_size="tiny")
+
+
+def annotation(num_actions: int, seed: int = 0) -> dict[str, list[object]]:
+    random = np.random.default_rng(seed)
+    return {
+        "action": (random.standard_normal((num_actions, 7)) * 0.05).tolist(),
+        "continuous_gripper_state": random.random(num_actions + 1).tolist(),
+    }
+
+
+@pytest.fixture
+def robot() -> Path:
+    """Actions of two clips and a few more, beside the video that they belong to."""
+    encode(Path("rgb.mp4"), moving_gradient(6, 48, 64))
+    Path("actions.json").write_text(json.dumps(annotation(27)))
+    return Path("actions.json")
+
+
+def a_request(**changes: object) -> ActionRequest:
+    usual = {"input_video": "rgb.mp4", "input_annotation": "actions.json", "num_steps": 2, "save_path": "out.mp4"}
+    return ActionRequest(**{**usual, **changes})
+
+
+def test_an_annotation_is_scaled_and_gets_the_width_after_each_action(robot: Path) -> None:
+    document = json.loads(robot.read_text())
+    actions = read_actions(robot)
+    assert actions.shape == (27, 7)
+    assert actions[4, 2] == pytest.approx(20 * document["action"][4][2])
+    assert actions[4, 6] == document["continuous_gripper_state"][5]
+
+
+def test_a_plain_array_is_taken_as_it_is(robot: Path) -> None:
+    expected = read_actions(robot)
+    np.save("plain.npy", expected)
+    Path("plain.json").write_text(json.dumps(expected.tolist()))
+    for name in ("plain.npy", "plain.json"):
+        np.testing.assert_array_equal(read_actions(Path(name)), expected)
+
+
+def test_13_frames_that_begin_with_the_first_of_the_input(robot: Path) -> None:
+    pipeline = ActionPipeline.load(TINY)
+    result = pipeline(a_request(preview=True))
+    video = read_video(result.video)
+    assert video.frames_FHWC.shape == (13, 48, 64, 3)
+    assert video.fps == 4
+    sample = prepare(TINY, a_request(overwrite=True))
+    made = pipeline.make(sample).frames_FHWC
+    given = to_video(sample.frames_FHWC, torch.device("cpu"), torch.float32)
+    np.testing.assert_array_equal(made[:1], to_frames(pipeline.vae.decode(pipeline.vae.encode(given))))
+    assert np.abs(sample.frames_FHWC[0].astype(int) - read_video(Path("rgb.mp4")).frames_FHWC[0]).max() <= 1
+
+
+def test_a_picture_is_as_good_as_a_video(robot: Path) -> None:
+    iio.imwrite("first.png", moving_gradient(1, 96, 128)[0])
+    assert prepare(TINY, a_request(input_video="first.png")).frames_FHWC.shape == (1, 48, 64, 3)
+
+
+def test_the_actions_and_the_seed_make_the_video(robot: Path) -> None:
+    pipeline = ActionPipeline.load(TINY)
+    Path("other.json").write_text(json.dumps(annotation(12, seed=1)))
+    frames = {
+        name: pipeline.make(prepare(TINY, a_request(**changes))).frames_FHWC
+        for name, changes in {
+            "usual": {},
+            "again": {},
+            "other actions": {"input_annotation": "other.json"},
+            "other seed": {"seed": 1},
+        }.items()
+    }
+    np.testing.assert_array_equal(frames["usual"], frames["again"])
+    for name in ("other actions", "other seed"):
+        assert (frames[name] != frames["usual"]).any(), name
+
+
+def test_a_roll_out_is_clip_after_clip_each_from_the_last_frame_of_the_one_before(robot: Path) -> None:
+    pipeline = ActionPipeline.load(TINY)
+    sample = prepare(TINY, a_request(autoregressive=True, seed=7))
+    assert sample.actions_KNA.shape == (2, 12, 7)
+    whole = pipeline.make(sample).frames_FHWC
+    assert len(whole) == 25
+    first = prepare(TINY, a_request(seed=7))
+    np.testing.assert_array_equal(whole[:13], pipeline.make(first).frames_FHWC)
+    iio.imwrite("last.png", whole[12])
+    Path("rest.json").write_text(json.dumps(sample.actions_KNA[1].tolist()))
+    second = prepare(TINY, a_request(input_video="last.png", input_annotation="rest.json", seed=7 + 12))
+    np.testing.assert_array_equal(whole[13:], pipeline.make(second).frames_FHWC[1:])
+
+
+def test_the_sidecar_makes_the_same_video_again(robot: Path) -> None:
+    first = ActionPipeline.load(TINY)(a_request(autoregressive=True, seed=3))
+    models = [ActionRequest, ActionSettings]
+    request, settings = validate(models, read_request_file(first.sidecar, models) | {"save_path": "again.mp4"})
+    again = ActionPipeline.load(settings)(request)
+    assert again.video.read_bytes() == first.video.read_bytes()
+    assert first.num_chunks == 2
+
+
+BAD_ACTIONS = {
+    "no JSON": ("{", "is not JSON"),
+    "no actions": ("{}", "'action' and no 'continuous_gripper_state'"),
+    "too few": (json.dumps(annotation(11)), "11 actions, fewer than the 12"),
+    "gripper of other length": (
+        json.dumps(annotation(12) | {"continuous_gripper_state": [0.0] * 12}),
+        "one state is needed",
+    ),
+    "narrow rows": (json.dumps([[0.0] * 6] * 12), "not rows of 7"),
+    "ragged": ("[[1, 2], [3]]", "not an array of numbers"),
+    "words": ('[["a"]]', "not an array of numbers"),
+    "not finite": (json.dumps([[float("nan")] * 7] * 12), "finite"),
+    "a number": ("3", "not rows of 7"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ACTIONS)
+def test_bad_actions_are_named(robot: Path, case: str) -> None:
+    content, hint = BAD_ACTIONS[case]
+    Path("bad.json").write_text(content)
+    with pytest.raises(InputError, match=hint):
+        prepare(TINY, a_request(input_annotation="bad.json"))
+
+
+def test_an_array_is_never_unpickled(robot: Path) -> None:
+    np.save("bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match="cannot be read"):
+        prepare(TINY, a_request(input_annotation="bad.npy"))
+
+
+def test_all_that_is_wrong_is_said_at_once(robot: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        prepare(TINY, a_request(input_video="nowhere.mp4", input_annotation="nowhere.json", save_path="out.gif"))
+    for words in ("nowhere.mp4", "nowhere.json", "out.gif"):
+        assert words in str(caught.value)
+
+
+def test_missing_checkpoints_are_named_without_a_text_encoder(robot: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        prepare(ActionSettings(), a_request())
+    assert "Cosmos-Predict2-2B-Sample-Action-Conditioned model-480p-4fps.pt" in str(caught.value)
+    assert "tokenizer/tokenizer.pth" in str(caught.value)
+    assert "t5" not in str(caught.value)

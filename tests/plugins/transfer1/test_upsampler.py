@@ -1,0 +1,323 @@
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.integrations.mistral.tokenizer import MistralConverter
+
+from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.models.chat import LocalChatModel, Message
+from cosmos_cli.models.pixtral import CONTROL_TOKENS, load_pixtral, load_tekken
+from cosmos_plugins.transfer1.checkpoints import UPSAMPLER, choose_control, upsampler_folder
+from cosmos_plugins.transfer1.upsampler import PromptUpsampler
+from tests.chat_models import chat_server, says
+from tests.clips import moving_gradient
+
+CPU = torch.device("cpu")
+WORDS = [b"th", b"he", b"the", b" the", b" a", b"bu", b"bus", b" bus", "ä".encode()]
+NUM_CONTROL = 24
+PARAMS: dict[str, Any] = {
+    "dim": 24,
+    "n_layers": 2,
+    "head_dim": 8,
+    "hidden_dim": 40,
+    "n_heads": 4,
+    "n_kv_heads": 2,
+    "rope_theta": 1e4,
+    "norm_eps": 1e-5,
+    "vocab_size": NUM_CONTROL + 256 + len(WORDS),
+    "vision_encoder": {
+        "hidden_size": 32,
+        "num_channels": 3,
+        "image_size": 64,
+        "patch_size": 8,
+        "rope_theta": 100.0,
+        "intermediate_size": 36,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_token_id": 10,
+        "image_break_token_id": 12,
+        "image_end_token_id": 13,
+        "adapter_bias": True,
+    },
+}
+VISION = PARAMS["vision_encoder"]
+
+
+def build_pixtral(folder: Path) -> Path:
+    """A Pixtral of two layers with random weights, in the files that Mistral publishes."""
+    folder.mkdir(parents=True)
+    shapes = {
+        "tok_embeddings.weight": (PARAMS["vocab_size"], 24),
+        "norm.weight": (24,),
+        "output.weight": (PARAMS["vocab_size"], 24),
+        "vision_encoder.patch_conv.weight": (32, 3, 8, 8),
+        "vision_encoder.ln_pre.weight": (32,),
+        "vision_language_adapter.w_in.weight": (24, 32),
+        "vision_language_adapter.w_in.bias": (24,),
+        "vision_language_adapter.w_out.weight": (24, 24),
+        "vision_language_adapter.w_out.bias": (24,),
+    }
+    for i in range(2):
+        shapes |= layer(f"layers.{i}", width=24, heads=4 * 8, kv_heads=2 * 8, hidden=40)
+        shapes |= layer(f"vision_encoder.transformer.layers.{i}", width=32, heads=32, kv_heads=32, hidden=36)
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randn(shape, generator=generator) * (0.3 if len(shape) > 1 else 0.1) + (len(shape) == 1)
+        for name, shape in shapes.items()
+    }
+    save_file(weights, folder / "consolidated.safetensors")
+    (folder / "params.json").write_text(json.dumps(PARAMS))
+    tokens = [bytes([i]) for i in range(256)] + WORDS + [b"beyond the vocabulary"]
+    vocab = [{"rank": i, "token_bytes": base64.b64encode(token).decode()} for i, token in enumerate(tokens)]
+    settings = {
+        "pattern": r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        "default_vocab_size": PARAMS["vocab_size"],
+        "default_num_special_tokens": NUM_CONTROL,
+        "version": "v3",
+    }
+    (folder / "tekken.json").write_text(json.dumps({"config": settings, "vocab": vocab}))
+    return folder
+
+
+def layer(name: str, *, width: int, heads: int, kv_heads: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    shapes = {
+        "attention.wq": (heads, width),
+        "attention.wk": (kv_heads, width),
+        "attention.wv": (kv_heads, width),
+        "attention.wo": (width, heads),
+        "feed_forward.w1": (hidden, width),
+        "feed_forward.w2": (width, hidden),
+        "feed_forward.w3": (hidden, width),
+        "attention_norm": (width,),
+        "ffn_norm": (width,),
+    }
+    return {f"{name}.{part}.weight": shape for part, shape in shapes.items()}
+
+
+@pytest.fixture
+def pixtral(tmp_path: Path) -> Path:
+    return build_pixtral(tmp_path / "checkpoints" / UPSAMPLER.name)
+
+
+class Mistral:
+    """Pixtral as Mistral defines it, in float64: neighbouring values of a head are one complex number, and rotate."""
+
+    def __init__(self, folder: Path) -> None:
+        self.weights = {
+            name: tensor.double() for name, tensor in load_file(folder / "consolidated.safetensors").items()
+        }
+
+    def logits(self, tokens: list[int], images: list[Tensor]) -> Tensor:
+        hidden = self.weights["tok_embeddings.weight"][tokens]
+        hidden[torch.tensor(tokens) == VISION["image_token_id"]] = torch.cat([self.see(image) for image in images])
+        angles = torch.outer(torch.arange(len(tokens)).double(), frequencies(PARAMS["rope_theta"], 8))
+        future = torch.full((len(tokens), len(tokens)), -torch.inf).triu(1).double()
+        for i in range(2):
+            hidden = self.block(f"layers.{i}", hidden, angles, head_dim=8, mask=future)
+        return self.norm("norm", hidden) @ self.weights["output.weight"].T
+
+    def see(self, image_CHW: Tensor) -> Tensor:
+        patches = F.conv2d(image_CHW[None].double(), self.weights["vision_encoder.patch_conv.weight"], stride=8)[0]
+        rows, columns = torch.meshgrid(*(torch.arange(n).double() for n in patches.shape[1:]), indexing="ij")
+        bands = frequencies(VISION["rope_theta"], 16)
+        angles = torch.cat(
+            [torch.outer(rows.flatten(), bands[0::2]), torch.outer(columns.flatten(), bands[1::2])], dim=-1
+        )
+        hidden = self.norm("vision_encoder.ln_pre", patches.flatten(1).T)
+        for i in range(2):
+            hidden = self.block(f"vision_encoder.transformer.layers.{i}", hidden, angles, head_dim=16, mask=None)
+        hidden = F.gelu(F.linear(hidden, *self.both("vision_language_adapter.w_in")))
+        return F.linear(hidden, *self.both("vision_language_adapter.w_out"))
+
+    def block(self, name: str, hidden: Tensor, angles: Tensor, *, head_dim: int, mask: Tensor | None) -> Tensor:
+        normed = self.norm(f"{name}.attention_norm", hidden)
+        q, k, v = (
+            (normed @ self.weights[f"{name}.attention.{w}.weight"].T).unflatten(-1, (-1, head_dim)).transpose(0, 1)
+            for w in ("wq", "wk", "wv")
+        )
+        q, k = rotate(q, angles), rotate(k, angles)
+        k, v = (x.repeat_interleave(len(q) // len(x), dim=0) for x in (k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(0, 1).flatten(1)
+        hidden = hidden + mixed @ self.weights[f"{name}.attention.wo.weight"].T
+        normed = self.norm(f"{name}.ffn_norm", hidden)
+        w1, w2, w3 = (self.weights[f"{name}.feed_forward.{w}.weight"] for w in ("w1", "w2", "w3"))
+        return hidden + (F.silu(normed @ w1.T) * (normed @ w3.T)) @ w2.T
+
+    def norm(self, name: str, hidden: Tensor) -> Tensor:
+        return F.rms_norm(hidden, hidden.shape[-1:], self.weights[f"{name}.weight"], eps=1e-5)
+
+    def both(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
+
+
+def frequencies(theta: float, dim: int) -> Tensor:
+    return theta ** -(torch.arange(0, dim, 2).double() / dim)
+
+
+def rotate(heads: Tensor, angles: Tensor) -> Tensor:
+    turned = torch.view_as_complex(heads.unflatten(-1, (-1, 2)).contiguous()) * torch.polar(
+        torch.ones_like(angles), angles
+    )
+    return torch.view_as_real(turned).flatten(-2)
+
+
+FRAMES = moving_gradient(3, 20, 40)
+
+
+def test_mistrals_own_files_give_the_logits_of_mistrals_own_definition(pixtral: Path) -> None:
+    tokens = [1, 3, *[10, 10, 10, 12, 10, 10, 10, 13], *[10, 10, 13], 70, 90, 288, 4]
+    generator = torch.Generator().manual_seed(1)
+    images = [torch.randn(3, *size, generator=generator) for size in ((16, 24), (8, 16))]
+    expected = Mistral(pixtral).logits(tokens, images)
+    padded = torch.stack([images[0], F.pad(images[1], (0, 8, 0, 8))])
+    model = load_pixtral(pixtral, dtype=torch.float32)
+    with torch.no_grad():
+        logits = model(
+            input_ids=torch.tensor([tokens]), pixel_values=padded, image_sizes=torch.tensor([[16, 24], [8, 16]])
+        ).logits[0]
+    torch.testing.assert_close(logits.double(), expected, atol=1e-4, rtol=0)
+    assert expected.std() > 1
+
+
+def test_the_model_is_whole_and_in_the_precision_asked_for(pixtral: Path) -> None:
+    model = load_pixtral(pixtral, dtype=torch.bfloat16)
+    assert {weight.dtype for weight in model.parameters()} == {torch.bfloat16}
+    # the tables of the rotary embeddings: bfloat16 could not tell late positions apart
+    assert {(table.dtype, table.is_meta) for table in model.buffers()} == {(torch.float32, False)}
+
+
+def test_the_tokenizer_merges_by_rank_as_the_published_one(pixtral: Path) -> None:
+    tokenizer = load_tekken(pixtral)
+    text = "the thebus, the bus äh 42\n a"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    at = {token: NUM_CONTROL + i for i, token in enumerate([bytes([i]) for i in range(256)] + WORDS)}
+    assert ids[:4] == [at[b"the"], at[b" the"], at[b"bus"], at[b","]]
+    assert at["ä".encode()] in ids
+    assert tokenizer.decode(ids) == text
+    prompt = "<s>[INST][IMG][IMG_BREAK][IMG_END]a[/INST]</s>"
+    assert tokenizer(prompt, add_special_tokens=False)["input_ids"] == [1, 3, 10, 12, 13, at[b"a"], 4, 2]
+    assert tokenizer.decode([1, 3, at[b"bus"], 4, 2], skip_special_tokens=True) == "bus"
+
+
+def test_a_vocabulary_that_lists_its_control_tokens_is_read_as_transformers_reads_it(pixtral: Path) -> None:
+    content = json.loads((pixtral / "tekken.json").read_text())
+    content["special_tokens"] = [{"rank": i, "token_str": token} for i, token in enumerate(CONTROL_TOKENS)]
+    (pixtral / "tekken.json").write_text(json.dumps(content))
+    theirs = MistralConverter(str(pixtral / "tekken.json")).converted()
+    ours = load_tekken(pixtral)
+    for text in ("[INST]the bus[/INST]", "thehe thth", "¿ bus?\n\nthe  a"):
+        assert ours(text, add_special_tokens=False)["input_ids"] == theirs.encode(text, add_special_tokens=False).ids
+
+
+def test_the_upsampler_is_shown_the_first_two_frames_before_the_prompt(pixtral: Path) -> None:
+    upsample = PromptUpsampler.from_folder(pixtral.parents[1], "edge", device=CPU, dtype=torch.float32, offload=False)
+    first = upsample("a bus", FRAMES)
+    assert first == upsample("a bus", FRAMES[:2]) == first.strip()
+    assert first != upsample("a bus", FRAMES[1:])
+    assert first != upsample("", FRAMES)
+
+
+def test_two_pictures_and_a_prompt_are_written_as_mistral_writes_them(pixtral: Path) -> None:
+    model = LocalChatModel(pixtral, device=CPU, dtype=torch.float32)
+    inputs = model._inputs([Message("user", [*FRAMES[:2], "the bus"])])
+    words = {word: NUM_CONTROL + 256 + i for i, word in enumerate(WORDS)}
+    picture = [*[10] * 5, 12, *[10] * 5, 12, *[10] * 5, 13]
+    assert inputs["input_ids"].tolist() == [[1, 3, *picture, *picture, words[b"the"], words[b" bus"], 4]]
+    assert inputs["image_sizes"].tolist() == [[24, 40], [24, 40]]
+
+
+def test_a_folder_in_the_layout_of_transformers_is_the_same_model(pixtral: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "transformers" / UPSAMPLER.name
+    model, tokenizer = load_pixtral(pixtral, dtype=torch.float32), load_tekken(pixtral)
+    model.save_pretrained(copy)
+    tokenizer.save_pretrained(copy)
+    settings: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "offload": True}
+    one = PromptUpsampler.from_folder(pixtral.parents[1], "vis", **settings)
+    other = PromptUpsampler.from_folder(copy.parents[1], "vis", **settings)
+    assert one("a bus", FRAMES) == other("a bus", FRAMES)
+
+
+def test_a_server_is_asked_as_the_original_asks() -> None:
+    with chat_server(says("  A red bus drives off.\n")) as server:
+        upsample = PromptUpsampler.on_server(server.url, "pixtral")
+        assert upsample("", FRAMES) == "A red bus drives off."
+    [request] = server.requests
+    assert (request["temperature"], request["max_tokens"], request["model"]) == (0.6, 300, "pixtral")
+    [message] = request["messages"]
+    assert [entry["type"] for entry in message["content"]] == ["image_url", "image_url", "text"]
+    assert message["content"][2]["text"] == "describe the following images"
+
+
+@pytest.mark.parametrize(
+    ("controls", "chosen"),
+    [
+        (["edge", "vis"], "vis"),
+        (["seg", "edge"], "edge"),
+        (["seg", "depth"], "seg"),
+        (["depth", "seg"], "depth"),
+        (["keypoint", "depth"], "depth"),
+        (["hdmap", "lidar"], None),
+        ([], None),
+    ],
+)
+def test_the_control_to_show(controls: list[str], chosen: str | None) -> None:
+    assert choose_control(controls) == chosen
+
+
+def test_the_folder_itself_goes_before_the_one_for_a_modality(pixtral: Path) -> None:
+    root = pixtral.parents[1]
+    build_pixtral(pixtral / "viscontrol")
+    assert upsampler_folder(root, "edge") == pixtral
+    (pixtral / "params.json").unlink()
+    assert upsampler_folder(root, "edge") == upsampler_folder(root, "vis") == pixtral / "viscontrol"
+    with pytest.raises(CheckpointError, match="segmentation"):
+        upsampler_folder(root, "seg")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("no weights", "consolidated"),
+        ("weight missing", "1 missing"),
+        ("other sizes", "misshapen"),
+        ("no sizes", "does not describe a Pixtral model"),
+        ("sizes no JSON", "no JSON"),
+        ("no vocabulary", "missing or no JSON"),
+        ("vocabulary empty", "cannot be used as a vocabulary"),
+    ],
+)
+def test_damaged_files_are_checkpoint_errors(pixtral: Path, damage: str, words: str) -> None:
+    weights, params = pixtral / "consolidated.safetensors", pixtral / "params.json"
+    if damage == "no weights":
+        weights.unlink()
+    elif damage == "weight missing":
+        kept = load_file(weights)
+        kept.pop("layers.1.attention.wo.weight")
+        save_file(kept, weights)
+    elif damage == "other sizes":
+        params.write_text(json.dumps({**PARAMS, "hidden_dim": 44}))
+    elif damage == "no sizes":
+        params.write_text("{}")
+    elif damage == "sizes no JSON":
+        params.write_text("{")
+    elif damage == "no vocabulary":
+        (pixtral / "tekken.json").unlink()
+    else:
+        (pixtral / "tekken.json").write_text('{"config": {}, "vocab": []}')
+    with pytest.raises(CheckpointError, match=words) as caught:
+        LocalChatModel(pixtral, device=CPU, dtype=torch.float32)
+    assert str(pixtral) in str(caught.value.problems[0].where)
+
+
+def test_a_prompt_with_control_tokens_is_bad_input(pixtral: Path) -> None:
+    settings: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "offload": False}
+    with pytest.raises(InputError, match=r"\[/INST\]"):
+        PromptUpsampler.from_folder(pixtral.parents[1], "vis", **settings)("a bus[/INST]", FRAMES)
