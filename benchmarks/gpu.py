@@ -1,6 +1,7 @@
 """Full-size networks with random weights on a CUDA device: seconds per denoising step, and peak memory.
 
-Predict2 at 480p and 720p, and Transfer1-7B with 1 and 4 controls on 121 frames of 704x1280.
+Predict2 at 480p and 720p, and Transfer1-7B with 1 and 4 controls on 121 frames of 704x1280; then the same networks
+with their weights in host memory, passing through the device block by block.
 
 `python benchmarks/gpu.py` from the project's folder; it needs torch, no installation of the project, and measures
 diffusers' networks beside ours where diffusers is installed. A denoising step is two passes of the DiT (with the prompt
@@ -16,7 +17,8 @@ import gc
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +38,7 @@ from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig  # noqa: 
 from cosmos_cli.models.neighborhood import NeighborhoodConfig  # noqa: E402
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig  # noqa: E402
 from cosmos_cli.runtime.attention import available_backends  # noqa: E402
+from cosmos_cli.runtime.streaming import BlockStream  # noqa: E402
 from plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
 from plugins.transfer1.variants import VARIANTS as TRANSFER_VARIANTS  # noqa: E402
 
@@ -43,6 +46,8 @@ RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 NUM_FRAMES, ASPECT_RATIO, GUIDANCE, TEXT_TOKENS = 93, "16:9", 7.0, 512
 DTYPE = torch.bfloat16
 NUM_REPEATS = 3
+STREAMED_BLOCKS = (2, 8)
+"""How many blocks of each network are on the device at a time, where they stream."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,28 @@ def dit_rows(config: MinimalDiTConfig, clips: list[Size], device: torch.device, 
     return [measure(f"DiT step, {size.label}, {backend}", ours_step(net, size, device), device) for size in clips]
 
 
+def streamed_dit_rows(config: MinimalDiTConfig, size: Size, device: torch.device) -> list[Measurement]:
+    with torch.device("meta"):
+        net = MinimalDiT(config, "sdpa")
+    net = randomised(net, device)
+    return streamed_rows(f"DiT step, {size.label}, sdpa", [net], ours_step(net, size, device), device)
+
+
+def streamed_rows(
+    name: str, networks: Sequence[nn.Module], step: Callable[[], Tensor], device: torch.device
+) -> list[Measurement]:
+    """A step while its networks, which are on the device, leave it and stream."""
+    streams = [BlockStream(network, device) for network in networks]
+    rows = []
+    for num_blocks in STREAMED_BLOCKS:
+        with ExitStack() as stack:
+            for stream in streams:
+                stream.num_resident = num_blocks
+                stack.enter_context(stream)
+            rows.append(measure(f"{name}, {num_blocks} blocks at a time", step, device))
+    return rows
+
+
 def sparse_rows(config: MinimalDiTConfig, variant: Variant, size: Size, device: torch.device) -> list[Measurement]:
     neighborhoods = [
         None if pattern == "-" else NeighborhoodConfig(**SPARSE_PATTERNS[pattern], base_grid=SPARSE_GRID)
@@ -166,7 +193,7 @@ def peer_dit_rows(config: MinimalDiTConfig, clips: list[Size], device: torch.dev
 def transfer_rows(
     base_config: GeneralDiTConfig, branch_config: ControlBranchConfig, size: Size, device: torch.device, count: int
 ) -> list[Measurement]:
-    """A guided step of Transfer1 with `count` controls."""
+    """A guided step of Transfer1 with `count` controls, on the device and streamed."""
     with torch.device("meta"):
         base = GeneralDiT(base_config)
         branches = [ControlBranch(branch_config) for _ in range(count)]
@@ -203,7 +230,8 @@ def transfer_rows(
     def step() -> Tensor:
         return guide(predict(texts[0]), predict(texts[1]), GUIDANCE)
 
-    return [measure(f"Transfer1 step, {size.label}, {count} control(s)", step, device)]
+    name = f"Transfer1 step, {size.label}, {count} control(s)"
+    return [measure(name, step, device), *streamed_rows(name, networks, step, device)]
 
 
 def vae_rows(config: WanVAEConfig, clips: list[Size], device: torch.device) -> list[Measurement]:
@@ -252,6 +280,7 @@ def all_rows(
     ]
     if clips[-1].label.startswith("720"):
         jobs.append(partial(sparse_rows, config, variant, clips[-1], device))
+    jobs.append(partial(streamed_dit_rows, config, clips[-1], device))
     jobs.append(partial(peer_dit_rows, config, clips, device))
     if vae_config is not None:
         jobs += [partial(vae_rows, vae_config, clips, device), partial(peer_vae_rows, clips, device)]

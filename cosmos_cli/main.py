@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from cosmos_cli import __version__, output, registry
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.registry import Family, Registry
+from cosmos_cli.runtime import place, worker
 
 HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
 INTERRUPTED = 130
@@ -22,7 +23,8 @@ INTERRUPTED = 130
 def main() -> NoReturn:
     """Entry point of the `cosmos` script."""
     signal.signal(signal.SIGTERM, _interrupt)  # schedulers stop a job so; clean up as after Ctrl-C
-    sys.exit(run(sys.argv[1:]))
+    worker.begin()
+    sys.exit(worker.exit_code(run(sys.argv[1:])))
 
 
 def _interrupt(_signal: int, _frame: object) -> NoReturn:
@@ -32,7 +34,8 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Nothing else in the project exits."""
     completing = "_COSMOS_COMPLETE" in os.environ
-    output.configure(speaking=not completing)
+    output.configure(speaking=not completing, mute=worker.is_mute())
+    place.remember(arguments)
     if "--json" in arguments:
         # decided before parsing, so that a usage error is a document too
         output.use_json(True)
@@ -45,11 +48,10 @@ def run(arguments: Sequence[str]) -> int:
         # the user's shell decides the program name of completion scripts, so it is fixed here
         code = build_app(found)(args=list(arguments), prog_name="cosmos", standalone_mode=False)
         if code == INTERRUPTED:  # Typer turns Ctrl-C into this code
-            output.status("Interrupted. Finished work is kept.")
+            return _stop()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # Abort: a question was answered with no, or with Ctrl-C
-        output.status("Interrupted. Finished work is kept.")
-        return INTERRUPTED
+        return _stop()
     except BrokenPipeError:
         # the reader of our stdout went away (`cosmos ... | head`); keep the interpreter from complaining at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -63,12 +65,19 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(_describe(error))
 
 
+def _stop() -> int:
+    if worker.interrupted():
+        output.status("Interrupted. Finished work is kept.")
+    return INTERRUPTED
+
+
 def _fail(error: CosmosError) -> int:
     if os.environ.get("COSMOS_DEBUG") == "1":
         import traceback
 
         traceback.print_exc()
-    output.error(error)
+    if to_print := worker.fail(error):
+        output.error(to_print)
     return error.exit_code
 
 
@@ -78,10 +87,12 @@ def _describe(error: Exception) -> CosmosError:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cosmos"
         return InputError(error.format_message(), where=path, fix=f"See `{path} --help`.")  # type: ignore[attr-defined]
-    return CosmosError(
+    defect = CosmosError(
         f"{type(error).__name__}: {error}",
         fix="This is a defect of cosmos or of a plugin. COSMOS_DEBUG=1 shows where it comes from.",
     )
+    defect.__cause__ = error
+    return defect
 
 
 def build_app(found: Registry) -> typer.Typer:

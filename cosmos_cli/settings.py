@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.runtime.amounts import parse_memory
 
 
 class MachineSettings(StrictModel):
@@ -25,7 +26,7 @@ class MachineSettings(StrictModel):
     attention: str = "sdpa"
     """Attention backend: sdpa, flash-attention or transformer-engine."""
     num_gpus: int = Field(default=1, ge=1)
-    """Number of GPUs; this version uses one."""
+    """Number of GPUs; the command starts one worker on each."""
     cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None
     """Folder for what is computed once, such as text embeddings."""
 
@@ -34,11 +35,39 @@ class MachineSettings(StrictModel):
         """`cache_dir`, or where caches usually lie."""
         return self.cache_dir or Path("~/.cache/cosmos-cli").expanduser()
 
-    def check_machine(self) -> None:
-        """Raises InputError for what no machine has."""
+    def check_single(self) -> None:
+        """Raises InputError if several GPUs are asked for, for models that run on one."""
         if self.num_gpus > 1:
             raise InputError(
-                f"asks for {self.num_gpus} GPUs, but this version runs on one.",
+                f"asks for {self.num_gpus} GPUs, but this command runs on one.",
                 where="--num-gpus",
                 fix="Leave it out, or pass --num-gpus 1.",
             )
+
+
+class ParallelSettings(MachineSettings):
+    """How the devices of a run share the work, and how much of each may be used."""
+
+    parallel: Annotated[str | None, Flag(default="the fastest for the number of GPUs and videos")] = None
+    """How several GPUs share the work, such as cp=4,cfg=2: tokens, halves of guidance, or with dp whole videos."""
+    max_memory: str | None = None
+    """Most device memory to use, such as 12GiB: models then wait in host memory or stream block by block as needed."""
+
+    @field_validator("max_memory")
+    @classmethod
+    def _amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_memory(value)
+        return value
+
+    @property
+    def max_memory_bytes(self) -> int | None:
+        """`max_memory` in bytes."""
+        return None if self.max_memory is None else parse_memory(self.max_memory)
+
+
+class Planning(StrictModel):
+    """Whether a command only looks ahead."""
+
+    plan: bool = False
+    """Say what would be done on this machine and what it would cost; load nothing."""

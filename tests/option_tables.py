@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosmos_cli.requests import OptionDescription, describe_options
+from cosmos_cli.settings import Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.multiview import requests as predict2_multiview
 from cosmos_plugins.predict2.requests import (
@@ -26,13 +27,13 @@ from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 DOCS = Path(__file__).parent.parent / "docs"
 COMMANDS: dict[str, list[OptionDescription]] = {
-    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings),
+    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, Planning),
     "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
     "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings),
     "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings),
     "predict2 multiview": describe_options(predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings),
     "predict2 action": describe_options(ActionRequest, ActionSettings),
-    "transfer run": describe_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS]),
+    "transfer run": describe_options(TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS]),
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
 }

@@ -34,13 +34,13 @@ MAY_IMPORT = {
     "hookspecs": set(),
     "critics": BOTTOM,
     "requests": BOTTOM,
-    "settings": {"errors", "requests"},
+    "settings": {"errors", "requests", "runtime"},
     "registry": {"errors", "hookspecs"},
     **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
     **{room: BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry"} for room in JOBS},
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry", "hookspecs", "commands"},
-    "main": {"errors", "output", "registry"},
+    "main": {"errors", "output", "registry", "runtime"},
     "__main__": {"main"},
     "testing": {"main"},
 }
@@ -180,6 +180,11 @@ def modules_loaded_by(*arguments: str, **variables: str) -> set[str]:
         "predict2 --help",
         "predict2 video2world --help",
         "predict2 video2world --schema",
+        "predict2 best-of-n --help",
+        "predict2 critic --help",
+        "transfer --help",
+        "transfer batch --help",
+        "transfer multiview --help",
     ],
 )
 def test_what_only_shows_something_imports_nothing_heavy(line: str) -> None:

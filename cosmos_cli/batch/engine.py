@@ -12,8 +12,10 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from cosmos_cli import output
 from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
+from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.runtime.place import find_place
 
 Request = TypeVar("Request")
 Status = Literal["done", "done before", "failed", "blocked"]
@@ -26,8 +28,39 @@ class Result(Protocol):
         """For `--json` and the ledger."""
 
 
+class Crew(Protocol):
+    """The processes that work off a batch, in rows: each row makes items of its own, and one process of it writes."""
+
+    @property
+    def num_rows(self) -> int:
+        """How many items are made at a time."""
+
+    @property
+    def row(self) -> int:
+        """Number of this process's row."""
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes for its row."""
+
+    def gather(self, own: Sequence[Any], /) -> list[Any]:
+        """What the writers of all rows have."""
+
+
+class Alone:
+    """The crew of one process; what a worker without a `crew` has."""
+
+    num_rows, row, is_writer = 1, 0, True
+
+    def gather(self, own: Sequence[Any]) -> list[Any]:
+        return list(own)
+
+
 class Worker(Protocol):
-    """What a pipeline offers to a batch: its work on one request in three steps, each given what the last gave."""
+    """What a pipeline offers to a batch: its work on one request in three steps, each given what the last gave.
+
+    One that several processes run has a `crew`, see `Crew`.
+    """
 
     def prepare(self, request: Any, /) -> Any:
         """Read and compute what needs no network of the pipeline; runs in a thread of its own."""
@@ -111,15 +144,15 @@ def run_batch(
         InputError: another process works on the same batch.
         KeyboardInterrupt: it was stopped; what is finished is kept and known to the ledger.
     """
-    start = time.perf_counter()
+    start, place = time.perf_counter(), find_place()
     for fault in plan.faults:
         for problem in fault.problems:
             output.status(f"wrong row: {problem}")
     outcomes = {
-        fault.index: Outcome(fault.place, fault.place, fault.index, "failed", error=_first(fault.problems))
+        fault.index: Outcome(fault.place, fault.place, fault.index, "failed", error=_first(fault))
         for fault in plan.faults
     }
-    with open_ledger(ledger) as book:
+    with open_ledger(ledger, is_ours=place is None or place.rank == 0) as book:
         todo: list[Item[Request]] = []
         for item in plan.items:
             known = book[item.key]
@@ -137,15 +170,21 @@ def run_batch(
         if num_before := sum(outcome.status == "done before" for outcome in outcomes.values()):
             output.status(f"{num_before} of {len(plan.items)} items were finished by an earlier run")
         if todo:
+            # by the time that any process has loaded, all have read the ledger
             worker = load([item.request for item in todo])
-            outcomes |= {outcome.index: outcome for outcome in _Run(worker, book).all(todo)}
+            crew: Crew = getattr(worker, "crew", Alone())
+            made = list(_Run(worker, book, crew.is_writer).all(todo[crew.row :: crew.num_rows]))
+            outcomes |= {outcome.index: outcome for outcome in crew.gather(made)}
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     return Report(ordered, ledger, time.perf_counter() - start)
 
 
-def _first(problems: Sequence[Any]) -> str:
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{problems[0].what}{more}"
+def _first(fault: Fault) -> str:
+    """The first of a row's problems; its place stands in a column of its own."""
+    [first, *others] = fault.problems
+    field = (first.where or "").removeprefix(fault.place).lstrip(", ")
+    more = f" (and {len(others)} more)" if others else ""
+    return (f"{field}: " if field else "") + first.what + more
 
 
 @dataclass(frozen=True)
@@ -174,11 +213,13 @@ class _Step:
 class _Run:
     """One pass over the items: three steps, each in its thread, and at most one item in each."""
 
-    def __init__(self, worker: Worker, ledger: Ledger) -> None:
-        self._worker, self._ledger = worker, ledger
+    def __init__(self, worker: Worker, ledger: Ledger, is_writer: bool) -> None:
+        self._worker, self._ledger, self._is_writer = worker, ledger, is_writer
 
     def all(self, items: Sequence[Item[Any]]) -> Iterator[Outcome]:
         """The outcome of every item, each as soon as it is known."""
+        if not items:
+            return
         with _thread("prepare") as ahead, _thread("write") as behind:
             preparing = ahead.submit(self._prepare, items[0])
             writing: Future[Outcome] | None = None
@@ -188,7 +229,7 @@ class _Run:
                 if number < len(items):
                     preparing = ahead.submit(self._prepare, items[number])
                 # from here on its files are its own: they may be there after a kill without a line that says so
-                self._ledger.write(Entry(item.key, item.name, "started"))
+                self._note(Entry(item.key, item.name, "started"))
                 made = prepared.then(self._worker.make)
                 del prepared
                 if writing is not None:
@@ -197,6 +238,10 @@ class _Run:
                 del made
             if writing is not None:
                 yield writing.result()
+
+    def _note(self, entry: Entry) -> None:
+        if self._is_writer:
+            self._ledger.write(entry)
 
     def _prepare(self, item: Item[Any]) -> _Step:
         return _Step(item.request).then(self._worker.prepare, in_background=True)
@@ -210,7 +255,7 @@ class _Run:
             is_blocked = isinstance(written.error, GuardrailBlocked)
             outcome = replace(outcome, status="blocked" if is_blocked else "failed", error=describe(written.error))
             output.status(f"{item.name}: {outcome.status}: {outcome.error}")
-        self._ledger.write(
+        self._note(
             Entry(item.key, item.name, outcome.status, outcome.error, outcome.seconds, outcome.result or {})  # type: ignore[arg-type]  # this pass has no item that was done before
         )
         return outcome

@@ -72,9 +72,11 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def open_ledger(path: Path) -> Iterator[Ledger]:
+def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
     """The ledger at `path`, for this process alone; it is created with its folder if need be.
 
+    Args:
+        is_ours: False for a process that works along with the one that the ledger is for; lines are appended whole.
     Raises:
         InputError: another process works on the same batch, or the file cannot be written.
     """
@@ -87,7 +89,8 @@ def open_ledger(path: Path) -> Iterator[Ledger]:
         ) from error
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if is_ours:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise InputError(
                 "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."

@@ -61,6 +61,8 @@ class ContextParallel:
 
     def share_of_tokens(self, x: Tensor, grid_THW: GridTHW, dim: int) -> Tensor:
         """As `share`, where all tokens of the grid stand in one dimension: (..., T * H * W, ...) to (..., L, ...)."""
+        if self.num_ranks == 1:
+            return x
         return self.share(x.unflatten(dim, grid_THW), dim + 1).flatten(dim, dim + 2)
 
     def share_of_table(self, table: RotaryTable, grid_THW: GridTHW) -> RotaryTable:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoTokenizer, T5EncoderModel
+from transformers import AutoTokenizer, T5Config, T5EncoderModel
 from transformers.utils import logging as transformers_logging
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.budget import RESIDENT, NetworkSize, Residence
+from cosmos_cli.runtime.device_memory import DeviceMemory
 from cosmos_cli.runtime.files import replacing
+from cosmos_cli.runtime.placement import Placement, loading_device
 
 # B batch, L text tokens, D embedding width
 
@@ -28,6 +32,7 @@ class T5TextEncoder:
     Args:
         folder: holds config.json, the tokenizer files and the weights (safetensors or pytorch_model.bin).
         dtype: float32 as in the originals, or bfloat16 for half the memory.
+        device: where the weights are at first; texts are encoded where they are then.
     Raises:
         CheckpointError: files are missing or damaged, or the weights are not those of this encoder.
     """
@@ -51,13 +56,7 @@ class T5TextEncoder:
             raise CheckpointError(
                 f"lacks {len(missing)} weights of the T5 encoder, {missing[0]} among them.", where=str(folder)
             )
-        self._model = model.eval().requires_grad_(False)
-        self.move(device)
-
-    def move(self, device: torch.device) -> None:
-        """Bring the weights to a device; the next texts are encoded there."""
-        self._device = device
-        self._model.to(device)
+        self.model = model.eval().requires_grad_(False).to(device)
 
     @torch.no_grad()
     def encode(self, text: str) -> tuple[Tensor, int]:
@@ -72,8 +71,8 @@ class T5TextEncoder:
         num_tokens = len(self._tokenizer(text, truncation=False)["input_ids"])
         tokens = self._tokenizer(
             text, truncation=True, padding="max_length", max_length=NUM_TOKENS, return_tensors="pt"
-        ).to(self._device)
-        hidden_1LD = self._model(
+        ).to(self.model.device)
+        hidden_1LD = self.model(
             input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]
         ).last_hidden_state
         return hidden_1LD.masked_fill(tokens["attention_mask"][..., None] == 0, 0), num_tokens
@@ -106,7 +105,8 @@ class CachedTextEncoder:
         cache: folder for the embeddings, one safetensors file each.
         dtype: of the encoder; part of an embedding's identity.
         device: where the encoder runs.
-        offload: keep the encoder on the CPU except while it encodes.
+        residence: where its weights are while it does not work.
+        memory: what counts the weights on the device.
         on_load: called once, when the encoder must be loaded after all.
     """
 
@@ -117,13 +117,27 @@ class CachedTextEncoder:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        offload: bool = False,
+        residence: Residence = RESIDENT,
+        memory: DeviceMemory | None = None,
         on_load: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._cache, self._dtype, self._device = folder, cache, dtype, device
-        self._offload, self._on_load = offload, on_load
+        self._residence, self._on_load = residence, on_load
+        self._memory = memory or DeviceMemory()
         self._identity = f"{fingerprint(folder)} {dtype} ".encode()
-        self._encoder: T5TextEncoder | None = None
+        self._encoder: tuple[T5TextEncoder, Placement] | None = None
+
+    def lower(self, residence: Residence) -> None:
+        """Take a residence that needs less memory; not while the encoder works."""
+        self._residence = residence
+        if self._encoder is not None:
+            self._encoder[1].lower(residence)
+
+    @contextmanager
+    def at_work(self, working_bytes: int = 0) -> Iterator[None]:
+        """A block in which texts are encoded; the encoder itself comes to the device only for those it must read."""
+        with self._memory.holding(working_bytes):
+            yield
 
     def encode(self, text: str) -> tuple[Tensor, int]:
         """Like `T5TextEncoder.encode`, on the CPU."""
@@ -142,17 +156,33 @@ class CachedTextEncoder:
         return padded_1LD, num_tokens
 
     def _compute(self, text: str, path: Path) -> tuple[Tensor, int]:
-        if self._encoder is None:
-            self._on_load()
-            resident = torch.device("cpu") if self._offload else self._device
-            self._encoder = T5TextEncoder(self._folder, dtype=self._dtype, device=resident)
-        if self._offload:
-            self._encoder.move(self._device)
-        context_1LD, num_tokens = self._encoder.encode(text)
-        if self._offload:
-            self._encoder.move(torch.device("cpu"))
+        encoder, placement = self._encoder = self._encoder or self._load()
+        with placement.at_work():
+            context_1LD, num_tokens = encoder.encode(text)
         context_1LD = context_1LD.cpu()
         with replacing(path) as temporary:
             kept = context_1LD[0, : min(num_tokens, NUM_TOKENS)].contiguous()
             save_file({"context": kept, "num_tokens": torch.tensor(num_tokens)}, temporary)
         return context_1LD, num_tokens
+
+    def _load(self) -> tuple[T5TextEncoder, Placement]:
+        self._on_load()
+        where = loading_device(self._residence, self._device)
+        encoder = T5TextEncoder(self._folder, dtype=self._dtype, device=where)
+        blocks = [encoder.model.encoder.block]
+        return encoder, Placement([encoder.model], self._device, self._residence, self._memory, blocks=blocks)
+
+
+def encoder_size(folder: Path, dtype: torch.dtype) -> NetworkSize:
+    """What the weights of the encoder in a folder take, by its configuration alone.
+
+    Raises:
+        CheckpointError: there is no configuration.
+    """
+    try:
+        config = T5Config.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise CheckpointError("holds no T5 text encoder.", where=str(folder), fix="Download it again.") from error
+    with torch.device("meta"):
+        model = T5EncoderModel(config)
+    return NetworkSize.of(model, dtype, model.encoder.block)

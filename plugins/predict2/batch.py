@@ -55,11 +55,11 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
     plan = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
     check_checkpoints(settings)
 
-    def load(_: Sequence[Video2WorldRequest]) -> Any:
+    def load(requests: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_cli.runtime.devices import one_core_left
         from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-        pipeline = Video2WorldPipeline.load(settings)
+        pipeline = Video2WorldPipeline.load(settings, requests)
         until_done.enter_context(one_core_left(pipeline.device))
         return pipeline
 

@@ -167,6 +167,7 @@ def _requests(settings: Video2WorldSettings, options: BestOfNOptions) -> list[Vi
         save_path = folder / f"{common.input_path.stem}_seed{seed}.mp4"
         requests.append(as_request(options, seed=seed, save_path=save_path))
     report_together(
+        settings.check_single,
         lambda: check_settings(settings),
         lambda: check_writable(folder / REPORT_NAME, field="--save-path", overwrite=True),
         lambda: read_conditioning_frames(common),

@@ -35,7 +35,7 @@ def weights_of(settings: DitSettings, variant: SampleVariant, dit_file: str) -> 
 
 def check_settings(settings: DitSettings) -> None:
     """Combinations that no single field can judge."""
-    settings.check_machine()
+    settings.check_single()
     if settings.load_ema and not settings.dit_path:
         raise InputError(
             "needs --dit-path: the published files hold no averaged weights.", where="--load-ema", fix="Leave it out."

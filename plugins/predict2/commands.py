@@ -9,6 +9,8 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
+from cosmos_cli.runtime.launch import check_workers, spread
+from cosmos_cli.settings import Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict2.requests import (
@@ -38,8 +40,10 @@ def predict2() -> None:
 
 
 @app.command()
-@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, check=one_video_or_a_batch)
-def video2world(options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput) -> None:
+@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, Planning, check=one_video_or_a_batch)
+def video2world(
+    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: Planning
+) -> None:
     """Make a video that begins with a picture or the end of a clip.
 
     Example: cosmos predict2 video2world --model tiny --input-path street.jpg --prompt "The bus drives off."
@@ -48,14 +52,24 @@ def video2world(options: Video2WorldOptions, settings: Video2WorldSettings, batc
         _run_batch(settings, options, batch_input.batch)
         return
     from cosmos_plugins.predict2.inputs import as_request, prepare
+    from cosmos_plugins.predict2.planning import estimate, plan
 
-    # before the pipeline is even imported: a wrong request costs no time
-    sample = prepare(settings, as_request(options))
+    request = as_request(options)
+    if planning.plan:
+        planned = plan(settings, request)
+        output.result(planned.text(), {"status": "ok", **planned.document()})
+        return
+    from cosmos_cli.runtime.planning import Watch
 
-    from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+    # before workers start and before the pipeline is even imported: a wrong request costs no time
+    check_workers(settings.num_gpus, settings.device)
+    sample = prepare(settings, request)
+    with spread(settings.num_gpus, settings.device):
+        from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-    pipeline = Video2WorldPipeline.load(settings)
-    result = pipeline.write(pipeline.make(sample))
+        pipeline = Video2WorldPipeline.load(settings, [request])
+        watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
+        result = pipeline.write(pipeline.make(sample), watch)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
@@ -163,7 +177,9 @@ def action(request: ActionRequest, settings: ActionSettings) -> None:
 def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path) -> None:
     from cosmos_plugins.predict2.batch import run
 
-    _report(run(settings, options, path))
+    with spread(settings.num_gpus, settings.device):
+        report = run(settings, options, path)
+    _report(report)
 
 
 def _report(report: Report | Ranking) -> None:

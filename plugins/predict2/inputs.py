@@ -133,7 +133,8 @@ def _dit_file(settings: Video2WorldSettings) -> str:
 
 def check_settings(settings: Video2WorldSettings) -> None:
     """Combinations that no single field can judge."""
-    settings.check_machine()
+    if settings.parallel is not None and settings.num_gpus == 1:
+        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
     if settings.natten and (settings.model_size == "tiny" or resolution_of(settings) != "720"):
         raise InputError(
             f"has no checkpoint for {settings.model_size} at {resolution_of(settings)}.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
@@ -14,6 +13,7 @@ from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.runtime.budget import PARKED, RESIDENT
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
 from cosmos_plugins.predict2.checks import Weights
 from cosmos_plugins.predict2.settings import DitSettings, RunSettings, TextSettings
@@ -51,13 +51,12 @@ def load_networks(
 
 def load_text_encoder(settings: TextSettings, weights: Weights, device: torch.device) -> CachedTextEncoder:
     """The text encoder, which loads itself when a prompt is not in the cache."""
-    cache = settings.cache_dir or Path("~/.cache/cosmos-cli").expanduser()
     return CachedTextEncoder(
         weights.text_encoder,
-        cache / "text-embeddings",
+        settings.cache_folder / "text-embeddings",
         dtype=torch.bfloat16 if settings.downcast_text_encoder else torch.float32,
         device=device,
-        offload=settings.offload_text_encoder,
+        residence=PARKED if settings.offload_text_encoder else RESIDENT,
         on_load=lambda: output.status("Loading the text encoder"),
     )
 

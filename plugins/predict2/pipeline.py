@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
@@ -25,6 +27,7 @@ from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
+from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
 from cosmos_cli.models.prompts import Refiner, checked_prompt, encode_prompts
@@ -32,11 +35,18 @@ from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
+from cosmos_cli.runtime.budget import MemoryPlan
+from cosmos_cli.runtime.device_memory import limit_device
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
 from cosmos_cli.runtime.files import digest, write_json
+from cosmos_cli.runtime.mesh import in_halves
+from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
+from cosmos_cli.runtime.planning import Watch
+from cosmos_cli.runtime.team import Team
 from cosmos_cli.runtime.timing import timed
-from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, weight_paths
+from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, resolution_of, weight_paths
 from cosmos_plugins.predict2.long_video import make_chunks
+from cosmos_plugins.predict2.memory import DIT, TEXT, TOKENIZER, plan_stages
 from cosmos_plugins.predict2.refiner import WAY_OUT, load_refiner
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
@@ -102,6 +112,8 @@ class Video2WorldPipeline:
         settings: Video2WorldSettings,
         dit: MinimalDiT,
         vae: WanVAE,
+        stages: Stages,
+        crew: Team,
         text_encoder: CachedTextEncoder,
         guardrails: Guardrails,
         refiners: dict[str, Any],
@@ -109,12 +121,16 @@ class Video2WorldPipeline:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.settings, self.dit, self.vae, self.text_encoder = settings, dit, vae, text_encoder
+        self.settings, self.dit, self.vae, self.stages = settings, dit, vae, stages
+        self.crew, self.text_encoder = crew, text_encoder
         self.guardrails, self.refiners, self.device, self.dtype = guardrails, refiners, device, dtype
 
     @classmethod
-    def load(cls, settings: Video2WorldSettings) -> Video2WorldPipeline:
+    def load(cls, settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest] = ()) -> Video2WorldPipeline:
         """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
+
+        Args:
+            requests: what it will be asked, from which several GPUs choose how to share the work.
 
         Raises:
             CheckpointError: weights are missing, damaged or of another network.
@@ -129,26 +145,72 @@ class Video2WorldPipeline:
             guardrails = registry.current().create_extensions(
                 "guardrails", device=str(device), offload=settings.offload_guardrail
             )
-        with output.progress(f"Loading {settings.model_size} on {device}"):
-            dit = load_network(
-                lambda: MinimalDiT(MinimalDiTConfig(**variant.dit), settings.attention, _neighborhoods(settings)),
-                paths.dit,
-                rename=wanted_keys(ema=settings.load_ema and settings.lora_path is None),
-                dtype=dtype,
-                device=device,
-            )
-            if paths.lora is not None:
-                merge_lora(dit, paths.lora, alpha=settings.lora_alpha, ema=settings.load_ema)
-            vae = load_network(lambda: WanVAE(WanVAEConfig(**variant.vae)), paths.tokenizer, dtype=dtype, device=device)
-        text_encoder = CachedTextEncoder(
-            paths.text_encoder,
-            settings.cache_folder / "text-embeddings",
-            dtype=torch.bfloat16 if settings.downcast_text_encoder else torch.float32,
-            device=device,
-            offload=settings.offload_text_encoder,
-            on_load=lambda: output.status("Loading the text encoder"),
+        text_dtype = torch.bfloat16 if settings.downcast_text_encoder else torch.float32
+        config = MinimalDiTConfig(**variant.dit)
+
+        def build() -> MinimalDiT:
+            return MinimalDiT(config, settings.attention, _neighborhoods(settings))
+
+        def build_vae() -> WanVAE:
+            return WanVAE(WanVAEConfig(**variant.vae))
+
+        team = Team.form(
+            device,
+            settings.parallel,
+            num_heads=config.num_heads,
+            num_items=len(requests) or 1,
+            guided=any(request.guidance for request in requests) or not requests,
         )
-        return cls(settings, dit, vae, text_encoder, Guardrails(guardrails), refiners, device=device, dtype=dtype)
+        memory = limit_device(device, settings.max_memory_bytes)
+        largest = max(variant.sizes[resolution_of(settings)].values(), key=math.prod)
+        plan = plan_for_device(
+            device,
+            memory.limit_bytes or settings.max_memory_bytes,
+            plan_stages(
+                build,
+                config,
+                build_vae,
+                paths.text_encoder,
+                size_px=(variant.num_frames[settings.fps], *largest),
+                dtype=dtype,
+                text_dtype=text_dtype,
+                offload_text_encoder=settings.offload_text_encoder,
+                offload_dit=settings.offload_diffusion_transformer,
+            ),
+        )
+
+        def load(plan: MemoryPlan) -> Video2WorldPipeline:
+            with output.progress(f"Loading {settings.model_size} on {device}, {plan}"):
+                dit = load_network(
+                    build,
+                    paths.dit,
+                    rename=wanted_keys(ema=settings.load_ema and settings.lora_path is None),
+                    dtype=dtype,
+                    device=loading_device(plan[DIT], device),
+                )
+                if paths.lora is not None:
+                    merge_lora(dit, paths.lora, alpha=settings.lora_alpha, ema=settings.load_ema)
+                on = loading_device(plan[TOKENIZER], device)
+                vae = load_network(build_vae, paths.tokenizer, dtype=dtype, device=on)
+            parallelise(dit, team.token_group)
+            text_encoder = CachedTextEncoder(
+                paths.text_encoder,
+                settings.cache_folder / "text-embeddings",
+                dtype=text_dtype,
+                device=device,
+                residence=plan[TEXT],
+                memory=memory,
+                on_load=lambda: output.status("Loading the text encoder"),
+            )
+            placed: dict[str, Lowerable] = {
+                TEXT: text_encoder,
+                TOKENIZER: Placement([vae], device, plan[TOKENIZER], memory),
+                DIT: Placement([dit], device, plan[DIT], memory),
+            }
+            parts = dit, vae, Stages(plan, placed), team, text_encoder, Guardrails(guardrails), refiners
+            return cls(settings, *parts, device=device, dtype=dtype)
+
+        return load_in_steps(load, plan, may_step_down=team.mesh is None)
 
     def __call__(self, request: Video2WorldRequest) -> Video2WorldResult:
         """Make one video. Raises what `cosmos_plugins.predict2.inputs.prepare`, `make` and `write` raise."""
@@ -188,18 +250,25 @@ class Video2WorldPipeline:
         request = sample.request
         with timed("check_prompt", seconds):
             prompt = checked_prompt(request.prompt, sample.source_FHWC, self.guardrails, self.refiners, way_out=WAY_OUT)
+        frames_FHWC = self.stages.run(
+            lambda: self._frames(sample, prompt, seconds), may_step_down=self.crew.mesh is None
+        )
+        with timed("check_video", seconds):
+            return self.guardrails.check_video(frames_FHWC), prompt
+
+    def _frames(self, sample: Sample, prompt: str, seconds: dict[str, float]) -> np.ndarray:
+        """The frames of one chunk, unchecked."""
+        request = sample.request
         with timed("encode_text", seconds):
             context, negative = encode_prompts(
                 self.text_encoder, prompt, request.negative_prompt, self.device, self.dtype
             )
-        with timed("encode_frames", seconds):
+        with timed("encode_frames", seconds), self.stages.at_work(TOKENIZER):
             conditioning = self._condition(sample)
-        with timed("denoise", seconds):
+        with timed("denoise", seconds), self.stages.at_work(DIT):
             latents = self._denoise(conditioning, context, negative, request)
-        with timed("decode", seconds):
-            frames_FHWC = self._decode(latents, sample.num_frames)
-        with timed("check_video", seconds):
-            return self.guardrails.check_video(frames_FHWC), prompt
+        with timed("decode", seconds), self.stages.at_work(TOKENIZER):
+            return self._decode(latents, sample.num_frames)
 
     def _say_what_does_not_run(self) -> list[str]:
         """Name the stages that do not take part, and why; the user must not believe otherwise."""
@@ -239,7 +308,9 @@ class Video2WorldPipeline:
         shape = conditioning.latents_BCTHW.shape
         sigmas = karras_sigmas(request.num_steps, SIGMA_MIN, SIGMA_MAX)
         noise = arch_invariant_noise(shape, request.seed).to(self.device) * SIGMA_MAX
-        denoiser = Denoiser(self.dit, conditioning, context_BLD, negative_BLD, request.guidance, self.dtype)
+        denoiser = Denoiser(
+            self.dit, conditioning, context_BLD, negative_BLD, request.guidance, self.dtype, self.crew.guidance_group
+        )
         with output.progress("Denoising", request.num_steps) as advance:
             return sample_ab2(denoiser, noise, sigmas, on_step=lambda *_: advance())
 
@@ -252,15 +323,19 @@ class Video2WorldPipeline:
                 advance()
         return np.concatenate(chunks)[:num_frames]
 
-    def write(self, made: Made) -> Video2WorldResult:
-        """Write the video, its sidecar and the preview; the sidecar comes last, so it vouches for the others."""
+    def write(self, made: Made, watch: Watch | None = None) -> Video2WorldResult:
+        """Write the video, its sidecar and the preview; the sidecar comes last, so it vouches for the others.
+
+        Of several processes that made it together, one writes.
+
+        Args:
+            watch: what was planned, to stand in the sidecar beside what it took.
+        """
         sample, seconds = made.sample, made.seconds
         request, paths = sample.request, output_paths(sample.request)
         with timed("write", seconds):
-            write_video(paths["video"], made.frames_FHWC, self.settings.fps)
-            if "preview" in paths:
-                rows = [("input", sample.frames_FHWC), (f"output, seed {request.seed}", made.frames_FHWC)]
-                write_png(paths["preview"], contact_sheet(made.prompts[0], rows))
+            if self.crew.is_writer:
+                self._write_media(made, paths)
         seconds["total"] += seconds["write"]
         result = Video2WorldResult(
             video=paths["video"],
@@ -273,8 +348,19 @@ class Video2WorldPipeline:
             seconds={stage: round(value, 3) for stage, value in seconds.items()},
             not_run=made.not_run,
         )
-        write_json(paths["sidecar"], self._sidecar(request, made.prompts, result))
+        document = self._sidecar(request, made.prompts, result)
+        if watch is not None:
+            document |= watch.finish(seconds)
+        if self.crew.is_writer:
+            write_json(paths["sidecar"], document)
         return result
+
+    def _write_media(self, made: Made, paths: Mapping[str, Path]) -> None:
+        write_video(paths["video"], made.frames_FHWC, self.settings.fps)
+        if "preview" in paths:
+            title = f"output, seed {made.sample.request.seed}"
+            rows = [("input", made.sample.frames_FHWC), (title, made.frames_FHWC)]
+            write_png(paths["preview"], contact_sheet(made.prompts[0], rows))
 
     def _sidecar(self, request: Video2WorldRequest, prompts: list[str], result: Video2WorldResult) -> dict[str, Any]:
         """How the video was made; `--from-file` makes it again from the part under "request"."""
@@ -292,6 +378,7 @@ class Video2WorldPipeline:
             "notices": output.notices(),
             "weights": provenance.weights({k: p for k, p in vars(weight_paths(self.settings)).items() if p}),
             "environment": provenance.environment(self.device, self.dtype),
+            "parallel": str(self.crew.layout),
         }
 
 
@@ -321,6 +408,7 @@ class Denoiser:
     Args:
         context_BLD: text embedding of the prompt, in the network's dtype.
         negative_BLD: of what to guide away from.
+        guidance_group: two processes that share the halves of guidance; None for one that computes both.
     """
 
     def __init__(
@@ -331,7 +419,9 @@ class Denoiser:
         negative_BLD: Tensor,
         guidance: float,
         dtype: torch.dtype,
+        guidance_group: ProcessGroup | None = None,
     ) -> None:
+        self._guidance_group = guidance_group
         _, _, T, H, W = conditioning.latents_BCTHW.shape
         _, patch_h, patch_w = dit.config.patch_THW
         self._dit, self._conditioning, self._dtype, self._guidance = dit, conditioning, dtype, guidance
@@ -342,8 +432,15 @@ class Denoiser:
 
     def __call__(self, x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
         """x0 at noise level sigma, float32; without guidance the network runs once instead of twice."""
-        x0 = self._x0(x_BCTHW, sigma, self._text)
-        return x0 if self._negative is None else guide(x0, self._x0(x_BCTHW, sigma, self._negative), self._guidance)
+        negative = self._negative
+        if negative is None:
+            return self._x0(x_BCTHW, sigma, self._text)
+        halves = in_halves(
+            lambda: self._x0(x_BCTHW, sigma, self._text),
+            lambda: self._x0(x_BCTHW, sigma, negative),
+            self._guidance_group,
+        )
+        return guide(*halves, self._guidance)
 
     def _x0(self, x_BCTHW: Tensor, sigma: Tensor, text: EncodedText) -> Tensor:
         def velocity(x: Tensor, timesteps_BT: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.requests import Flag, StrictModel, option_name
-from cosmos_cli.settings import MachineSettings
+from cosmos_cli.settings import ParallelSettings
 
 DEFAULT_NEGATIVE_PROMPT = (
     "The video captures a series of frames showing ugly scenes, static with no motion, motion blur, over-saturation, "
@@ -27,7 +27,7 @@ Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
 NonEmptyPrompt = Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
 
 
-class Video2WorldSettings(MachineSettings):
+class Video2WorldSettings(ParallelSettings):
     """What is loaded once and serves many videos."""
 
     model_size: Annotated[Literal["2B", "14B", "tiny"], Flag(aliases=("--model",))] = "2B"
@@ -48,6 +48,8 @@ class Video2WorldSettings(MachineSettings):
     """Take the averaged (EMA) weights out of --lora-path if there is one, else out of --dit-path."""
     natten: bool = False
     """Use the sparse-attention checkpoint (720 only)."""
+    offload_diffusion_transformer: bool = False
+    """Keep the diffusion transformer in host memory and stream it block by block while it denoises."""
     downcast_text_encoder: bool = False
     """Run the text encoder in bfloat16: half its memory."""
     offload_text_encoder: bool = False

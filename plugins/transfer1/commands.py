@@ -8,6 +8,8 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
+from cosmos_cli.runtime.launch import check_workers, rank_0_first, spread
+from cosmos_cli.settings import Planning
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import BatchFile, BatchInput, TransferRequest, TransferSettings
@@ -23,8 +25,8 @@ def transfer() -> None:
 
 
 @app.command()
-@request_options(TransferRequest, TransferSettings, BatchInput, files=[CONTROLNET_SPECS])
-def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput) -> None:
+@request_options(TransferRequest, TransferSettings, BatchInput, Planning, files=[CONTROLNET_SPECS])
+def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput, planning: Planning) -> None:
     """Make one video from an input video, a prompt and controls.
 
     Example: cosmos transfer run --model tiny --input-video-path street.mp4 --controlnet-specs edge.json
@@ -32,15 +34,26 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
     if batch_input.batch_input_path is not None:
         _run_batch(settings, request, batch_input.batch_input_path)
         return
-    from cosmos_plugins.transfer1.inputs import prepare
+    from cosmos_plugins.transfer1.planning import estimate, plan
 
-    # before the pipeline is even imported: a wrong request costs no time
-    sample = prepare(settings, request)
+    if planning.plan:
+        planned = plan(settings, request)
+        output.result(planned.text(), {"status": "ok", **planned.document()})
+        return
+    from cosmos_cli.runtime.planning import Watch
+    from cosmos_plugins.transfer1.inputs import check, read
 
-    from cosmos_plugins.transfer1.pipeline import TransferPipeline
+    # before workers start and before the pipeline is even imported: a wrong request costs no time
+    check_workers(settings.num_gpus, settings.device)
+    check(settings, request)
+    with spread(settings.num_gpus, settings.device):
+        from cosmos_plugins.transfer1.pipeline import TransferPipeline
 
-    pipeline = TransferPipeline.load(settings, [request])
-    result = pipeline.write(pipeline.make(sample))
+        with rank_0_first(settings.num_gpus):
+            sample = read(settings, request)
+        pipeline = TransferPipeline.load(settings, [request])
+        watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
+        result = pipeline.write(pipeline.make(sample), watch)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
@@ -102,7 +115,8 @@ def robot_weights(request: RobotWeightsRequest) -> None:
 def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path) -> None:
     from cosmos_plugins.transfer1.batch import run as run_rows
 
-    report = run_rows(settings, request, path)
+    with spread(settings.num_gpus, settings.device):
+        report = run_rows(settings, request, path)
     output.result(report.summary(), report.document())
     if report.exit_code:
         raise typer.Exit(report.exit_code)

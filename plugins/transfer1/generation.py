@@ -21,11 +21,13 @@ from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
-from cosmos_cli.runtime.offload import on_device
+from cosmos_cli.runtime.placement import Stages
+from cosmos_cli.runtime.team import Team
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, TiledDenoiser
 from cosmos_plugins.transfer1.inputs import Sample
+from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
 from cosmos_plugins.transfer1.regions import token_masks
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA
 from cosmos_plugins.transfer1.tiles import UPSCALE_FACTOR, merge_tiles, split_tiles, tiles_of_frames
@@ -41,15 +43,21 @@ SIGMA_MIN = 0.002
 
 @dataclass(frozen=True)
 class Models:
-    """The networks of a run. branches: by the file that each came from. offload: off the device between chunks."""
+    """The networks of a run.
+
+    branches: by the file that each came from.
+    stages: bring base and branches, and the tokenizer, to the device while they work.
+    team: the processes that compute the same video.
+    """
 
     base: GeneralDiT
     branches: Mapping[Path, ControlBranch]
     tokenizer: ChunkedTokenizer
     device: torch.device
     dtype: torch.dtype
+    stages: Stages
+    team: Team
     is_distilled: bool = False
-    offload: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,13 +101,13 @@ class Generation:
         parts: list[np.ndarray] = []
         previous: np.ndarray | None = None
         for chunk in chunks:
-            with timed("encode", self._seconds):
+            with timed("encode", self._seconds), self._models.stages.at_work(TOKENIZER):
                 hints = self._encode_hints(chunk)
                 start, sigma_max = self._start(chunk, hints)
                 conditionings = self._condition(previous, start)
             with timed("denoise", self._seconds):
                 latents = self._denoise(chunk, hints, start, sigma_max, conditionings)
-            with timed("decode", self._seconds):
+            with timed("decode", self._seconds), self._models.stages.at_work(TOKENIZER):
                 made, previous = self._decode(latents)
             parts.append(made[chunk.num_shared :])
         return np.concatenate(parts)[:num_frames]
@@ -194,7 +202,7 @@ class Generation:
         noise = arch_invariant_noise(start_NCTHW[:1].shape, request.seed + chunk.number).to(models.device)
         num_steps = 1 if models.is_distilled else request.num_steps
         with (
-            on_device([models.base, *self._branches], models.device, offload=models.offload),
+            models.stages.at_work(DIT),
             output.progress(f"Denoising chunk {chunk.number + 1},", num_steps) as advance,
         ):
             tiles = [
@@ -209,6 +217,7 @@ class Generation:
                     noise_BCTHW=noise,
                     dtype=models.dtype,
                     regions=self._regions(chunk),
+                    guidance_group=models.team.guidance_group,
                 )
                 for of_tile, conditioning in zip(hints, conditionings, strict=True)
             ]

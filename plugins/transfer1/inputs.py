@@ -98,9 +98,14 @@ def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
         InputError: all that is wrong with the settings, the controls, the input and the output.
         CheckpointError: weights are missing.
     """
+    check(settings, request)
+    return read(settings, request)
+
+
+def check(settings: TransferSettings, request: TransferRequest) -> None:
+    """All that can be known about one request without reading its videos; raises what `prepare` does."""
     report_together(lambda: check_request(settings, request), lambda: check_outputs(request))
     check_checkpoints(settings, request)
-    return read(settings, request)
 
 
 def read(settings: TransferSettings, request: TransferRequest) -> Sample:
@@ -180,7 +185,8 @@ def _control_path(control: ControlSpec, name: str, settings: TransferSettings) -
 
 def check_settings(settings: TransferSettings) -> None:
     """What no single field can judge."""
-    settings.check_machine()
+    if settings.parallel is not None and settings.num_gpus == 1:
+        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
     if settings.use_distilled and settings.is_av_sample:
         raise InputError("does not go with --is-av-sample.", where="--use-distilled", fix="Leave one of them out.")
     if settings.upsampler_url is not None and not settings.upsample_prompt:

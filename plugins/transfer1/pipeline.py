@@ -17,17 +17,24 @@ from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
+from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.prompts import Refiner, checked_prompt, encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
+from cosmos_cli.runtime.budget import MemoryPlan
+from cosmos_cli.runtime.device_memory import limit_device
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
 from cosmos_cli.runtime.files import write_json
+from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
+from cosmos_cli.runtime.planning import Watch
+from cosmos_cli.runtime.team import Team
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.transfer1.checkpoints import choose_control
 from cosmos_plugins.transfer1.chunks import plan_chunks
 from cosmos_plugins.transfer1.generation import Generation, Models, Texts
 from cosmos_plugins.transfer1.inputs import Sample, output_paths, prepare, read, weight_paths
+from cosmos_plugins.transfer1.memory import DIT, TEXT, TOKENIZER, plan_stages
 from cosmos_plugins.transfer1.networks import load_base, load_branch, load_chunked_tokenizer
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.upsampler import PromptUpsampler
@@ -114,34 +121,55 @@ class TransferPipeline:
         guardrails = registry.current().create_extensions(
             "guardrails", device=str(device), offload=settings.offload_guardrail_models
         )
-        files = dict.fromkeys(file for each in paths for file in each.controls.values())
+        files = list(dict.fromkeys(file for each in paths for file in each.controls.values()))
         names = dict.fromkeys(name for each in paths for name in each.controls)
-        resident = torch.device("cpu") if settings.offload_diffusion_transformer else device
-        network: dict[str, Any] = {
-            "driving": settings.is_av_sample,
-            "distilled": settings.use_distilled,
-            "attention": settings.attention,
-            "dtype": dtype,
-            "device": resident,
-        }
-        with output.progress(f"Loading {settings.model_size} with {', '.join(names)} on {device}"):
-            models = Models(
-                base=load_base(paths[0].base, variant, **network),
-                branches={file: load_branch(file, variant, **network) for file in files},
-                tokenizer=load_chunked_tokenizer(paths[0].tokenizer, variant, dtype=dtype, device=device),
-                device=device,
-                dtype=dtype,
-                is_distilled=settings.use_distilled,
-                offload=settings.offload_diffusion_transformer,
-            )
-        text_encoder = CachedTextEncoder(
-            paths[0].text_encoder,
-            settings.cache_folder / "text-embeddings",
-            dtype=torch.float32,
-            device=device,
-            offload=settings.offload_text_encoder_model,
-            on_load=lambda: output.status("Loading the text encoder"),
+        team = Team.form(
+            device,
+            settings.parallel,
+            num_heads=variant.dit["num_heads"],
+            num_items=len(requests),
+            guided=not settings.use_distilled and any(request.guidance for request in requests),
         )
+        memory = limit_device(device, settings.max_memory_bytes)
+
+        def load(plan: MemoryPlan) -> tuple[Models, CachedTextEncoder]:
+            network: dict[str, Any] = {
+                "driving": settings.is_av_sample,
+                "distilled": settings.use_distilled,
+                "attention": settings.attention,
+                "dtype": dtype,
+                "device": loading_device(plan[DIT], device),
+            }
+            with output.progress(f"Loading {settings.model_size} with {', '.join(names)} on {device}, {plan}"):
+                base = load_base(paths[0].base, variant, **network)
+                branches = {file: load_branch(file, variant, **network) for file in files}
+                tokenizer = load_chunked_tokenizer(
+                    paths[0].tokenizer, variant, dtype=dtype, device=loading_device(plan[TOKENIZER], device)
+                )
+            for part in (base, *branches.values()):
+                parallelise(part, team.token_group)
+            text_encoder = CachedTextEncoder(
+                paths[0].text_encoder,
+                settings.cache_folder / "text-embeddings",
+                dtype=torch.float32,
+                device=device,
+                residence=plan[TEXT],
+                memory=memory,
+                on_load=lambda: output.status("Loading the text encoder"),
+            )
+            placed: dict[str, Lowerable] = {
+                TEXT: text_encoder,
+                TOKENIZER: Placement([tokenizer.network], device, plan[TOKENIZER], memory),
+                DIT: Placement([base, *branches.values()], device, plan[DIT], memory),
+            }
+            stages, distilled = Stages(plan, placed), settings.use_distilled
+            models = Models(base, branches, tokenizer, device, dtype, stages, team, is_distilled=distilled)
+            return models, text_encoder
+
+        plan = plan_for_device(
+            device, memory.limit_bytes or settings.max_memory_bytes, plan_stages(settings, requests, dtype)
+        )
+        models, text_encoder = load_in_steps(load, plan, may_step_down=team.mesh is None)
         refiners = _load_refiners(settings, list(names), device)
         return cls(settings, models, text_encoder, Guardrails(guardrails), refiners)
 
@@ -152,6 +180,11 @@ class TransferPipeline:
     def prepare(self, request: TransferRequest) -> Sample:
         """Read the videos of a request that was checked, and compute the controls that it lacks."""
         return read(self.settings, request)
+
+    @property
+    def crew(self) -> Team:
+        """The processes that this pipeline works with."""
+        return self.models.team
 
     @torch.inference_mode()
     def make(self, sample: Sample) -> Made:
@@ -172,13 +205,19 @@ class TransferPipeline:
                 prompt = self._checked_prompt(sample)
                 for region in sample.regions:
                     self.guardrails.check_prompt(region.prompt)
-            with timed("encode_text", seconds):
-                texts = self._encode_texts(sample, prompt)
-            branches = [self.models.branches[files[control.name]] for control in sample.controls]
-            frames_FHWC = Generation(self.models, sample, branches, texts, seconds).frames()
+            frames_FHWC = self.models.stages.run(
+                lambda: self._frames(sample, prompt, seconds), may_step_down=self.crew.mesh is None
+            )
             with timed("check_video", seconds):
                 frames_FHWC = self.guardrails.check_video(frames_FHWC)
         return Made(sample, frames_FHWC, prompt, seconds, not_run)
+
+    def _frames(self, sample: Sample, prompt: str, seconds: dict[str, float]) -> np.ndarray:
+        files = weight_paths(self.settings, sample.request).controls
+        with timed("encode_text", seconds):
+            texts = self._encode_texts(sample, prompt)
+        branches = [self.models.branches[files[control.name]] for control in sample.controls]
+        return Generation(self.models, sample, branches, texts, seconds).frames()
 
     def _checked_prompt(self, sample: Sample) -> str:
         frames = {control.name: control.frames_FHWC for control in sample.controls}
@@ -212,10 +251,17 @@ class TransferPipeline:
             output.notice("the tiny model has random weights: the video shows noise")
         return not_run
 
-    def write(self, made: Made) -> TransferResult:
-        """Write the files of a video; the sidecar comes last, so it vouches for the others."""
+    def write(self, made: Made, watch: Watch | None = None) -> TransferResult:
+        """Write the files of a video; the sidecar comes last, so it vouches for the others.
+
+        Of several processes that made it together, one writes.
+
+        Args:
+            watch: what was planned, to stand in the sidecar beside what it took.
+        """
         with timed("write", made.seconds):
-            self._write_media(made)
+            if self.crew.is_writer:
+                self._write_media(made)
         made.seconds["total"] += made.seconds["write"]
         sample = made.sample
         request, paths = sample.request, output_paths(sample.request)
@@ -244,8 +290,12 @@ class TransferPipeline:
             "notices": output.notices(),
             "weights": provenance.weights({**named, **files.controls}),
             "environment": provenance.environment(self.models.device, self.models.dtype),
+            "parallel": str(self.crew.layout),
         }
-        write_json(paths["sidecar"], document)
+        if watch is not None:
+            document |= watch.finish(made.seconds)
+        if self.crew.is_writer:
+            write_json(paths["sidecar"], document)
         return result
 
     def _write_media(self, made: Made) -> None:

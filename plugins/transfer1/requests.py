@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.settings import MachineSettings
+from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 
 DEFAULT_PROMPT = (
@@ -59,7 +59,7 @@ class ControlSpec(StrictModel):
         return weight
 
 
-class TransferSettings(MachineSettings):
+class TransferSettings(ParallelSettings):
     """What is loaded once and serves many videos."""
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
@@ -75,7 +75,7 @@ class TransferSettings(MachineSettings):
     offload_guardrail_models: bool = False
     """Keep guardrails off the device except while they work."""
     offload_diffusion_transformer: bool = False
-    """Keep the base model and the control branches off the device except while they denoise."""
+    """Keep the base model and the control branches in host memory and stream them block by block while they denoise."""
     upsample_prompt: bool = False
     """Have a short prompt rewritten by a model that looks at the controls."""
     upsampler_url: str | None = None

@@ -31,7 +31,7 @@ def run_script(
     """
     environment = {**os.environ, **({"PYTHONPATH": str(path)} if path else {}), **(variables or {})}
     command = [str(COSMOS), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def complete(line: str, path: Path | None = None) -> list[str]:

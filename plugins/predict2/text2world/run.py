@@ -72,6 +72,7 @@ def prepare(settings: Text2WorldSettings, request: Text2WorldRequest) -> Stages:
     stages = divide(settings, request)
     report_together(
         lambda: _check_ema(settings),
+        lambda: settings.check_single(),
         lambda: inputs.check_settings(stages.video_settings),
         lambda: inputs.check_outputs(stages.video_request),
         lambda: image_inputs.check_files(stages.image_request),

@@ -117,7 +117,7 @@ def _within(root: Path, path: Path) -> Path:
 
 def check_settings(settings: MultiviewSettings) -> None:
     """What no single field can judge."""
-    settings.check_machine()
+    settings.check_single()
 
 
 def check_controls(request: MultiviewRequest, cameras: tuple[Camera, ...]) -> None:

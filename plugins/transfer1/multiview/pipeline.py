@@ -30,6 +30,7 @@ from cosmos_cli.models.prompts import encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
+from cosmos_cli.runtime.budget import PARKED, RESIDENT
 from cosmos_cli.runtime.devices import choose_device, choose_dtype
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.offload import on_device
@@ -141,7 +142,7 @@ class MultiviewPipeline:
             settings.cache_folder / "text-embeddings",
             dtype=torch.float32,
             device=device,
-            offload=settings.offload_text_encoder_model,
+            residence=PARKED if settings.offload_text_encoder_model else RESIDENT,
             on_load=lambda: output.status("Loading the text encoder"),
         )
         return cls(

@@ -70,7 +70,7 @@ CASES = {
     "output is no mp4": ({"--save-path": "out.gif"}, "--save-path", ".mp4"),
     "output under a file": ({"--save-path": "file/out.mp4"}, "--save-path", "cannot be written"),
     "output not writable": ({"--save-path": "/proc/out.mp4"}, "--save-path", "cannot be written"),
-    "several GPUs": ({"--num-gpus": "4"}, "--num-gpus", "runs on one"),
+    "several GPUs": ({"--num-gpus": "4"}, "--num-gpus", "this machine shows"),
     "EMA of nothing": ({"--load-ema": None}, "--load-ema", "--dit-path"),
     "sparse tiny": ({"--natten": None}, "--natten", "no checkpoint"),
 }

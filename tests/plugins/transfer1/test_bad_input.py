@@ -139,7 +139,7 @@ CASES: dict[str, tuple[Any, tuple[object, ...], str, str]] = {
     "name with a folder": (EDGE, ("--video-save-name", "../up"), "--video-save-name", "'../up'"),
     "output exists": (EDGE, ("--video-save-folder", "taken"), "--video-save-folder", "--overwrite"),
     "output not writable": (EDGE, ("--video-save-folder", "/proc/x"), "--video-save-folder", "cannot be written"),
-    "several GPUs": (EDGE, ("--num-gpus", "4"), "--num-gpus", "runs on one"),
+    "several GPUs": (EDGE, ("--num-gpus", "4"), "--num-gpus", "this machine shows"),
     "edge with the driving model": (EDGE, ("--is-av-sample",), "--is-av-sample", "no branch for edge"),
     "hdmap without the driving model": (
         {"hdmap": {"input_control": "clip.mp4"}},

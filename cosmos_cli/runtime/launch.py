@@ -1,0 +1,195 @@
+"""One command on several workers: start them, end them together, and tell why.
+
+The launcher runs no model: it checks, starts the same command line once per worker through torch elastic, and waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.runtime import worker
+from cosmos_cli.runtime.failures import Ending, first_cause
+from cosmos_cli.runtime.machine import find_gpus
+from cosmos_cli.runtime.place import LAUNCHER_VARIABLE, Place, command, find_place
+
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+
+@contextlib.contextmanager
+def spread(num_gpus: int, device: str) -> Iterator[None]:
+    """A block that `num_gpus` workers run together, each on its own device.
+
+    With one, the block just runs. In a worker of this launcher, of `torchrun` or of Slurm it runs as a member of the
+    default group of torch.distributed. In any other process the block does not run: the workers are started, and when
+    all are done the command ends with their exit code. Write results after the block, where nothing can fail any more;
+    only rank 0 prints.
+
+    A worker without a new step, see `cosmos_cli.runtime.worker.step`, for `COSMOS_TIMEOUT_S` seconds ends them all.
+
+    Args:
+        device: as a user names it, see `cosmos_cli.runtime.devices`.
+    Raises:
+        InputError: `num_gpus` is not the number of workers that were started, or more than there are GPUs.
+        CosmosError: the error of the worker that failed first, with its exit code.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the workers have ended.
+        typer.Exit: the workers have done the work.
+    """
+    place = check_workers(num_gpus, device)
+    if num_gpus == 1:
+        yield
+    elif place is not None:
+        with worker.joined(place, device):
+            yield
+    else:
+        raise typer.Exit(_run_workers(num_gpus))
+
+
+def check_workers(num_gpus: int, device: str) -> Place | None:
+    """Where this process was started, if by a launcher; what `spread` would refuse is refused here already.
+
+    Raises:
+        InputError: as for `spread`.
+    """
+    place = find_place()
+    if place is not None:
+        _check_number(num_gpus, place)
+    if num_gpus > 1:
+        _check_name(num_gpus, device)
+        if place is None:
+            worker.read_timeout()  # once, before each worker finds it wrong
+            _check_machine(num_gpus, device)
+    return place
+
+
+@contextlib.contextmanager
+def rank_0_first(num_gpus: int) -> Iterator[None]:
+    """A block that rank 0 runs before the others do, who then find in the cache what it has computed.
+
+    Args:
+        num_gpus: as for `spread`, in whose block this one stands.
+    """
+    if num_gpus == 1:
+        yield
+        return
+    import torch.distributed as dist
+
+    if dist.get_rank():
+        dist.barrier()
+    yield
+    if not dist.get_rank():
+        dist.barrier()
+
+
+def _check_number(num_gpus: int, place: Place) -> None:
+    if num_gpus != place.world_size:
+        raise InputError(
+            f"asks for {num_gpus}, but {place.launcher} started {place.world_size} workers.",
+            where="--num-gpus",
+            fix=f"Pass --num-gpus {place.world_size}, or start the command without {place.launcher}.",
+        )
+
+
+def _check_name(num_gpus: int, device: str) -> None:
+    if ":" in device:
+        raise InputError(
+            f"names one device, but --num-gpus asks for {num_gpus}.",
+            where="--device",
+            fix="Pass --device cuda, and choose among the GPUs with CUDA_VISIBLE_DEVICES.",
+        )
+
+
+def _check_machine(num_gpus: int, device: str) -> None:
+    if device == "cpu":
+        return
+    num_found = len(find_gpus())
+    if num_found < num_gpus:
+        raise InputError(
+            f"asks for {num_gpus} GPUs, but this machine shows {num_found}.",
+            where="--num-gpus",
+            fix="Ask for as many as there are, or start it on several machines with torchrun or Slurm.",
+        )
+
+
+def _run_workers(num_workers: int) -> int:
+    """Start the workers, wait for them, and return their exit code."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    with tempfile.TemporaryDirectory(prefix="cosmos-") as folder, _as_launcher(num_workers):
+        # rank 0 has the terminal; what libraries print in the others is kept for the case that they die of it
+        quiet: dict[int, Std] = {} if _debugging() else dict.fromkeys(range(1, num_workers), Std.ALL)
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=num_workers,
+            run_id="cosmos",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",  # any free port
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=quiet),
+            signals_to_handle="SIGTERM,SIGINT",
+        )
+        try:
+            # torch elastic fills in templates such as ${local_rank}; a doubled $ comes out as one
+            elastic_launch(config, sys.executable)(*[part.replace("$", "$$") for part in command()])
+        except SignalException as stopped:
+            raise KeyboardInterrupt from stopped
+        except ChildFailedError as failed:
+            cause = first_cause([_ending(rank, failure, Path(folder)) for rank, failure in failed.failures.items()])
+            if error := cause.error():
+                raise error from None
+            return cause.exit_code
+    return 0
+
+
+@contextlib.contextmanager
+def _as_launcher(num_workers: int) -> Iterator[None]:
+    """Set the variables that workers inherit and silence torch elastic; put back what it changes in this process."""
+    threads = max(1, (os.cpu_count() or 1) // num_workers)
+    inherited = {
+        LAUNCHER_VARIABLE: str(os.getpid()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+    }
+    before = dict(os.environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    level = logging.root.manager.disable
+    os.environ.update(inherited)
+    if not _debugging():
+        logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(level)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _ending(rank: int, failure: ProcessFailure, folder: Path) -> Ending:
+    """What became of a worker, from what torch elastic knows and from the files of the worker."""
+    files = {path.name: path for path in folder.glob(f"*/attempt_0/{rank}/*")}
+    told = {
+        name: files[name].read_text(encoding="utf-8", errors="replace").strip() if name in files else ""
+        for name in ("step", "stderr.log")
+    }
+    last_words = told["stderr.log"].rpartition("\n")[2]
+    return Ending.read(rank, failure.exitcode, failure.error_file_data, step=told["step"], last_words=last_words)
+
+
+def _debugging() -> bool:
+    return os.environ.get("COSMOS_DEBUG") == "1"

@@ -1,0 +1,192 @@
+"""The networks of one stage, put where a memory plan wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Protocol, TypeVar
+
+import torch
+from torch import nn
+
+from cosmos_cli.checkpoints.loading import module_bytes
+from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.budget import (
+    MemoryPlan,
+    Place,
+    Residence,
+    Stage,
+    lowest_plan,
+    plan_memory,
+    with_step_down,
+)
+from cosmos_cli.runtime.device_memory import DeviceMemory
+from cosmos_cli.runtime.offload import release_memory
+from cosmos_cli.runtime.streaming import BlockStream
+
+R = TypeVar("R")
+
+OWN_BYTES = 1 << 30
+"""What CUDA, cuBLAS and cuDNN take of a GPU for themselves."""
+
+
+def loading_device(residence: Residence, device: torch.device) -> torch.device:
+    """Where to load networks that are to be placed."""
+    return device if residence.place == Place.RESIDENT else torch.device("cpu")
+
+
+class Placement:
+    """Networks that work together, on the device for as long as their residence says.
+
+    Args:
+        networks: with their final weights, on the device or in host memory.
+        blocks: of each network, if they are not its `blocks`.
+        memory: what counts the weights on the device.
+    Raises:
+        torch.OutOfMemoryError: they are to stay on the device and do not fit.
+    """
+
+    def __init__(
+        self,
+        networks: Sequence[nn.Module],
+        device: torch.device,
+        residence: Residence,
+        memory: DeviceMemory,
+        *,
+        blocks: Sequence[nn.ModuleList | nn.ModuleDict | None] | None = None,
+    ) -> None:
+        self._networks, self._device, self._memory = list(networks), device, memory
+        self._blocks = list(blocks) if blocks is not None else [None] * len(self._networks)
+        self._residence = residence
+        self._streams: list[BlockStream] = []
+        if residence.place == Place.RESIDENT:
+            self._num_bytes = sum(map(module_bytes, self._networks))
+            memory.take(self._num_bytes)
+            for network in self._networks:
+                network.to(device)
+        else:
+            self._num_bytes = 0
+            self._stream()
+
+    @property
+    def residence(self) -> Residence:
+        return self._residence
+
+    def lower(self, residence: Residence) -> None:
+        """Take a residence that needs less memory; not while the networks work.
+
+        Raises:
+            ValueError: the networks would have to return to the device.
+        """
+        if residence == self._residence:
+            return
+        if residence.place < self._residence.place:
+            raise ValueError("networks that have left the device do not return")
+        self._residence = residence
+        if not self._streams:
+            self._stream()
+            self._memory.give(self._num_bytes)
+            release_memory()
+        self._set_blocks()
+
+    def _stream(self) -> None:
+        self._streams = [
+            BlockStream(network, self._device, blocks=blocks, memory=self._memory)
+            for network, blocks in zip(self._networks, self._blocks, strict=True)
+        ]
+        self._set_blocks()
+
+    def _set_blocks(self) -> None:
+        for stream in self._streams:
+            stream.num_resident = self._residence.num_blocks if self._residence.place == Place.STREAMED else None
+
+    @contextmanager
+    def at_work(self, working_bytes: int = 0) -> Iterator[None]:
+        """Have the networks on the device inside the block.
+
+        Args:
+            working_bytes: what they are expected to take beside their weights; a simulated device counts it.
+        """
+        with ExitStack() as stack:
+            if self._streams:
+                stack.callback(_empty_cache, self._device)
+            for stream in self._streams:
+                stack.enter_context(stream)
+            stack.enter_context(self._memory.holding(working_bytes))
+            yield
+
+
+class Lowerable(Protocol):
+    """What is placed for a stage, such as a `Placement`."""
+
+    def lower(self, residence: Residence, /) -> None:
+        """Take a residence that needs less memory; not while the stage works."""
+
+    def at_work(self, working_bytes: int = 0, /) -> AbstractContextManager[None]:
+        """Have it on the device inside the block."""
+
+
+class Stages:
+    """All stages of a run on one device.
+
+    Args:
+        plan: where their weights are at first.
+        parts: stage to what is placed there.
+    """
+
+    def __init__(self, plan: MemoryPlan, parts: Mapping[str, Lowerable]) -> None:
+        self.plan, self._parts = plan, dict(parts)
+
+    def at_work(self, name: str) -> AbstractContextManager[None]:
+        """A block in which the networks of a stage are on the device and work."""
+        working_bytes = next(stage.working_bytes for stage in self.plan.stages if stage.name == name)
+        return self._parts[name].at_work(working_bytes)
+
+    def run(self, attempt: Callable[[], R], *, may_step_down: bool = True) -> R:
+        """What `attempt` returns; out of memory, it is made again a step down, where the stages stay from then on.
+
+        Args:
+            attempt: must start afresh at each call, and leave nothing on the device when it fails.
+            may_step_down: False where others work along, who would wait for this one for ever.
+        Raises:
+            CosmosError: the device runs out of memory with the lowest plan too.
+        """
+        return with_step_down(attempt, self.plan, self._apply) if may_step_down else attempt()
+
+    def _apply(self, plan: MemoryPlan) -> None:
+        self.plan = plan
+        for name, part in self._parts.items():
+            part.lower(plan[name])
+
+
+def plan_for_device(device: torch.device, budget_bytes: int | None, stages: Sequence[Stage]) -> MemoryPlan:
+    """The highest plan that fits the budget or, without one, what is free on a GPU.
+
+    Raises:
+        InputError: not even the lowest fits the budget.
+    """
+    if budget_bytes is None and device.type == "cuda":
+        free_bytes, _ = torch.cuda.mem_get_info(device)
+        with suppress(InputError):  # estimates are on the high side: let the run find out
+            return plan_memory(free_bytes - OWN_BYTES, stages)
+        return lowest_plan(stages)
+    return plan_memory(budget_bytes, stages)
+
+
+def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, *, may_step_down: bool = True) -> R:
+    """What `load` returns for the plan or, out of memory, for the next that needs less.
+
+    Args:
+        may_step_down: as for `Stages.run`.
+    Raises:
+        CosmosError: the device runs out of memory with the lowest plan too.
+    """
+    if not may_step_down:
+        return load(plan)
+    current = [plan]
+    return with_step_down(lambda: load(current[-1]), plan, current.append)
+
+
+def _empty_cache(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # the next stage's tensors have other sizes

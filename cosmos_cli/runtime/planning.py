@@ -1,0 +1,394 @@
+"""What a run will do and cost, said before anything is loaded, and set beside what it did and cost afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from cosmos_cli import output
+from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli.runtime.machine import Machine, peak_device_bytes, peak_host_bytes, process_seconds
+from cosmos_cli.runtime.rates import Run, Stage, estimate_s, find_rate, read_runs, remember, similar_runs, today
+
+Place = Literal["device", "host"]
+
+_BASELINE_BYTES = {"cpu": 450e6, "cuda": 3e9}
+"""Host memory of Python with everything imported: measured on a CPU; with a CUDA context it is assumed."""
+_CUDA_CONTEXT_BYTES = 0.6e9
+"""What the driver and libraries take of a GPU beside the tensors; assumed."""
+CPU_SCRATCH = 1.3
+"""What the working memory of networks grows by on a CPU, where convolutions want copies and the allocator keeps gaps.
+
+A compromise: measured were 0.9 and 1.3 for the Wan tokenizer's encoder and decoder, 1.2 to 1.3 for DiTs 512 wide,
+and 1.4 for the Cosmos tokenizer. On a GPU nothing has been measured.
+"""
+_OUTPUT_BITS_PER_PX = 0.25
+"""Of H.264 at the quality that videos are written in; moving scenes take more, still ones less."""
+
+
+@dataclass(frozen=True)
+class NeededFile:
+    """One file, or a folder, that a run reads. num_bytes: 0 where it is missing and nobody knows."""
+
+    path: Path
+    num_bytes: int
+    is_present: bool
+    licence: str
+
+
+@dataclass(frozen=True)
+class Frames:
+    """given: frames of the input. made: of the output. computed: what the networks make, cut to that afterwards."""
+
+    given: int
+    made: int
+    computed: int
+    chunks: int
+    height: int
+    width: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that needs memory during some stages, or during all of them.
+
+    can_go: the system takes it back when memory is short, such as the pages of a file that is being read.
+    """
+
+    name: str
+    num_bytes: float
+    place: Place = "device"
+    stages: tuple[str, ...] = ()
+    can_go: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A stage and its seconds. source: where the number is from."""
+
+    stage: Stage
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The most memory that is needed at once: in which stage, and what it is made of, in bytes."""
+
+    num_bytes: int
+    stage: str
+    parts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do and cost.
+
+    model: family, command and size, under which runs are remembered.
+    request: what of the request is worth repeating.
+    device_peak: None on a CPU, where all memory is the host's.
+    host_needed_bytes: of the host's memory, without what the system takes back when memory is short.
+    notices: what the numbers leave out.
+    flops_per_s: the rate that the first guesses went by.
+    """
+
+    model: str
+    request: Mapping[str, Any]
+    machine: Machine
+    precision: str
+    files: tuple[NeededFile, ...]
+    frames: Frames
+    estimates: tuple[Estimate, ...]
+    flops_per_s: float
+    device_peak: Peak | None
+    host_peak: Peak
+    host_needed_bytes: int
+    output_bytes: int
+    disk_free_bytes: int
+    checkpoint_free_bytes: int
+    cache: Path
+    notices: tuple[str, ...] = ()
+
+    @property
+    def seconds(self) -> float:
+        """From the start of the process to the finished files."""
+        return sum(estimate.seconds for estimate in self.estimates)
+
+    @property
+    def missing(self) -> list[NeededFile]:
+        return [file for file in self.files if not file.is_present]
+
+    def problems(self) -> list[str]:
+        """What would keep the run from ending well, a sentence each."""
+        missing_bytes = sum(file.num_bytes for file in self.missing)
+        found = []
+        if self.missing:
+            found.append(f"{len(self.missing)} of {len(self.files)} files are missing ({_size(missing_bytes)}).")
+        if missing_bytes > self.checkpoint_free_bytes:
+            found.append(f"The disk for checkpoints has {_size(self.checkpoint_free_bytes)} free.")
+        device_bytes = self.device_peak.num_bytes if self.device_peak else 0
+        for name, needed, free in (
+            ("GPU", device_bytes, self.machine.device_free_bytes),
+            ("host", self.host_needed_bytes, self.machine.host_free_bytes),
+        ):
+            if needed > free:
+                found.append(f"{_size(needed)} of {name} memory are needed and {_size(free)} are free.")
+        if self.output_bytes > self.disk_free_bytes:
+            found.append(f"The disk for the output has {_size(self.disk_free_bytes)} free.")
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        needed = [{**asdict(file), "path": str(file.path)} for file in self.files]
+        return {
+            "model": self.model,
+            "request": dict(self.request),
+            "machine": {**asdict(self.machine), "precision": self.precision},
+            "files": {
+                "needed": needed,
+                "present_bytes": sum(file.num_bytes for file in self.files if file.is_present),
+                "missing_bytes": sum(file.num_bytes for file in self.missing),
+                "licences": sorted({file.licence for file in self.files}),
+            },
+            "frames": asdict(self.frames),
+            "memory": {
+                "device_peak": asdict(self.device_peak) if self.device_peak else None,
+                "host_peak": asdict(self.host_peak),
+                "host_needed_bytes": self.host_needed_bytes,
+            },
+            "time": {
+                "seconds": round(self.seconds, 3),
+                "flops": sum(estimate.stage.flops for estimate in self.estimates),
+                "stages": [
+                    {
+                        "name": estimate.stage.name,
+                        "flops": estimate.stage.flops,
+                        "passes": estimate.stage.num_passes,
+                        "seconds": round(estimate.seconds, 3),
+                        "source": estimate.source,
+                    }
+                    for estimate in self.estimates
+                ],
+            },
+            "disk": {
+                "output_bytes": self.output_bytes,
+                "output_free_bytes": self.disk_free_bytes,
+                "checkpoint_free_bytes": self.checkpoint_free_bytes,
+            },
+            "problems": self.problems(),
+            "not_counted": list(self.notices),
+        }
+
+    def text(self) -> str:
+        """One screen for people."""
+        frames = self.frames
+        cut = f", {frames.computed} computed" if frames.computed != frames.made else ""
+        chunks = f" in {frames.chunks} chunks" if frames.chunks > 1 else ""
+        lines = [
+            f"{self.model}, {self.precision}, on {self.machine.name}",
+            f"{frames.made} frames{chunks}{cut} out of {frames.given}, "
+            f"{frames.width}x{frames.height}, {frames.fps:g} fps",
+            "",
+            output.table(
+                ["file", "size", "", "licence"],
+                [
+                    [str(file.path), _size(file.num_bytes), "" if file.is_present else "missing", file.licence]
+                    for file in self.files
+                ],
+            ),
+            "",
+            output.table(
+                ["stage", "time", "PFLOP", "from"],
+                [
+                    [e.stage.name, _time(e.seconds), f"{e.stage.flops / 1e15:.3g}" if e.stage.flops else "", e.source]
+                    for e in self.estimates
+                ],
+            ),
+            "",
+            f"time         {_time(self.seconds)}",
+        ]
+        for name, peak in (("GPU memory", self.device_peak), ("host memory", self.host_peak)):
+            if peak is not None:
+                largest = sorted(peak.parts.items(), key=lambda item: -item[1])[:3]
+                parts = ", ".join(f"{part} {_size(num_bytes)}" for part, num_bytes in largest)
+                lines.append(f"{name:<12} {_size(peak.num_bytes)} in {peak.stage} ({parts})")
+        lines.append(f"{'disk':<12} {_size(self.output_bytes)} of output")
+        lines += [f"{'problem':<12} {problem}" for problem in self.problems()]
+        lines += [f"{'not counted':<12} {notice}" for notice in self.notices]
+        return "\n".join(lines)
+
+    def figures(self) -> dict[str, Any]:
+        """What is compared with the run itself, in which the driver's memory cannot be seen."""
+        device = self.device_peak
+        return {
+            "device_peak_bytes": device.num_bytes - device.parts["driver"] if device else None,
+            "host_peak_bytes": self.host_peak.num_bytes,
+            "seconds": {e.stage.name: round(e.seconds, 3) for e in self.estimates} | {"total": round(self.seconds, 3)},
+        }
+
+
+def make_plan(
+    *,
+    model: str,
+    request: Mapping[str, Any],
+    machine: Machine,
+    precision: str,
+    files: Iterable[NeededFile],
+    frames: Frames,
+    stages: Sequence[Stage],
+    parts: Sequence[Part],
+    output_folder: Path,
+    checkpoint_folder: Path,
+    cache: Path,
+    notices: Sequence[str] = (),
+) -> Plan:
+    """Put the numbers of a family together with those of this machine and with earlier runs of the same model here.
+
+    Args:
+        stages: in their order; the first is everything up to the loaded networks.
+        parts: all that needs memory, but for Python itself and the driver.
+        cache: folder that `Watch` keeps earlier runs in.
+    """
+    runs = similar_runs(read_runs(cache), machine, model, precision)
+    if runs:
+        flops_per_s, guess = runs[-1].flops_per_s, "the rate of earlier runs on this machine"
+    else:
+        rate = find_rate(machine, precision)
+        flops_per_s, guess = rate.flops_per_s, rate.source
+    estimates = []
+    for stage in stages:
+        seconds, run = estimate_s(stage, runs, flops_per_s, machine)
+        first = guess if stage.flops else "assumed speed of disk and codec"
+        estimates.append(Estimate(stage, seconds, f"measured on this machine on {run.date}" if run else first))
+    baseline = runs[-1].baseline_bytes if runs else _BASELINE_BYTES[machine.kind]
+    everything = [*parts, Part("Python", baseline, "host")]
+    names = [stage.name for stage in stages]
+    if machine.kind == "cuda":
+        device_peak = _peak([*parts, Part("driver", _CUDA_CONTEXT_BYTES)], "device", names)
+    else:
+        device_peak, everything = None, [replace(part, place="host") for part in everything]
+    kept = [part for part in everything if not part.can_go]
+    return Plan(
+        model=model,
+        request=request,
+        machine=machine,
+        precision=precision,
+        files=tuple(files),
+        frames=frames,
+        estimates=tuple(estimates),
+        flops_per_s=flops_per_s,
+        device_peak=device_peak,
+        host_peak=_peak(everything, "host", names),
+        host_needed_bytes=_peak(kept, "host", names).num_bytes,
+        output_bytes=round(frames.made * frames.height * frames.width * _OUTPUT_BITS_PER_PX / 8),
+        disk_free_bytes=_free_bytes(output_folder),
+        checkpoint_free_bytes=_free_bytes(checkpoint_folder),
+        cache=cache,
+        notices=tuple(notices),
+    )
+
+
+class Watch:
+    """Measures the run that a plan was made for.
+
+    Args:
+        from_process_start: whether the process exists for this run alone, so that imports and loading count for it.
+    """
+
+    def __init__(self, plan: Plan, *, from_process_start: bool) -> None:
+        self._plan = plan
+        self._start_s = process_seconds() if from_process_start else None
+
+    def finish(self, seconds: Mapping[str, float]) -> dict[str, Any]:
+        """The sidecar's entries "planned" and "actual"; later plans go by what the run took.
+
+        Args:
+            seconds: of the stages, with their "total".
+        """
+        plan = self._plan
+        taken = {e.stage.name: seconds[e.stage.name] for e in plan.estimates if e.stage.name in seconds}
+        total = seconds["total"]
+        if self._start_s is not None:
+            taken[plan.estimates[0].stage.name] = self._start_s
+            total += self._start_s
+        host_bytes = peak_host_bytes()
+        baseline = plan.host_peak.parts["Python"]
+        counted = plan.host_peak.num_bytes - baseline
+        # where networks need the most, the difference says more about them than about Python
+        if self._start_s is not None and counted < host_bytes / 2:
+            baseline = host_bytes - counted
+        remember(
+            plan.cache,
+            Run(
+                device=plan.machine.name,
+                model=plan.model,
+                precision=plan.precision,
+                date=today(),
+                flops_per_s=plan.flops_per_s,
+                stages={e.stage.name: e.stage for e in plan.estimates},
+                seconds=taken,
+                baseline_bytes=baseline,
+            ),
+        )
+        actual = {
+            "device_peak_bytes": peak_device_bytes(),
+            "host_peak_bytes": host_bytes,
+            "seconds": {name: round(value, 3) for name, value in taken.items()} | {"total": round(total, 3)},
+        }
+        return {"planned": plan.figures(), "actual": actual}
+
+
+def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededFile]:
+    """Published files under the checkpoint folder, with the size that they have there or should have."""
+    found = []
+    for repository in repositories:
+        for file in repository.files:
+            path = root / repository.name / file.path
+            is_present = path.is_file()
+            size = path.stat().st_size if is_present else file.num_bytes
+            found.append(NeededFile(path, size, is_present, repository.licence))
+    return found
+
+
+def own_file(path: Path, licence: str) -> NeededFile:
+    """A file, or a folder with all that is in it, that no catalogue describes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return NeededFile(path, sum(file.stat().st_size for file in files), path.exists(), licence)
+
+
+def _peak(parts: Sequence[Part], place: Place, stages: Sequence[str]) -> Peak:
+    """The stage in which the parts of one place need the most."""
+
+    def during(stage: str) -> dict[str, int]:
+        held: dict[str, int] = {}
+        for part in parts:
+            if part.place == place and (not part.stages or stage in part.stages):
+                held[part.name] = held.get(part.name, 0) + round(part.num_bytes)
+        return held
+
+    worst = max(stages, key=lambda stage: sum(during(stage).values()))
+    held = during(worst)
+    return Peak(sum(held.values()), worst, held)
+
+
+def _free_bytes(folder: Path) -> int:
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def _size(num_bytes: float) -> str:
+    if num_bytes >= 1e9:
+        return f"{num_bytes / 1e9:.1f} GB"
+    return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

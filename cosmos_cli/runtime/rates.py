@@ -1,0 +1,214 @@
+"""How fast devices compute: a table of GPUs, a quick measurement of this CPU, and what earlier runs here took."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from cosmos_cli.runtime.files import write_json
+from cosmos_cli.runtime.machine import Machine
+
+Work = Literal["attention", "convolution", "loading", "frames"]
+"""What a stage does: arithmetic in FLOPs, loading in bytes, reading and writing frames in pixels of all of them."""
+
+
+class _Gpu(NamedTuple):
+    peak: float
+    share: float
+    measured: bool
+
+
+# Dense bfloat16 peak in FLOP/s as NVIDIA's data sheets give it, and the share of it that a whole generation reaches.
+# Where that is measured it follows from NVIDIA's published times of Predict2-2B Video2World, 720p at 16 frames per
+# second where given and 480p elsewhere; the other shares are assumed. The first name that a device's name holds counts.
+_GPUS: Mapping[str, _Gpu] = {
+    "GB200": _Gpu(2500e12, 0.36, True),
+    "B200": _Gpu(2250e12, 0.50, True),
+    "H200 NVL": _Gpu(836e12, 0.62, True),
+    "H200": _Gpu(989e12, 0.63, True),
+    "H100 NVL": _Gpu(835e12, 0.46, True),
+    "H100 PCIe": _Gpu(756e12, 0.48, True),
+    "H100": _Gpu(989e12, 0.61, True),
+    "H20": _Gpu(148e12, 0.88, True),
+    "A100": _Gpu(312e12, 0.55, False),
+    "L40S": _Gpu(362e12, 0.50, True),
+    "RTX PRO 6000": _Gpu(503e12, 0.56, True),
+    "RTX 6000 Ada": _Gpu(364e12, 0.35, True),
+    "GB10": _Gpu(125e12, 0.54, True),
+    "RTX 5090": _Gpu(210e12, 0.55, False),
+    "RTX 4090": _Gpu(165e12, 0.55, False),
+    "RTX 3090": _Gpu(71e12, 0.55, False),
+}
+_UNKNOWN_GPU = _Gpu(100e12, 0.5, False)
+
+_FLOAT32_SHARE = 1 / 16
+"""Peak without tensor cores, as float32 runs on a GPU, beside that of bfloat16; that of the A100 and the H100."""
+_CONVOLUTION_SHARE = {"cuda": 0.2, "cpu": 0.7}
+"""Rate of convolutions beside that of attention and matrix products. Assumed on GPUs, measured on a CPU."""
+_CPU_SHARE = 0.5
+"""What networks reach of the rate of one large matrix product on the CPU."""
+_BFLOAT16_ON_CPU = 0.3
+_LOADING_BYTES_PER_S = 1e9
+_FRAME_PX_PER_S = 10e6
+
+_PASS_SECONDS = {"cuda": 0.02, "cpu": 0.0045}
+"""Python and launches of one evaluation of a network, however small. Assumed on GPUs, measured on a CPU."""
+START_SECONDS = 5.0
+"""Imports until the first file of weights is read."""
+TEXT_START_SECONDS = 0.1
+"""Building a text encoder, however small."""
+
+_KEPT_RUNS = 8
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Something that takes time.
+
+    name: as the sidecar calls it.
+    amounts: of each kind of work.
+    num_passes: evaluations of a network.
+    fixed_s: seconds that it takes without any work.
+    """
+
+    name: str
+    amounts: Mapping[Work, float]
+    num_passes: int = 0
+    fixed_s: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        return self.amounts.get("attention", 0.0) + self.amounts.get("convolution", 0.0)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """FLOP/s of a device in matrix products and attention, and where the number is from."""
+
+    flops_per_s: float
+    source: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One earlier run: what its stages had to do, and what they took.
+
+    model: family, command and size. precision: of the networks.
+    flops_per_s: the rate that its plan went by.
+    stages, seconds: by name.
+    baseline_bytes: host memory beyond what its plan had counted.
+    """
+
+    device: str
+    model: str
+    precision: str
+    date: str
+    flops_per_s: float
+    stages: Mapping[str, Stage]
+    seconds: Mapping[str, float]
+    baseline_bytes: int
+
+    @classmethod
+    def read(cls, entry: dict[str, Any]) -> Run:
+        """Out of the JSON that `remember` writes."""
+        stages = {name: Stage(**stage) for name, stage in entry["stages"].items()}
+        return cls(**{**entry, "stages": stages})
+
+
+def find_rate(machine: Machine, precision: str) -> Rate:
+    """The rate of a device that has run nothing yet: from the table for a GPU, measured for 0.2 s on a CPU."""
+    if machine.kind == "cpu":
+        share = _CPU_SHARE * (_BFLOAT16_ON_CPU if precision == "bfloat16" else 1.0)
+        return Rate(_matmul_rate() * share, "a matrix product just measured on this machine")
+    gpu = next((row for name, row in _GPUS.items() if name.lower() in machine.name.lower()), None)
+    source = "the table" if gpu else "an assumption: this GPU is in no table"
+    row = gpu or _UNKNOWN_GPU
+    if gpu:
+        source += ", measured by NVIDIA" if gpu.measured else ", share of its peak assumed"
+    return Rate(row.peak * row.share * (_FLOAT32_SHARE if precision == "float32" else 1.0), source)
+
+
+def first_guess_s(stage: Stage, flops_per_s: float, machine: Machine) -> float:
+    """Seconds of a stage by the device's rate alone."""
+    per_s: Mapping[Work, float] = {
+        "attention": flops_per_s,
+        "convolution": flops_per_s * _CONVOLUTION_SHARE[machine.kind],
+        "loading": _LOADING_BYTES_PER_S,
+        "frames": _FRAME_PX_PER_S,
+    }
+    work_s = sum(amount / per_s[work] for work, amount in stage.amounts.items())
+    return stage.fixed_s + stage.num_passes * _PASS_SECONDS[machine.kind] + work_s
+
+
+def estimate_s(stage: Stage, runs: Sequence[Run], flops_per_s: float, machine: Machine) -> tuple[float, Run | None]:
+    """Seconds of a stage: those of the most similar earlier one, scaled by what there is more or less to do.
+
+    Returns:
+        The seconds, and the run they go by; None for a first guess.
+    """
+    now_s = first_guess_s(stage, flops_per_s, machine)
+    known = {
+        index: first_guess_s(run.stages[stage.name], flops_per_s, machine)
+        for index, run in enumerate(runs)
+        if stage.name in run.stages and stage.name in run.seconds
+    }
+    if not known or not now_s:
+        return now_s, None
+    # the latest of equally similar ones
+    index, then_s = min(known.items(), key=lambda item: (abs(math.log((item[1] or 1e-9) / now_s)), -item[0]))
+    scale = now_s / then_s if then_s else 1.0
+    return runs[index].seconds[stage.name] * scale, runs[index]
+
+
+def read_runs(cache: Path) -> list[Run]:
+    """Runs that `remember` kept, oldest first; what cannot be read is as good as not there."""
+    try:
+        return [Run.read(entry) for entry in json.loads(_file(cache).read_text(encoding="utf-8"))["runs"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def remember(cache: Path, run: Run) -> None:
+    """Keep a run for the plans to come; of each model on each device the last eight."""
+    runs = [*read_runs(cache), run]
+    same = [other for other in runs if _identity(other) == _identity(run)]
+    forgotten = same[:-_KEPT_RUNS]
+    write_json(_file(cache), {"runs": [asdict(other) for other in runs if other not in forgotten]})
+
+
+def similar_runs(runs: Sequence[Run], machine: Machine, model: str, precision: str) -> list[Run]:
+    """The runs of one model on one device."""
+    return [run for run in runs if _identity(run) == (machine.name, model, precision)]
+
+
+def today() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+
+
+def _identity(run: Run) -> tuple[Any, ...]:
+    return run.device, run.model, run.precision
+
+
+def _file(cache: Path) -> Path:
+    return cache / "rates.json"
+
+
+def _matmul_rate() -> float:
+    """FLOP/s of products of float32 matrices on all cores."""
+    import numpy as np
+
+    size = 512
+    left = np.ones((size, size), np.float32)
+    best, end = 0.0, time.perf_counter() + 0.2
+    left @ left  # the threads start
+    while time.perf_counter() < end:
+        start = time.perf_counter()
+        left @ left
+        best = max(best, 2 * size**3 / (time.perf_counter() - start))
+    return best

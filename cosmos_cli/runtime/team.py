@@ -1,0 +1,81 @@
+"""The processes that make videos together, and what this one's part is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
+
+from cosmos_cli import output
+from cosmos_cli.runtime.mesh import axis_group, make_mesh
+from cosmos_cli.runtime.parallel import Layout, choose_layout, parse_layout
+
+
+@dataclass(frozen=True)
+class Team:
+    """All processes of a run, in rows: those of a row make one video together, rows make different videos.
+
+    layout: `dp` is the number of rows.
+    mesh: None for one process alone.
+    """
+
+    layout: Layout = field(default_factory=Layout)
+    mesh: DeviceMesh | None = None
+
+    @classmethod
+    def form(cls, device: torch.device, parallel: str | None, *, num_heads: int, num_items: int, guided: bool) -> Team:
+        """The team of the processes that were launched together; every one of them must call this.
+
+        Args:
+            parallel: the layout as a user wrote it; None for the fastest.
+            num_heads: attention heads of the network.
+            num_items: videos to make.
+            guided: the network predicts with the prompt and with the negative prompt.
+        Raises:
+            InputError: there is no such layout for so many processes.
+        """
+        world_size = dist.get_world_size() if dist.is_initialized() else 1
+        if parallel is not None:
+            layout = parse_layout(parallel, world_size=world_size, num_heads=num_heads)
+        else:
+            layout = choose_layout(world_size, num_heads=num_heads, num_items=num_items, guided=guided)
+        if world_size == 1:
+            return cls()
+        output.status(layout.describe())
+        return cls(layout, make_mesh(layout, device))
+
+    @property
+    def token_group(self) -> dist.ProcessGroup | None:
+        """The processes that share the tokens of a video with this one."""
+        return None if self.mesh is None else axis_group(self.mesh, "cp")
+
+    @property
+    def guidance_group(self) -> dist.ProcessGroup | None:
+        """The processes that compute the other half of guidance."""
+        return None if self.mesh is None else axis_group(self.mesh, "cfg")
+
+    @property
+    def num_rows(self) -> int:
+        return self.layout.dp
+
+    @property
+    def row(self) -> int:
+        """Number of this process's row."""
+        return 0 if self.mesh is None else self.mesh.get_local_rank("dp")
+
+    @property
+    def is_writer(self) -> bool:
+        """Whether this process writes what its row has made; the others have the same and write nothing."""
+        return self.mesh is None or not (self.mesh.get_local_rank("cfg") or self.mesh.get_local_rank("cp"))
+
+    def gather(self, own: Sequence[Any]) -> list[Any]:
+        """What the writers of all rows have, in the order of the rows; every process must call this."""
+        if self.mesh is None:
+            return list(own)
+        everything: list[Any] = [None] * self.layout.world_size
+        dist.all_gather_object(everything, list(own) if self.is_writer else [])
+        return [item for of_process in everything for item in of_process]

@@ -1,0 +1,240 @@
+"""What a process does that is one of several workers: meet the others, say where it is, and end with them."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cosmos_cli import output
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.runtime.place import Place, find_place
+
+if TYPE_CHECKING:  # every command imports this module
+    from cosmos_cli.runtime.failures import Ending
+
+TIMEOUT_VARIABLE = "COSMOS_TIMEOUT_S"
+DEFAULT_TIMEOUT_S = 1800.0
+GRACE_S = 5
+"""Time to remove unfinished files after a signal or an error; then the system ends the process."""
+
+_place: Place | None = None
+_step, _step_began = "", 0.0
+_watched_timeout_s: float | None = None
+_has_told = False
+
+
+def begin() -> None:
+    """Behave as a worker from now on, if this process was started as one; else nothing changes.
+
+    A worker ends with its launcher, writes results on stdout only, and only if it is rank 0, and is gone `GRACE_S`
+    seconds after a signal, whatever it waits for.
+    """
+    global _place
+    _place = find_place()
+    if _place is None:
+        return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _end_with_parent(_place.launcher_pid)
+    _keep_stdout_for_results()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    threading.Thread(target=_watch, args=(reader,), name="worker-watch", daemon=True).start()
+    output.follow(step)
+
+
+def is_mute() -> bool:
+    """Another worker prints for this one."""
+    return _place is not None and _place.rank > 0
+
+
+def step(text: str) -> None:
+    """Say what begins now; a worker that says nothing for the time-out is taken to hang.
+
+    Every line and bar of `cosmos_cli.output` is such a step already.
+    """
+    global _step, _step_began
+    _step, _step_began = text, time.monotonic()
+    if _place and _place.launcher_pid and (path := _ending_path()):
+        path.with_name("step").write_text(text, encoding="utf-8")
+
+
+def fail(error: CosmosError) -> CosmosError | None:
+    """Tell whoever started the workers of an error that ends this one; what is left for this process to print."""
+    if _place is None:
+        return error
+    from cosmos_cli.runtime.failures import Ending, at_rank
+
+    _tell(Ending.of_error(_place.rank, error, _step))
+    return None if _place.launcher_pid else at_rank(error, _place.rank)
+
+
+def interrupted() -> bool:
+    """Tell of a signal that ends this worker; whether this process is to print it."""
+    if _place is None:
+        return True
+    from cosmos_cli.runtime.failures import Ending
+
+    _tell(Ending(_place.rank, "interrupted", step=_step, time=time.time()))
+    return not _place.launcher_pid
+
+
+def exit_code(code: int) -> int:
+    """The exit code of this process after a command that ended with `code`: rank 0 gives that of all."""
+    if _place is None or code == 0 or _has_told:
+        return code
+    if _place.rank > 0:
+        return 0  # else the launcher would end rank 0 while it prints its result
+    from cosmos_cli.runtime.failures import Ending
+
+    _tell(Ending(_place.rank, "exit", code, time=time.time()))
+    return code
+
+
+@contextmanager
+def joined(place: Place, device: str) -> Iterator[None]:
+    """A block in which this worker and the others form the default group of torch.distributed.
+
+    All leave together; an error leaves at once. With CUDA, tensors on the GPU go through NCCL, others through gloo.
+
+    Args:
+        device: as a user names it, see `cosmos_cli.runtime.devices`.
+    Raises:
+        InputError: no such device, or `COSMOS_TIMEOUT_S` is no number of seconds.
+    """
+    timeout_s = read_timeout()
+    step("starting torch")
+    with _watching(timeout_s):
+        from datetime import timedelta
+
+        import torch
+        from torch import distributed
+
+        from cosmos_cli.runtime.devices import choose_device
+
+        os.environ.update(place.environment())
+        backend = "gloo"
+        if choose_device(device).type == "cuda":
+            backend = "cpu:gloo,cuda:nccl"
+            torch.cuda.set_device(_own_gpu(place, torch.cuda.device_count()))
+        step("joining the other workers")
+        # the watch shall come first: it knows the step
+        distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s + 30))
+        yield
+        step("waiting for the other workers to finish")
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def _own_gpu(place: Place, num_visible: int) -> int:
+    if num_visible == 1:
+        return 0  # Slurm may show each worker its own alone
+    if place.local_rank >= num_visible:
+        raise InputError(
+            f"{place.launcher} started more workers on this machine than it has GPUs, which are {num_visible}.",
+            where="--num-gpus",
+            fix="Start one worker per GPU.",
+        )
+    return place.local_rank
+
+
+def read_timeout() -> float:
+    """Seconds without a new step after which a worker is taken to hang: `COSMOS_TIMEOUT_S`, or half an hour.
+
+    Raises:
+        InputError: the variable is not a positive number.
+    """
+    given = os.environ.get(TIMEOUT_VARIABLE, str(DEFAULT_TIMEOUT_S))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise InputError(
+            f"{given!r} is not a number of seconds above 0.", where=TIMEOUT_VARIABLE, fix="Give one, or unset it."
+        )
+    return seconds
+
+
+@contextmanager
+def _watching(timeout_s: float) -> Iterator[None]:
+    global _watched_timeout_s
+    _watched_timeout_s = timeout_s
+    try:
+        yield
+    finally:
+        _watched_timeout_s = None
+
+
+def _watch(signals: int) -> None:
+    """Thread of a worker: see signals that the main thread, waiting in native code, does not, and hangs."""
+    while True:
+        if select.select([signals], [], [], 0.2)[0]:
+            numbers = os.read(signals, 64)
+            if signal.SIGINT in numbers or signal.SIGTERM in numbers:
+                _end_within_grace()
+                return
+        timeout_s = _watched_timeout_s
+        if timeout_s is not None and time.monotonic() - _step_began > timeout_s:
+            _report_hang(timeout_s)
+            return
+
+
+def _report_hang(timeout_s: float) -> None:
+    error = CosmosError(
+        f"nothing new for {timeout_s:g} s at {_step!r}; taken to hang.",
+        fix=f"If that step may take longer, set {TIMEOUT_VARIABLE}.",
+    )
+    if to_print := fail(error):
+        output.error(to_print)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+def _tell(ending: Ending) -> None:
+    """Write the ending for the launcher; the first counts. The process is at its end: it must not take long."""
+    global _has_told
+    if not _has_told and (path := _ending_path()):
+        ending.write(path)
+    _has_told = True
+    _end_within_grace()
+
+
+def _end_within_grace() -> None:
+    # the system's own clock: it also ends a process that waits in native code, or in its last destructors
+    if not signal.getitimer(signal.ITIMER_REAL)[0]:
+        signal.alarm(GRACE_S)
+
+
+def _ending_path() -> Path | None:
+    """Where torch elastic looks for the ending of this worker; its folder goes when the launcher does."""
+    path = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", ""))
+    return path if path.name and path.parent.is_dir() else None
+
+
+def _end_with_parent(pid: int | None) -> None:
+    """Have Linux send SIGTERM when the launcher dies, even if it is killed."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    set_death_signal = 1
+    ctypes.CDLL(None).prctl(set_death_signal, int(signal.SIGTERM))
+    if pid is not None and os.getppid() != pid:
+        signal.raise_signal(signal.SIGTERM)  # it died before we asked
+
+
+def _keep_stdout_for_results() -> None:
+    """Native libraries print there, NCCL for one: send what they print to stderr."""
+    sys.stdout.flush()
+    results = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = os.fdopen(results, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)

@@ -1,0 +1,89 @@
+"""Estimates of working memory, beside what torch is seen to allocate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
+from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.working_memory import denoising_bytes
+
+SHAPE: dict[str, Any] = {"model_channels": 128, "num_blocks": 2, "num_heads": 2, "adaln_lora_dim": 8}
+LATENTS = (2, 32, 32)
+TEXT_TOKENS = 64
+
+
+def allocated(call: Callable[[], object]) -> int:
+    """The most bytes that a call holds at once."""
+    with torch.inference_mode(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        result = call()
+    assert profiler.profiler is not None and result is not None
+    changes = [
+        (event.start_ns(), event.nbytes())
+        for event in profiler.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    ]
+    held = peak = 0
+    for _, num_bytes in sorted(changes, key=lambda change: change[0]):
+        held += num_bytes
+        peak = max(peak, held)
+    return peak
+
+
+def randomised(network: Any, dtype: torch.dtype) -> Any:
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    return network.to(dtype).eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("num_branches", [0, 1, 2])
+def test_denoising_takes_what_is_estimated_or_a_little_less(num_branches: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    config = GeneralDiTConfig(**SHAPE)
+    base = randomised(GeneralDiT(config), dtype)
+    branches = [randomised(ControlBranch(ControlBranchConfig(**SHAPE)), dtype) for _ in range(num_branches)]
+    x, times = torch.randn(1, 16, *LATENTS, dtype=dtype), torch.rand(1, dtype=dtype)
+    context, grid = torch.randn(1, TEXT_TOKENS, 1024, dtype=dtype), (2, 16, 16)
+
+    def denoise() -> object:
+        kept: list[Any] = []
+        for network in (base, *branches):
+            texts = [network.encode_text(context) for _ in range(2)]
+            tables = {"rope": network.rotary_table(grid, fps=24), "positions_THWD": network.position_embedding(grid)}
+            kept.append((texts, tables))
+        hints = [branch.encode_hint(x) for branch in branches]
+        residuals = [
+            (0.5, branch.residuals(x, times, texts[0], hint, **tables))
+            for branch, hint, (texts, tables) in zip(branches, hints, kept[1:], strict=True)
+        ]
+        texts, tables = kept[0]
+        return base(x, times, texts[0], **tables, control_residuals=sum_residuals(residuals))
+
+    estimate = denoising_bytes(
+        config, LATENTS, dtype, num_branches=num_branches, num_branch_blocks=2, text_tokens=TEXT_TOKENS
+    )
+    assert 0.75 * estimate < allocated(denoise) < 1.05 * estimate
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_minimal_network_takes_what_is_estimated_or_a_little_less(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    config = MinimalDiTConfig(**SHAPE)
+    net = randomised(MinimalDiT(config), dtype)
+    x, times = torch.randn(1, 16, *LATENTS, dtype=dtype), torch.rand(1, 1, dtype=dtype)
+    context = torch.randn(1, TEXT_TOKENS, 1024, dtype=dtype)
+
+    def denoise() -> object:
+        texts, rope = [net.encode_text(context) for _ in range(2)], net.rotary_table((2, 16, 16))
+        return net(x, times, texts[0], rope=rope)
+
+    estimate = denoising_bytes(config, LATENTS, dtype, text_tokens=TEXT_TOKENS)
+    assert 0.75 * estimate < allocated(denoise) < 1.05 * estimate

@@ -1,0 +1,44 @@
+"""Plans and real runs in processes of their own, whose imports and memory count for nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+
+def in_fresh_process(code: str) -> tuple[Any, float]:
+    """What a program prints as JSON, and the seconds that it took."""
+    # other work on the machine must not decide how many threads get to run
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), time.perf_counter() - start
+
+
+def assert_quick_and_light(code: str) -> None:
+    """A program that prints its plan and `sys.modules` takes at most two seconds and imports no torch."""
+    seconds = []
+    for _ in range(3):
+        (document, modules), taken = in_fresh_process(code)
+        assert document["time"]["seconds"] > 0
+        assert not {"torch", "transformers", "cv2"} & set(modules)
+        seconds.append(taken)
+    assert min(seconds) <= 2.0  # what else runs on the machine can only add to it
+
+
+def assert_memory_comes_true(calibrate: str, run: str) -> None:
+    """After one run, the plan of another is within 25 % of the memory that it takes. Time is a benchmark's matter."""
+    in_fresh_process(calibrate)
+    compared, _ = in_fresh_process(run)
+    planned, actual = compared["planned"], compared["actual"]
+    assert planned["host_peak_bytes"] == pytest.approx(actual["host_peak_bytes"], rel=0.25)
+    assert set(planned["seconds"]) >= set(actual["seconds"])

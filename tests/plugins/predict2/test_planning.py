@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cosmos_cli.errors import InputError
+from cosmos_plugins.predict2.planning import estimate, plan
+from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from tests.plugins.planned_runs import assert_memory_comes_true, assert_quick_and_light
+
+PLAN = """
+import json, sys
+from cosmos_plugins.predict2.planning import plan
+from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+settings = Video2WorldSettings(model_size="2B", cache_dir="cache")
+made = plan(settings, Video2WorldRequest(input_path={input!r}, prompt="On."))
+print(json.dumps([made.document(), list(sys.modules)]))
+"""
+RUN = """
+import json
+from cosmos_cli.runtime.planning import Watch
+from cosmos_plugins.predict2.inputs import prepare
+from cosmos_plugins.predict2.planning import estimate
+from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+settings = Video2WorldSettings(model_size="tiny", cache_dir="cache", {settings})
+request = Video2WorldRequest(input_path={input!r}, prompt="On and {num_steps}.", num_frames={num_frames},
+                             num_steps={num_steps}, overwrite=True)
+sample, planned = prepare(settings, request), estimate(settings, request)
+from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+pipeline = Video2WorldPipeline.load(settings)
+watch = Watch(planned, from_process_start=True)
+print(json.dumps(watch.finish(pipeline.write(pipeline.make(sample)).seconds)))
+"""
+
+
+def settings_of(model_size: str, **values: Any) -> Video2WorldSettings:
+    return Video2WorldSettings(**{"model_size": model_size, "cache_dir": "cache", **values})
+
+
+def request(picture: Path, **values: Any) -> Video2WorldRequest:
+    return Video2WorldRequest(input_path=picture, prompt="The slope drifts on.", **values)
+
+
+def test_a_published_model_lists_all_that_is_missing(picture: Path) -> None:
+    document = plan(settings_of("14B", resolution="480"), request(picture)).document()
+    needed = {Path(file["path"]).name: file for file in document["files"]["needed"]}
+    assert needed["model-480p-16fps.pt"]["num_bytes"] == 28_531_000_000
+    assert not any(file["is_present"] for file in needed.values())
+    assert document["files"]["licences"] == ["Apache-2.0", "NVIDIA Open Model License"]
+    assert any("missing" in problem for problem in document["problems"])
+
+
+def test_the_work_of_a_published_run_is_what_its_networks_do(picture: Path) -> None:
+    settings = settings_of("2B", resolution="720", device="cpu")
+    denoise = {e.stage.name: e.stage for e in plan(settings, request(picture)).estimates}["denoise"]
+    assert denoise.num_passes == 72
+    assert denoise.flops == pytest.approx(1.38e17, rel=0.02)  # 24 latent frames of 44 x 80 patches
+    unguided = plan(settings, request(picture, guidance=0)).estimates[3].stage
+    assert unguided.flops == pytest.approx(denoise.flops / 2, rel=0.001)
+
+
+def test_sparse_attention_is_less_work(picture: Path) -> None:
+    dense, sparse = (
+        plan(settings_of("2B", resolution="720", natten=natten), request(picture)) for natten in (False, True)
+    )
+    assert sparse.estimates[3].stage.flops < 0.5 * dense.estimates[3].stage.flops
+    assert sparse.model != dense.model
+
+
+def test_a_length_between_latent_frames_is_computed_longer_and_cut(picture: Path) -> None:
+    frames = plan(settings_of("tiny"), request(picture, num_frames=11)).frames
+    assert (frames.given, frames.made, frames.computed, frames.height, frames.width) == (1, 11, 13, 80, 144)
+
+
+def test_a_wrong_request_is_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
+    settings = settings_of("tiny", natten=True)
+    with pytest.raises(InputError, match=r"(?s)natten.*mp4.*does not exist"):
+        plan(settings, Video2WorldRequest(input_path=tmp_path / "no.png", prompt="On.", save_path="out.avi"))
+
+
+def test_a_clip_too_short_is_refused(picture: Path) -> None:
+    with pytest.raises(InputError, match="needs at least 5"):
+        plan(settings_of("tiny"), request(picture, num_conditional_frames=5))
+
+
+def test_an_existing_output_is_refused_by_a_plan_and_not_by_an_estimate(picture: Path) -> None:
+    Path("out.mp4").touch()
+    settings, existing = settings_of("tiny"), request(picture, save_path="out.mp4")
+    with pytest.raises(InputError, match="exists already"):
+        plan(settings, existing)
+    assert estimate(settings, existing).seconds > 0
+
+
+def test_a_plan_is_quick_and_loads_nothing(clip: Path) -> None:
+    assert_quick_and_light(PLAN.format(input=str(clip)))
+
+
+@pytest.mark.slow
+def test_after_one_run_the_memory_of_another_is_known(picture: Path) -> None:
+    tiny = {"input": str(picture), "settings": ""}
+    assert_memory_comes_true(
+        RUN.format(**tiny, num_frames=9, num_steps=8), RUN.format(**tiny, num_frames=41, num_steps=16)
+    )
+
+
+@pytest.mark.slow
+def test_memory_is_known_where_pictures_and_not_python_need_it(picture: Path) -> None:
+    large = {"input": str(picture), "settings": 'resolution="480"'}
+    assert_memory_comes_true(
+        RUN.format(**large, num_frames=5, num_steps=1), RUN.format(**large, num_frames=17, num_steps=1)
+    )

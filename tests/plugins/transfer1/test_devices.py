@@ -1,0 +1,116 @@
+"""One video on several devices, and on devices too small for the model: the same frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosmos_cli.media.video import read_video
+from cosmos_cli.testing import CommandResult
+from tests.clips import encode, moving_gradient
+from tests.third_party import run_script
+
+SPEC = {"edge": {"control_weight": 0.5}, "vis": {"control_weight": 0.4}, "input_video_path": "clip.mp4"}
+LINE = ("--model", "tiny", "--device", "cpu", "--controlnet-specs", "spec.json", "--num-steps", 2)
+
+
+@pytest.fixture
+def folder() -> Path:
+    # 16:9, where a frame has 45 patches, which neither 2 nor 4 divides
+    encode(Path("clip.mp4"), moving_gradient(9, 72, 128))
+    Path("spec.json").write_text(json.dumps(SPEC))
+    return Path.cwd()
+
+
+def frames_of(name: str) -> np.ndarray:
+    return read_video(Path(f"outputs/{name}.mp4")).frames_FHWC.astype(int)
+
+
+@pytest.mark.slow
+def test_the_video_does_not_depend_on_the_number_of_processes(folder: Path) -> None:
+    for name, options in {
+        "alone": (),
+        "cp2": ("--num-gpus", 2, "--parallel", "cp=2"),
+        "chosen4": ("--num-gpus", 4),
+    }.items():
+        result = run_script("transfer", "run", *LINE, *options, "--video-save-name", name, "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["video"] == f"outputs/{name}.mp4"  # one document, of rank 0
+    assert "cfg=2,cp=2" in result.stderr
+    for name in ("cp2", "chosen4"):
+        # float32 adds up in another order; the codec may make one grey level of it
+        assert np.abs(frames_of(name) - frames_of("alone")).max() <= 2
+    assert json.loads(Path("outputs/cp2.json").read_text())["parallel"] == "cp=2"
+
+
+@pytest.mark.slow
+def test_rows_of_a_batch_go_to_as_many_devices_and_the_ledger_is_one(folder: Path) -> None:
+    rows = [{"visual_input": "clip.mp4", "seed": seed} for seed in range(3)] + [{"visual_input": "gone.mp4"}]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    line = ("transfer", "batch", "rows.jsonl", *LINE, "--json")
+    result = run_script(*line, "--num-gpus", 3)
+    assert result.returncode == 1, result.stderr
+    statuses = [sample["status"] for sample in json.loads(result.stdout)["samples"]]
+    assert statuses == ["done", "done", "done", "failed"]
+    assert "3 videos at a time" in result.stderr
+    again = run_script(*line)  # on one device, by the same ledger
+    assert [s["status"] for s in json.loads(again.stdout)["samples"]] == ["done before"] * 3 + ["failed"]
+    single = run_script("transfer", "run", *LINE, "--seed", 1, "--video-save-name", "single")
+    assert single.returncode == 0, single.stderr
+    assert Path("outputs/single.mp4").read_bytes() == Path("outputs/video_1.mp4").read_bytes()
+
+
+def test_layouts_that_do_not_fit_are_refused_before_anything_starts(
+    folder: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    result = cosmos("transfer", "run", *LINE, "--parallel", "cp=2")
+    assert result.exit_code == 2
+    assert "--num-gpus" in result.stderr
+    result = cosmos("transfer", "run", *LINE[:2], "--device", "cuda:0", *LINE[4:], "--num-gpus", 2)
+    assert result.exit_code == 2
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize("budget", ["24MB", "20MB", "18MB"])
+def test_a_budget_changes_where_weights_lie_and_nothing_else(
+    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, budget: str
+) -> None:
+    plain = cosmos("transfer", "run", *LINE, "--video-save-name", "plain")
+    assert plain.exit_code == 0, plain.stderr
+    little = cosmos("transfer", "run", *LINE, "--max-memory", budget, "--video-save-name", "little")
+    assert little.exit_code == 0, little.stderr
+    assert ("passing through in blocks" in little.stderr) == (budget == "18MB")
+    assert Path("outputs/little.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget)
+    small = cosmos("transfer", "run", *LINE, "--video-save-name", "small")
+    assert small.exit_code == 0, small.stderr
+    assert Path("outputs/small.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+
+
+def test_a_budget_too_small_for_anything_says_what_it_takes(folder: Path, cosmos: Callable[..., CommandResult]) -> None:
+    result = cosmos("transfer", "run", *LINE, "--max-memory", "3MB")
+    assert result.exit_code == 2
+    assert "at the" in result.stderr
+    result = cosmos("transfer", "run", *LINE, "--max-memory", "a lot")
+    assert result.exit_code == 2
+    assert "such as 12GiB" in result.stderr
+
+
+def test_running_out_of_memory_costs_one_line_and_not_the_video(
+    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cosmos_plugins.transfer1 import pipeline
+
+    assert cosmos("transfer", "run", *LINE, "--video-save-name", "plain").exit_code == 0
+    # estimates too low: the plan believes that all fits, and the device finds out
+    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", "20MB")
+    believed = pipeline.plan_for_device
+    monkeypatch.setattr(pipeline, "plan_for_device", lambda device, _, stages: believed(device, None, stages))
+    result = cosmos("transfer", "run", *LINE, "--video-save-name", "lowered")
+    assert result.exit_code == 0, result.stderr
+    assert "out of memory: tried again with" in result.stderr
+    assert Path("outputs/lowered.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.machine import Machine, find_gpus, find_machine, process_seconds
+from cosmos_cli.runtime.planning import Frames, NeededFile, Part, Plan, Watch, make_plan, needed_files
+from cosmos_cli.runtime.rates import Run, Stage, estimate_s, find_rate, first_guess_s, read_runs, remember, similar_runs
+
+GPU = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 64 << 30, 60 << 30)
+CPU = Machine("cpu", "a processor, 2 cores", 8 << 30, 4 << 30, 8 << 30, 4 << 30)
+STAGES = [Stage("start", {"loading": 1e9}), Stage("denoise", {"attention": 1e15}, 70), Stage("write", {"frames": 1e6})]
+PARTS = [Part("DiT", 4e9), Part("activations", 3e9, stages=("denoise",)), Part("frames", 1e9, "host", ("write",))]
+
+
+def plan(machine: Machine = GPU, files: Sequence[NeededFile] = (), parts: Sequence[Part] = PARTS) -> Plan:
+    return make_plan(
+        model="family 2B",
+        request={"seed": 1},
+        machine=machine,
+        precision="bfloat16",
+        files=files,
+        frames=Frames(given=9, made=9, computed=121, chunks=1, height=704, width=1280, fps=24),
+        stages=STAGES,
+        parts=parts,
+        output_folder=Path("new/folder"),
+        checkpoint_folder=Path("checkpoints"),
+        cache=Path("cache"),
+    )
+
+
+def run(seconds: float, amount: float, model: str = "family 2B") -> Run:
+    stage = Stage("denoise", {"attention": amount})
+    return Run(GPU.name, model, "bfloat16", "2026-01-01", 1e14, {"denoise": stage}, {"denoise": seconds}, 10)
+
+
+def test_memory_is_that_of_the_worst_stage_at_each_place() -> None:
+    made = plan()
+    assert made.device_peak is not None
+    assert (made.device_peak.stage, made.device_peak.parts["activations"]) == ("denoise", 3_000_000_000)
+    assert made.device_peak.num_bytes == 7_600_000_000  # with what the driver takes
+    assert (made.host_peak.stage, made.host_peak.num_bytes) == ("write", 4_000_000_000)
+
+
+def test_on_a_cpu_everything_is_in_the_hosts_memory() -> None:
+    made = plan(CPU)
+    assert made.device_peak is None
+    assert made.host_peak.stage == "denoise"
+    assert "7.5 GB of host memory are needed and 4.3 GB are free." in made.problems()
+
+
+def test_pages_of_files_count_for_the_peak_but_are_no_problem() -> None:
+    pages = Part("pages", 100e9, "host", ("start",), can_go=True)
+    made = plan(parts=[*PARTS, pages])
+    assert made.host_peak.num_bytes > 100e9
+    assert made.host_needed_bytes == 4_000_000_000
+    assert not made.problems()
+
+
+def test_missing_files_are_listed_with_their_size_and_licence() -> None:
+    repository = Repository("maker/model", "main", (PublishedFile("a", 5), PublishedFile("b", 7)), "Some Licence")
+    Path("root/maker/model").mkdir(parents=True)
+    Path("root/maker/model/a").write_bytes(b"123")
+    made = plan(files=needed_files([repository], Path("root")))
+    assert [(file.path.name, file.num_bytes, file.is_present) for file in made.files] == [
+        ("a", 3, True),
+        ("b", 7, False),
+    ]
+    document = made.document()
+    assert (document["files"]["present_bytes"], document["files"]["missing_bytes"]) == (3, 7)
+    assert document["files"]["licences"] == ["Some Licence"]
+    assert document["problems"] == ["1 of 2 files are missing (0.0 kB)."]
+    assert "missing" in made.text()
+
+
+def test_the_document_has_these_keys() -> None:
+    document = plan().document()
+    assert list(document) == [
+        "model", "request", "machine", "files", "frames", "memory", "time", "disk", "problems", "not_counted",
+    ]  # fmt: skip
+    assert list(document["time"]["stages"][0]) == ["name", "flops", "passes", "seconds", "source"]
+    assert document["time"]["flops"] == 1e15
+    assert document["frames"]["computed"] == 121
+
+
+def test_a_gpu_that_has_run_nothing_goes_by_the_table() -> None:
+    rate = find_rate(GPU, "bfloat16")
+    # NVIDIA's 221.7 s for the 1.38e17 FLOPs of a 2B video at 720p
+    assert rate.flops_per_s == pytest.approx(1.38e17 / 221.7, rel=0.05)
+    assert "table" in plan().estimates[1].source
+    unknown = Machine("cuda", "Some GPU", 1, 1, 1, 1)
+    assert "assumption" in find_rate(unknown, "bfloat16").source
+
+
+def test_a_cpu_that_has_run_nothing_is_measured() -> None:
+    assert find_rate(CPU, "float32").flops_per_s > 1e8
+    assert "just measured" in plan(CPU).estimates[1].source
+
+
+def test_later_plans_go_by_the_most_similar_run() -> None:
+    runs = [run(10.0, 1e15), run(300.0, 1e17)]
+    for amount, expected in ((1e15, 10.0), (2e15, 20.0), (0.5e17, 150.0)):
+        seconds, found = estimate_s(Stage("denoise", {"attention": amount}), runs, 1e14, GPU)
+        assert seconds == pytest.approx(expected)
+        assert found is not None
+    guess, found = estimate_s(Stage("decode", {"convolution": 1e15}), runs, 1e14, GPU)
+    assert found is None
+    assert guess == first_guess_s(Stage("decode", {"convolution": 1e15}), 1e14, GPU)
+
+
+def test_runs_are_kept_by_model_and_the_oldest_are_forgotten() -> None:
+    cache = Path("cache")
+    remember(cache, run(1.0, 1e15, "other"))
+    for number in range(10):
+        remember(cache, run(float(number), 1e15))
+    kept = similar_runs(read_runs(cache), GPU, "family 2B", "bfloat16")
+    assert [entry.seconds["denoise"] for entry in kept] == [2, 3, 4, 5, 6, 7, 8, 9]
+    assert len(similar_runs(read_runs(cache), GPU, "other", "bfloat16")) == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"runs": [{"device": 1}]}', '{"runs": 3}'])
+def test_a_damaged_memory_of_runs_is_as_good_as_none(content: str) -> None:
+    Path("cache").mkdir()
+    Path("cache/rates.json").write_text(content)
+    assert read_runs(Path("cache")) == []
+    remember(Path("cache"), run(1.0, 1e15))
+    assert len(read_runs(Path("cache"))) == 1
+
+
+def test_a_watched_run_is_set_beside_its_plan_and_teaches_the_next_plan() -> None:
+    small = [Part("DiT", 1e6)]
+    watch = Watch(plan(CPU, parts=small), from_process_start=True)
+    compared = watch.finish({"denoise": 3.0, "write": 1.0, "total": 4.5})
+    planned, actual = compared["planned"], compared["actual"]
+    assert planned.keys() == actual.keys()
+    assert planned["seconds"].keys() == actual["seconds"].keys()
+    assert actual["seconds"]["total"] == pytest.approx(4.5 + actual["seconds"]["start"], abs=0.01)
+    again = plan(CPU, parts=small)
+    assert [e.seconds for e in again.estimates[1:]] == [3.0, 1.0]
+    assert "measured on this machine on" in again.estimates[1].source
+    assert again.host_peak.num_bytes == pytest.approx(actual["host_peak_bytes"], rel=0.001)
+
+
+def test_a_run_whose_networks_need_the_most_says_nothing_about_python() -> None:
+    Watch(plan(CPU), from_process_start=True).finish({"total": 1.0})
+    assert plan(CPU).host_peak.parts["Python"] == 450_000_000
+
+
+def fake_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
+    program = folder / "nvidia-smi"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+def test_gpus_are_those_that_the_process_may_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    fake_driver(tmp_path, monkeypatch, "0, GPU-a, NVIDIA A100, 81920, 80000", "1, GPU-b, NVIDIA L40S, 46068, 1000")
+    assert [gpu.name for gpu in find_gpus()] == ["NVIDIA A100", "NVIDIA L40S"]
+    assert find_gpus()[1].free_bytes == 1000 << 20
+    for visible, names in (("1,0", ["NVIDIA L40S", "NVIDIA A100"]), ("GPU-b", ["NVIDIA L40S"]), ("", []), ("7,0", [])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert [gpu.name for gpu in find_gpus()] == names
+
+
+def test_a_driver_that_fails_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_driver(tmp_path, monkeypatch, "NVIDIA-SMI has failed")
+    assert find_gpus() == []
+
+
+@pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused(device: str) -> None:
+    with pytest.raises(InputError, match=r"is not a device|does not exist"):
+        find_machine(device)
+
+
+def test_the_host_and_this_process() -> None:
+    machine = find_machine("cpu")
+    assert machine.host_bytes >= machine.host_free_bytes > 0
+    assert "cores" in machine.name
+    assert 0 < process_seconds() < 24 * 3600
