@@ -7,7 +7,7 @@ import platform
 import sys
 from typing import Any
 
-NAMES = ("startup", "minimal_dit", "general_dit", "wan_vae", "cosmos_tokenizer", "controls")
+NAMES = ("startup", "minimal_dit", "general_dit", "wan_vae", "cosmos_tokenizer", "controls", "batch", "parallel")
 
 
 def main(names: list[str]) -> int:

@@ -1,8 +1,8 @@
 """A batch beside the same requests one after the other, on the tiny Transfer model with everything loaded.
 
 `python -m benchmarks.batch` checks that both write the same videos, then prints wall time and peak memory as ratios
-ours/peer: below 1 is better. Each request reads a clip of its own, blurs it, finds its edges, and makes a video. Peak
-memory compares a batch of eight with a batch of two, each in a process of its own. Linux only.
+ours/peer: below 1 is better. Each request reads a clip of its own, computes its depth and its edges, and makes a video.
+Peak memory compares a batch of eight with a batch of two, each in a process of its own. Linux only.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.plan import Plan
+from cosmos_cli.runtime.devices import one_core_left
 from cosmos_plugins.transfer1.batch import plan
+from cosmos_plugins.transfer1.inputs import read
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.clips import encode, moving_gradient
@@ -36,7 +38,7 @@ def plan_in(folder: Path, name: str, num_items: int) -> tuple[TransferSettings, 
     file = folder / f"{name}.jsonl"
     file.write_text("\n".join(rows))
     settings = TransferSettings(model_size="tiny", cache_dir=folder / f"cache-{name}")
-    controls: Any = {"vis": {"control_weight": 0.5}, "edge": {"control_weight": 0.5}}
+    controls: Any = {"depth": {"control_weight": 0.5}, "edge": {"control_weight": 0.5}}
     common = TransferRequest(controls=controls, num_steps=NUM_STEPS, video_save_folder=folder / name)
     return settings, plan(settings, common, file)
 
@@ -53,7 +55,8 @@ def seconds_of_batch(folder: Path, name: str, num_items: int = NUM_ITEMS) -> flo
     settings, batch = plan_in(folder, name, num_items)
     pipeline = warmed_up(settings, batch)
     start = time.perf_counter()
-    report = run_batch(batch, lambda _: pipeline, ledger=folder / f"{name}.ledger.jsonl")
+    with one_core_left(pipeline.models.device):  # as `cosmos transfer batch` does
+        report = run_batch(batch, lambda _: pipeline, ledger=folder / f"{name}.ledger.jsonl")
     assert report.exit_code == 0, report.summary()
     return time.perf_counter() - start
 
@@ -63,7 +66,7 @@ def seconds_one_by_one(folder: Path, name: str) -> float:
     pipeline = warmed_up(settings, batch)
     start = time.perf_counter()
     for item in batch.items:
-        pipeline.write(pipeline.make(pipeline.prepare(item.request)))
+        pipeline.write(pipeline.make(read(settings, item.request)))
     return time.perf_counter() - start
 
 

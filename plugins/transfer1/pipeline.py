@@ -24,7 +24,7 @@ from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.budget import MemoryPlan
 from cosmos_cli.runtime.device_memory import limit_device
-from cosmos_cli.runtime.devices import choose_device, choose_dtype
+from cosmos_cli.runtime.devices import choose_device, choose_dtype, one_core_left
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
 from cosmos_cli.runtime.planning import Watch
@@ -178,8 +178,12 @@ class TransferPipeline:
         return self.write(self.make(prepare(self.settings, request)))
 
     def prepare(self, request: TransferRequest) -> Sample:
-        """Read the videos of a request that was checked, and compute the controls that it lacks."""
-        return read(self.settings, request)
+        """Read the videos of a request that was checked, and compute the controls that it lacks.
+
+        In a thread of its own, while another video is made: on a CPU they share the cores.
+        """
+        with one_core_left(self.models.device):
+            return read(self.settings, request)
 
     @property
     def crew(self) -> Team:
