@@ -27,7 +27,7 @@ class RegisterFamily(Protocol):
             help: one line for `cosmos --help`.
             commands: import string of a `typer.Typer` with the family's commands.
             checkpoints: import string of its catalogue, a mapping of model names to what each needs: a sequence of
-                `cosmos_cli.checkpoints.catalogue.Repository`.
+                `cosmos_cli.checkpoints.catalogue.Repository`, its own first. The main model comes first.
         """
 
 
@@ -70,6 +70,18 @@ class RegisterControl(Protocol):
         """
 
 
+class RegisterDoctorCheck(Protocol):
+    def __call__(self, *, name: str, help: str, check: str) -> None:
+        """Add a check to `cosmos doctor`.
+
+        Args:
+            name: unique among checks; shown after the name of the plugin.
+            help: one line for `cosmos plugins info`.
+            check: import string of `check(checkpoint_dir: pathlib.Path)`, which returns a
+                `cosmos_cli.runtime.health.Finding` within seconds; the folder need not exist.
+        """
+
+
 @hookspec
 def cosmos_register_families(register: RegisterFamily) -> None:
     """Called once at start-up. Register each model family, with the Typer app that holds its commands."""
@@ -104,3 +116,8 @@ def cosmos_register_critics(register: RegisterExtension) -> None:
 @hookspec
 def cosmos_register_controls(register: RegisterControl) -> None:
     """Called once at start-up. Register control modalities for controlled video generation."""
+
+
+@hookspec
+def cosmos_register_doctor_checks(register: RegisterDoctorCheck) -> None:
+    """Called once at start-up. Register checks of the machine, for what the plugin needs beyond the core."""

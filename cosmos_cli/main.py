@@ -143,6 +143,9 @@ def _lazy_group(family: Family) -> type[TyperGroup]:
             app.pretty_exceptions_enable = False
             group = typer.main.get_group(app)
             group.help = group.help or family.help
+            if family.checkpoints is not None and "download" not in group.commands:
+                for_family = registry.resolve("cosmos_cli.commands.download:for_family", needed_by="cosmos")
+                group.add_command(for_family(family.name))
             return group.make_context(info_name, args, parent=parent, **extra)
 
     return LazyGroup

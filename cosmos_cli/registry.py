@@ -39,20 +39,20 @@ class Family:
 
 
 CORE_COMMANDS = {
-    "plugins": Family(
-        name="plugins",
-        help="List the installed plugins and what they bring.",
-        commands="cosmos_cli.commands.plugins:app",
-        checkpoints=None,
-        plugin=OWN_DISTRIBUTION,
-    ),
+    name: Family(name, help, f"cosmos_cli.commands.{name}:app", checkpoints=None, plugin=OWN_DISTRIBUTION)
+    for name, help in (
+        ("models", "List the published models and what of them is there."),
+        ("download", "Fetch what models need: resuming, verified, and nothing else."),
+        ("doctor", "Check this machine, with the way to mend what is wrong."),
+        ("plugins", "List the installed plugins and what they bring."),
+    )
 }
 """Commands of cosmos itself; no plugin can claim their names."""
 
 
 @dataclass(frozen=True)
 class Extension:
-    """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls").
+    """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls", "doctor_checks").
 
     factory: import string of what makes or computes it; None where there is nothing to run.
     details: what else its hook asks for.
@@ -230,7 +230,11 @@ def _call_hooks(plugin: Plugin, manager: pluggy.PluginManager, module: Any, regi
         if not caller.has_spec():
             continue
         kind = caller.name.removeprefix("cosmos_register_")
-        own: dict[str, Callable[..., None]] = {"families": _register_family, "controls": _register_control}
+        own: dict[str, Callable[..., None]] = {
+            "families": _register_family,
+            "controls": _register_control,
+            "doctor_checks": _register_doctor_check,
+        }
         register = own.get(kind, functools.partial(_register_extension, kind))
         for implementation in caller.get_hookimpls():
             if implementation.plugin is module:
@@ -274,6 +278,10 @@ def _register_control(
         raise ValueError(f"interpolation is {interpolation!r}, neither 'linear' nor 'nearest'")
     details = {"checkpoint": checkpoint, "interpolation": interpolation, "source_frames": source_frames}
     _register_extension("controls", registry, plugin, name=name, help=help, factory=compute, details=details)
+
+
+def _register_doctor_check(registry: Registry, plugin: Plugin, *, name: str, help: str, check: str) -> None:
+    _register_extension("doctor_checks", registry, plugin, name=name, help=help, factory=check)
 
 
 def _register_extension(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_cli.errors import CheckpointError, Problem
+
+DEFAULT_ROOT = Path("checkpoints")
+"""The checkpoint folder if none is named."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,16 @@ class Repository:
 
     name: "organisation/repository"; also the folder under the checkpoint folder, as in the original layout.
     revision: the commit that the originals pin.
+    gated: whether Hugging Face asks every user to accept the licence first.
+    used_by: control modalities that need it; empty if it is needed whatever the controls are.
     """
 
     name: str
     revision: str
     files: tuple[PublishedFile, ...]
     licence: str
+    gated: bool = False
+    used_by: tuple[str, ...] = ()
 
     @property
     def num_bytes(self) -> int:
@@ -49,7 +57,6 @@ T5_11B = Repository(
     "90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3",
     (
         PublishedFile("config.json", 1_200),
-        PublishedFile("spiece.model", 792_000),
         PublishedFile("tokenizer.json", 1_390_000),
         PublishedFile("pytorch_model.bin", 45_200_000_000),
     ),
@@ -57,12 +64,15 @@ T5_11B = Repository(
 )
 """The text encoder of every family."""
 
+EVERY_RUN: tuple[Repository, ...] = ()
+"""What every run that makes pictures opens, whatever its model."""
+
 
 def require(repositories: Iterable[Repository], root: Path) -> None:
     """Make sure that all files are there. Nothing is opened.
 
     Raises:
-        CheckpointError: what is missing, how large it is, and the command that fetches it.
+        CheckpointError: for each repository what is missing, how large it is, and the command that fetches it.
     """
     problems = []
     for repository in repositories:
@@ -70,14 +80,16 @@ def require(repositories: Iterable[Repository], root: Path) -> None:
         if missing:
             size = sum(file.num_bytes for file in missing) / 1e9
             names = ", ".join(file.path for file in missing)
-            paths = " ".join(file.path for file in missing)
-            folder = root / repository.name
-            problems.append(
-                Problem(
-                    f"{names} missing ({size:.1f} GB, {repository.licence}).",
-                    str(folder),
-                    f"hf download {repository.name} {paths} --revision {repository.revision} --local-dir {folder}",
-                )
-            )
+            # of these nobody needs less, so their name is enough
+            is_whole = repository in (T5_11B, *EVERY_RUN)
+            paths = [repository.name] if is_whole else [f"{repository.name}/{file.path}" for file in missing]
+            what = f"{names} missing ({size:.1f} GB, {repository.licence})."
+            problems.append(Problem(what, str(root / repository.name), download_command(paths, root)))
     if problems:
         raise CheckpointError.from_problems(problems)
+
+
+def download_command(what: Iterable[str], root: Path) -> str:
+    """The command line that fetches families, models, repositories or files into the checkpoint folder `root`."""
+    place = [] if root == DEFAULT_ROOT else ["--checkpoint-dir", str(root)]
+    return shlex.join(["cosmos", "download", *dict.fromkeys(what), *place])

@@ -36,6 +36,7 @@ _DEPTH = Repository(
         PublishedFile("model.safetensors", 99_173_000),
     ),
     "Apache-2.0",
+    used_by=("depth",),
 )
 _DETECTOR = Repository(
     "IDEA-Research/grounding-dino-tiny",
@@ -49,12 +50,14 @@ _DETECTOR = Repository(
         PublishedFile("model.safetensors", 689_000_000),
     ),
     "Apache-2.0",
+    used_by=("seg",),
 )
 _TRACKER = Repository(
     "facebook/sam2-hiera-large",
     _REVISION,
     (PublishedFile("config.json", 2_000), PublishedFile("model.safetensors", 898_000_000)),
     "Apache-2.0",
+    used_by=("seg",),
 )
 _ANNOTATORS: Mapping[str, tuple[Repository, ...]] = {"depth": (_DEPTH,), "seg": (_DETECTOR, _TRACKER)}
 """Modality to the models that compute it."""

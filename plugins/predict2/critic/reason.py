@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cosmos_cli.checkpoints.catalogue import download_command
 from cosmos_cli.critics import Component, Trial
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.models.chat import ChatModel, HttpChatModel, LocalChatModel, Message, Sampling, Video
@@ -19,8 +20,6 @@ from cosmos_cli.models.chat_messages import evenly_spaced
 
 MODEL = "nvidia/Cosmos-Reason1-7B"
 """Its repository, and its place under the checkpoint folder, in the original layout."""
-
-REVISION = "8fe96c1fa10db9e666b6fa6a87fea57dd9635649"
 
 WATCHED_FPS = 16.0
 TOTAL_PIXELS = 8192 * 28 * 28
@@ -106,7 +105,7 @@ def reason1_folder(checkpoint_dir: Path, *, way_out: str) -> Path:
         raise CheckpointError(
             "Cosmos-Reason1 is missing (17 GB).",
             where=str(folder),
-            fix=f"hf download {MODEL} --revision {REVISION} --local-dir {folder}\n{way_out}",
+            fix=f"{download_command([MODEL], checkpoint_dir)}\n{way_out}",
         )
     return folder
 

@@ -139,8 +139,8 @@ def test_without_checkpoints_the_missing_files_their_size_and_the_download_are_n
         "tokenizer/tokenizer.pth",
         "pytorch_model.bin",
         "GB",
-        f"hf download nvidia/Cosmos-Predict2-{size}-Video2World",
-        "hf download google-t5/t5-11b",
+        f"cosmos download nvidia/Cosmos-Predict2-{size}-Video2World/model-720p-16fps.pt",
+        "cosmos download google-t5/t5-11b",
         "--model tiny",
     ):
         assert part in text

@@ -216,6 +216,6 @@ def test_the_instructions_spell_out_the_form_that_is_read() -> None:
 
 
 def test_without_the_model_the_way_out_is_named() -> None:
-    with pytest.raises(CheckpointError, match="hf download nvidia/Cosmos-Reason1-7B") as caught:
+    with pytest.raises(CheckpointError, match="cosmos download nvidia/Cosmos-Reason1-7B") as caught:
         reason1("cpu", offload=False)
     assert "measured" in str(caught.value)

@@ -132,7 +132,7 @@ def test_one_frame_is_a_picture_and_several_are_a_clip_at_the_rate_of_the_origin
 
 
 def test_without_the_model_download_and_ways_out_are_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=f"hf download {MODEL} --revision [0-9a-f]+ --local-dir") as caught:
+    with pytest.raises(CheckpointError, match=f"cosmos download {MODEL} --checkpoint-dir") as caught:
         load_refiner(tmp_path, device=CPU, offload=False)
     assert "--disable-prompt-refiner" in str(caught.value)
     assert "--refiner-url" in str(caught.value)

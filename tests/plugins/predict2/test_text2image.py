@@ -149,5 +149,6 @@ def test_missing_checkpoints_are_named_with_their_download(size: str, steps: int
     with pytest.raises(CheckpointError) as caught:
         prepare(Text2ImageSettings(model_size=size, distill_steps=steps), a_request())
     text = str(caught.value)
-    assert f"hf download nvidia/Cosmos-Predict2-{size}-Text2Image {file} tokenizer/tokenizer.pth" in text
+    folder = f"nvidia/Cosmos-Predict2-{size}-Text2Image"
+    assert f"cosmos download {folder}/{file} {folder}/tokenizer/tokenizer.pth" in text
     assert "--model tiny" in text

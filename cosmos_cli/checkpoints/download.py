@@ -1,0 +1,279 @@
+"""Fetches published files: in parallel, resuming, verified, and under their final names only when they are right."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import BinaryIO
+
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.utils import get_session, hf_raise_for_status
+
+from cosmos_cli.checkpoints.hub import RemoteFile, refusal, request_headers, transport_error
+from cosmos_cli.errors import CheckpointError, CosmosError, Problem
+
+CHUNK_BYTES = 1 << 20
+MAX_ATTEMPTS = 5
+"""Failures in a row, without a new byte in between, before a file is given up."""
+MAX_WAIT_S = 60.0
+LOCK_POLL_S = 0.2
+
+
+class _Stopped(Exception):
+    """The user pressed Ctrl-C."""
+
+
+class _Incomplete(Exception):
+    """The connection ended early, or the Hub asked to wait."""
+
+    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.wait_s = wait_s
+
+
+def pending(files: Iterable[RemoteFile], root: Path) -> list[RemoteFile]:
+    """The files that are not under the checkpoint folder in the size that the Hub gives."""
+    return [file for file in files if not _has_size(root / file.local_path, file.num_bytes)]
+
+
+def missing_bytes(files: Iterable[RemoteFile], root: Path) -> int:
+    """What is still to be fetched of these files; parts of earlier attempts count as there."""
+    return sum(file.num_bytes - min(file.num_bytes, _size(_part(root / file.local_path, file))) for file in files)
+
+
+def download(
+    files: Sequence[RemoteFile],
+    root: Path,
+    *,
+    max_workers: int,
+    on_bytes: Callable[[int], None],
+    on_file: Callable[[RemoteFile], None],
+) -> None:
+    """Fetch files into the checkpoint folder. What was fetched stays, whatever happens.
+
+    Args:
+        files: as `look_up` found them.
+        max_workers: files at a time.
+        on_bytes: told of bytes that are on the disk, those of earlier attempts too, from several threads; negative
+            where they proved wrong.
+        on_file: told of each file that is complete and verified, from several threads.
+    Raises:
+        CheckpointError: what arrives is not what the Hub says that it is, or it is refused.
+        CosmosError: the connection failed too often, or the disk is full. All other files are complete then.
+    """
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(max_workers, thread_name_prefix="download")
+
+    def one(file: RemoteFile) -> None:
+        _fetch(file, root / file.local_path, stop, on_bytes)
+        on_file(file)
+
+    try:
+        # large files first, so that none is left over at the end with the line to itself
+        jobs = [pool.submit(one, file) for file in sorted(files, key=lambda file: -file.num_bytes)]
+        wait(jobs)
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+    _raise_failures(jobs)
+
+
+def verify(file: RemoteFile, root: Path, on_bytes: Callable[[int], None]) -> Problem | None:
+    """What is wrong with a file of the checkpoint folder, whose whole content is read; None if nothing is."""
+    path = root / file.local_path
+    if not path.is_file():
+        return Problem("is missing.", str(path))
+    if _size(path) != file.num_bytes:
+        return Problem(f"has {_size(path)} bytes instead of {file.num_bytes}.", str(path))
+    content = file.new_hash()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            content.update(chunk)
+            on_bytes(len(chunk))
+    if content.hexdigest() != file.digest:
+        return Problem("is damaged: its content is not the published one.", str(path))
+    return None
+
+
+def _raise_failures(jobs: Iterable[Future[None]]) -> None:
+    errors = [job.exception() for job in jobs if job.done() and not job.cancelled()]
+    failures = [error for error in errors if isinstance(error, CosmosError)]
+    for error in errors:
+        if error is not None and not isinstance(error, CosmosError | _Stopped):
+            raise error
+    if failures:
+        first, *others = failures
+        first.problems += [problem for other in others for problem in other.problems]
+        raise first
+
+
+def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Callable[[int], None]) -> None:
+    part = _part(target, file)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(part, stop) as stream:
+            if _has_size(target, file.num_bytes):
+                # another process was faster
+                part.unlink()
+                on_bytes(file.num_bytes)
+                return
+            for _ in range(2):
+                if _fill(file, stream, stop, on_bytes):
+                    os.fsync(stream.fileno())
+                    part.replace(target)
+                    _remove_other_parts(target, part)
+                    return
+                on_bytes(-stream.tell())
+                stream.truncate(0)
+            part.unlink()
+    except OSError as error:
+        raise CosmosError(
+            f"cannot be written: {error.strerror or error}.",
+            where=str(part),
+            fix="Make room or choose another --checkpoint-dir, then run the same command again: it goes on from here.",
+        ) from error
+    raise CheckpointError(
+        "what the Hub sent twice is not what it says that it publishes, so it was not kept.",
+        where=str(target),
+        fix="Try again later; if HF_ENDPOINT names a mirror, try without.",
+    )
+
+
+def _fill(file: RemoteFile, stream: BinaryIO, stop: threading.Event, on_bytes: Callable[[int], None]) -> bool:
+    """Complete a part. Returns whether the content is the published one."""
+    content = file.new_hash()
+    stream.seek(0)
+    while earlier := stream.read(CHUNK_BYTES):
+        content.update(earlier)
+        on_bytes(len(earlier))
+    if stream.tell() > file.num_bytes:
+        return False
+    attempts, furthest = 0, stream.tell()
+    while (begin := stream.tell()) < file.num_bytes:
+        _check(stop)
+        try:
+            for chunk in _chunks(file, begin):
+                if chunk is None:
+                    stream.seek(0)
+                    stream.truncate()
+                    content = file.new_hash()
+                    on_bytes(-begin)
+                    continue
+                stream.write(chunk)
+                content.update(chunk)
+                on_bytes(len(chunk))
+                if stream.tell() > furthest:
+                    attempts, furthest = 0, stream.tell()
+                if stream.tell() > file.num_bytes:
+                    return False
+                _check(stop)
+            if stream.tell() < file.num_bytes:
+                raise _Incomplete("it ended early")
+        except _Incomplete as error:
+            attempts += 1
+            if attempts == MAX_ATTEMPTS:
+                raise CosmosError(
+                    f"could not be fetched: {error}.",
+                    where=str(file.local_path),
+                    fix="Run the same command again later: it goes on where it stopped.",
+                ) from error
+            # a line that was cut while data flowed is taken up again at once
+            usual = 0 if attempts == 1 else 2 ** (attempts - 2)
+            stop.wait(usual if error.wait_s is None else error.wait_s)
+        finally:
+            stream.flush()
+    digest: str = content.hexdigest()
+    return digest == file.digest
+
+
+def _chunks(file: RemoteFile, begin: int) -> Iterator[bytes | None]:
+    """Content from byte `begin` on; None first if the server sends everything from byte 0 instead."""
+    headers = request_headers()
+    if begin:
+        headers["Range"] = f"bytes={begin}-"
+    try:
+        with get_session().stream(
+            "GET", file.url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, follow_redirects=True
+        ) as answer:
+            if answer.status_code == 429 or answer.status_code >= 500:
+                raise _Incomplete(f"the Hub answered with status {answer.status_code}", _retry_after(answer.headers))
+            if answer.status_code >= 400:
+                answer.read()  # the reason is in it
+            hf_raise_for_status(answer)
+            if begin and answer.status_code != 206:
+                yield None
+            # as they arrive: pieces of a size of one's own would be lost in their buffer when the line is cut
+            yield from answer.iter_bytes()
+    except transport_error() as error:
+        raise _Incomplete(f"the connection failed ({str(error) or type(error).__name__})") from error
+    except HfHubHTTPError as error:
+        raise CheckpointError.from_problems([refusal(error, file.repository)]) from error
+
+
+def _retry_after(headers: object) -> float | None:
+    text = dict(headers).get("retry-after", "")  # type: ignore[call-overload]
+    return min(float(text), MAX_WAIT_S) if text.isdigit() else None
+
+
+@contextlib.contextmanager
+def _locked(part: Path, stop: threading.Event) -> Iterator[BinaryIO]:
+    """The part, open for reading and appending, and no other process's meanwhile."""
+    while True:
+        with part.open("a+b") as stream:
+            while not _lock(stream):
+                _check(stop)
+                stop.wait(LOCK_POLL_S)
+            # whoever held it may have renamed it to its final name, and then this is not the part any more
+            if _inode(part) == os.fstat(stream.fileno()).st_ino:
+                yield stream
+                return
+
+
+def _inode(path: Path) -> int | None:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _lock(stream: BinaryIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _Stopped
+
+
+def _part(target: Path, file: RemoteFile) -> Path:
+    # named after the content, so that what is left of another version is not taken up
+    return target.with_name(f".{target.name}.{file.digest[:12]}.part")
+
+
+def _remove_other_parts(target: Path, part: Path) -> None:
+    """Remove what is left of versions that were published before."""
+    for other in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        if other != part:  # another process may wait on its lock
+            other.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _has_size(path: Path, num_bytes: int) -> bool:
+    return path.is_file() and _size(path) == num_bytes

@@ -1,0 +1,130 @@
+"""What the families publish, and which files a user means by a name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from cosmos_cli import registry
+from cosmos_cli.checkpoints.catalogue import EVERY_RUN, PublishedFile, Repository
+from cosmos_cli.errors import InputError
+
+Catalogue = Mapping[str, tuple[Repository, ...]]
+"""Model to everything that is published for it; the main model of the family first."""
+
+
+def catalogues() -> dict[str, Catalogue]:
+    """The catalogue of every family that has one.
+
+    Raises:
+        CosmosError: one of them cannot be loaded.
+    """
+    return {
+        name: registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
+        for name, family in sorted(registry.current().families.items())
+        if family.checkpoints is not None
+    }
+
+
+def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repository]:
+    """The files that names stand for, each repository once.
+
+    Args:
+        names: of families ("transfer" is its main model), models ("7B" or "transfer/7B"), repositories, or files as
+            they lie under the checkpoint folder.
+        controls: control modalities; then a model is only what these need, and a family is its models that have them.
+    Raises:
+        InputError: a name is unknown or stands for several things, or no model that was named has a control.
+    """
+    families = catalogues()
+    branches = _control_branches()
+    if unknown := [name for name in controls if name not in branches.values()]:
+        raise InputError(
+            f"there is no control {unknown[0]!r}.",
+            where="--controls",
+            fix=f"Use {', '.join(sorted(branches.values()))}.",
+        )
+    chosen: list[Repository] = []
+    for name in names:
+        chosen += _meant_by(name, families, controls, branches)
+    lost = set(controls) - _used(chosen, branches)
+    if lost:
+        raise InputError(
+            f"{', '.join(names)} has no control {', '.join(sorted(lost))}.",
+            where="--controls",
+            fix="See `cosmos models` for what each model has.",
+        )
+    return merge(chosen)
+
+
+def merge(repositories: Iterable[Repository]) -> list[Repository]:
+    """The same files, with each repository once."""
+    merged: dict[str, Repository] = {}
+    for new in repositories:
+        known = merged.get(new.name, new)
+        files = {file.path: file for file in (*known.files, *new.files)}
+        merged[new.name] = _with_files(known, files.values())
+    return list(merged.values())
+
+
+def _meant_by(
+    name: str, families: Mapping[str, Catalogue], controls: Sequence[str], branches: Mapping[str, str]
+) -> list[Repository]:
+    if name in families:
+        models = list(families[name].values())
+        if controls:
+            models = [model for model in models if _used(model, branches).intersection(controls)]
+        else:
+            models = models[:1]
+        return _needed((repository for model in models for repository in model), controls, branches)
+    models_by_name = {
+        f"{family}/{model}": held for family, models in families.items() for model, held in models.items()
+    }
+    matches = [full for full in models_by_name if name in (full, full.partition("/")[2])]
+    if len(matches) > 1:
+        raise InputError(f"{name} may be {' or '.join(matches)}.", where="WHAT", fix="Give the full name.")
+    if matches:
+        return _needed(models_by_name[matches[0]], controls, branches)
+    everything = merge([*(r for model in models_by_name.values() for r in model), *EVERY_RUN])
+    for repository in everything:
+        if name.rstrip("/") == repository.name:
+            return [repository]
+        files = [file for file in repository.files if name == f"{repository.name}/{file.path}"]
+        if files:
+            return [_with_files(repository, files)]
+    known = [*families, *models_by_name, *(repository.name for repository in everything)]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise InputError(f"nothing is published as {name!r}.", where="WHAT", fix=f"{hint}See `cosmos models`.")
+
+
+def _control_branches() -> dict[str, str]:
+    """Weights of control branches, under the checkpoint folder, to their modalities."""
+    controls = registry.current().extensions.get("controls", {})
+    return {extension.details["checkpoint"]: name for name, extension in controls.items()}
+
+
+def _used(repositories: Iterable[Repository], branches: Mapping[str, str]) -> set[str]:
+    """The control modalities whose branches are among the files."""
+    paths = {f"{repository.name}/{file.path}" for repository in repositories for file in repository.files}
+    return {control for path, control in branches.items() if path in paths}
+
+
+def _needed(
+    repositories: Iterable[Repository], controls: Collection[str], branches: Mapping[str, str]
+) -> list[Repository]:
+    """What a run opens of a model with these controls; with none named, everything."""
+    found = [*repositories, *EVERY_RUN]
+    if not controls:
+        return found
+    unwanted = {path for path, control in branches.items() if control not in controls}
+    return [
+        _with_files(repository, (f for f in repository.files if f"{repository.name}/{f.path}" not in unwanted))
+        for repository in found
+        if not repository.used_by or set(controls).intersection(repository.used_by)
+    ]
+
+
+def _with_files(repository: Repository, files: Iterable[PublishedFile]) -> Repository:
+    return replace(repository, files=tuple(files))

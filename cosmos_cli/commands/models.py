@@ -1,0 +1,58 @@
+"""`cosmos models`: what is published, and what of it is in the checkpoint folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from cosmos_cli import output
+from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, EVERY_RUN, Repository
+from cosmos_cli.commands.catalogues import catalogues
+from cosmos_cli.commands.options import CheckpointDir
+
+app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
+
+
+@app.callback()
+def models(checkpoint_dir: CheckpointDir = DEFAULT_ROOT, json: output.JsonFlag = False) -> None:
+    """List every published model, and whether its files are there. Example: cosmos models"""
+    documents = []
+    for family, catalogue in catalogues().items():
+        for model, repositories in catalogue.items():
+            parts = [_part(repository, checkpoint_dir) for repository in (*repositories, *EVERY_RUN)]
+            missing, total = (sum(part[key] for part in parts) for key in ("missing_bytes", "bytes"))
+            states = {part["state"] for part in parts}
+            state = states.pop() if len(states) == 1 else "partial"
+            document = {"name": f"{family}/{model}", "family": family, "state": state, "bytes": total}
+            documents.append({**document, "missing_bytes": missing, "repositories": parts})
+    rows = [
+        (
+            document["name"],
+            f"{document['bytes'] / 1e9:.1f} GB",
+            document["state"],
+            f"{document['missing_bytes'] / 1e9:.1f} GB" if document["missing_bytes"] else "-",
+            "; ".join(dict.fromkeys(part["licence"] for part in document["repositories"])),
+        )
+        for document in documents
+    ]
+    output.result(
+        output.table(("MODEL", "SIZE", "STATE", "MISSING", "LICENCES"), rows),
+        {"checkpoint_dir": str(checkpoint_dir), "models": documents},
+    )
+
+
+def _part(repository: Repository, root: Path) -> dict[str, Any]:
+    missing = repository.missing(root)
+    states = {0: "present", len(repository.files): "missing"}
+    return {
+        "repository": repository.name,
+        "revision": repository.revision,
+        "licence": repository.licence,
+        "gated": repository.gated,
+        "state": states.get(len(missing), "partial"),
+        "bytes": repository.num_bytes,
+        "missing_bytes": sum(file.num_bytes for file in missing),
+        "missing_files": [file.path for file in missing],
+    }

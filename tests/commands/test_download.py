@@ -1,0 +1,494 @@
+"""`cosmos download` against a Hub on loopback that behaves badly in every way we know of, through the real client."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import constants
+from safetensors.torch import load_file
+
+from cosmos_cli.checkpoints.catalogue import T5_11B
+from cosmos_cli.testing import CommandResult
+from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
+from cosmos_plugins.transfer1.variants import VARIANTS
+from tests.clips import encode, moving_gradient
+from tests.hub_server import TOKEN, Hub, serving
+from tests.test_architecture import HEAVY, modules_loaded_by
+from tests.third_party import COSMOS, write_distribution
+
+Cosmos = Callable[..., CommandResult]
+
+BASE, EDGE, CONFIG, TEXT = (
+    "acme/world/base.pt",
+    "acme/world/edge.pt",
+    "acme/world/sub/config.json",
+    "acme/text/model.bin",
+)
+FILES = {
+    BASE: random.Random(1).randbytes(3_000_000),
+    EDGE: random.Random(2).randbytes(700_000),
+    CONFIG: b'{"width": 8}\n',
+    TEXT: random.Random(3).randbytes(400_000),
+    "acme/world/not-needed.h5": b"anything",
+}
+
+PLUGIN = """
+import typer
+from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.hookspecs import hookimpl
+
+app = typer.Typer()
+
+@app.command()
+def run() -> None:
+    pass
+
+def files(**sizes):
+    return tuple(PublishedFile(path.replace("__", "/").replace("_", "."), size) for path, size in sizes.items())
+
+TEXT = Repository("acme/text", "main", files(model_bin=400_000), "Text License", gated=True)
+SEEN = Repository("acme/text", "main", files(model_bin=400_000), "Text License", used_by=("parcel-edge",))
+WORLD = Repository("acme/world", "v1", files(base_pt=3_000_000, edge_pt=700_000, sub__config_json=13), "World License")
+CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,)}
+
+@hookimpl
+def cosmos_register_families(register):
+    register(name="parcel", help="Is fetched.", commands="parcel:app", checkpoints="parcel:CATALOGUE")
+
+@hookimpl
+def cosmos_register_controls(register):
+    register(name="parcel-edge", help="Lines.", checkpoint="acme/world/edge.pt")
+    register(name="parcel-none", help="Nothing.", checkpoint="acme/world/none.pt")
+"""
+
+
+@pytest.fixture(autouse=True)
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A family whose files the Hub of these tests has."""
+    folder = tmp_path / "packages"
+    write_distribution(folder, "parcel", {"parcel": PLUGIN}, {"parcel": "parcel"})
+    monkeypatch.syspath_prepend(folder)
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The Hub, and this process and its children pointed to it."""
+    with serving(Hub(dict(FILES), large={BASE, EDGE, TEXT})) as running:
+        environment = {"HF_ENDPOINT": running.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        # huggingface_hub reads its variables once, when it is imported
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf/token"))
+        yield running
+
+
+def start(packages: Path, *arguments: str, limit_bytes: int | None = None) -> subprocess.Popen[str]:
+    """A download in a process of its own, which may be unable to write files larger than a limit."""
+
+    def limit() -> None:
+        if limit_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    environment = {**os.environ, "PYTHONPATH": str(packages)}
+    command = [str(COSMOS), "download", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, preexec_fn=limit, **pipes)
+
+
+def files_in(root: Path) -> dict[str, bytes]:
+    """Everything under a folder, hidden files too."""
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def parts(root: Path = Path("checkpoints")) -> list[str]:
+    """What is there of files that are not complete."""
+    return sorted(path for path in files_in(root) if path.endswith(".part"))
+
+
+NEEDED = {path: FILES[path] for path in (BASE, EDGE, CONFIG, TEXT)}
+
+
+def test_a_model_is_fetched_whole_and_nothing_else(hub: Hub, cosmos: Cosmos) -> None:
+    result = cosmos("download", "parcel", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert files_in(Path("checkpoints")) == NEEDED
+    assert result.json == {
+        "checkpoint_dir": "checkpoints",
+        "fetched_bytes": sum(map(len, NEEDED.values())),
+        "files": [{"path": path, "state": "fetched"} for path in (BASE, EDGE, CONFIG, TEXT)],
+        "notices": [],
+    }
+    assert f"{BASE}: 3.0 MB, verified" in result.stderr
+
+
+def test_a_mirror_that_knows_no_licences_serves(hub: Hub, cosmos: Cosmos) -> None:
+    hub.is_mirror = True
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+
+
+def test_what_is_left_of_another_version_is_neither_used_nor_kept(hub: Hub, cosmos: Cosmos) -> None:
+    part = Path("checkpoints/acme/world/.base.pt.0123456789ab.part")
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"earlier")
+    assert cosmos("download", "acme/world").exit_code == 0
+    assert files_in(Path("checkpoints")) == {path: FILES[path] for path in (BASE, EDGE, CONFIG)}
+
+
+def test_what_is_there_is_fetched_by_nobody_and_asked_of_nobody(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cosmos("download", "parcel").exit_code == 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    result = cosmos("download", "parcel")
+    assert (result.exit_code, result.stdout) == (0, "all files are there: checkpoints\n")
+    Path("checkpoints", EDGE).unlink()
+    result = cosmos("download", "parcel")
+    assert result.exit_code == 2
+    assert "HF_HUB_OFFLINE" in result.stderr
+
+
+def test_a_folder_of_others_is_completed_and_a_short_file_fetched_again(hub: Hub, cosmos: Cosmos) -> None:
+    for path, content in {BASE: FILES[BASE], EDGE: FILES[EDGE][:1000]}.items():
+        Path("checkpoints", path).parent.mkdir(parents=True, exist_ok=True)
+        Path("checkpoints", path).write_bytes(content)
+    result = cosmos("download", "acme/world", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert "edge.pt has not the published size" in result.json["notices"][0]
+    assert set(hub.sent) == {EDGE, CONFIG}
+    assert files_in(Path("checkpoints")) == {path: FILES[path] for path in (BASE, EDGE, CONFIG)}
+
+
+def test_a_line_that_is_cut_again_and_again_costs_no_byte_twice(hub: Hub, cosmos: Cosmos) -> None:
+    hub.cuts = {BASE: [100_000, 1_000_000, 0, 5], TEXT: [0]}
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+    assert hub.sent == {path: len(content) for path, content in NEEDED.items()}
+
+
+def test_a_server_that_falls_silent_is_asked_again(hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.3)
+    hub.stalls = {BASE: [1_000_000, 500_000]}
+    assert cosmos("download", "acme/world").exit_code == 0
+    assert len(hub.ranges) == 2
+    assert hub.sent[BASE] == len(FILES[BASE])
+    assert files_in(Path("checkpoints")) == {path: FILES[path] for path in (BASE, EDGE, CONFIG)}
+
+
+def test_a_server_that_always_sends_from_the_first_byte_is_endured(hub: Hub, cosmos: Cosmos) -> None:
+    hub.cuts, hub.ignores_ranges = {BASE: [2_000_000]}, True
+    assert cosmos("download", "parcel").exit_code == 0
+    assert hub.ranges == [f"{BASE} 2000000"]
+    assert files_in(Path("checkpoints")) == NEEDED
+
+
+def test_a_server_that_never_gets_further_is_given_up(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 3)
+    hub.cuts, hub.ignores_ranges = {BASE: [2_000_000] * 9}, True
+    result = cosmos("download", "acme/world")
+    assert result.exit_code == 1
+    assert "could not be fetched: the connection failed" in result.stderr
+    assert len(hub.cuts[BASE]) == 9 - 3
+
+
+def test_wrong_content_is_fetched_again_once(hub: Hub, cosmos: Cosmos) -> None:
+    hub.lies = {BASE: [bytes(3_000_000)], CONFIG: [b'{"width": 9}\n']}
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+
+
+def test_content_that_stays_wrong_is_not_kept_and_the_other_files_are(hub: Hub, cosmos: Cosmos) -> None:
+    hub.lies = {BASE: [bytes(3_000_000)] * 2, CONFIG: [b'{"width": 9}\n'] * 2}
+    result = cosmos("download", "parcel", "--json")
+    assert result.exit_code == 4
+    assert {problem["where"] for problem in result.json["problems"]} == {f"checkpoints/{BASE}", f"checkpoints/{CONFIG}"}
+    assert set(files_in(Path("checkpoints"))) == {EDGE, TEXT}
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+
+
+def test_more_content_than_announced_is_not_kept(hub: Hub, cosmos: Cosmos) -> None:
+    hub.lies = {EDGE: [FILES[EDGE] + b"more"] * 2}
+    assert cosmos("download", "parcel").exit_code == 4
+    assert set(files_in(Path("checkpoints"))) == {BASE, CONFIG, TEXT}
+
+
+def test_all_licences_are_checked_before_the_first_byte(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.gated = {"acme/world", "acme/text"}
+    result = cosmos("download", "parcel", "--json")
+    assert result.exit_code == 4
+    assert [problem["where"] for problem in result.json["problems"]] == ["acme/world", "acme/text"]
+    assert f"Accept it on {hub.url}/acme/text. Log in" in result.json["problems"][1]["fix"]
+    assert not hub.sent and not Path("checkpoints").exists()
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+    assert not hub.told  # the login is for the Hub, not for the place that it sends the client to
+
+
+def test_a_token_that_the_hub_does_not_know_is_said_to_be_wrong(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    result = cosmos("download", "acme/text", "--json")
+    assert result.exit_code == 4
+    assert result.json["problems"][0]["what"] == "the Hub does not accept HF_TOKEN or the stored login."
+
+
+@pytest.mark.parametrize(
+    ("status", "token", "what"),
+    [
+        (401, None, "the Hub asks for a login."),
+        (403, TOKEN, "does not exist, or is not open to this login."),
+        (404, TOKEN, "does not exist, or is not open to this login."),
+        (429, None, "the Hub asks to wait: too many requests."),
+        (500, None, "the Hub answered with status 500."),
+    ],
+)
+def test_a_repository_that_is_refused_says_why(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, status: int, token: str | None, what: str
+) -> None:
+    if token:
+        monkeypatch.setenv("HF_TOKEN", token)
+    hub.refuses = {"acme/text": status}
+    result = cosmos("download", "parcel", "--json")
+    assert result.exit_code == 4
+    assert [(problem["where"], problem["what"]) for problem in result.json["problems"]] == [("acme/text", what)]
+    assert not hub.sent
+    hub.refuses = {}
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+
+
+def test_a_file_that_is_not_published_any_more_is_named(hub: Hub, cosmos: Cosmos) -> None:
+    del hub.files[EDGE]
+    result = cosmos("download", "parcel")
+    assert result.exit_code == 4
+    assert "edge.pt not there in revision v1." in result.stderr
+
+
+def test_too_many_requests_are_waited_out(hub: Hub, cosmos: Cosmos) -> None:
+    hub.busy = {BASE: 3, CONFIG: 1}
+    assert cosmos("download", "parcel").exit_code == 0
+    hub.busy = {BASE: 5}
+    shutil.rmtree("checkpoints")
+    result = cosmos("download", "parcel")
+    assert result.exit_code == 1
+    assert "status 429" in result.stderr
+    assert set(files_in(Path("checkpoints"))) - set(parts()) == {EDGE, CONFIG, TEXT}
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+
+
+def test_a_server_that_is_not_there_is_named(hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    result = cosmos("download", "parcel")
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9 does not answer" in result.stderr
+
+
+def test_a_disk_without_room_is_noticed_before_the_first_byte(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(".")
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=4_000_000))
+    result = cosmos("download", "parcel")
+    assert result.exit_code == 2
+    assert "0.0 GB, but its disk has 0.0 GB" in result.stderr
+    assert not hub.sent
+
+
+def test_a_disk_that_becomes_full_keeps_what_there_is(hub: Hub, cosmos: Cosmos, packages: Path) -> None:
+    full = start(packages, "parcel", limit_bytes=2_000_000)
+    _, stderr = full.communicate(timeout=60)
+    assert full.returncode == 1
+    assert "cannot be written: File too large." in stderr
+    assert set(files_in(Path("checkpoints"))) - set(parts()) == {EDGE, CONFIG, TEXT}
+    assert cosmos("download", "parcel").exit_code == 0
+    assert files_in(Path("checkpoints")) == NEEDED
+    assert hub.ranges == [f"{BASE} 2000000"]
+
+
+def test_ctrl_c_leaves_what_a_second_run_goes_on_with(hub: Hub, cosmos: Cosmos, packages: Path) -> None:
+    hub.pause_s = 0.05
+    stopped = start(packages, "acme/world")
+    until = time.monotonic() + 60
+    while hub.sent.get(BASE, 0) < 500_000 and time.monotonic() < until:
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGINT)
+    stopped.communicate(timeout=20)
+    assert stopped.returncode == 130
+    [part] = [path for path in parts() if ".base.pt." in path]
+    assert BASE not in files_in(Path("checkpoints"))
+    kept = Path("checkpoints", part).stat().st_size
+    assert kept >= 300_000
+    hub.pause_s = 0.0
+    assert cosmos("download", "acme/world").exit_code == 0
+    assert f"{BASE} {kept}" in hub.ranges
+    assert files_in(Path("checkpoints")) == {path: FILES[path] for path in (BASE, EDGE, CONFIG)}
+
+
+def test_two_downloads_at_once_share_the_work(hub: Hub, packages: Path) -> None:
+    hub.pause_s = 0.02
+    both = [start(packages, "parcel") for _ in range(2)]
+    assert [(one.communicate(timeout=60), one.returncode)[1] for one in both] == [0, 0]
+    assert files_in(Path("checkpoints")) == NEEDED
+    assert hub.sent == {path: len(content) for path, content in NEEDED.items()}
+
+
+def test_verify_finds_one_wrong_byte_and_says_how_to_mend_it(hub: Hub, cosmos: Cosmos) -> None:
+    assert cosmos("download", "parcel").exit_code == 0
+    assert cosmos("download", "parcel", "--verify").stdout == "4 files are the published ones, 4.1 MB\n"
+    damaged = Path("checkpoints", BASE)
+    content = bytearray(damaged.read_bytes())
+    content[1_234_567] ^= 1
+    damaged.write_bytes(content)
+    Path("checkpoints", CONFIG).unlink()
+    result = cosmos("download", "parcel", "--verify", "--json")
+    assert result.exit_code == 4
+    [wrong, missing] = result.json["problems"]
+    assert wrong == {
+        "what": "is damaged: its content is not the published one.",
+        "where": f"checkpoints/{BASE}",
+        "fix": None,
+    }
+    assert missing["what"] == "is missing."
+    assert missing["fix"] == f"Remove checkpoints/{BASE}, then: cosmos download {BASE} {CONFIG}"
+
+
+def test_a_dry_run_asks_nobody_and_says_what_a_run_would_fetch(hub: Hub, cosmos: Cosmos) -> None:
+    Path("checkpoints", BASE).parent.mkdir(parents=True)
+    Path("checkpoints", BASE).touch()
+    hub.refuses = {"acme/world": 500, "acme/text": 500}
+    document = cosmos("download", "parcel", "--dry-run", "--json").json
+    assert document["files"][0] == {"path": BASE, "bytes": 3_000_000, "state": "present"}
+    assert document["missing_bytes"] == 1_100_013 and document["total_bytes"] == 4_100_013
+    assert document["licences"][1] == {"repository": "acme/text", "licence": "Text License", "gated": True}
+    shown = cosmos("download", "parcel", "--dry-run").stdout
+    assert "1.1 MB to fetch of 4.1 MB" in shown
+    assert "Text License: acme/text (gated)" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["parcel"], [BASE, EDGE, CONFIG, TEXT]),
+        (["parcel/big"], [BASE, EDGE, CONFIG, TEXT]),
+        (["other", TEXT], [TEXT]),
+        (["acme/world"], [BASE, EDGE, CONFIG]),
+        ([EDGE, CONFIG], [EDGE, CONFIG]),
+        (["parcel", "--controls", "parcel-edge"], [BASE, EDGE, CONFIG, TEXT]),
+    ],
+)
+def test_a_name_stands_for_a_family_a_model_a_repository_or_a_file(
+    cosmos: Cosmos, arguments: list[str], expected: list[str]
+) -> None:
+    result = cosmos("download", *arguments, "--dry-run", "--json")
+    assert [file["path"] for file in result.json["files"]] == expected
+
+
+def test_a_family_fetches_its_own_models(cosmos: Cosmos) -> None:
+    for names, expected in (([], [BASE, EDGE, CONFIG, TEXT]), (["other"], [TEXT])):
+        result = cosmos("parcel", "download", *names, "--dry-run", "--json")
+        assert [file["path"] for file in result.json["files"]] == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["models", "download --help", "download transfer --controls edge --dry-run", "doctor --help"]
+)
+def test_what_only_shows_something_imports_nothing_heavy(line: str) -> None:
+    assert not modules_loaded_by(*line.split()) & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "says nothing to fetch."),
+        (["parcle"], "Did you mean parcel?"),
+        (["parcel", "--controls", "parcel-none"], "parcel has no control parcel-none."),
+        (["parcel", "--controls", "colour"], "there is no control 'colour'."),
+    ],
+)
+def test_a_name_that_stands_for_nothing_is_bad_input(cosmos: Cosmos, arguments: list[str], message: str) -> None:
+    result = cosmos("download", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+class Opened:
+    """Which files under a folder are opened by whomever, libraries in C too. Linux tells through inotify."""
+
+    def __init__(self, root: Path) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._queue = self._libc.inotify_init1(os.O_NONBLOCK)
+        self._folders = {
+            self._libc.inotify_add_watch(self._queue, os.fsencode(folder), 0x20): folder.relative_to(root)
+            for folder in root.rglob("*")
+            if folder.is_dir()
+        }
+
+    def files(self) -> set[str]:
+        """The files that were opened so far; closes the queue."""
+        found = set()
+        events = os.read(self._queue, 1 << 20)
+        os.close(self._queue)
+        while events:
+            watch, mask, _, length = struct.unpack_from("iIII", events)
+            name = events[16 : 16 + length].rstrip(b"\0").decode()
+            events = events[16 + length :]
+            if name and not mask & 0x40000000:  # a folder that was listed
+                found.add((self._folders[watch] / name).as_posix())
+        return found
+
+
+def test_an_edge_run_opens_exactly_the_files_that_are_fetched_for_it(
+    cosmos: Cosmos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model of the published names and layout in the sizes of the tiny one."""
+    document = cosmos("download", "transfer", "--controls", "edge", "--dry-run", "--json").json
+    listed = {file["path"] for file in document["files"]}
+    published, tiny = VARIANTS["7B"], VARIANTS["tiny"]
+    named = {"text_encoder": published.text_encoder, "annotators": published.annotators}
+    monkeypatch.setitem(VARIANTS, "7B", replace(tiny, **named))
+    for path in listed:
+        stand_in(path, Path("checkpoints", path))
+    encode(tmp_path / "clip.mp4", moving_gradient(9, 72, 96), fps=30)
+    Path("spec.json").write_text(json.dumps({"edge": {}, "input_video_path": str(tmp_path / "clip.mp4")}))
+    opened = Opened(Path("checkpoints"))
+    result = cosmos("transfer", "run", "--controlnet-specs", "spec.json", "--model", "7B", "--num-steps", 1)
+    assert result.exit_code == 0, result.stderr
+    assert opened.files() == listed
+
+
+def stand_in(path: str, target: Path) -> None:
+    """A file of the tiny model under the name of the published one."""
+    source = TINY_ROOT / path.replace(T5_11B.name, VARIANTS["tiny"].text_encoder)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.name == "pytorch_model.bin":
+        torch.save(load_file(source.with_name("model.safetensors")), target)
+    else:
+        shutil.copy(source, target)

@@ -1,0 +1,57 @@
+"""`cosmos models`: what is published and what of it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cosmos_cli.checkpoints.catalogue import T5_11B
+from cosmos_cli.testing import CommandResult
+
+Cosmos = Callable[..., CommandResult]
+
+
+def put(path: str, content: bytes = b"weights") -> None:
+    file = Path("checkpoints", path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+
+
+def states(cosmos: Cosmos) -> dict[str, str]:
+    return {model["name"]: model["state"] for model in cosmos("models", "--json").json["models"]}
+
+
+def test_a_model_is_missing_then_partial_then_present(cosmos: Cosmos) -> None:
+    assert set(states(cosmos).values()) == {"missing"}
+    put("nvidia/Cosmos-Transfer1-7B/edge_control_distilled.pt")
+    assert states(cosmos)["transfer/7B-edge-distilled"] == "partial"
+    for path in ("autoencoder.jit", "mean_std.pt"):
+        put(f"nvidia/Cosmos-Tokenize1-CV8x8x8-720p/{path}")
+    for file in T5_11B.files:
+        put(f"{T5_11B.name}/{file.path}")
+    found = states(cosmos)
+    assert found["transfer/7B-edge-distilled"] == "present"
+    assert found["transfer/UpsamplePrompt1-12B"] == "missing"
+    assert found["predict2/2B"] == "partial"  # it shares the text encoder
+
+
+def test_the_document_names_what_is_missing_where(cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("google-t5/t5-11b/config.json")
+    monkeypatch.setenv("COSMOS_CHECKPOINT_DIR", str(Path("checkpoints").absolute()))
+    document = cosmos("models", "--json").json
+    assert Path(document["checkpoint_dir"]).is_absolute()
+    [action] = [model for model in document["models"] if model["name"] == "predict2/multiview-2B"]
+    [text] = [part for part in action["repositories"] if part["repository"] == T5_11B.name]
+    assert text["state"] == "partial"
+    assert text["missing_files"] == [file.path for file in T5_11B.files if file.path != "config.json"]
+    assert text["missing_bytes"] == T5_11B.num_bytes - T5_11B.files[0].num_bytes
+    assert action["missing_bytes"] == action["bytes"] - T5_11B.files[0].num_bytes
+
+
+def test_the_list_shows_sizes_and_licences(cosmos: Cosmos) -> None:
+    lines = cosmos("models").stdout.splitlines()
+    assert lines[0].split() == ["MODEL", "SIZE", "STATE", "MISSING", "LICENCES"]
+    [line] = [line for line in lines if line.startswith("transfer/UpsamplePrompt1-12B ")]
+    assert line.split()[1:] == ["25.4", "GB", "missing", "25.4", "GB", "NVIDIA", "Open", "Model", "License"]

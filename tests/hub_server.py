@@ -1,0 +1,203 @@
+"""A Hub on loopback: a real HTTP server that answers the real client, well or badly, as a test asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
+
+TOKEN = "hf_right"
+
+_API = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)/(?P<question>auth-check|paths-info)(/(?P<revision>.+))?")
+_CONTENT = re.compile(r"/(?P<place>cdn/)?(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+
+
+@dataclass
+class Hub:
+    """What the server has, how it behaves, and what it was asked.
+
+    files: "org/name/path" to content. large: those kept by LFS: named by SHA-256 and served from another place.
+    gated: repositories that want `TOKEN`. refuses: repository to the status of every answer about it.
+    cuts: path to the numbers of bytes after which its next answers break off.
+    stalls: path to the numbers of bytes after which its next answers say nothing for `stall_s`.
+    lies: path to content to send instead, once each.
+    busy: path to answers of status 429 still to give. ignores_ranges: everything is sent from the first byte on.
+    is_mirror: it cannot tell who has access to what.
+    chunk_bytes, pause_s: how slowly content is sent.
+    """
+
+    files: dict[str, bytes]
+    large: set[str] = field(default_factory=set)
+    gated: set[str] = field(default_factory=set)
+    refuses: dict[str, int] = field(default_factory=dict)
+    cuts: dict[str, list[int]] = field(default_factory=dict)
+    stalls: dict[str, list[int]] = field(default_factory=dict)
+    lies: dict[str, list[bytes]] = field(default_factory=dict)
+    busy: dict[str, int] = field(default_factory=dict)
+    ignores_ranges: bool = False
+    is_mirror: bool = False
+    chunk_bytes: int = 1 << 16
+    pause_s: float = 0.0
+    stall_s: float = 2.0
+    sent: dict[str, int] = field(default_factory=dict)
+    """Path to bytes of content that were sent."""
+    ranges: list[str] = field(default_factory=list)
+    """Ranges that were asked for."""
+    told: list[str] = field(default_factory=list)
+    """Logins that were shown to the place that content is served from."""
+    url: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def count(self, path: str, num_bytes: int) -> None:
+        """Remember what was sent."""
+        with self._lock:
+            self.sent[path] = self.sent.get(path, 0) + num_bytes
+
+
+@contextlib.contextmanager
+def serving(hub: Hub) -> Iterator[Hub]:
+    """Run the server; `hub.url` is its address."""
+
+    class Handler(_Handler):
+        pass
+
+    Handler.hub = hub
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield hub
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    hub: Hub
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        if self.path == "/api/whoami-v2":
+            known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+            self._send(b'{"name": "tester"}', 200 if known else 401)
+        elif found := _API.fullmatch(self.path):
+            if self._allowed(found["repository"]):
+                self._api(found["repository"], found["question"], body)
+        elif found := _CONTENT.fullmatch(self.path):
+            if found["place"] and "Authorization" in self.headers:
+                self.hub.told.append(self.headers["Authorization"])
+            # the other place knows no repositories and no logins: its address is the permission
+            if found["place"] or self._allowed(found["repository"]):
+                self._content(f"{found['repository']}/{found['path']}", in_place=bool(found["place"]))
+        else:
+            self._refuse(404)
+
+    def _allowed(self, repository: str) -> bool:
+        authorization = self.headers.get("Authorization")
+        known = any(path.startswith(f"{repository}/") for path in self.hub.files)
+        if repository in self.hub.refuses:
+            self._refuse(self.hub.refuses[repository])
+        elif authorization not in (None, f"Bearer {TOKEN}"):
+            self._refuse(401, message="Invalid credentials in Authorization header")
+        elif not known:
+            self._refuse(404 if authorization else 401, code="RepoNotFound")
+        elif repository in self.hub.gated and not authorization:
+            self._refuse(403, code="GatedRepo", message=f"Access to model {repository} is restricted.")
+        else:
+            return True
+        return False
+
+    def _api(self, repository: str, question: str, body: str) -> None:
+        if question == "auth-check":
+            self._send(b"{}", 404 if self.hub.is_mirror else 200)
+            return
+        answers = []
+        for name in parse_qs(body)["paths"]:
+            path = f"{repository}/{name}"
+            content = self.hub.files.get(path)
+            if content is None:
+                continue
+            git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+            answer = {"type": "file", "path": name, "size": len(content), "oid": git}
+            if path in self.hub.large:
+                sha256 = hashlib.sha256(content).hexdigest()
+                answer["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+            answers.append(answer)
+        self._send(json.dumps(answers).encode())
+
+    def _content(self, path: str, *, in_place: bool) -> None:
+        hub = self.hub
+        if path not in hub.files:
+            self._refuse(404, code="EntryNotFound")
+        elif hub.busy.get(path):
+            hub.busy[path] -= 1
+            self._refuse(429, headers={"Retry-After": "0"})
+        elif path in hub.large and not in_place:
+            # the same server by another name is another place to the client
+            self._send(b"", 302, {"Location": f"{hub.url.replace('127.0.0.1', 'localhost')}/cdn{self.path}"})
+        else:
+            lies = hub.lies.get(path)
+            self._stream(path, lies.pop(0) if lies else hub.files[path])
+
+    def _stream(self, path: str, content: bytes) -> None:
+        hub = self.hub
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        begin = 0
+        if wanted:
+            hub.ranges.append(f"{path} {wanted[1]}")
+            begin = 0 if hub.ignores_ranges else int(wanted[1])
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(len(content) - begin))
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        cuts, stalls = hub.cuts.get(path), hub.stalls.get(path)
+        stall = begin + stalls.pop(0) if stalls else len(content) + 1
+        end = begin + cuts.pop(0) if cuts else len(content)
+        with contextlib.suppress(ConnectionError):
+            for start in range(begin, min(end, len(content)), hub.chunk_bytes):
+                chunk = content[start : min(start + hub.chunk_bytes, end)]
+                self.wfile.write(chunk)
+                hub.count(path, len(chunk))
+                time.sleep(hub.pause_s)
+                if start + len(chunk) >= stall:
+                    time.sleep(hub.stall_s)
+                    break
+        if min(end, stall) < len(content):
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _refuse(self, status: int, *, code: str = "", message: str = "", headers: dict[str, str] | None = None) -> None:
+        known = {"X-Error-Code": code, "X-Error-Message": message}
+        headers = {**(headers or {}), **{name: text for name, text in known.items() if text}}
+        self._send(json.dumps({"error": message or code}).encode(), status, headers)
+
+    def _send(self, body: bytes, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        self.send_response(status)
+        for name, text in {"Content-Type": "application/json", **(headers or {})}.items():
+            self.send_header(name, text)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""
