@@ -77,14 +77,10 @@ def gpu(checkpoint_dir: Path) -> Finding:
 
 
 def attention(checkpoint_dir: Path) -> Finding:
-    """The attention backends that run here, in bfloat16."""
-    import torch
-
+    """The attention backends that run here."""
     from cosmos_cli.runtime.attention import available_backends
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    backends = available_backends(device, torch.bfloat16)
-    return Finding("ok", f"on {device.type}: {', '.join(name for name, reason in backends.items() if reason is None)}")
+    return Finding("ok", ", ".join(name for name, reason in available_backends().items() if reason is None))
 
 
 def video(checkpoint_dir: Path) -> Finding:
