@@ -274,7 +274,7 @@ def all_rows(
     device: torch.device,
 ) -> Iterator[Measurement]:
     """Every row, one model on the device at a time."""
-    backends = available_backends()
+    backends = available_backends(device, DTYPE)
     jobs: list[Callable[[], list[Measurement]]] = [
         partial(dit_rows, config, clips, device, backend) for backend, missing in backends.items() if not missing
     ]

@@ -24,7 +24,9 @@ class MachineSettings(StrictModel):
     ] = "auto"
     """Precision of the DiT and the tokenizer."""
     attention: str = "sdpa"
-    """Attention backend: sdpa, flash-attention or transformer-engine."""
+    """Attention backend: sdpa, sdpa-cudnn, sdpa-flash, sdpa-math, flash-attention or transformer-engine."""
+    compile: bool = False
+    """Compile the blocks of the DiT: a slower first step, faster ones after it."""
     num_gpus: int = Field(default=1, ge=1)
     """Number of GPUs; the command starts one worker on each."""
     cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None
@@ -71,3 +73,7 @@ class Planning(StrictModel):
 
     plan: bool = False
     """Say what would be done on this machine and what it would cost; load nothing."""
+
+
+MACHINE_ONLY = {"device", "num_gpus", "attention", "compile", "cache_dir", "parallel", "max_memory"}
+"""Fields that do not change what a video shows."""

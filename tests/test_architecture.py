@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "registry": {"errors", "hookspecs"},
     **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
+    "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
     **{room: BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry"} for room in JOBS},
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry", "hookspecs", "commands"},
     "main": {"errors", "output", "registry", "runtime"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cosmos_cli.errors import CosmosError, GuardrailBlocked
@@ -14,7 +14,10 @@ Result = TypeVar("Result")
 
 
 class Guardrail(Protocol):
-    """One safety check; plugins register a factory with the hook `cosmos_register_guardrails`."""
+    """One safety check; plugins register a factory with the hook `cosmos_register_guardrails`.
+
+    One whose networks are large may have a method `release()`: let go of them until they are needed again.
+    """
 
     def check_prompt(self, prompt: str) -> None:
         """Return if the prompt may be used.
@@ -32,20 +35,43 @@ class Guardrail(Protocol):
 
 
 class Guardrails:
-    """All guardrails of a run, applied in order of their names."""
+    """All guardrails of a run, applied in their order.
 
-    def __init__(self, checks: Mapping[str, Guardrail]) -> None:
-        self._checks = dict(checks)
+    Args:
+        checks: name to guardrail; none of them if the user has disabled them.
+        gap: what is not checked, in words; empty if nothing is left out.
+    """
+
+    def __init__(self, checks: Mapping[str, Guardrail], *, gap: str = "") -> None:
+        self._checks, self.gap = dict(checks), gap
+        self._verdicts: dict[str, GuardrailBlocked | None] = {}
 
     @property
     def names(self) -> list[str]:
-        """The checks that run; empty if none is installed."""
+        """The checks that run; empty if none does."""
         return list(self._checks)
 
     def check_prompt(self, prompt: str) -> None:
-        """Raises GuardrailBlocked if any guardrail refuses the prompt or cannot decide."""
-        for name, check in self._checks.items():
-            _closed(name, lambda check=check: check.check_prompt(prompt))  # type: ignore[misc]
+        """Raises GuardrailBlocked if any guardrail refuses the prompt or cannot decide; each prompt is checked once."""
+        if prompt not in self._verdicts:
+            self._verdicts[prompt] = self._verdict(prompt)
+        if blocked := self._verdicts[prompt]:
+            raise blocked
+
+    def check_ahead(self, requests: Iterable[Iterable[str]]) -> None:
+        """Check the prompts of all requests before anything else is loaded; what that takes is let go afterwards.
+
+        Args:
+            requests: the prompts of each.
+        Raises:
+            GuardrailBlocked: none of the requests may be made.
+        """
+        verdicts = [self._first_refusal(prompts) for prompts in requests]
+        for check in self._checks.values():
+            if release := getattr(check, "release", None):
+                release()
+        if verdicts and all(verdicts):
+            raise verdicts[0]  # type: ignore[misc]  # none of them is None
 
     def check_video(self, frames_FHWC: np.ndarray) -> np.ndarray:
         """The frames after every guardrail. Raises GuardrailBlocked like `check_prompt`."""
@@ -55,6 +81,22 @@ class Guardrails:
                 raise GuardrailBlocked("returned no video of the same shape.", where=f"guardrail {name}")
             frames_FHWC = checked
         return frames_FHWC
+
+    def _verdict(self, prompt: str) -> GuardrailBlocked | None:
+        try:
+            for name, check in self._checks.items():
+                _closed(name, lambda check=check: check.check_prompt(prompt))  # type: ignore[misc]
+        except GuardrailBlocked as blocked:
+            return blocked
+        return None
+
+    def _first_refusal(self, prompts: Iterable[str]) -> GuardrailBlocked | None:
+        for prompt in prompts:
+            try:
+                self.check_prompt(prompt)
+            except GuardrailBlocked as blocked:
+                return blocked
+        return None
 
 
 def _closed(name: str, check: Callable[[], Result]) -> Result:

@@ -93,6 +93,16 @@ def neighborhood_attention(
     if grid_THW[0] == 1:
         return attention(q_BLHD, k_BLHD, v_BLHD, backend)
     config = config.on_grid(grid_THW)
+    if torch.compiler.is_compiling():
+        shape = [*grid_THW, *config.window, *config.stride, *config.dilation]
+        return _as_one_operator(q_BLHD, k_BLHD, v_BLHD, shape, backend)
+    return _attend_in_cells(q_BLHD, k_BLHD, v_BLHD, grid_THW, config, backend)
+
+
+def _attend_in_cells(
+    q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, grid_THW: GridTHW, config: NeighborhoodConfig, backend: str
+) -> Tensor:
+    """What `neighborhood_attention` gives, with a config that is adapted to the grid."""
     axes = [
         axis_cells(*numbers, q_BLHD.device)
         for numbers in zip(grid_THW, config.window, config.stride, config.dilation, strict=True)
@@ -112,6 +122,23 @@ def neighborhood_attention(
             )
             out_BLHD.index_copy_(1, queries, attention(q, k, v, backend).reshape(B, -1, H, D))
     return out_BLHD
+
+
+# A compiled network does not look inside: the cells would be hundreds of operations, computed anew in every block.
+@torch.library.custom_op(
+    "cosmos_attention::neighborhood",
+    mutates_args=(),
+    schema="(Tensor q, Tensor k, Tensor v, int[] shape, str backend) -> Tensor",
+)
+def _as_one_operator(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, shape: list[int], backend: str) -> Tensor:
+    """`_attend_in_cells`; shape: grid, window, stride and dilation, one after the other."""
+    grid, window, stride, dilation = (_triple(shape[i : i + 3]) for i in range(0, 12, 3))
+    return _attend_in_cells(q_BLHD, k_BLHD, v_BLHD, grid, NeighborhoodConfig(window, stride, dilation), backend)
+
+
+@_as_one_operator.register_fake
+def _(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, shape: list[int], backend: str) -> Tensor:
+    return torch.empty_like(q_BLHD)
 
 
 class AxisCells(NamedTuple):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.attention import load_backend
+from cosmos_cli.runtime.compiling import check_compiler
+
+if TYPE_CHECKING:
+    from cosmos_cli.settings import MachineSettings
 
 
 def choose_device(name: str) -> torch.device:
@@ -44,19 +51,74 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
 
 
-@contextmanager
-def one_core_left(device: torch.device) -> Iterator[None]:
-    """Have torch leave a core to other threads while it computes on the CPU itself.
+def choose_place(settings: MachineSettings) -> tuple[torch.device, torch.dtype]:
+    """Where the networks of a run compute and in which precision; nothing is loaded.
 
-    Its threads wait for each other at every operation: one that has to share a core holds up all.
+    Raises:
+        InputError: there is no such device, or what shall compute attention or compile cannot do so there.
     """
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(max(1, min(before, num_cores() - 1)))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.precision, device)
+    load_backend(settings.attention, device, dtype)
+    if settings.compile:
+        check_compiler(device)
+    return device, dtype
+
+
+class Cores:
+    """The cores of this process, which a computation on the CPU shares with threads that work beside it.
+
+    Torch's threads wait for each other at every operation: one that has to share a core holds up all. So the
+    computation gives a core away while another thread needs it, and takes it back afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._here = threading.Lock(), threading.local()
+        self._num_others = 0
+        self._own: int | None = None
+
+    @contextmanager
+    def taken(self, device: torch.device) -> Iterator[None]:
+        """A core for the calling thread, inside the block, in which torch uses no other.
+
+        Args:
+            device: what others compute on; a GPU leaves all cores.
+        """
+        if device.type != "cpu":
+            yield
+            return
+        before = torch.get_num_threads()
+        with self._lock:
+            self._num_others += 1
+        torch.set_num_threads(1)
+        self._here.is_guest = True
+        try:
+            yield
+        finally:
+            self._here.is_guest = False
+            torch.set_num_threads(before)
+            with self._lock:
+                self._num_others -= 1
+
+    @property
+    def here(self) -> int:
+        """How many cores are the calling thread's."""
+        return 1 if getattr(self._here, "is_guest", False) else num_cores()
+
+    def share(self, device: torch.device) -> None:
+        """Have torch use what others leave; to be called between steps by the thread that computes."""
+        if device.type != "cpu":
+            return
+        if self._num_others and self._own is None:
+            self._own = torch.get_num_threads()
+        if self._own is not None:
+            torch.set_num_threads(max(1, min(self._own, num_cores() - self._num_others)))
+            if not self._num_others:
+                self._own = None
+
+
+cores = Cores()
+"""Those of this process."""
 
 
 def num_cores() -> int:

@@ -79,8 +79,11 @@ def gpu(checkpoint_dir: Path) -> Finding:
 def attention(checkpoint_dir: Path) -> Finding:
     """The attention backends that run here."""
     from cosmos_cli.runtime.attention import available_backends
+    from cosmos_cli.runtime.devices import choose_device, choose_dtype
 
-    return Finding("ok", ", ".join(name for name, reason in available_backends().items() if reason is None))
+    device = choose_device("auto")
+    backends = available_backends(device, choose_dtype("auto", device))
+    return Finding("ok", ", ".join(name for name, reason in backends.items() if reason is None))
 
 
 def video(checkpoint_dir: Path) -> Finding:

@@ -9,6 +9,11 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from cosmos_cli.checkpoints.loading import module_bytes
+
+WORKING_BYTES = 2 << 30
+"""What a helper's network is granted beside its weights."""
+
 
 @contextmanager
 def on_device(networks: Iterable[nn.Module], device: torch.device, *, offload: bool) -> Iterator[None]:
@@ -23,6 +28,37 @@ def on_device(networks: Iterable[nn.Module], device: torch.device, *, offload: b
             network.to("cpu")
         if moved and device.type == "cuda":
             torch.cuda.empty_cache()  # the next stage's tensors have other sizes
+
+
+@contextmanager
+def helper_at_work(networks: Iterable[nn.Module], device: torch.device, *, offload: bool) -> Iterator[torch.device]:
+    """Have the networks of a helper on the device inside the block; gives where they are.
+
+    That is the CPU where a GPU has too little free memory: a helper is slow there, but the run need not fail for it.
+
+    Args:
+        offload: whether they return to host memory after the block.
+    """
+    networks = list(networks)
+    place = next(networks[0].parameters()).device
+    if place != device and _has_room(networks, device):
+        place = device
+    for network in networks:
+        network.to(place)
+    try:
+        yield place
+    finally:
+        if offload and place.type != "cpu":
+            for network in networks:
+                network.to("cpu")
+            torch.cuda.empty_cache()
+
+
+def _has_room(networks: Iterable[nn.Module], device: torch.device) -> bool:
+    if device.type != "cuda":
+        return True
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return sum(map(module_bytes, networks)) + WORKING_BYTES <= free_bytes
 
 
 def release_memory() -> None:

@@ -132,26 +132,27 @@ class Stages:
     Args:
         plan: where their weights are at first.
         parts: stage to what is placed there.
+        may_step_down: False where others work along, who would wait for this one for ever, or where weights cannot
+            move.
     """
 
-    def __init__(self, plan: MemoryPlan, parts: Mapping[str, Lowerable]) -> None:
-        self.plan, self._parts = plan, dict(parts)
+    def __init__(self, plan: MemoryPlan, parts: Mapping[str, Lowerable], *, may_step_down: bool = True) -> None:
+        self.plan, self._parts, self._may_step_down = plan, dict(parts), may_step_down
 
     def at_work(self, name: str) -> AbstractContextManager[None]:
         """A block in which the networks of a stage are on the device and work."""
         working_bytes = next(stage.working_bytes for stage in self.plan.stages if stage.name == name)
         return self._parts[name].at_work(working_bytes)
 
-    def run(self, attempt: Callable[[], R], *, may_step_down: bool = True) -> R:
+    def run(self, attempt: Callable[[], R]) -> R:
         """What `attempt` returns; out of memory, it is made again a step down, where the stages stay from then on.
 
         Args:
             attempt: must start afresh at each call, and leave nothing on the device when it fails.
-            may_step_down: False where others work along, who would wait for this one for ever.
         Raises:
             CosmosError: the device runs out of memory with the lowest plan too.
         """
-        return with_step_down(attempt, self.plan, self._apply) if may_step_down else attempt()
+        return with_step_down(attempt, self.plan, self._apply) if self._may_step_down else attempt()
 
     def _apply(self, plan: MemoryPlan) -> None:
         self.plan = plan
@@ -177,7 +178,7 @@ def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, *, may_step
     """What `load` returns for the plan or, out of memory, for the next that needs less.
 
     Args:
-        may_step_down: as for `Stages.run`.
+        may_step_down: as for `Stages`.
     Raises:
         CosmosError: the device runs out of memory with the lowest plan too.
     """

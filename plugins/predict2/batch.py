@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable, within
+from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.inputs import (
     check_checkpoints,
     check_outputs,
@@ -28,7 +28,8 @@ _NAMES_IN_ROWS = {"input_path": "input_video", "save_path": "output_video"}
 _OF_THE_RUN = {"overwrite", *Video2WorldSettings.model_fields}
 """Fields that rows cannot change: the model is loaded once."""
 
-_WITHOUT_EFFECT = {"overwrite", "preview", "benchmark", "device", "num_gpus", "attention", "cache_dir"} | {
+_WITHOUT_EFFECT = MACHINE_ONLY | {
+    *("overwrite", "preview", "benchmark"),
     *("offload_text_encoder", "offload_guardrail", "offload_prompt_refiner", "use_cuda_graphs"),
     *("input_path", "save_path"),
 }
@@ -56,15 +57,11 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
     check_checkpoints(settings)
 
     def load(requests: Sequence[Video2WorldRequest]) -> Any:
-        from cosmos_cli.runtime.devices import one_core_left
         from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-        pipeline = Video2WorldPipeline.load(settings, requests)
-        until_done.enter_context(one_core_left(pipeline.device))
-        return pipeline
+        return Video2WorldPipeline.load(settings, requests)
 
-    with ExitStack() as until_done:
-        return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
+    return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
 
 
 def describe_work(document: dict[str, Any]) -> dict[str, Any]:

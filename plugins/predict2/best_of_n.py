@@ -194,10 +194,10 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
     if num_before := sum(outcome.status == "done before" for outcome in outcomes):
         output.status(f"{num_before} of {len(requests)} videos were made by an earlier run")
 
-    def load(_: Sequence[Video2WorldRequest]) -> Any:
+    def load(todo: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-        return _Generator(Video2WorldPipeline.load(settings))
+        return _Generator(Video2WorldPipeline.load(settings, todo))
 
     plan = Plan(options.save_path, tuple(items), ())
     report = run_batch(plan, load, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)

@@ -120,7 +120,7 @@ def text2image(request: Text2ImageRequest, settings: Text2ImageSettings) -> None
 
     from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 
-    pipeline = Text2ImagePipeline.load(settings)
+    pipeline = Text2ImagePipeline.load(settings, [request.prompt])
     result = pipeline.write(pipeline.make(sample))
     output.result(result.summary(), {"status": "ok", **result.document()})
 
@@ -151,7 +151,7 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings) -> None:
 
     from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline
 
-    pipeline = MultiviewPipeline.load(settings)
+    pipeline = MultiviewPipeline.load(settings, [sample.prompt])
     result = pipeline.write(pipeline.make(sample))
     output.result(result.summary(), {"status": "ok", **result.document()})
 

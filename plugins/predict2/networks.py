@@ -1,31 +1,30 @@
-"""Loading what the models beside Video2World are made of."""
+"""Loading what the models beside Video2World are made of, and the guardrails of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
 from torch import nn
 
-from cosmos_cli import output, registry
+from cosmos_cli import output
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.guardrails.choice import load_guardrails
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.runtime.budget import PARKED, RESIDENT
-from cosmos_cli.runtime.devices import choose_device, choose_dtype
+from cosmos_cli.runtime.devices import choose_device
 from cosmos_plugins.predict2.checks import Weights
+from cosmos_plugins.predict2.requests import Video2WorldSettings
 from cosmos_plugins.predict2.settings import DitSettings, RunSettings, TextSettings
 from cosmos_plugins.predict2.variants import SampleVariant
 
 M = TypeVar("M", bound=nn.Module)
 
-
-def choose_place(settings: RunSettings) -> tuple[torch.device, torch.dtype]:
-    """Where the networks run and in which precision. Raises InputError: there is no such device."""
-    device = choose_device(settings.device)
-    return device, choose_dtype(settings.precision, device)
+MIN_SAFE_SHARE = 1.0
+"""Of the frames of a video that may be written."""
 
 
 def load_networks(
@@ -61,10 +60,22 @@ def load_text_encoder(settings: TextSettings, weights: Weights, device: torch.de
     )
 
 
-def load_guardrails(settings: RunSettings, device: torch.device) -> Guardrails:
-    """The guardrails that are installed, none if they are disabled."""
+def checked_guardrails(settings: RunSettings | Video2WorldSettings, prompts: Iterable[str] = ()) -> Guardrails:
+    """The guardrails of a run, none if they are disabled; to be made before any network is loaded.
+
+    Args:
+        prompts: of each request.
+    Raises:
+        GuardrailBlocked: all prompts are refused.
+        CheckpointError: files of the guardrails are missing or damaged.
+    """
     if settings.disable_guardrail:
-        return Guardrails({})
-    return Guardrails(
-        registry.current().create_extensions("guardrails", device=str(device), offload=settings.offload_guardrail)
+        return Guardrails({}, gap="guardrail: disabled, nothing is checked")
+    guardrails = load_guardrails(
+        None if settings.model_size == "tiny" else settings.checkpoint_dir,
+        device=choose_device(settings.device),
+        offload=settings.offload_guardrail or getattr(settings, "max_memory", None) is not None,
+        min_safe_share=MIN_SAFE_SHARE,
     )
+    guardrails.check_ahead([prompt] for prompt in prompts)
+    return guardrails

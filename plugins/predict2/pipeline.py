@@ -35,9 +35,10 @@ from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
-from cosmos_cli.runtime.budget import MemoryPlan
+from cosmos_cli.runtime.budget import RESIDENT, MemoryPlan
+from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
 from cosmos_cli.runtime.device_memory import limit_device
-from cosmos_cli.runtime.devices import choose_device, choose_dtype
+from cosmos_cli.runtime.devices import choose_place, cores
 from cosmos_cli.runtime.files import digest, write_json
 from cosmos_cli.runtime.mesh import in_halves
 from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
@@ -47,6 +48,7 @@ from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, resolution_of, weight_paths
 from cosmos_plugins.predict2.long_video import make_chunks
 from cosmos_plugins.predict2.memory import DIT, TEXT, TOKENIZER, plan_stages
+from cosmos_plugins.predict2.networks import checked_guardrails
 from cosmos_plugins.predict2.refiner import WAY_OUT, load_refiner
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
@@ -133,18 +135,14 @@ class Video2WorldPipeline:
             requests: what it will be asked, from which several GPUs choose how to share the work.
 
         Raises:
+            GuardrailBlocked: the prompts of all requests are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device = choose_device(settings.device)
-        dtype = choose_dtype(settings.precision, device)
+        device, dtype = choose_place(settings)
         variant, paths = VARIANTS[settings.model_size], weight_paths(settings)
-        guardrails: dict[str, Any] = {}
+        guardrails = checked_guardrails(settings, [request.prompt for request in requests])
         refiners = _load_refiners(settings, device)  # before the DiT, so that damage shows early
-        if not settings.disable_guardrail:
-            guardrails = registry.current().create_extensions(
-                "guardrails", device=str(device), offload=settings.offload_guardrail
-            )
         text_dtype = torch.bfloat16 if settings.downcast_text_encoder else torch.float32
         config = MinimalDiTConfig(**variant.dit)
 
@@ -161,6 +159,7 @@ class Video2WorldPipeline:
             num_items=len(requests) or 1,
             guided=any(request.guidance for request in requests) or not requests,
         )
+        may_step_down = team.mesh is None and not settings.compile
         memory = limit_device(device, settings.max_memory_bytes)
         largest = max(variant.sizes[resolution_of(settings)].values(), key=math.prod)
         plan = plan_for_device(
@@ -178,6 +177,9 @@ class Video2WorldPipeline:
                 offload_dit=settings.offload_diffusion_transformer,
             ),
         )
+
+        if settings.compile:
+            check_compilable(team.layout.cp, is_resident=plan[DIT] == RESIDENT)
 
         def load(plan: MemoryPlan) -> Video2WorldPipeline:
             with output.progress(f"Loading {settings.model_size} on {device}, {plan}"):
@@ -207,18 +209,29 @@ class Video2WorldPipeline:
                 TOKENIZER: Placement([vae], device, plan[TOKENIZER], memory),
                 DIT: Placement([dit], device, plan[DIT], memory),
             }
-            parts = dit, vae, Stages(plan, placed), team, text_encoder, Guardrails(guardrails), refiners
+            if settings.compile:
+                compile_blocks(dit)
+            parts = (
+                dit,
+                vae,
+                Stages(plan, placed, may_step_down=may_step_down),
+                team,
+                text_encoder,
+                guardrails,
+                refiners,
+            )
             return cls(settings, *parts, device=device, dtype=dtype)
 
-        return load_in_steps(load, plan, may_step_down=team.mesh is None)
+        return load_in_steps(load, plan, may_step_down=may_step_down)
 
     def __call__(self, request: Video2WorldRequest) -> Video2WorldResult:
         """Make one video. Raises what `cosmos_plugins.predict2.inputs.prepare`, `make` and `write` raise."""
         return self.write(self.make(prepare(self.settings, request)))
 
     def prepare(self, request: Video2WorldRequest) -> Sample:
-        """Read the input of a request that was checked."""
-        return read(self.settings, request)
+        """Read the input of a request that was checked; in a thread of its own, while another video is made."""
+        with cores.taken(self.device):
+            return read(self.settings, request)
 
     @torch.inference_mode()
     def make(self, sample: Sample) -> Made:
@@ -228,6 +241,7 @@ class Video2WorldPipeline:
             GuardrailBlocked: the prompt or the video was refused.
         """
         not_run = self._say_what_does_not_run()
+        cores.share(self.device)
         # the first benchmark run warms up: kernels are chosen and the text embedding is cached
         num_runs = NUM_BENCHMARK_RUNS if sample.request.benchmark else 1
         totals: list[float] = []
@@ -250,9 +264,7 @@ class Video2WorldPipeline:
         request = sample.request
         with timed("check_prompt", seconds):
             prompt = checked_prompt(request.prompt, sample.source_FHWC, self.guardrails, self.refiners, way_out=WAY_OUT)
-        frames_FHWC = self.stages.run(
-            lambda: self._frames(sample, prompt, seconds), may_step_down=self.crew.mesh is None
-        )
+        frames_FHWC = self.stages.run(lambda: self._frames(sample, prompt, seconds))
         with timed("check_video", seconds):
             return self.guardrails.check_video(frames_FHWC), prompt
 
@@ -273,10 +285,8 @@ class Video2WorldPipeline:
     def _say_what_does_not_run(self) -> list[str]:
         """Name the stages that do not take part, and why; the user must not believe otherwise."""
         settings, not_run = self.settings, []
-        if settings.disable_guardrail:
-            not_run.append("guardrail: disabled, prompt and video are not checked")
-        elif not self.guardrails.names:
-            not_run.append("guardrail: none is installed, prompt and video are not checked")
+        if self.guardrails.gap:
+            not_run.append(self.guardrails.gap)
         if settings.disable_prompt_refiner:
             not_run.append("prompt refiner: disabled, the prompt is used as given")
         elif not self.refiners:
@@ -312,7 +322,12 @@ class Video2WorldPipeline:
             self.dit, conditioning, context_BLD, negative_BLD, request.guidance, self.dtype, self.crew.guidance_group
         )
         with output.progress("Denoising", request.num_steps) as advance:
-            return sample_ab2(denoiser, noise, sigmas, on_step=lambda *_: advance())
+
+            def on_step(*_: object) -> None:
+                advance()
+                cores.share(self.device)
+
+            return sample_ab2(denoiser, noise, sigmas, on_step=on_step)
 
     def _decode(self, latents_BCTHW: Tensor, num_frames: int) -> np.ndarray:
         """Pixels of the latents, (F, H, W, 3) uint8, cut to `num_frames`."""
@@ -333,7 +348,7 @@ class Video2WorldPipeline:
         """
         sample, seconds = made.sample, made.seconds
         request, paths = sample.request, output_paths(sample.request)
-        with timed("write", seconds):
+        with timed("write", seconds), cores.taken(self.device):
             if self.crew.is_writer:
                 self._write_media(made, paths)
         seconds["total"] += seconds["write"]

@@ -24,10 +24,8 @@ def say_what_does_not_run(settings: RunSettings, guardrails: Guardrails, *, show
         shows: what the tiny model makes, such as "the picture shows noise".
     """
     not_run = []
-    if settings.disable_guardrail:
-        not_run.append("guardrail: disabled, nothing is checked")
-    elif not guardrails.names:
-        not_run.append("guardrail: none is installed, nothing is checked")
+    if guardrails.gap:
+        not_run.append(guardrails.gap)
     for line in not_run:
         output.notice(line)
     if settings.model_size == "tiny":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,14 @@ from cosmos_cli.batch.plan import Item, Plan, plan_batch, work_key
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable
+from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, output_paths
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 
 _OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
 """Fields of a request that rows cannot change; controls have `control_overrides`."""
 
-_WITHOUT_EFFECT = {"overwrite", "device", "num_gpus", "attention", "cache_dir", "video_save_folder"}
+_WITHOUT_EFFECT = {"overwrite", "video_save_folder"} | MACHINE_ONLY
 """Fields that do not change what a video shows."""
 
 
@@ -38,16 +38,12 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
     items = plan(settings, common, path)
 
     def load(requests: Sequence[TransferRequest]) -> Any:
-        from cosmos_cli.runtime.devices import one_core_left
         from cosmos_plugins.transfer1.pipeline import TransferPipeline
 
-        pipeline = TransferPipeline.load(settings, requests)
-        until_done.enter_context(one_core_left(pipeline.models.device))
-        return pipeline
+        return TransferPipeline.load(settings, requests)
 
     ledger = common.video_save_folder / f"{path.stem}.ledger.jsonl"
-    with ExitStack() as until_done:
-        return run_batch(items, load, ledger=ledger, overwrite=common.overwrite)
+    return run_batch(items, load, ledger=ledger, overwrite=common.overwrite)
 
 
 def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Plan[TransferRequest]:

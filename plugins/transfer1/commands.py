@@ -47,11 +47,13 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
     check_workers(settings.num_gpus, settings.device)
     check(settings, request)
     with spread(settings.num_gpus, settings.device):
-        from cosmos_plugins.transfer1.pipeline import TransferPipeline
+        from cosmos_plugins.transfer1.networks import checked_guardrails
+        from cosmos_plugins.transfer1.pipeline import TransferPipeline, prompts_of
 
+        guardrails = checked_guardrails(settings, [prompts_of(request)])  # before networks compute the controls
         with rank_0_first(settings.num_gpus):
             sample = read(settings, request)
-        pipeline = TransferPipeline.load(settings, [request])
+        pipeline = TransferPipeline.load(settings, [request], guardrails)
         watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
         result = pipeline.write(pipeline.make(sample), watch)
     output.result(result.summary(), {"status": "ok", **result.document()})

@@ -21,6 +21,7 @@ from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.runtime.devices import cores
 from cosmos_cli.runtime.placement import Stages
 from cosmos_cli.runtime.team import Team
 from cosmos_cli.runtime.timing import timed
@@ -230,7 +231,12 @@ class Generation:
             if models.base.config.condition_mask:
                 whole = TiledDenoiser(tiles, *self._canvas_latents())
             sigmas = karras_sigmas(num_steps, SIGMA_MIN, sigma_max)
-            return sample_res(whole, start_NCTHW, sigmas, lambda *_: advance())
+
+            def on_step(*_: object) -> None:
+                advance()
+                cores.share(models.device)
+
+            return sample_res(whole, start_NCTHW, sigmas, on_step)
 
     def _regions(self, chunk: Chunk) -> RegionTexts | None:
         if not self._sample.regions:

@@ -1,12 +1,16 @@
-"""Building and loading the networks of a Transfer1 model."""
+"""Building and loading the networks of a Transfer1 model, and the guardrails around it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
+from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.guardrails.choice import load_guardrails
 from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
 from cosmos_cli.models.cosmos_tokenizer import (
     ChunkedTokenizer,
@@ -15,13 +19,40 @@ from cosmos_cli.models.cosmos_tokenizer import (
     read_statistics,
 )
 from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.runtime.devices import choose_device
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, Variant
+
+if TYPE_CHECKING:
+    from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
+    from cosmos_plugins.transfer1.requests import TransferSettings
 
 SIGMA_DATA = 0.5
 """Standard deviation of the latents that the networks work on."""
 
+MIN_SAFE_SHARE = 0.95
+"""Of the frames of a video that may be written."""
+
 IGNORED = (*NOT_LEARNT, "*logvar.*")
 """What files hold besides the weights of a network."""
+
+
+def checked_guardrails(settings: TransferSettings | MultiviewSettings, prompts: Iterable[Iterable[str]]) -> Guardrails:
+    """The guardrails of a run, which nobody can leave out; to be made before any network is loaded.
+
+    Args:
+        prompts: of each request.
+    Raises:
+        GuardrailBlocked: all requests are refused.
+        CheckpointError: files of the guardrails are missing or damaged.
+    """
+    guardrails = load_guardrails(
+        None if settings.model_size == "tiny" else settings.checkpoint_dir,
+        device=choose_device(settings.device),
+        offload=settings.offload_guardrail_models or getattr(settings, "max_memory", None) is not None,
+        min_safe_share=MIN_SAFE_SHARE,
+    )
+    guardrails.check_ahead(prompts)
+    return guardrails
 
 
 def base_config(variant: Variant, *, driving: bool) -> GeneralDiTConfig:

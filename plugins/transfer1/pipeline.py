@@ -22,9 +22,10 @@ from cosmos_cli.models.prompts import Refiner, checked_prompt, encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
-from cosmos_cli.runtime.budget import MemoryPlan
+from cosmos_cli.runtime.budget import RESIDENT, MemoryPlan
+from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
 from cosmos_cli.runtime.device_memory import limit_device
-from cosmos_cli.runtime.devices import choose_device, choose_dtype, one_core_left
+from cosmos_cli.runtime.devices import choose_place, cores
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
 from cosmos_cli.runtime.planning import Watch
@@ -35,7 +36,7 @@ from cosmos_plugins.transfer1.chunks import plan_chunks
 from cosmos_plugins.transfer1.generation import Generation, Models, Texts
 from cosmos_plugins.transfer1.inputs import Sample, output_paths, prepare, read, weight_paths
 from cosmos_plugins.transfer1.memory import DIT, TEXT, TOKENIZER, plan_stages
-from cosmos_plugins.transfer1.networks import load_base, load_branch, load_chunked_tokenizer
+from cosmos_plugins.transfer1.networks import checked_guardrails, load_base, load_branch, load_chunked_tokenizer
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.upsampler import PromptUpsampler
 from cosmos_plugins.transfer1.variants import VARIANTS
@@ -108,19 +109,21 @@ class TransferPipeline:
         self.guardrails, self.refiners = guardrails, dict(refiners)
 
     @classmethod
-    def load(cls, settings: TransferSettings, requests: Sequence[TransferRequest]) -> TransferPipeline:
+    def load(
+        cls, settings: TransferSettings, requests: Sequence[TransferRequest], guardrails: Guardrails | None = None
+    ) -> TransferPipeline:
         """Load the base, the tokenizer and every branch that one of the requests uses.
 
+        Args:
+            guardrails: those of `checked_guardrails`, if the requests have been checked.
         Raises:
+            GuardrailBlocked: the prompts of all requests are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device = choose_device(settings.device)
-        dtype = choose_dtype(settings.precision, device)
+        device, dtype = choose_place(settings)
         variant, paths = VARIANTS[settings.model_size], [weight_paths(settings, request) for request in requests]
-        guardrails = registry.current().create_extensions(
-            "guardrails", device=str(device), offload=settings.offload_guardrail_models
-        )
+        guardrails = guardrails or checked_guardrails(settings, map(prompts_of, requests))
         files = list(dict.fromkeys(file for each in paths for file in each.controls.values()))
         names = dict.fromkeys(name for each in paths for name in each.controls)
         team = Team.form(
@@ -130,6 +133,7 @@ class TransferPipeline:
             num_items=len(requests),
             guided=not settings.use_distilled and any(request.guidance for request in requests),
         )
+        may_step_down = team.mesh is None and not settings.compile
         memory = limit_device(device, settings.max_memory_bytes)
 
         def load(plan: MemoryPlan) -> tuple[Models, CachedTextEncoder]:
@@ -162,16 +166,21 @@ class TransferPipeline:
                 TOKENIZER: Placement([tokenizer.network], device, plan[TOKENIZER], memory),
                 DIT: Placement([base, *branches.values()], device, plan[DIT], memory),
             }
-            stages, distilled = Stages(plan, placed), settings.use_distilled
+            if settings.compile:
+                for part in (base, *branches.values()):
+                    compile_blocks(part)
+            stages, distilled = Stages(plan, placed, may_step_down=may_step_down), settings.use_distilled
             models = Models(base, branches, tokenizer, device, dtype, stages, team, is_distilled=distilled)
             return models, text_encoder
 
         plan = plan_for_device(
             device, memory.limit_bytes or settings.max_memory_bytes, plan_stages(settings, requests, dtype)
         )
-        models, text_encoder = load_in_steps(load, plan, may_step_down=team.mesh is None)
+        if settings.compile:
+            check_compilable(team.layout.cp, is_resident=plan[DIT] == RESIDENT)
+        models, text_encoder = load_in_steps(load, plan, may_step_down=may_step_down)
         refiners = _load_refiners(settings, list(names), device)
-        return cls(settings, models, text_encoder, Guardrails(guardrails), refiners)
+        return cls(settings, models, text_encoder, guardrails, refiners)
 
     def __call__(self, request: TransferRequest) -> TransferResult:
         """Make one video. Raises what `prepare`, `make` and `write` raise."""
@@ -182,7 +191,7 @@ class TransferPipeline:
 
         In a thread of its own, while another video is made: on a CPU they share the cores.
         """
-        with one_core_left(self.models.device):
+        with cores.taken(self.models.device):
             return read(self.settings, request)
 
     @property
@@ -203,15 +212,14 @@ class TransferPipeline:
         if missing:
             raise InputError(f"the loaded model has no branch for {', '.join(missing)}.", where="controls")
         not_run = self._say_what_does_not_run()
+        cores.share(self.models.device)
         seconds: dict[str, float] = {}
         with timed("total", seconds):
             with timed("check_prompt", seconds):
                 prompt = self._checked_prompt(sample)
                 for region in sample.regions:
                     self.guardrails.check_prompt(region.prompt)
-            frames_FHWC = self.models.stages.run(
-                lambda: self._frames(sample, prompt, seconds), may_step_down=self.crew.mesh is None
-            )
+            frames_FHWC = self.models.stages.run(lambda: self._frames(sample, prompt, seconds))
             with timed("check_video", seconds):
                 frames_FHWC = self.guardrails.check_video(frames_FHWC)
         return Made(sample, frames_FHWC, prompt, seconds, not_run)
@@ -247,8 +255,8 @@ class TransferPipeline:
     def _say_what_does_not_run(self) -> list[str]:
         """Name the stages that do not take part, and why; the user must not believe otherwise."""
         not_run = []
-        if not self.guardrails.names:
-            not_run.append("guardrail: none is installed, prompt and video are not checked")
+        if self.guardrails.gap:
+            not_run.append(self.guardrails.gap)
         for line in not_run:
             output.notice(line)
         if self.settings.model_size == "tiny":
@@ -263,7 +271,7 @@ class TransferPipeline:
         Args:
             watch: what was planned, to stand in the sidecar beside what it took.
         """
-        with timed("write", made.seconds):
+        with timed("write", made.seconds), cores.taken(self.models.device):
             if self.crew.is_writer:
                 self._write_media(made)
         made.seconds["total"] += made.seconds["write"]
@@ -309,6 +317,11 @@ class TransferPipeline:
         if "preview" in paths:
             rows = [*preview_rows(sample), (f"output, seed {request.seed}", made.frames_FHWC)]
             write_png(paths["preview"], contact_sheet(made.prompt, rows))
+
+
+def prompts_of(request: TransferRequest) -> list[str]:
+    """All that a request wants to show; what it does not want may name anything."""
+    return [request.prompt, *(region.prompt for region in request.regional_prompts)]
 
 
 def _load_refiners(settings: TransferSettings, controls: list[str], device: torch.device) -> dict[str, Refiner]:

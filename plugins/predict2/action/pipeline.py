@@ -19,10 +19,11 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
 from cosmos_cli.models.t5 import NUM_TOKENS
 from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.action.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
-from cosmos_plugins.predict2.networks import choose_place, load_guardrails, load_networks
+from cosmos_plugins.predict2.networks import checked_guardrails, load_networks
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
 from cosmos_plugins.predict2.sampling import decode, sample
 from cosmos_plugins.predict2.variants import ACTION, ACTION_FPS, ACTIONS_PER_CHUNK
@@ -100,7 +101,7 @@ class ActionPipeline:
         """
         device, dtype = choose_place(settings)
         variant = ACTION[settings.model_size]
-        guardrails = load_guardrails(settings, device)
+        guardrails = checked_guardrails(settings)
 
         def build() -> ActionDiT:
             return ActionDiT(ActionDiTConfig(**variant.dit), settings.attention)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, Minimal
 from cosmos_cli.models.prompts import encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.multiview.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.predict2.networks import choose_place, load_guardrails, load_networks, load_text_encoder
+from cosmos_plugins.predict2.networks import checked_guardrails, load_networks, load_text_encoder
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
 from cosmos_plugins.predict2.sampling import decode, sample
 from cosmos_plugins.predict2.variants import MULTIVIEW, VIEW_FPS
@@ -99,16 +100,19 @@ class MultiviewPipeline:
         self.guardrails, self.device, self.dtype = guardrails, device, dtype
 
     @classmethod
-    def load(cls, settings: MultiviewSettings) -> MultiviewPipeline:
+    def load(cls, settings: MultiviewSettings, prompts: Iterable[str] = ()) -> MultiviewPipeline:
         """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
 
+        Args:
+            prompts: what it will be asked for.
         Raises:
+            GuardrailBlocked: all prompts are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
         device, dtype = choose_place(settings)
         variant, weights = MULTIVIEW[settings.model_size], weight_paths(settings)
-        guardrails = load_guardrails(settings, device)
+        guardrails = checked_guardrails(settings, prompts)
 
         def build() -> MinimalMultiviewDiT:
             return MinimalMultiviewDiT(MinimalMultiviewDiTConfig(**variant.dit), settings.attention)

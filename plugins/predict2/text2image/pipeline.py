@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.prompts import encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.timing import timed
-from cosmos_plugins.predict2.networks import choose_place, load_guardrails, load_networks, load_text_encoder
+from cosmos_plugins.predict2.networks import checked_guardrails, load_networks, load_text_encoder
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
 from cosmos_plugins.predict2.sampling import decode, sample, sample_distilled
 from cosmos_plugins.predict2.text2image.inputs import JPEG_SUFFIXES, Sample, output_paths, prepare, weight_paths
@@ -88,16 +90,19 @@ class Text2ImagePipeline:
         self.guardrails, self.device, self.dtype = guardrails, device, dtype
 
     @classmethod
-    def load(cls, settings: Text2ImageSettings) -> Text2ImagePipeline:
+    def load(cls, settings: Text2ImageSettings, prompts: Iterable[str] = ()) -> Text2ImagePipeline:
         """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
 
+        Args:
+            prompts: what it will be asked for.
         Raises:
+            GuardrailBlocked: all prompts are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
         device, dtype = choose_place(settings)
         variant, weights = TEXT2IMAGE[settings.model_size], weight_paths(settings)
-        guardrails = load_guardrails(settings, device)
+        guardrails = checked_guardrails(settings, prompts)
 
         def build() -> MinimalDiT:
             return MinimalDiT(MinimalDiTConfig(**variant.dit), settings.attention)

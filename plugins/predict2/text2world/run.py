@@ -143,7 +143,7 @@ def _make_first_frame(stages: Stages) -> Text2ImageResult:
     from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 
     try:
-        return Text2ImagePipeline.load(stages.image_settings)(stages.image_request)
+        return Text2ImagePipeline.load(stages.image_settings, [stages.image_request.prompt])(stages.image_request)
     finally:
         release_memory()
 
@@ -153,7 +153,7 @@ def _make_video(
 ) -> Text2WorldResult:
     from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-    video = Video2WorldPipeline.load(stages.video_settings)(stages.video_request)
+    video = Video2WorldPipeline.load(stages.video_settings, [stages.video_request])(stages.video_request)
     result = Text2WorldResult(first_frame, video)
     _rewrite_sidecar(result, settings, request)
     return result

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoImageProcessor, DepthAnythingForDepthEstimation
 
-from cosmos_plugins.transfer1.controls.pretrained import load_model, reading
+from cosmos_cli.checkpoints.pretrained import load_model, reading
 
 # B frames at once, F frames, H and W pixel height and width, C = 3 colours
 
 _BATCH = 4
-_WHAT = "depth estimator"
+_WHAT = "a depth estimator"
 
 
 class DepthEstimator:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from transformers import AutoImageProcessor, AutoTokenizer, GroundingDinoForObjectDetection, GroundingDinoProcessor
 
-from cosmos_plugins.transfer1.controls.pretrained import load_model, reading
+from cosmos_cli.checkpoints.pretrained import load_model, reading
 
 # H and W pixel height and width, C = 3 colours
 
-_WHAT = "object detector"
+_WHAT = "an object detector"
 _MAX_WORDS = 128
 
 # How sure the detector must be of a box, and of a word to belong to its label; the second pair when the first finds

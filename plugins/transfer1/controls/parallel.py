@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from cosmos_cli.runtime.devices import num_cores
+from cosmos_cli.runtime.devices import cores
 
 _LOCK = threading.Lock()
 """Held while the libraries are on one thread: two that save and restore at once would restore each other's 1."""
@@ -22,7 +22,7 @@ def map_frames(
     frames_FHWC: np.ndarray,
     on_frame: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
-    """`compute` of every frame, on all cores; the result is the same as frame by frame.
+    """`compute` of every frame, on all cores of this thread; the result is the same as frame by frame.
 
     OpenCV and torch let other Python threads run while they work. Both would use several threads for one frame, at a
     loss where a step is serial; with a frame per core there is none, and one thread each is enough.
@@ -36,7 +36,7 @@ def map_frames(
     def make(index: int) -> None:
         made[index] = compute(frames_FHWC[index])
 
-    with _libraries_on_one_thread(), ThreadPoolExecutor(num_cores(), initializer=_torch_on_one_thread) as pool:
+    with _libraries_on_one_thread(), ThreadPoolExecutor(cores.here, initializer=_torch_on_one_thread) as pool:
         for _ in pool.map(make, range(len(frames_FHWC))):  # raises what a frame raised
             on_frame()
     return made

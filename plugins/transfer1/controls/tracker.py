@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import Sam2VideoInferenceSession, Sam2VideoModel
 
+from cosmos_cli.checkpoints.pretrained import load_model
 from cosmos_cli.errors import CheckpointError
-from cosmos_plugins.transfer1.controls.pretrained import load_model
 
 # N objects, F frames, H and W pixel height and width, C = 3 colours; h and w of the network's masks
 
@@ -38,7 +38,7 @@ class ObjectTracker:
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype) -> None:
         self._dtype = dtype
         _check_layout(folder)
-        self._model = load_model(Sam2VideoModel, folder, "object tracker", torch.float32)
+        self._model = load_model(Sam2VideoModel, folder, "an object tracker", torch.float32)
         self.move(device)
 
     def move(self, device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_cli import output, registry
+from cosmos_cli import output
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.diffusion.res_sampler import sample_res
@@ -31,19 +31,19 @@ from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.budget import PARKED, RESIDENT
-from cosmos_cli.runtime.devices import choose_device, choose_dtype
+from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.offload import on_device
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.transfer1.chunks import Chunk, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint
-from cosmos_plugins.transfer1.multiview.cameras import cameras_of, full_prompt
+from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.inputs import Paths, Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.transfer1.multiview.mosaic import mosaic_frames
 from cosmos_plugins.transfer1.multiview.networks import load_base, load_branch
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, Kind
-from cosmos_plugins.transfer1.networks import load_chunked_tokenizer
+from cosmos_plugins.transfer1.networks import checked_guardrails, load_chunked_tokenizer
 from cosmos_plugins.transfer1.variants import VARIANTS
 from cosmos_plugins.transfer1.weights import normalise_numbers
 
@@ -121,19 +121,18 @@ class MultiviewPipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device = choose_device(settings.device)
-        dtype = choose_dtype(settings.precision, device)
+        device, dtype = choose_place(settings)
         variant, paths = MULTIVIEW_VARIANTS[settings.model_size], weight_paths(settings, request)
-        num_views = len(cameras_of(settings.waymo_example))
-        guardrails = registry.current().create_extensions(
-            "guardrails", device=str(device), offload=settings.offload_guardrail_models
-        )
+        cameras = cameras_of(settings.waymo_example)
+        guardrails = checked_guardrails(settings, [[_scene(prompts_of(cameras, request))]])
         common: dict[str, Any] = {"dtype": dtype, "device": device}
         resident = torch.device("cpu") if settings.offload_diffusion_transformer else device
         network: dict[str, Any] = {"dtype": dtype, "device": resident, "attention": settings.attention}
-        with output.progress(f"Loading {settings.model_size} for {num_views} cameras on {device}"):
-            base = load_base(paths.base, variant, num_views, **network)
-            branches = {name: load_branch(path, variant, num_views, **network) for name, path in paths.controls.items()}
+        with output.progress(f"Loading {settings.model_size} for {len(cameras)} cameras on {device}"):
+            base = load_base(paths.base, variant, len(cameras), **network)
+            branches = {
+                name: load_branch(path, variant, len(cameras), **network) for name, path in paths.controls.items()
+            }
             tokenizer = load_chunked_tokenizer(
                 paths.tokenizer, VARIANTS[settings.model_size], chunk_frames=CLIP_FRAMES, **common
             )
@@ -145,9 +144,7 @@ class MultiviewPipeline:
             residence=PARKED if settings.offload_text_encoder_model else RESIDENT,
             on_load=lambda: output.status("Loading the text encoder"),
         )
-        return cls(
-            settings, request.kind, paths, base, branches, tokenizer, text_encoder, Guardrails(guardrails), **common
-        )
+        return cls(settings, request.kind, paths, base, branches, tokenizer, text_encoder, guardrails, **common)
 
     def __call__(self, request: MultiviewRequest) -> MultiviewResult:
         """Film one scene. Raises what `prepare` and `generate` raise."""
@@ -171,11 +168,11 @@ class MultiviewPipeline:
         if missing:
             raise InputError(f"the loaded model has no branch for {', '.join(missing)}.", where="controls")
         not_run = self._say_what_does_not_run(sample)
-        prompts = [full_prompt(camera, getattr(request, camera.field)) for camera in sample.cameras]
+        prompts = prompts_of(sample.cameras, request)
         seconds: dict[str, float] = {}
         with timed("total", seconds):
             with timed("check_prompt", seconds):
-                self.guardrails.check_prompt(". ".join(prompts))
+                self.guardrails.check_prompt(_scene(prompts))
             with timed("encode_text", seconds):
                 text = self._encode_text(prompts)
             frames_VFHWC = self._make_clips(sample, text, seconds)
@@ -189,8 +186,8 @@ class MultiviewPipeline:
     def _say_what_does_not_run(self, sample: Sample) -> list[str]:
         """Name the stages that do not take part, and why; the user must not believe otherwise."""
         not_run = []
-        if not self.guardrails.names:
-            not_run.append("guardrail: none is installed, prompts and videos are not checked")
+        if self.guardrails.gap:
+            not_run.append(self.guardrails.gap)
         if not sample.controls:
             not_run.append("control: every one has weight 0, only the front video and the prompts act")
         for line in not_run:
@@ -336,3 +333,13 @@ class MultiviewPipeline:
         }
         write_json(paths["sidecar"], document)
         return result
+
+
+def prompts_of(cameras: Sequence[Camera], request: MultiviewRequest) -> list[str]:
+    """The prompt of every camera, as its network reads it."""
+    return [full_prompt(camera, getattr(request, camera.field)) for camera in cameras]
+
+
+def _scene(prompts: Sequence[str]) -> str:
+    """All prompts as one text, which is how they are checked."""
+    return ". ".join(prompts)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers.utils import logging as transformers_logging
 
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.errors import CheckpointError
 
 
@@ -24,7 +25,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
     """
     if not (folder / "config.json").is_file():
         raise CheckpointError(
-            f"holds no {what}: there is no config.json.",
+            f"is not {what}: there is no config.json.",
             where=str(folder),
             fix="Download the model, or check the path.",
         )
@@ -35,9 +36,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
     except Exception as error:
         # transformers, safetensors and pickle each raise their own kinds for a damaged folder
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"cannot be loaded as a {what}: {reason}", where=str(folder), fix="Download it again."
-        ) from error
+        raise CheckpointError(f"cannot be loaded as {what}: {reason}", where=str(folder), fix=DOWNLOAD_AGAIN) from error
 
 
 def load_model(model_class: Any, folder: Path, what: str, dtype: torch.dtype) -> Any:
@@ -54,8 +53,8 @@ def load_model(model_class: Any, folder: Path, what: str, dtype: torch.dtype) ->
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:
         raise CheckpointError(
-            f"lacks {len(missing)} weights of the {what}, {missing[0]} among them.",
+            f"lacks {len(missing)} weights of {what}, {missing[0]} among them.",
             where=str(folder),
-            fix="Download it again.",
+            fix=DOWNLOAD_AGAIN,
         )
     return model.eval().requires_grad_(False)

@@ -1,0 +1,41 @@
+"""Which guardrails a run has: the published ones, or what ships with cosmos, and those of plugins."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from cosmos_cli import registry
+from cosmos_cli.guardrails import Guardrail, Guardrails
+from cosmos_cli.guardrails.builtin import builtin_guardrails
+from cosmos_cli.guardrails.published import text_guardrails, video_guardrails
+
+ONLY_WORDS = "guardrail: this model has a short word list for prompts, and nothing that looks at videos"
+
+
+def load_guardrails(
+    checkpoints: Path | None, *, device: torch.device, offload: bool, min_safe_share: float
+) -> Guardrails:
+    """The guardrails of a run.
+
+    Args:
+        checkpoints: the folder that holds the published repositories; None for a model that ships with cosmos.
+        offload: keep their networks in host memory except while they work.
+        min_safe_share: the least share of safe frames in a video that may be written, from 0 to 1.
+    Raises:
+        CheckpointError: files of the published ones are missing or damaged.
+        CosmosError: one of a plugin cannot be built.
+    """
+    of_plugins = registry.current().create_extensions("guardrails", device=str(device), offload=offload)
+    if checkpoints is None:
+        own, gap = builtin_guardrails(), ONLY_WORDS
+    else:
+        own, gap = text_guardrails(checkpoints, device=device, offload=offload), ""
+        own |= video_guardrails(checkpoints, device=device, offload=offload, min_safe_share=min_safe_share)
+    return Guardrails(_together(own, of_plugins), gap=gap)
+
+
+def _together(own: dict[str, Guardrail], of_plugins: dict[str, Guardrail]) -> dict[str, Guardrail]:
+    """Both, own ones first; a plugin can add a check, but not replace one by taking its name."""
+    return own | {f"{name} of a plugin" if name in own else name: check for name, check in of_plugins.items()}

@@ -1,0 +1,83 @@
+"""All guardrails out of one checkpoint folder in the published layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cosmos_cli.errors import CheckpointError, GuardrailBlocked
+from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.guardrails.published import (
+    CONTENT_CLASSIFIER,
+    FACE_DETECTOR,
+    IMAGE_ENCODER,
+    LISTS,
+    LLAMA_GUARD,
+    text_guardrails,
+    video_guardrails,
+)
+from tests.guardrails.stand_ins import (
+    random_retinaface,
+    write_classifier,
+    write_lists,
+    write_llama_guard,
+    write_retinaface,
+    write_siglip,
+)
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    write_lists(folder / LISTS)
+    write_llama_guard(folder / LLAMA_GUARD, "unsafe\nS14")
+    write_siglip(folder / IMAGE_ENCODER)
+    write_classifier(folder / CONTENT_CLASSIFIER)
+    write_retinaface(folder / FACE_DETECTOR, random_retinaface())
+    return folder
+
+
+def test_prompts_meet_the_blocklist_first_and_then_llama_guard(checkpoints: Path) -> None:
+    checks = Guardrails(text_guardrails(checkpoints, device=CPU, offload=False))
+    assert checks.names == ["blocklist", "llama-guard"]
+    with pytest.raises(GuardrailBlocked, match="guardrail blocklist"):
+        checks.check_prompt("a grob")
+    with pytest.raises(GuardrailBlocked, match="guardrail llama-guard: unsafe: Code Interpreter Abuse"):
+        checks.check_prompt("a robot")
+
+
+def test_videos_meet_the_content_filter_and_then_the_face_blur(checkpoints: Path) -> None:
+    checks = Guardrails(video_guardrails(checkpoints, device=CPU, offload=True, min_safe_share=0.0))
+    assert checks.names == ["video-content", "face-blur"]
+    assert checks.check_video(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 64, 64, 3)
+
+
+def test_the_image_encoder_may_lie_where_the_original_caches_it(checkpoints: Path) -> None:
+    cache = (checkpoints / CONTENT_CLASSIFIER).parent / f"models--{IMAGE_ENCODER.replace('/', '--')}" / "snapshots"
+    cache.mkdir(parents=True)
+    plain = (checkpoints / IMAGE_ENCODER).rename(cache / "0123abc")
+    try:
+        assert len(video_guardrails(checkpoints, device=CPU, offload=True, min_safe_share=1.0)) == 2
+    finally:
+        plain.rename(checkpoints / IMAGE_ENCODER)
+
+
+def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as raised:
+        text_guardrails(tmp_path, device=CPU, offload=False)
+    assert [problem.where for problem in raised.value.problems] == [
+        str(tmp_path / LISTS / "custom"),
+        str(tmp_path / LLAMA_GUARD / "config.json"),
+    ]
+    with pytest.raises(CheckpointError) as raised:
+        video_guardrails(tmp_path, device=CPU, offload=False, min_safe_share=0.95)
+    assert [problem.where for problem in raised.value.problems] == [
+        str(tmp_path / IMAGE_ENCODER / "config.json"),
+        str(tmp_path / CONTENT_CLASSIFIER),
+        str(tmp_path / FACE_DETECTOR),
+    ]
