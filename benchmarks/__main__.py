@@ -7,7 +7,17 @@ import platform
 import sys
 from typing import Any
 
-NAMES = ("startup", "minimal_dit", "general_dit", "wan_vae", "cosmos_tokenizer", "controls", "batch", "parallel")
+NAMES = (
+    "startup",
+    "minimal_dit",
+    "general_dit",
+    "wan_vae",
+    "cosmos_tokenizer",
+    "controls",
+    "batch",
+    "parallel",
+    "planning",
+)
 
 
 def main(names: list[str]) -> int:

@@ -32,12 +32,14 @@ from torch import Tensor, nn  # noqa: E402
 
 from benchmarks.minimal_dit import build_peer  # noqa: E402
 from cosmos_cli.diffusion.guidance import guide  # noqa: E402
+from cosmos_cli.errors import InputError  # noqa: E402
 from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals  # noqa: E402
 from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig  # noqa: E402
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig  # noqa: E402
 from cosmos_cli.models.neighborhood import NeighborhoodConfig  # noqa: E402
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig  # noqa: E402
 from cosmos_cli.runtime.attention import available_backends  # noqa: E402
+from cosmos_cli.runtime.compiling import check_compiler, compile_blocks  # noqa: E402
 from cosmos_cli.runtime.streaming import BlockStream  # noqa: E402
 from plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
 from plugins.transfer1.variants import VARIANTS as TRANSFER_VARIANTS  # noqa: E402
@@ -146,6 +148,18 @@ def dit_rows(config: MinimalDiTConfig, clips: list[Size], device: torch.device, 
         net = MinimalDiT(config, backend)
     net = randomised(net, device)
     return [measure(f"DiT step, {size.label}, {backend}", ours_step(net, size, device), device) for size in clips]
+
+
+def compiled_dit_rows(config: MinimalDiTConfig, size: Size, device: torch.device) -> list[Measurement]:
+    """What torch.compile gains; the warm-up call is the one that compiles."""
+    check_compiler(device)
+    with torch.device("meta"):
+        net = MinimalDiT(config, "sdpa")
+    net = randomised(net, device)
+    compile_blocks(net)
+    rows = [measure(f"DiT step, {size.label}, sdpa, compiled", ours_step(net, size, device), device)]
+    torch.compiler.reset()
+    return rows
 
 
 def streamed_dit_rows(config: MinimalDiTConfig, size: Size, device: torch.device) -> list[Measurement]:
@@ -280,6 +294,7 @@ def all_rows(
     ]
     if clips[-1].label.startswith("720"):
         jobs.append(partial(sparse_rows, config, variant, clips[-1], device))
+    jobs.append(partial(compiled_dit_rows, config, clips[-1], device))
     jobs.append(partial(streamed_dit_rows, config, clips[-1], device))
     jobs.append(partial(peer_dit_rows, config, clips, device))
     if vae_config is not None:
@@ -293,6 +308,8 @@ def all_rows(
             yield from job()
         except ImportError as error:
             print(f"without diffusers: {error}")
+        except InputError as error:
+            print(f"{job.func.__name__}: {error}")  # type: ignore[attr-defined]
         except torch.cuda.OutOfMemoryError:
             print(f"{job.func.__name__}: out of memory")  # type: ignore[attr-defined]
         gc.collect()

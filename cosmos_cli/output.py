@@ -168,6 +168,70 @@ def _bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
+FileProgress = Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], None]]]
+"""Called with the name and the bytes of a file: a context for the time that it is at work.
+
+It yields a function to be told of bytes that are done, negative where they have to be done again.
+"""
+
+
+@contextlib.contextmanager
+def files_progress(label: str, num_bytes: int) -> Iterator[FileProgress]:
+    """Show work on files on stderr: on a terminal a bar for all bytes and one for each file at work, else one line.
+
+    What it yields may be called from several threads.
+    """
+    start = time.perf_counter()
+    _tell_follower(label)
+    if _speaking and sys.stderr.isatty():
+        with _file_bars(label, num_bytes) as of_file:
+            yield of_file
+    else:
+        yield _no_bar
+    _say(f"{label} {num_bytes // 1_000_000} MB: {time.perf_counter() - start:.1f} s")
+
+
+@contextlib.contextmanager
+def _no_bar(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
+    yield lambda done: None
+
+
+@contextlib.contextmanager
+def _file_bars(label: str, num_bytes: int) -> Iterator[FileProgress]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        *(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
+        of_all = bars.add_task(label, total=num_bytes)
+
+        @contextlib.contextmanager
+        def of_file(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
+            own = bars.add_task(name, total=num_bytes)
+
+            def advance(done: int) -> None:
+                bars.advance(own, done)
+                bars.advance(of_all, done)
+
+            try:
+                yield advance
+            finally:
+                bars.remove_task(own)
+
+        yield of_file
+
+
 def result(text: str, document: Mapping[str, Any]) -> None:
     """The outcome of a command on stdout: `text` for people, or `document` with `--json`."""
     if _as_json:

@@ -12,23 +12,31 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_right"
 
-_API = re.compile(r"/api/models/(?P<repository>[^/]+/[^/]+)/(?P<question>auth-check|paths-info)(/(?P<revision>.+))?")
-_CONTENT = re.compile(r"/(?P<place>cdn/)?(?P<repository>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
+_API = re.compile(
+    r"/api/(models/|(?P<kind>datasets/))(?P<name>[^/]+/[^/]+)/(?P<question>auth-check|paths-info|tree)"
+    r"(/(?P<revision>[^/]+))?(/(?P<folder>.+))?"
+)
+_CONTENT = re.compile(
+    r"/(?P<place>cdn/)?(?P<repository>(datasets/)?[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)"
+)
+_ENTRIES_A_PAGE = 2
 
 
 @dataclass
 class Hub:
     """What the server has, how it behaves, and what it was asked.
 
-    files: "org/name/path" to content. large: those kept by LFS: named by SHA-256 and served from another place.
+    files: "org/name/path", of a data set "datasets/org/name/path", to content.
+    large: those kept by LFS: named by SHA-256 and served from another place.
     gated: repositories that want `TOKEN`. refuses: repository to the status of every answer about it.
     cuts: path to the numbers of bytes after which its next answers break off.
     stalls: path to the numbers of bytes after which its next answers say nothing for `stall_s`.
     lies: path to content to send instead, once each.
+    strays: path in a folder of a repository to the name that a list of the folder gives it.
     busy: path to answers of status 429 still to give. ignores_ranges: everything is sent from the first byte on.
     is_mirror: it cannot tell who has access to what.
     chunk_bytes, pause_s: how slowly content is sent.
@@ -41,6 +49,7 @@ class Hub:
     cuts: dict[str, list[int]] = field(default_factory=dict)
     stalls: dict[str, list[int]] = field(default_factory=dict)
     lies: dict[str, list[bytes]] = field(default_factory=dict)
+    strays: dict[str, str] = field(default_factory=dict)
     busy: dict[str, int] = field(default_factory=dict)
     ignores_ranges: bool = False
     is_mirror: bool = False
@@ -97,9 +106,14 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/whoami-v2":
             known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
             self._send(b'{"name": "tester"}', 200 if known else 401)
-        elif found := _API.fullmatch(self.path):
-            if self._allowed(found["repository"]):
-                self._api(found["repository"], found["question"], body)
+        elif found := _API.fullmatch(urlsplit(self.path).path):
+            repository = f"{found['kind'] or ''}{found['name']}"
+            if not self._allowed(repository):
+                return
+            if found["question"] == "tree":
+                self._tree(repository, unquote(found["folder"]))
+            else:
+                self._api(repository, found["question"], body)
         elif found := _CONTENT.fullmatch(self.path):
             if found["place"] and "Authorization" in self.headers:
                 self.hub.told.append(self.headers["Authorization"])
@@ -128,19 +142,33 @@ class _Handler(BaseHTTPRequestHandler):
         if question == "auth-check":
             self._send(b"{}", 404 if self.hub.is_mirror else 200)
             return
-        answers = []
-        for name in parse_qs(body)["paths"]:
-            path = f"{repository}/{name}"
-            content = self.hub.files.get(path)
-            if content is None:
-                continue
-            git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-            answer = {"type": "file", "path": name, "size": len(content), "oid": git}
-            if path in self.hub.large:
-                sha256 = hashlib.sha256(content).hexdigest()
-                answer["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
-            answers.append(answer)
-        self._send(json.dumps(answers).encode())
+        names = [name for name in parse_qs(body)["paths"] if f"{repository}/{name}" in self.hub.files]
+        self._send(json.dumps([self._facts(repository, name) for name in names]).encode())
+
+    def _tree(self, repository: str, folder: str) -> None:
+        """Everything in a folder and the folders in it, a page at a time."""
+        begin = int(parse_qs(urlsplit(self.path).query).get("cursor", ["0"])[0])
+        paths = [path for path in self.hub.files if path.startswith(f"{repository}/{folder}/")]
+        entries: list[dict[str, object]] = [self._facts(repository, path[len(repository) + 1 :]) for path in paths]
+        inner = {path.rpartition("/")[0][len(repository) + 1 :] for path in paths} - {folder}
+        entries += [{"type": "directory", "path": name, "oid": "0" * 40} for name in sorted(inner)]
+        if not entries:
+            self._refuse(404, code="EntryNotFound")
+            return
+        end = begin + _ENTRIES_A_PAGE
+        address = f"{self.hub.url}{urlsplit(self.path).path}?recursive=true&cursor={end}"
+        more = {"Link": f'<{address}>; rel="next"'} if end < len(entries) else {}
+        self._send(json.dumps(entries[begin:end]).encode(), headers=more)
+
+    def _facts(self, repository: str, name: str) -> dict[str, object]:
+        path = f"{repository}/{name}"
+        content = self.hub.files[path]
+        git = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+        facts = {"type": "file", "path": self.hub.strays.get(path, name), "size": len(content), "oid": git}
+        if path in self.hub.large:
+            sha256 = hashlib.sha256(content).hexdigest()
+            facts["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+        return facts
 
     def _content(self, path: str, *, in_place: bool) -> None:
         hub = self.hub

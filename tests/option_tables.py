@@ -29,12 +29,14 @@ DOCS = Path(__file__).parent.parent / "docs"
 COMMANDS: dict[str, list[OptionDescription]] = {
     "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, Planning),
     "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
-    "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings),
-    "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings),
-    "predict2 multiview": describe_options(predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings),
-    "predict2 action": describe_options(ActionRequest, ActionSettings),
+    "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings, Planning),
+    "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings, Planning),
+    "predict2 multiview": describe_options(
+        predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings, Planning
+    ),
+    "predict2 action": describe_options(ActionRequest, ActionSettings, Planning),
     "transfer run": describe_options(TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS]),
-    "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, files=[MULTIVIEW_SPECS]),
+    "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
 }
 """Command to the options of its table, which stands in a guide between two comments."""

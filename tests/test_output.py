@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -107,17 +108,62 @@ def test_columns_of_a_table_line_up() -> None:
     assert output.table(("A", "LONG"), [("wide cell", "x"), ("", "y")]) == "A          LONG\nwide cell  x\n           y"
 
 
-def test_a_terminal_sees_a_bar_that_leaves_one_line_behind() -> None:
-    code = (
-        "from cosmos_cli import output\noutput.configure(speaking=True)\n"
-        "with output.progress('Denoising', 2) as advance:\n    advance(); advance()\n"
-    )
+def on_a_terminal(code: str) -> str:
+    """What a program writes on a terminal of 80 columns."""
     terminal, stderr = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
-    result = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=stderr, env=environment)
+    program = f"from cosmos_cli import output\noutput.configure(speaking=True)\n{code}"
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=stderr, env=environment)
     os.close(stderr)
-    shown = os.read(terminal, 65536).decode()
+    pieces = []
+    with contextlib.suppress(OSError):  # Linux says so when the other end is closed
+        while piece := os.read(terminal, 65536):
+            pieces.append(piece)
     os.close(terminal)
-    assert (result.returncode, result.stdout) == (0, b"")
+    stdout, _ = process.communicate(timeout=60)
+    shown = b"".join(pieces).decode()
+    assert (process.returncode, stdout) == (0, b""), shown
+    return shown
+
+
+def last_line(shown: str) -> str:
+    return shown.splitlines()[-1].lstrip("\x1b[0123456789;?hlKAm\r")
+
+
+def test_a_terminal_sees_a_bar_that_leaves_one_line_behind() -> None:
+    shown = on_a_terminal("with output.progress('Denoising', 2) as advance:\n    advance(); advance()\n")
     assert "2/2" in shown
-    assert shown.splitlines()[-1].lstrip("\x1b[0123456789;?hlKAm\r").startswith("Denoising 2 steps: ")
+    assert last_line(shown).startswith("Denoising 2 steps: ")
+
+
+FILES = """
+import time
+from threading import Thread
+def work(of_file, name, num_bytes):
+    with of_file(name, num_bytes) as advance:
+        advance(num_bytes); advance(-num_bytes); advance(num_bytes)
+        time.sleep(0.5)
+with output.files_progress("Downloading", 3_000_000) as of_file:
+    both = [Thread(target=work, args=(of_file, name, 1_000_000)) for name in ("[a].bin", "b.bin")]
+    [thread.start() for thread in both]
+    [thread.join() for thread in both]
+    output.status("two of three")
+    work(of_file, "c.bin", 1_000_000)
+"""
+
+
+def test_a_terminal_sees_a_bar_for_each_file_at_work_and_one_for_all() -> None:
+    shown = on_a_terminal(FILES)
+    # escape sequences apart, each screen of bars begins with that of all
+    screens = [screen for screen in shown.split("Downloading")[1:] if "bin" in screen]
+    assert any("[a].bin" in screen and "b.bin" in screen and "2.0/3.0 MB" in screen for screen in screens)
+    assert any("c.bin" in screen and "3.0/3.0 MB" in screen and "b.bin" not in screen for screen in screens)
+    assert "two of three" in shown
+    assert last_line(shown).startswith("Downloading 3 MB: ")
+
+
+def test_elsewhere_work_on_files_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.files_progress("Downloading", 2_000_000) as of_file, of_file("a.bin", 2_000_000) as advance:
+        advance(2_000_000)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("Downloading 2 MB: ")

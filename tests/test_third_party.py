@@ -239,4 +239,4 @@ def test_a_third_party_prompt_refiner_rewrites_the_prompt_of_another_family(
     sidecar = json.loads(Path("a.json").read_text())
     assert sidecar["prompt_used"] == "The bus drives off, by day."
     assert sidecar["request"]["prompt"] == "The bus drives off."
-    assert sidecar["checked_by"] == ["word-list"]
+    assert sidecar["checked_by"] == ["blocklist", "word-list"]

@@ -137,7 +137,8 @@ def run_batch(
     written, so memory does not grow with the length of the batch.
 
     Args:
-        load: the worker for these requests; called once, and not at all if nothing is left to do.
+        load: the worker for these requests; called once, and not at all if nothing is left to do. If guardrails refuse
+            every one of them it raises GuardrailBlocked.
         ledger: file that remembers finished items.
         overwrite: make every item again, and replace files of others.
     Raises:
@@ -170,13 +171,23 @@ def run_batch(
         if num_before := sum(outcome.status == "done before" for outcome in outcomes.values()):
             output.status(f"{num_before} of {len(plan.items)} items were finished by an earlier run")
         if todo:
-            # by the time that any process has loaded, all have read the ledger
-            worker = load([item.request for item in todo])
-            crew: Crew = getattr(worker, "crew", Alone())
-            made = list(_Run(worker, book, crew.is_writer).all(todo[crew.row :: crew.num_rows]))
-            outcomes |= {outcome.index: outcome for outcome in crew.gather(made)}
+            outcomes |= {outcome.index: outcome for outcome in _work_off(todo, load, book)}
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     return Report(ordered, ledger, time.perf_counter() - start)
+
+
+def _work_off(
+    todo: Sequence[Item[Request]], load: Callable[[Sequence[Request]], Worker], ledger: Ledger
+) -> list[Outcome]:
+    """The outcomes of these items, made by all processes together."""
+    try:
+        # by the time that any process has loaded, all have read the ledger
+        worker = load([item.request for item in todo])
+    except GuardrailBlocked as blocked:  # for every item, or it would have loaded
+        reason = describe(blocked)
+        return [Outcome(item.name, item.place, item.index, "blocked", error=reason) for item in todo]
+    crew: Crew = getattr(worker, "crew", Alone())
+    return crew.gather(list(_Run(worker, ledger, crew.is_writer).all(todo[crew.row :: crew.num_rows])))
 
 
 def _first(fault: Fault) -> str:

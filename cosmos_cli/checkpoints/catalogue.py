@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cosmos_cli.errors import CheckpointError, Problem
 
@@ -15,14 +16,32 @@ DEFAULT_ROOT = Path("checkpoints")
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file of a repository.
+    """One file of a repository, or a folder with all that is in it.
 
-    path: inside the repository.
+    path: inside the repository; that of a folder ends with "/", and only the Hub knows the names in it.
     num_bytes: size, or what follows from the parameter count where the repository's own figure is not known.
     """
 
     path: str
     num_bytes: int
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it stands for all files under its path."""
+        return self.path.endswith("/")
+
+    def bytes_in(self, folder: Path) -> int | None:
+        """What is there of it in the folder of its repository; None if it is missing.
+
+        A folder is there if it holds files, and none of them is one that a download began and did not end.
+        """
+        path = folder / self.path
+        if not self.is_folder:
+            return path.stat().st_size if path.is_file() else None
+        files = [file for file in path.rglob("*") if file.is_file()]
+        if not files or any(file.match(".*.part") for file in files):
+            return None
+        return sum(file.stat().st_size for file in files)
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,10 @@ class Repository:
     revision: the commit that the originals pin.
     gated: whether Hugging Face asks every user to accept the licence first.
     used_by: control modalities that need it; empty if it is needed whatever the controls are.
+    kind: what the Hub calls it; data sets have addresses of their own there.
+    cached_in: folder under the checkpoint folder in which the originals have the Hub's client keep it, if they do.
+    belongs_to: repository in whose folder it lies instead of one of its own.
+    larger_form: file of the folder that serves as well, if it is there, so that nothing is missing.
     """
 
     name: str
@@ -41,50 +64,148 @@ class Repository:
     licence: str
     gated: bool = False
     used_by: tuple[str, ...] = ()
+    kind: Literal["model", "dataset"] = "model"
+    cached_in: str | None = None
+    belongs_to: str | None = None
+    larger_form: str | None = None
 
     @property
     def num_bytes(self) -> int:
         """Size of all files together."""
         return sum(file.num_bytes for file in self.files)
 
+    @property
+    def has_folders(self) -> bool:
+        """Whether only the Hub knows all of its files."""
+        return any(file.is_folder for file in self.files)
+
+    def folder(self, root: Path) -> Path:
+        """Where it lies: under its name, or complete where the originals keep it."""
+        places = [root / (self.belongs_to or self.name)]
+        if self.cached_in is not None:
+            cache = root / self.cached_in / f"models--{self.name.replace('/', '--')}"
+            places += sorted(cache.glob("snapshots/*"))
+        return next((place for place in places if not self._missing_in(place)), places[0])
+
     def missing(self, root: Path) -> list[PublishedFile]:
         """The files that are not under the checkpoint folder `root`."""
-        return [file for file in self.files if not (root / self.name / file.path).is_file()]
+        return [] if self.is_served(root) else self._missing_in(self.folder(root))
+
+    def is_served(self, root: Path) -> bool:
+        """Whether the larger form is there, and none of these files is needed."""
+        return self.larger_form is not None and (self.folder(root) / self.larger_form).is_file()
+
+    def _missing_in(self, folder: Path) -> list[PublishedFile]:
+        return [file for file in self.files if file.bytes_in(folder) is None]
 
 
 T5_11B = Repository(
     "google-t5/t5-11b",
     "90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3",
-    (
-        PublishedFile("config.json", 1_200),
-        PublishedFile("tokenizer.json", 1_390_000),
-        PublishedFile("pytorch_model.bin", 45_200_000_000),
-    ),
+    (PublishedFile("config.json", 1_200), PublishedFile("tokenizer.json", 1_390_000)),
     "Apache-2.0",
 )
+T5_ENCODER = Repository(
+    "nvidia/Cosmos-1.0-Diffusion-7B-Text2World",
+    "main",
+    (PublishedFile("text_encoder/", 9_730_000_000),),
+    "NVIDIA Open Model License",
+    belongs_to=T5_11B.name,
+    larger_form="pytorch_model.bin",
+)
+"""The half of T5 that is used, in bfloat16, as NVIDIA publishes it for diffusers: google-t5 has all of it, 45 GB."""
+
+TEXT_ENCODER = (T5_11B, T5_ENCODER)
 """The text encoder of every family."""
 
-EVERY_RUN: tuple[Repository, ...] = ()
-"""What every run that makes pictures opens, whatever its model."""
+BLOCKLIST = "blocklist"
+CONTENT_CLASSIFIER = PublishedFile("video_content_safety_filter/safety_filter.pt", 2_910_000)
+FACE_DETECTOR = PublishedFile("face_blur_filter/Resnet50_Final.pth", 109_498_000)
+
+COSMOS_GUARDRAIL = Repository(
+    "nvidia/Cosmos-Guardrail1",
+    "d6d4bfa899a71454a700907664f3e88f503950cf",
+    (
+        PublishedFile(f"{BLOCKLIST}/custom/", 100_000),
+        PublishedFile(f"{BLOCKLIST}/exact_match/", 100_000),
+        PublishedFile(f"{BLOCKLIST}/whitelist/", 10_000),
+        PublishedFile(f"{BLOCKLIST}/nltk_data/corpora/", 50_000_000),
+        CONTENT_CLASSIFIER,
+        FACE_DETECTOR,
+    ),
+    "NVIDIA Open Model License",
+)
+"""Word lists, and the networks that look at videos. The sizes of its folders are guesses."""
+
+LLAMA_GUARD = Repository(
+    "meta-llama/Llama-Guard-3-8B",
+    "7327bd9f6efbbe6101dc6cc4736302b3cbb6e425",
+    (
+        PublishedFile("config.json", 900),
+        PublishedFile("generation_config.json", 200),
+        PublishedFile("special_tokens_map.json", 300),
+        PublishedFile("tokenizer.json", 9_086_000),
+        PublishedFile("tokenizer_config.json", 53_000),
+        PublishedFile("model.safetensors.index.json", 24_000),
+        PublishedFile("model-00001-of-00004.safetensors", 4_977_000_000),
+        PublishedFile("model-00002-of-00004.safetensors", 5_000_000_000),
+        PublishedFile("model-00003-of-00004.safetensors", 4_916_000_000),
+        PublishedFile("model-00004-of-00004.safetensors", 1_168_000_000),
+    ),
+    "Llama 3.1 Community License",
+    gated=True,
+)
+"""What judges prompts."""
+
+SIGLIP = Repository(
+    "google/siglip-so400m-patch14-384",
+    "main",
+    (PublishedFile("config.json", 600), PublishedFile("model.safetensors", 3_512_000_000)),
+    "Apache-2.0",
+    cached_in=f"{COSMOS_GUARDRAIL.name}/video_content_safety_filter",
+)
+"""The image encoder of the content filter; the originals pin no revision."""
+
+GUARDRAILS = (COSMOS_GUARDRAIL, LLAMA_GUARD, SIGLIP)
+"""What every run that makes pictures opens, unless it may do without guardrails."""
+
+DATA_SETS = (
+    Repository(
+        "nvidia/Cosmos-NeMo-Assets",
+        "main",
+        (PublishedFile("nemo_diffusion_example_data/", 100_000_000),),
+        "see its page",
+        kind="dataset",
+    ),
+)
+"""Example videos for post-training, which belong to no model. The size is a guess."""
 
 
 def require(repositories: Iterable[Repository], root: Path) -> None:
     """Make sure that all files are there. Nothing is opened.
 
     Raises:
-        CheckpointError: for each repository what is missing, how large it is, and the command that fetches it.
+        CheckpointError: for each folder what is missing, how large it is, and the command that fetches it.
     """
-    problems = []
+    lacking: dict[Path, list[Repository]] = {}
     for repository in repositories:
-        missing = repository.missing(root)
-        if missing:
-            size = sum(file.num_bytes for file in missing) / 1e9
-            names = ", ".join(file.path for file in missing)
+        if repository.missing(root):
+            lacking.setdefault(repository.folder(root), []).append(repository)
+    problems = []
+    for folder, together in lacking.items():
+        missing = [(repository, file) for repository in together for file in repository.missing(root)]
+        size = sum(file.num_bytes for _, file in missing) / 1e9
+        names = ", ".join(file.path for _, file in missing)
+        licences = ", ".join(dict.fromkeys(repository.licence for repository in together))
+        paths = [
             # of these nobody needs less, so their name is enough
-            is_whole = repository in (T5_11B, *EVERY_RUN)
-            paths = [repository.name] if is_whole else [f"{repository.name}/{file.path}" for file in missing]
-            what = f"{names} missing ({size:.1f} GB, {repository.licence})."
-            problems.append(Problem(what, str(root / repository.name), download_command(paths, root)))
+            repository.belongs_to or repository.name
+            if repository in (*TEXT_ENCODER, *GUARDRAILS)
+            else f"{repository.name}/{file.path}"
+            for repository, file in missing
+        ]
+        what = f"{names} missing ({size:.1f} GB, {licences})."
+        problems.append(Problem(what, str(folder), download_command(paths, root)))
     if problems:
         raise CheckpointError.from_problems(problems)
 

@@ -53,7 +53,7 @@ def download(
     root: Path,
     *,
     max_workers: int,
-    on_bytes: Callable[[int], None],
+    show: Callable[[RemoteFile], contextlib.AbstractContextManager[Callable[[int], None]]],
     on_file: Callable[[RemoteFile], None],
 ) -> None:
     """Fetch files into the checkpoint folder. What was fetched stays, whatever happens.
@@ -61,8 +61,8 @@ def download(
     Args:
         files: as `look_up` found them.
         max_workers: files at a time.
-        on_bytes: told of bytes that are on the disk, those of earlier attempts too, from several threads; negative
-            where they proved wrong.
+        show: a context for the time that a file is at work, from several threads. It yields what is told of its bytes
+            that are on the disk, those of earlier attempts too; negative where they proved wrong.
         on_file: told of each file that is complete and verified, from several threads.
     Raises:
         CheckpointError: what arrives is not what the Hub says that it is, or it is refused.
@@ -72,7 +72,8 @@ def download(
     pool = ThreadPoolExecutor(max_workers, thread_name_prefix="download")
 
     def one(file: RemoteFile) -> None:
-        _fetch(file, root / file.local_path, stop, on_bytes)
+        with show(file) as on_bytes:
+            _fetch(file, root / file.local_path, stop, on_bytes)
         on_file(file)
 
     try:

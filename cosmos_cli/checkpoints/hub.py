@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import HfApi, constants, get_token, hf_hub_url
 from huggingface_hub.errors import (
+    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
     OfflineModeIsEnabled,
@@ -31,12 +32,12 @@ LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
 class RemoteFile:
     """One file as the Hub has it.
 
-    local_path: under the checkpoint folder.
+    folder: of its repository under the checkpoint folder.
     sha256: of the content; None for small files, whose content git names by `git_sha1`.
     """
 
-    repository: str
-    revision: str
+    repository: Repository
+    folder: Path
     path: str
     num_bytes: int
     sha256: str | None
@@ -45,7 +46,12 @@ class RemoteFile:
     @cached_property
     def local_path(self) -> Path:
         """Where it belongs under the checkpoint folder."""
-        return Path(self.repository) / self.path
+        return self.folder / self.path
+
+    @property
+    def name(self) -> str:
+        """Repository and path, as `cosmos download` takes it."""
+        return f"{self.repository.name}/{self.path}"
 
     @property
     def digest(self) -> str:
@@ -55,7 +61,14 @@ class RemoteFile:
     @property
     def url(self) -> str:
         """Where it is fetched."""
-        return hf_hub_url(self.repository, self.path, revision=self.revision, endpoint=constants.ENDPOINT)
+        repository = self.repository
+        return hf_hub_url(
+            repository.name,
+            self.path,
+            repo_type=repository.kind,
+            revision=repository.revision,
+            endpoint=constants.ENDPOINT,
+        )
 
     def new_hash(self) -> Any:
         """An empty hash of the kind that `digest` is."""
@@ -64,9 +77,16 @@ class RemoteFile:
         return hashlib.sha1(f"blob {self.num_bytes}\0".encode(), usedforsecurity=False)
 
 
-def look_up(repositories: Iterable[Repository]) -> list[RemoteFile]:
-    """Ask the Hub about all files. No content is fetched.
+def is_offline() -> bool:
+    """Whether the user forbids to ask the Hub."""
+    return constants.HF_HUB_OFFLINE
 
+
+def look_up(repositories: Iterable[Repository], root: Path) -> list[RemoteFile]:
+    """Ask the Hub about all files, those in folders too. No content is fetched.
+
+    Args:
+        root: checkpoint folder, in which some may lie where the originals keep them.
     Raises:
         CheckpointError: for every repository that is not open to this user, or lacks a file, what to do about it.
         InputError: `HF_HUB_OFFLINE` is set.
@@ -78,7 +98,7 @@ def look_up(repositories: Iterable[Repository]) -> list[RemoteFile]:
     for repository in repositories:
         try:
             _check_access(api, repository)
-            found += _files(api, repository)
+            found += _files(api, repository, repository.folder(root).relative_to(root))
         except OfflineModeIsEnabled as error:
             raise InputError(
                 "files are missing, and HF_HUB_OFFLINE forbids to fetch them.", where=repository.name, fix="Unset it."
@@ -86,7 +106,7 @@ def look_up(repositories: Iterable[Repository]) -> list[RemoteFile]:
         except CheckpointError as error:
             problems += error.problems
         except HfHubHTTPError as error:
-            problems.append(refusal(error, repository.name))
+            problems.append(refusal(error, repository))
         except transport_error() as error:
             raise CosmosError(
                 f"{constants.ENDPOINT} does not answer: {error}.",
@@ -122,25 +142,23 @@ def who_am_i() -> str | None:
     return name
 
 
-def refusal(error: HfHubHTTPError, repository: str) -> Problem:
+def refusal(error: HfHubHTTPError, repository: Repository) -> Problem:
     """What an answer other than the one hoped for means, and the way out."""
-    page = f"{constants.ENDPOINT}/{repository}"
+    page, name = _page(repository), repository.name
     status = error.response.status_code
     if isinstance(error, GatedRepoError):
         login = "" if get_token() else f" {LOG_IN}"
-        return Problem(
-            "its licence must be accepted before it can be fetched.", repository, f"Accept it on {page}.{login}"
-        )
+        return Problem("its licence must be accepted before it can be fetched.", name, f"Accept it on {page}.{login}")
     if status == 401:
         what = "the Hub does not accept HF_TOKEN or the stored login." if get_token() else "the Hub asks for a login."
-        return Problem(what, repository, LOG_IN)
+        return Problem(what, name, LOG_IN)
     if isinstance(error, RevisionNotFoundError):
-        return Problem("the published revision is not there any more.", repository, f"See {page}.")
+        return Problem("the published revision is not there any more.", name, f"See {page}.")
     if isinstance(error, RepositoryNotFoundError) or status in (403, 404):
-        return Problem("does not exist, or is not open to this login.", repository, f"See {page}.")
+        return Problem("does not exist, or is not open to this login.", name, f"See {page}.")
     if status == 429:
-        return Problem("the Hub asks to wait: too many requests.", repository, "Try again in some minutes.")
-    return Problem(f"the Hub answered with status {status}.", repository, "Try again later.")
+        return Problem("the Hub asks to wait: too many requests.", name, "Try again in some minutes.")
+    return Problem(f"the Hub answered with status {status}.", name, "Try again later.")
 
 
 def transport_error() -> type[Exception]:
@@ -157,31 +175,61 @@ def request_headers() -> dict[str, str]:
     return {**build_hf_headers(library_name="cosmos-cli"), "Accept-Encoding": "identity"}
 
 
+def _page(repository: Repository) -> str:
+    return f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repository.name}"
+
+
 def _check_access(api: HfApi, repository: Repository) -> None:
     try:
-        api.auth_check(repository.name)
+        api.auth_check(repository.name, repo_type=repository.kind)
     except HfHubHTTPError as error:
         # a mirror may not know this question; then the answer comes with the first file
         if isinstance(error, RepositoryNotFoundError) or error.response.status_code != 404:
             raise
 
 
-def _files(api: HfApi, repository: Repository) -> Sequence[RemoteFile]:
-    wanted = [file.path for file in repository.files]
-    answers = {
-        answer.path: answer
-        for answer in api.get_paths_info(repository.name, wanted, revision=repository.revision)
-        if isinstance(answer, RepoFile)
-    }
-    if lost := [path for path in wanted if path not in answers]:
+def _files(api: HfApi, repository: Repository, folder: Path) -> list[RemoteFile]:
+    answers: list[RepoFile] = []
+    lost = []
+    single = [file.path for file in repository.files if not file.is_folder]
+    if single:
+        entries = api.get_paths_info(repository.name, single, revision=repository.revision, repo_type=repository.kind)
+        known = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+        answers += [known[path] for path in single if path in known]
+        lost += [path for path in single if path not in known]
+    for file in repository.files:
+        if file.is_folder:
+            inside = _files_inside(api, repository, file.path)
+            answers += inside
+            lost += [] if inside else [file.path]
+    if lost:
         raise CheckpointError(
             f"{', '.join(lost)} not there in revision {repository.revision}.",
             where=repository.name,
-            fix=f"See {constants.ENDPOINT}/{repository.name}/tree/{repository.revision}.",
+            fix=f"See {_page(repository)}/tree/{repository.revision}.",
         )
-    return [_remote(repository, answers[path]) for path in wanted]
+    return [_remote(repository, folder, answer) for answer in answers]
 
 
-def _remote(repository: Repository, answer: RepoFile) -> RemoteFile:
+def _files_inside(api: HfApi, repository: Repository, folder: str) -> list[RepoFile]:
+    try:
+        entries = api.list_repo_tree(
+            repository.name, folder.rstrip("/"), recursive=True, revision=repository.revision, repo_type=repository.kind
+        )
+        files = sorted((entry for entry in entries if isinstance(entry, RepoFile)), key=lambda file: file.path)
+    except EntryNotFoundError:
+        return []
+    for file in files:
+        # these names come from the network and become paths on this machine
+        if not file.path.startswith(folder) or ".." in file.path.split("/"):
+            raise CheckpointError(
+                f"the Hub says that {file.path} is in {folder}; nothing was fetched.",
+                where=repository.name,
+                fix="If HF_ENDPOINT names a mirror, try without.",
+            )
+    return files
+
+
+def _remote(repository: Repository, folder: Path, answer: RepoFile) -> RemoteFile:
     sha256 = answer.lfs.sha256 if answer.lfs else None
-    return RemoteFile(repository.name, repository.revision, answer.path, answer.size, sha256, answer.blob_id)
+    return RemoteFile(repository, folder, answer.path, answer.size, sha256, answer.blob_id)

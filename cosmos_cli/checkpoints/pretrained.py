@@ -39,6 +39,17 @@ def reading(folder: Path, what: str) -> Iterator[None]:
         raise CheckpointError(f"cannot be loaded as {what}: {reason}", where=str(folder), fix=DOWNLOAD_AGAIN) from error
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Whole models are published and halves of them used: a page about weights left over tells a user nothing."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
 def load_model(model_class: Any, folder: Path, what: str, dtype: torch.dtype) -> Any:
     """A model of this class with the weights in `folder`, for inference.
 
@@ -46,7 +57,7 @@ def load_model(model_class: Any, folder: Path, what: str, dtype: torch.dtype) ->
         CheckpointError: files are missing or damaged, or the weights are not those of this model.
     """
     transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
-    with reading(folder, what):
+    with reading(folder, what), _quiet():
         model, report = model_class.from_pretrained(
             folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )

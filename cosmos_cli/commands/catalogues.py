@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import EVERY_RUN, PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import DATA_SETS, PublishedFile, Repository
 from cosmos_cli.errors import InputError
 
 Catalogue = Mapping[str, tuple[Repository, ...]]
@@ -32,7 +32,7 @@ def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repositor
 
     Args:
         names: of families ("transfer" is its main model), models ("7B" or "transfer/7B"), repositories, or files as
-            they lie under the checkpoint folder.
+            they lie under the checkpoint folder; a file in a folder of unknown names is fetched with the folder.
         controls: control modalities; then a model is only what these need, and a family is its models that have them.
     Raises:
         InputError: a name is unknown or stands for several things, or no model that was named has a control.
@@ -60,11 +60,12 @@ def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repositor
 
 def merge(repositories: Iterable[Repository]) -> list[Repository]:
     """The same files, with each repository once."""
-    merged: dict[str, Repository] = {}
+    merged: dict[tuple[str, str | None], Repository] = {}
     for new in repositories:
-        known = merged.get(new.name, new)
+        # what lies in another's folder may be of another revision, too
+        known = merged.get((new.name, new.belongs_to), new)
         files = {file.path: file for file in (*known.files, *new.files)}
-        merged[new.name] = _with_files(known, files.values())
+        merged[new.name, new.belongs_to] = _with_files(known, files.values())
     return list(merged.values())
 
 
@@ -86,17 +87,21 @@ def _meant_by(
         raise InputError(f"{name} may be {' or '.join(matches)}.", where="WHAT", fix="Give the full name.")
     if matches:
         return _needed(models_by_name[matches[0]], controls, branches)
-    everything = merge([*(r for model in models_by_name.values() for r in model), *EVERY_RUN])
+    everything = merge([*(r for model in models_by_name.values() for r in model), *DATA_SETS])
+    if whole := [each for each in everything if name.rstrip("/") in (each.belongs_to or each.name, each.name)]:
+        return whole
     for repository in everything:
-        if name.rstrip("/") == repository.name:
-            return [repository]
-        files = [file for file in repository.files if name == f"{repository.name}/{file.path}"]
+        files = [file for file in repository.files if _is_or_holds(f"{repository.name}/{file.path}", name)]
         if files:
             return [_with_files(repository, files)]
     known = [*families, *models_by_name, *(repository.name for repository in everything)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise InputError(f"nothing is published as {name!r}.", where="WHAT", fix=f"{hint}See `cosmos models`.")
+
+
+def _is_or_holds(path: str, name: str) -> bool:
+    return name.rstrip("/") == path.rstrip("/") or (path.endswith("/") and name.startswith(path))
 
 
 def _control_branches() -> dict[str, str]:
@@ -115,7 +120,7 @@ def _needed(
     repositories: Iterable[Repository], controls: Collection[str], branches: Mapping[str, str]
 ) -> list[Repository]:
     """What a run opens of a model with these controls; with none named, everything."""
-    found = [*repositories, *EVERY_RUN]
+    found = list(repositories)
     if not controls:
         return found
     unwanted = {path for path, control in branches.items() if control not in controls}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, Repository, download_command
+from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Repository, download_command
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
 from cosmos_cli.commands.catalogues import choose
 from cosmos_cli.commands.options import CheckpointDir
@@ -19,9 +17,6 @@ from cosmos_cli.errors import CheckpointError, InputError
 
 if TYPE_CHECKING:
     from cosmos_cli.checkpoints.hub import RemoteFile
-
-PROGRESS_BYTES = 1_000_000
-"""One unit of progress."""
 
 Controls = Annotated[
     str, typer.Option("--controls", metavar="LIST", help="Only what these control modalities need, such as edge,depth.")
@@ -93,8 +88,8 @@ def _run(what: list[str], controls: str, root: Path, dry_run: bool, verify: bool
 
 
 def _preview(chosen: list[Repository], root: Path) -> None:
-    files = [(file, f"{repository.name}/{file.path}") for repository in chosen for file in repository.files]
-    missing = {f"{repository.name}/{file.path}" for repository in chosen for file in repository.missing(root)}
+    files = [(file, _path(repository, file, root)) for repository in chosen for file in repository.files]
+    missing = {_path(repository, file, root) for repository in chosen for file in repository.missing(root)}
     states = {path: "missing" if path in missing else "present" for _, path in files}
     total = sum(file.num_bytes for file, _ in files)
     to_fetch = sum(file.num_bytes for file, path in files if path in missing)
@@ -124,14 +119,17 @@ def _verify(chosen: list[Repository], root: Path) -> None:
     from cosmos_cli.checkpoints.download import verify
     from cosmos_cli.checkpoints.hub import look_up
 
-    files = look_up(chosen)
+    files = look_up(chosen, root)
     total = sum(file.num_bytes for file in files if (root / file.local_path).is_file())
-    with output.progress("Verifying", total // PROGRESS_BYTES, "MB") as advance:
-        count = _counter(advance, total)
-        found = [(file, verify(file, root, count)) for file in files]
-    wrong = [(file, problem) for file, problem in found if problem]
+    wrong = []
+    with output.files_progress("Verifying", total) as of_file:
+        for file in files:
+            with of_file(file.local_path.name, file.num_bytes) as on_bytes:
+                problem = verify(file, root, on_bytes)
+            if problem:
+                wrong.append((file, problem))
     if wrong:
-        command = download_command((file.local_path.as_posix() for file, _ in wrong), root)
+        command = download_command((file.name for file, _ in wrong), root)
         in_the_way = [str(root / file.local_path) for file, _ in wrong if (root / file.local_path).is_file()]
         first = f"Remove {', '.join(in_the_way)}, then: " if in_the_way else ""
         *others, last = (problem for _, problem in wrong)
@@ -140,35 +138,37 @@ def _verify(chosen: list[Repository], root: Path) -> None:
         f"{len(files)} files are the published ones, {_amount(total)}",
         {
             "checkpoint_dir": str(root),
-            "files": [{"path": str(file.local_path), "bytes": file.num_bytes, "state": "verified"} for file in files],
+            "files": [
+                {"path": file.local_path.as_posix(), "bytes": file.num_bytes, "state": "verified"} for file in files
+            ],
         },
     )
 
 
 def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
-    incomplete = [repository for repository in chosen if repository.missing(root)]
-    present = [f"{r.name}/{file.path}" for r in chosen if r not in incomplete for file in r.files]
+    incomplete = [repository for repository in chosen if _may_lack(repository, root)]
+    present = [_path(r, file, root) for r in chosen if r not in incomplete for file in r.files]
     fetched: list[RemoteFile] = []
     if incomplete:
         from cosmos_cli.checkpoints import download as engine
         from cosmos_cli.checkpoints.hub import look_up
 
-        files = look_up(incomplete)
+        files = look_up(incomplete, root)
         fetched = engine.pending(files, root)
         present += [file.local_path.as_posix() for file in files if file not in fetched]
         for file in fetched:
             if (root / file.local_path).exists():
                 output.notice(f"{root / file.local_path} has not the published size and is fetched again.")
-        check_disk(engine.missing_bytes(fetched, root), root)
-        total = sum(file.num_bytes for file in fetched)
-        with output.progress("Downloading", total // PROGRESS_BYTES, "MB") as advance:
-            engine.download(
-                fetched,
-                root,
-                max_workers=max_workers,
-                on_bytes=_counter(advance, total),
-                on_file=lambda file: output.status(f"{file.local_path}: {_amount(file.num_bytes)}, verified"),
-            )
+        if fetched:
+            check_disk(engine.missing_bytes(fetched, root), root)
+            with output.files_progress("Downloading", sum(file.num_bytes for file in fetched)) as of_file:
+                engine.download(
+                    fetched,
+                    root,
+                    max_workers=max_workers,
+                    show=lambda file: of_file(file.local_path.name, file.num_bytes),
+                    on_file=lambda file: output.status(f"{file.local_path}: {_amount(file.num_bytes)}, verified"),
+                )
     states = [(path, "present") for path in present]
     states += [(file.local_path.as_posix(), "fetched") for file in fetched]
     amount = sum(file.num_bytes for file in fetched)
@@ -183,20 +183,20 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
     )
 
 
-def _counter(advance: Callable[[], None], total: int) -> Callable[[int], None]:
-    """Turns numbers of bytes, from several threads, into units of progress; bytes that come again count once."""
-    lock = threading.Lock()
-    done = shown = 0
+def _may_lack(repository: Repository, root: Path) -> bool:
+    """Whether files are missing, or may be: of what is in a folder only the Hub knows whether it is all."""
+    if repository.missing(root):
+        return True
+    if not repository.has_folders or repository.is_served(root):
+        return False
+    from cosmos_cli.checkpoints.hub import is_offline
 
-    def count(num_bytes: int) -> None:
-        nonlocal done, shown
-        with lock:
-            done += num_bytes
-            for _ in range(min(done, total) // PROGRESS_BYTES - shown):
-                shown += 1
-                advance()
+    return not is_offline()
 
-    return count
+
+def _path(repository: Repository, file: PublishedFile, root: Path) -> str:
+    """Where a file lies under the checkpoint folder."""
+    return f"{repository.folder(root).relative_to(root).as_posix()}/{file.path}"
 
 
 def _amount(num_bytes: float) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from cosmos_cli.errors import CosmosError, GuardrailBlocked
+from cosmos_cli.errors import CheckpointError, GuardrailBlocked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,9 +68,9 @@ class Guardrails:
             GuardrailBlocked: none of the requests may be made.
         """
         verdicts = [self._first_refusal(prompts) for prompts in requests]
-        for check in self._checks.values():
+        for name, check in self._checks.items():
             if release := getattr(check, "release", None):
-                release()
+                _closed(name, release)
         if verdicts and all(verdicts):
             raise verdicts[0]  # type: ignore[misc]  # none of them is None
 
@@ -77,8 +78,8 @@ class Guardrails:
         """The frames after every guardrail. Raises GuardrailBlocked like `check_prompt`."""
         for name, check in self._checks.items():
             checked = _closed(name, lambda check=check, frames=frames_FHWC: check.check_video(frames))  # type: ignore[misc]
-            if getattr(checked, "shape", None) != frames_FHWC.shape:
-                raise GuardrailBlocked("returned no video of the same shape.", where=f"guardrail {name}")
+            if [getattr(checked, key, None) for key in ("shape", "dtype")] != [frames_FHWC.shape, frames_FHWC.dtype]:
+                raise GuardrailBlocked("returned no video of the same shape and type.", where=f"guardrail {name}")
             frames_FHWC = checked
         return frames_FHWC
 
@@ -100,12 +101,20 @@ class Guardrails:
 
 
 def _closed(name: str, check: Callable[[], Result]) -> Result:
-    """Run a check; one that breaks counts as a refusal."""
+    """Run a check; one that breaks counts as a refusal, and every refusal says whose it is.
+
+    Raises:
+        GuardrailBlocked: it refuses, or anything else went wrong.
+        CheckpointError: its weights are missing or damaged, for which there is more to do than to change the prompt.
+    """
+    place = f"guardrail {name}"
     try:
         return check()
-    except CosmosError:
+    except GuardrailBlocked as refusal:
+        named = [replace(problem, where=problem.where or place) for problem in refusal.problems]
+        raise GuardrailBlocked.from_problems(named) from refusal
+    except CheckpointError:
         raise
     except Exception as error:
-        raise GuardrailBlocked(
-            f"could not run and so blocks: {type(error).__name__}: {error}.", where=f"guardrail {name}"
-        ) from error
+        reason = f"{type(error).__name__}: {error}".rstrip(".: ")
+        raise GuardrailBlocked(f"could not run and so blocks: {reason}.", where=place) from error

@@ -14,4 +14,4 @@ WORDS = (
 
 def builtin_guardrails() -> dict[str, Guardrail]:
     """A word list for models that have no published guardrail files. It is no safety system."""
-    return {"word list": Blocklist(exact=WORDS, nouns=None)}
+    return {"blocklist": Blocklist(exact=WORDS, nouns=None)}

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints import catalogue
+from cosmos_cli.checkpoints.catalogue import Repository, download_command
 from cosmos_cli.errors import CheckpointError, Problem
 from cosmos_cli.guardrails import Guardrail
 from cosmos_cli.guardrails.blocklist import Blocklist
@@ -14,11 +15,11 @@ from cosmos_cli.guardrails.content_filter import VideoContentFilter
 from cosmos_cli.guardrails.face_blur import FaceBlur
 from cosmos_cli.guardrails.moderation import LlamaGuard
 
-LISTS = "nvidia/Cosmos-Guardrail1/blocklist"
-CONTENT_CLASSIFIER = "nvidia/Cosmos-Guardrail1/video_content_safety_filter/safety_filter.pt"
-FACE_DETECTOR = "nvidia/Cosmos-Guardrail1/face_blur_filter/Resnet50_Final.pth"
-LLAMA_GUARD = "meta-llama/Llama-Guard-3-8B"
-IMAGE_ENCODER = "google/siglip-so400m-patch14-384"
+LISTS = f"{catalogue.COSMOS_GUARDRAIL.name}/{catalogue.BLOCKLIST}"
+CONTENT_CLASSIFIER = f"{catalogue.COSMOS_GUARDRAIL.name}/{catalogue.CONTENT_CLASSIFIER.path}"
+FACE_DETECTOR = f"{catalogue.COSMOS_GUARDRAIL.name}/{catalogue.FACE_DETECTOR.path}"
+LLAMA_GUARD = catalogue.LLAMA_GUARD.name
+IMAGE_ENCODER = catalogue.SIGLIP.name
 
 
 def text_guardrails(checkpoints: Path, *, device: torch.device, offload: bool) -> dict[str, Guardrail]:
@@ -30,7 +31,11 @@ def text_guardrails(checkpoints: Path, *, device: torch.device, offload: bool) -
     Raises:
         CheckpointError: files are missing, all named at once, or damaged.
     """
-    _require(checkpoints, f"{LISTS}/custom", f"{LLAMA_GUARD}/config.json")
+    _require(
+        (catalogue.COSMOS_GUARDRAIL, checkpoints / LISTS / "custom"),
+        (catalogue.LLAMA_GUARD, checkpoints / LLAMA_GUARD / "config.json"),
+        root=checkpoints,
+    )
     return {
         "blocklist": Blocklist.read(checkpoints / LISTS),
         "llama-guard": LlamaGuard(checkpoints / LLAMA_GUARD, device=device, dtype=torch.bfloat16, offload=offload),
@@ -49,8 +54,13 @@ def video_guardrails(
     Raises:
         CheckpointError: files are missing, all named at once, or damaged.
     """
-    encoder = _image_encoder(checkpoints)
-    _require(checkpoints, str(encoder.relative_to(checkpoints) / "config.json"), CONTENT_CLASSIFIER, FACE_DETECTOR)
+    encoder = catalogue.SIGLIP.folder(checkpoints)
+    _require(
+        (catalogue.SIGLIP, encoder / "config.json"),
+        (catalogue.COSMOS_GUARDRAIL, checkpoints / CONTENT_CLASSIFIER),
+        (catalogue.COSMOS_GUARDRAIL, checkpoints / FACE_DETECTOR),
+        root=checkpoints,
+    )
     return {
         "video-content": VideoContentFilter(
             encoder,
@@ -63,17 +73,11 @@ def video_guardrails(
     }
 
 
-def _image_encoder(checkpoints: Path) -> Path:
-    """Folder of the image encoder. The original keeps it beside the classifier, in the layout of the Hub's cache."""
-    cached = (checkpoints / CONTENT_CLASSIFIER).parent / f"models--{IMAGE_ENCODER.replace('/', '--')}" / "snapshots"
-    snapshots = sorted(path.parent for path in cached.glob("*/config.json"))
-    plain = checkpoints / IMAGE_ENCODER
-    return snapshots[-1] if snapshots and not plain.is_dir() else plain
-
-
-def _require(checkpoints: Path, *paths: str) -> None:
-    missing = [checkpoints / path for path in paths if not (checkpoints / path).exists()]
+def _require(*needed: tuple[Repository, Path], root: Path) -> None:
+    """All these files and folders, each of its repository, are there."""
+    missing = [(repository, path) for repository, path in needed if not path.exists()]
     if missing:
         raise CheckpointError.from_problems(
-            Problem("a file of the guardrails is missing.", str(path), DOWNLOAD_AGAIN) for path in missing
+            Problem("a file of the guardrails is missing.", str(path), download_command([repository.name], root))
+            for repository, path in missing
         )

@@ -195,6 +195,94 @@ class ControlShape(DiTShape):
 
 
 @dataclass(frozen=True)
+class MultiViewShape(DiTShape):
+    """A network for several views, whose latents stand one view after the other; names are those of `MultiViewConfig`.
+
+    Every token attends to the text of its own view alone, so a pass costs what it does with one text.
+    """
+
+    extra_per_block_abs_pos_emb: bool = True
+    n_views: int = 6
+    n_views_emb: int = 6
+    view_condition_dim: int = 6
+
+    @property
+    def parameters(self) -> int:
+        # the table of views, a line for repeated frames, and their input channels; positions are fixed, not learnt
+        grid = self.grid((self.max_frames, self.max_img_h, self.max_img_w))
+        views = self.n_views_emb * self.view_condition_dim + 2 * self.view_condition_dim + self._view_embedding()
+        return super().parameters + views - sum(grid) * self.model_channels
+
+    def text_flops(self, num_tokens: int = TEXT_TOKENS) -> float:
+        return super().text_flops(self.n_views * num_tokens)
+
+    def text_elements(self, num_tokens: int = TEXT_TOKENS) -> int:
+        return super().text_elements(self.n_views * num_tokens)
+
+    def pass_flops(
+        self,
+        grid_THW: tuple[int, int, int],
+        *,
+        num_texts: int = 1,
+        modulations: int = 1,
+        keys_per_query: Sequence[float] = (),
+    ) -> float:
+        one_view = super().pass_flops(
+            grid_THW, num_texts=num_texts, modulations=modulations, keys_per_query=keys_per_query
+        )
+        return one_view + 2.0 * math.prod(grid_THW) * self._view_embedding()
+
+    def _view_embedding(self) -> int:
+        return self.view_condition_dim * self.patch_volume * self.model_channels
+
+
+@dataclass(frozen=True)
+class MultiViewControlShape(MultiViewShape, ControlShape):
+    """A control branch for several views."""
+
+    hint_channels: int = 16
+
+
+@dataclass(frozen=True)
+class MinimalMultiviewShape(DiTShape):
+    """A minimal network for several cameras; names and defaults are those of `MinimalMultiviewDiTConfig`.
+
+    Every token attends to the text of its own view alone, so a pass costs what it does with one text.
+
+    Args:
+        n_views: in the latents.
+    """
+
+    n_views: int = 7
+    n_cameras_emb: int = 7
+    view_condition_dim: int = 7
+
+    @property
+    def parameters(self) -> int:
+        table = self.n_cameras_emb * self.view_condition_dim
+        return super().parameters + table + self.view_condition_dim * self.patch_volume * self.model_channels
+
+    def text_flops(self, num_tokens: int = TEXT_TOKENS) -> float:
+        return super().text_flops(self.n_views * num_tokens)
+
+    def text_elements(self, num_tokens: int = TEXT_TOKENS) -> int:
+        return super().text_elements(self.n_views * num_tokens)
+
+
+@dataclass(frozen=True)
+class ActionShape(DiTShape):
+    """A network that actions steer through two small MLPs, which run once per clip; see `ActionDiTConfig`."""
+
+    action_dim: int = 84
+
+    @property
+    def parameters(self) -> int:
+        width, hidden = self.model_channels, 4 * self.model_channels
+        read = self.action_dim * hidden + hidden
+        return super().parameters + 2 * read + hidden * 4 * width + 4 * width
+
+
+@dataclass(frozen=True)
 class T5Shape:
     """The encoder half of a T5 model; the defaults are those of T5-11B."""
 
@@ -318,9 +406,10 @@ class WanVAEShape:
             alive = n_out * step * pixels
             if self.temporal_downsample[-1 - level]:
                 walk.conv(n_out, 2 * n_out, 3, (frames - 1) * pixels)
-                walk.kept += 2 * n_out * pixels
-                alive += 2 * n_out * step * pixels
-                frames, step = 1 + 2 * (frames - 1), 2 * step
+                if frames > 1:
+                    walk.kept += 2 * n_out * pixels
+                    alive += 2 * n_out * step * pixels
+                    frames, step = 1 + 2 * (frames - 1), 2 * step
             pixels *= 4
             n_in = n_out // 2
             walk.conv(n_out, n_in, 9, frames * pixels)
@@ -332,11 +421,15 @@ class WanVAEShape:
 def _causal(
     walk: Walk, n_in: int, n_out: int, frames: int, step: int, pixels: int, residual: int = 0, *, normed: bool = False
 ) -> None:
-    """A 3 x 3 x 3 convolution of the Wan tokenizer; the first frame of a clip passes one of its three time steps."""
+    """A 3 x 3 x 3 convolution of the Wan tokenizer; the first frame of a clip passes one of its three time steps.
+
+    Of a picture nothing is kept, and there is nothing before it.
+    """
     walk.conv(n_in, n_out, 27, (frames - 1 + 1 / 3) * pixels)
     walk.parameters += n_in * normed
-    walk.kept += 2 * n_in * pixels
-    walk.hold((residual * step + n_in * (step + 2) + n_out * step) * pixels)
+    num_past = 2 if frames > 1 else 0
+    walk.kept += num_past * n_in * pixels
+    walk.hold((residual * step + n_in * (step + num_past) + n_out * step) * pixels)
 
 
 def _residual(walk: Walk, n_in: int, n_out: int, frames: int, step: int, pixels: int) -> None:

@@ -6,15 +6,14 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoTokenizer, T5Config, T5EncoderModel
-from transformers.utils import logging as transformers_logging
 
+from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.runtime.budget import RESIDENT, NetworkSize, Residence
 from cosmos_cli.runtime.device_memory import DeviceMemory
@@ -30,7 +29,8 @@ class T5TextEncoder:
     """The encoder half of a T5 model, from a folder in the Hugging Face layout. Nothing is fetched or executed.
 
     Args:
-        folder: holds config.json, the tokenizer files and the weights (safetensors or pytorch_model.bin).
+        folder: holds config.json, the tokenizer files and the weights (safetensors or pytorch_model.bin), or these and
+            their config.json in its folder `text_encoder`.
         dtype: float32 as in the originals, or bfloat16 for half the memory.
         device: where the weights are at first; texts are encoded where they are then.
     Raises:
@@ -38,25 +38,10 @@ class T5TextEncoder:
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
-        transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            loaded: Any = T5EncoderModel.from_pretrained(
-                folder, dtype=dtype, local_files_only=True, output_loading_info=True
-            )
-            model, report = loaded
-        except Exception as error:
-            # transformers, safetensors and pickle each raise their own kinds for a damaged folder
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise CheckpointError(
-                f"cannot be loaded as a T5 text encoder: {reason}", where=str(folder), fix="Download it again."
-            ) from error
-        missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-        if missing:
-            raise CheckpointError(
-                f"lacks {len(missing)} weights of the T5 encoder, {missing[0]} among them.", where=str(folder)
-            )
-        self.model = model.eval().requires_grad_(False).to(device)
+        with reading(folder, "a T5 text encoder"):
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = load_model(T5EncoderModel, _weights_folder(folder), "a T5 text encoder", dtype)
+        self.model = model.to(device)
 
     @torch.no_grad()
     def encode(self, text: str) -> tuple[Tensor, int]:
@@ -78,6 +63,13 @@ class T5TextEncoder:
         return hidden_1LD.masked_fill(tokens["attention_mask"][..., None] == 0, 0), num_tokens
 
 
+def _weights_folder(folder: Path) -> Path:
+    """Where the weights are: the whole model that its makers publish, or NVIDIA's copy of the encoder."""
+    of_encoder = folder / "text_encoder"
+    has_whole = any((folder / name).is_file() for name in ("pytorch_model.bin", "model.safetensors"))
+    return of_encoder if of_encoder.is_dir() and not has_whole else folder
+
+
 def fingerprint(folder: Path) -> str:
     """A name for the encoder in `folder` that follows its content, not its place.
 
@@ -85,11 +77,11 @@ def fingerprint(folder: Path) -> str:
     all of a 45 GB file to look up a cached embedding would defeat the cache.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.rglob("*")):
         if not path.is_file():
             continue
         size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
+        digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
             file.seek(max(size - (1 << 20), 0))

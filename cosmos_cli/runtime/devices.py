@@ -6,16 +6,13 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.runtime.attention import load_backend
 from cosmos_cli.runtime.compiling import check_compiler
-
-if TYPE_CHECKING:
-    from cosmos_cli.settings import MachineSettings
 
 
 def choose_device(name: str) -> torch.device:
@@ -51,7 +48,20 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
 
 
-def choose_place(settings: MachineSettings) -> tuple[torch.device, torch.dtype]:
+class PlaceSettings(Protocol):
+    """What a user says about where and how to compute."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def attention(self) -> str: ...
+    @property
+    def compile(self) -> bool: ...
+
+
+def choose_place(settings: PlaceSettings) -> tuple[torch.device, torch.dtype]:
     """Where the networks of a run compute and in which precision; nothing is loaded.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +12,18 @@ from typing import Any, Literal
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.runtime.machine import Machine, peak_device_bytes, peak_host_bytes, process_seconds
-from cosmos_cli.runtime.rates import Run, Stage, estimate_s, find_rate, read_runs, remember, similar_runs, today
+from cosmos_cli.runtime.rates import (
+    Rate,
+    Run,
+    Stage,
+    Work,
+    estimate_s,
+    find_rate,
+    read_runs,
+    remember,
+    similar_runs,
+    today,
+)
 
 Place = Literal["device", "host"]
 
@@ -41,7 +53,10 @@ class NeededFile:
 
 @dataclass(frozen=True)
 class Frames:
-    """given: frames of the input. made: of the output. computed: what the networks make, cut to that afterwards."""
+    """given: frames of the input. made: of the output. computed: what the networks make, cut to that afterwards.
+
+    A picture is one frame of fps 0.
+    """
 
     given: int
     made: int
@@ -94,6 +109,8 @@ class Plan:
     host_needed_bytes: of the host's memory, without what the system takes back when memory is short.
     notices: what the numbers leave out.
     flops_per_s: the rate that the first guesses went by.
+    faults: what is wrong with the request itself, a sentence each.
+    num_items: pictures or videos; `frames` counts those of all, in the size of the first.
     """
 
     model: str
@@ -112,6 +129,8 @@ class Plan:
     checkpoint_free_bytes: int
     cache: Path
     notices: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    num_items: int = 1
 
     @property
     def seconds(self) -> float:
@@ -125,7 +144,7 @@ class Plan:
     def problems(self) -> list[str]:
         """What would keep the run from ending well, a sentence each."""
         missing_bytes = sum(file.num_bytes for file in self.missing)
-        found = []
+        found = list(self.faults)
         if self.missing:
             found.append(f"{len(self.missing)} of {len(self.files)} files are missing ({_size(missing_bytes)}).")
         if missing_bytes > self.checkpoint_free_bytes:
@@ -185,13 +204,9 @@ class Plan:
 
     def text(self) -> str:
         """One screen for people."""
-        frames = self.frames
-        cut = f", {frames.computed} computed" if frames.computed != frames.made else ""
-        chunks = f" in {frames.chunks} chunks" if frames.chunks > 1 else ""
         lines = [
             f"{self.model}, {self.precision}, on {self.machine.name}",
-            f"{frames.made} frames{chunks}{cut} out of {frames.given}, "
-            f"{frames.width}x{frames.height}, {frames.fps:g} fps",
+            self._output(),
             "",
             output.table(
                 ["file", "size", "", "licence"],
@@ -221,6 +236,18 @@ class Plan:
         lines += [f"{'not counted':<12} {notice}" for notice in self.notices]
         return "\n".join(lines)
 
+    def _output(self) -> str:
+        """What would be made."""
+        frames = self.frames
+        size = f"{frames.width}x{frames.height}"
+        if not frames.fps:
+            return f"1 picture, {size}"
+        videos = f"{self.num_items} videos, " if self.num_items > 1 else ""
+        cut = f", {frames.computed} computed" if frames.computed != frames.made else ""
+        chunks = f" in {frames.chunks} chunks" if frames.chunks > 1 else ""
+        given = f" out of {frames.given}" if frames.given else ""
+        return f"{videos}{frames.made} frames{chunks}{cut}{given}, {size}, {frames.fps:g} fps"
+
     def figures(self) -> dict[str, Any]:
         """What is compared with the run itself, in which the driver's memory cannot be seen."""
         device = self.device_peak
@@ -245,6 +272,7 @@ def make_plan(
     checkpoint_folder: Path,
     cache: Path,
     notices: Sequence[str] = (),
+    output_bits_per_px: float = _OUTPUT_BITS_PER_PX,
 ) -> Plan:
     """Put the numbers of a family together with those of this machine and with earlier runs of the same model here.
 
@@ -257,7 +285,7 @@ def make_plan(
     if runs:
         flops_per_s, guess = runs[-1].flops_per_s, "the rate of earlier runs on this machine"
     else:
-        rate = find_rate(machine, precision)
+        rate = _first_rate(machine, precision)
         flops_per_s, guess = rate.flops_per_s, rate.source
     estimates = []
     for stage in stages:
@@ -284,12 +312,84 @@ def make_plan(
         device_peak=device_peak,
         host_peak=_peak(everything, "host", names),
         host_needed_bytes=_peak(kept, "host", names).num_bytes,
-        output_bytes=round(frames.made * frames.height * frames.width * _OUTPUT_BITS_PER_PX / 8),
+        output_bytes=round(frames.made * frames.height * frames.width * output_bits_per_px / 8),
         disk_free_bytes=_free_bytes(output_folder),
         checkpoint_free_bytes=_free_bytes(checkpoint_folder),
         cache=cache,
         notices=tuple(notices),
     )
+
+
+@functools.lru_cache
+def _first_rate(machine: Machine, precision: str) -> Rate:
+    """Measured once for all rows of a batch, which share their `machine`."""
+    return find_rate(machine, precision)
+
+
+def one_after_another(
+    plans: Sequence[Plan], *, model: str, request: Mapping[str, Any], faults: Sequence[str] = ()
+) -> Plan:
+    """The plan of several runs in one process: the times of each stage add up, and of memory the largest counts.
+
+    Args:
+        plans: of each; what is done once for all, such as loading, stands in the first alone.
+        model, request, faults: of them together, as in `Plan`.
+    """
+    first = plans[0]
+    frames = [plan.frames for plan in plans]
+    by_name: dict[str, list[Estimate]] = {}
+    for plan in plans:
+        for estimate in plan.estimates:
+            by_name.setdefault(estimate.stage.name, []).append(estimate)
+    device_peaks = [plan.device_peak for plan in plans if plan.device_peak is not None]
+    return replace(
+        first,
+        model=model,
+        request=request,
+        files=tuple({file.path: file for plan in plans for file in plan.files}.values()),
+        frames=replace(
+            frames[0],
+            given=sum(each.given for each in frames),
+            made=sum(each.made for each in frames),
+            computed=sum(each.computed for each in frames),
+            chunks=max(each.chunks for each in frames),
+        ),
+        estimates=tuple(map(_sum, by_name.values())),
+        device_peak=max(device_peaks, key=lambda peak: peak.num_bytes, default=None),
+        host_peak=max((plan.host_peak for plan in plans), key=lambda peak: peak.num_bytes),
+        host_needed_bytes=max(plan.host_needed_bytes for plan in plans),
+        output_bytes=sum(plan.output_bytes for plan in plans),
+        notices=tuple(dict.fromkeys(notice for plan in plans for notice in plan.notices)),
+        faults=tuple(faults),
+        num_items=len(plans),
+    )
+
+
+def renamed(plan: Plan, prefix: str) -> Plan:
+    """A plan whose stages can stand beside those of another."""
+
+    def named(peak: Peak) -> Peak:
+        return replace(peak, stage=prefix + peak.stage)
+
+    return replace(
+        plan,
+        estimates=tuple(replace(e, stage=replace(e.stage, name=prefix + e.stage.name)) for e in plan.estimates),
+        device_peak=plan.device_peak and named(plan.device_peak),
+        host_peak=named(plan.host_peak),
+    )
+
+
+def _sum(estimates: Sequence[Estimate]) -> Estimate:
+    """What a stage takes in all runs together."""
+    stages = [estimate.stage for estimate in estimates]
+    amounts: dict[Work, float] = {}
+    for stage in stages:
+        for work, amount in stage.amounts.items():
+            amounts[work] = amounts.get(work, 0.0) + amount
+    whole = Stage(
+        stages[0].name, amounts, sum(stage.num_passes for stage in stages), sum(stage.fixed_s for stage in stages)
+    )
+    return Estimate(whole, sum(estimate.seconds for estimate in estimates), estimates[0].source)
 
 
 class Watch:
@@ -346,11 +446,15 @@ def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededF
     """Published files under the checkpoint folder, with the size that they have there or should have."""
     found = []
     for repository in repositories:
+        folder = repository.folder(root)
+        if repository.is_served(root):
+            assert repository.larger_form is not None
+            found.append(own_file(folder / repository.larger_form, repository.licence))
+            continue
         for file in repository.files:
-            path = root / repository.name / file.path
-            is_present = path.is_file()
-            size = path.stat().st_size if is_present else file.num_bytes
-            found.append(NeededFile(path, size, is_present, repository.licence))
+            there = file.bytes_in(folder)
+            size = file.num_bytes if there is None else there
+            found.append(NeededFile(folder / file.path, size, there is not None, repository.licence))
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable, within
+from cosmos_cli.runtime.machine import find_machine
+from cosmos_cli.runtime.planning import Plan, one_after_another
 from cosmos_cli.settings import MACHINE_ONLY
+from cosmos_plugins.predict2 import planning
 from cosmos_plugins.predict2.inputs import (
     check_checkpoints,
     check_outputs,
@@ -48,11 +52,7 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
         InputError: the settings are wrong, the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    ledger = common.save_path.parent / f"{path.stem}.ledger.jsonl"
-    report_together(
-        lambda: check_settings(settings),
-        lambda: check_writable(ledger, field="--save-path", overwrite=True),
-    )
+    ledger = _check(settings, common, path)
     plan = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
     check_checkpoints(settings)
 
@@ -62,6 +62,55 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
         return Video2WorldPipeline.load(settings, requests)
 
     return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
+
+
+def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Plan:
+    """What `run` will do and cost with all good rows of the file; it says of the others what is wrong.
+
+    Raises:
+        InputError: as for `run`.
+    """
+    _check(settings, common, path)
+    rows = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+    faults = [f"wrong row: {problem}" for fault in rows.faults for problem in fault.problems]
+    num_rows = len(rows.items) + len(rows.faults)
+    if faults:
+        faults.insert(0, f"{len(rows.faults)} of {num_rows} rows are wrong, and will not be made.")
+    return plan_many(
+        settings,
+        [item.request for item in rows.items],
+        command="batch",
+        request={"file": str(path), "num_rows": num_rows, "num_wrong_rows": len(rows.faults)},
+        faults=faults,
+    )
+
+
+def plan_many(
+    settings: Video2WorldSettings,
+    requests: Sequence[Video2WorldRequest],
+    *,
+    command: str,
+    request: Mapping[str, Any],
+    faults: Sequence[str] = (),
+) -> Plan:
+    """What many videos cost that one model makes: it loads once."""
+    machine = find_machine(settings.device)
+    plans = [
+        planning.estimate(settings, each, machine=machine, is_first=number == 0) for number, each in enumerate(requests)
+    ]
+    model = plans[0].model.replace("video2world", command)
+    whole = one_after_another(plans, model=model, request=request, faults=faults)
+    return replace(whole, notices=(*whole.notices, "what an earlier run has finished: all is counted as to be made"))
+
+
+def _check(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Path:
+    """The ledger of a batch whose settings are good."""
+    ledger = common.save_path.parent / f"{path.stem}.ledger.jsonl"
+    report_together(
+        lambda: check_settings(settings),
+        lambda: check_writable(ledger, field="--save-path", overwrite=True),
+    )
+    return ledger
 
 
 def describe_work(document: dict[str, Any]) -> dict[str, Any]:

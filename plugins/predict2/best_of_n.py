@@ -10,15 +10,25 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Outcome, Report, run_batch
-from cosmos_cli.batch.plan import Item, Plan
-from cosmos_cli.errors import CosmosError, report_together
+from cosmos_cli.batch.plan import Item
+from cosmos_cli.batch.plan import Plan as Batch
+from cosmos_cli.errors import CosmosError, InputError, report_together
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.files import check_writable, digest
-from cosmos_plugins.predict2.batch import describe_work, make_item
+from cosmos_cli.runtime.launch import check_workers, spread
+from cosmos_cli.runtime.place import find_place
+from cosmos_cli.runtime.planning import Plan
+from cosmos_plugins.predict2.batch import describe_work, make_item, plan_many
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
 from cosmos_plugins.predict2.critic.judgement import Judgement, best
-from cosmos_plugins.predict2.inputs import as_request, check_checkpoints, check_settings, read_conditioning_frames
+from cosmos_plugins.predict2.inputs import (
+    as_request,
+    check_checkpoints,
+    check_length,
+    check_settings,
+    read_conditioning_frames,
+)
 from cosmos_plugins.predict2.requests import (
     BestOfNOptions,
     CriticRequest,
@@ -29,6 +39,8 @@ from cosmos_plugins.predict2.requests import (
 )
 
 if TYPE_CHECKING:
+    from cosmos_cli.guardrails import Guardrails
+    from cosmos_cli.runtime.team import Team
     from cosmos_plugins.predict2.inputs import Sample
     from cosmos_plugins.predict2.pipeline import Made, Video2WorldPipeline, Video2WorldResult
 
@@ -105,13 +117,20 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
         CheckpointError: weights of the model or of the critic are missing.
     """
     if options.skip_generation:
+        settings.check_single()
         find_videos([options.save_path])
         name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
         return _judge([options.save_path], name, options.seed, judging, settings, options.save_path)
+    check_workers(settings.num_gpus, settings.device)
     requests = _requests(settings, options)
+    check_checkpoints(settings)
     # before hours of generation, not after
     name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
-    made = _generate(settings, requests, options)
+    with spread(settings.num_gpus, settings.device):
+        made = _generate(settings, requests, options)
+    place = find_place()
+    if place is not None and place.rank:
+        return Ranking((), name, None, generation_exit_code=made.exit_code)  # the first process judges and tells
 
     from cosmos_cli.runtime.offload import release_memory
 
@@ -126,6 +145,20 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
         for request, outcome in zip(requests, made.outcomes, strict=True)
     ]
     return replace(ranking, generations=tuple(generations), generation_exit_code=made.exit_code)
+
+
+def plan(settings: Video2WorldSettings, options: BestOfNOptions) -> Plan:
+    """What the videos of `run` will cost, without the critic.
+
+    Raises:
+        InputError: the request is wrong, or nothing shall be made.
+    """
+    if options.skip_generation:
+        raise InputError("leaves nothing to plan.", where="--skip-generation", fix="Leave out it or --plan.")
+    requests = _requests(settings, options)
+    of_one = {"input_path": str(requests[0].input_path), "num_generations": len(requests), "seed": options.seed}
+    planned = plan_many(settings, requests, command="best-of-n", request={**of_one, "output": str(options.save_path)})
+    return replace(planned, notices=(*planned.notices, "the critic"))
 
 
 def judge(settings: CriticSettings, request: CriticRequest, judging: Judging) -> Ranking:
@@ -167,12 +200,11 @@ def _requests(settings: Video2WorldSettings, options: BestOfNOptions) -> list[Vi
         save_path = folder / f"{common.input_path.stem}_seed{seed}.mp4"
         requests.append(as_request(options, seed=seed, save_path=save_path))
     report_together(
-        settings.check_single,
         lambda: check_settings(settings),
+        lambda: check_length(settings, common),
         lambda: check_writable(folder / REPORT_NAME, field="--save-path", overwrite=True),
         lambda: read_conditioning_frames(common),
     )
-    check_checkpoints(settings)
     return requests
 
 
@@ -194,13 +226,20 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
     if num_before := sum(outcome.status == "done before" for outcome in outcomes):
         output.status(f"{num_before} of {len(requests)} videos were made by an earlier run")
 
+    guardrails: list[Guardrails] = []
+    if items:
+        from cosmos_plugins.predict2.networks import checked_guardrails
+
+        # all have one prompt: if it is refused, that is the answer and not a line for each
+        guardrails.append(checked_guardrails(settings, {item.request.prompt for item in items}))
+
     def load(todo: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-        return _Generator(Video2WorldPipeline.load(settings, todo))
+        return _Generator(Video2WorldPipeline.load(settings, todo, *guardrails))
 
-    plan = Plan(options.save_path, tuple(items), ())
-    report = run_batch(plan, load, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
+    batch = Batch(options.save_path, tuple(items), ())
+    report = run_batch(batch, load, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
     ordered = sorted((*outcomes, *report.outcomes), key=lambda outcome: outcome.index)
     return replace(report, outcomes=tuple(ordered))
 
@@ -222,6 +261,10 @@ class _Generator:
     def __init__(self, pipeline: Video2WorldPipeline) -> None:
         self._pipeline = pipeline
 
+    @property
+    def crew(self) -> Team:
+        return self._pipeline.crew
+
     def prepare(self, request: Video2WorldRequest) -> Sample:
         return self._pipeline.prepare(request)
 
@@ -230,7 +273,7 @@ class _Generator:
 
     def write(self, made: Made) -> Video2WorldResult:
         result = self._pipeline.write(made)
-        for former in namesakes(result.video):
+        for former in namesakes(result.video) if self.crew.is_writer else ():
             if former != result.video:
                 for suffix in (*COMPANIONS, former.suffix):
                     former.with_suffix(suffix).unlink(missing_ok=True)

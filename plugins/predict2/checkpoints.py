@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import T5_11B, PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
 from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS, SampleVariant
 
 TINY_ROOT = Path(__file__).parent / "tiny"
@@ -49,7 +49,7 @@ def repositories(model_size: str, resolution: str, fps: int, natten: bool, own_d
     """What a run needs: the DiT unless the user brings one, the tokenizer, the text encoder."""
     dit = [] if own_dit else [PublishedFile(dit_file(resolution, fps, natten), _DIT_BYTES[model_size])]
     model = Repository(VARIANTS[model_size].folder, _REVISIONS[model_size], (*dit, _TOKENIZER), _NVIDIA)
-    return [model, T5_11B]
+    return [model, *TEXT_ENCODER]
 
 
 def _published(model_size: str) -> Repository:
@@ -79,7 +79,7 @@ def text2image_repositories(model_size: str, distilled: bool, own_dit: bool) -> 
     """What `cosmos predict2 text2image` needs."""
     name = text2image_file(model_size, distilled).rpartition("/")[2]
     dit = [] if own_dit else [PublishedFile(name, _TEXT2IMAGE_BYTES[model_size])]
-    return [_text2image(model_size, dit), T5_11B]
+    return [_text2image(model_size, dit), *TEXT_ENCODER]
 
 
 def _text2image(model_size: str, dit: list[PublishedFile]) -> Repository:
@@ -90,7 +90,7 @@ def _text2image(model_size: str, dit: list[PublishedFile]) -> Repository:
 def multiview_repositories(own_dit: bool) -> list[Repository]:
     """What `cosmos predict2 multiview` needs: the tokenizer is that of Video2World."""
     dit = [] if own_dit else [_single(MULTIVIEW["2B"], 3_913_000_000, _MULTIVIEW_REVISION)]
-    return [*dit, _VIDEO_TOKENIZER, T5_11B]
+    return [*dit, _VIDEO_TOKENIZER, *TEXT_ENCODER]
 
 
 def action_repositories(own_dit: bool) -> list[Repository]:
@@ -114,9 +114,13 @@ def _published_text2image(model_size: str) -> Repository:
 
 
 CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
-    **{size: (_published(size), T5_11B, REASON1) for size in VARIANTS if size != "tiny"},
-    **{f"text2image-{size}": (_published_text2image(size), T5_11B) for size in TEXT2IMAGE if size != "tiny"},
-    "multiview-2B": tuple(multiview_repositories(own_dit=False)),
-    "action-2B": tuple(action_repositories(own_dit=False)),
+    **{size: (_published(size), *TEXT_ENCODER, REASON1, *GUARDRAILS) for size in VARIANTS if size != "tiny"},
+    **{
+        f"text2image-{size}": (_published_text2image(size), *TEXT_ENCODER, *GUARDRAILS)
+        for size in TEXT2IMAGE
+        if size != "tiny"
+    },
+    "multiview-2B": (*multiview_repositories(own_dit=False), *GUARDRAILS),
+    "action-2B": (*action_repositories(own_dit=False), *GUARDRAILS),
 }
 """Video2World by its size, the other models by what they make and their size, to everything published for them."""

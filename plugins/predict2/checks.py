@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import Repository, require
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.runtime.files import check_writable
+from cosmos_cli.runtime.parallel import choose_layout, parse_layout
+from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 from cosmos_plugins.predict2.settings import DitSettings
 from cosmos_plugins.predict2.variants import SampleVariant
@@ -35,15 +37,47 @@ def weights_of(settings: DitSettings, variant: SampleVariant, dit_file: str) -> 
 
 def check_settings(settings: DitSettings) -> None:
     """Combinations that no single field can judge."""
-    settings.check_single()
+    if settings.parallel is not None and settings.num_gpus == 1:
+        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
     if settings.load_ema and not settings.dit_path:
         raise InputError(
             "needs --dit-path: the published files hold no averaged weights.", where="--load-ema", fix="Leave it out."
         )
 
 
+def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -> None:
+    """The GPUs can share one picture or video; said before workers start.
+
+    Args:
+        num_heads: attention heads of the network.
+        guided: whether it predicts with the prompt and with the negative prompt.
+    """
+    if settings.num_gpus == 1:
+        return
+    if settings.parallel is None:
+        layout = choose_layout(settings.num_gpus, num_heads=num_heads, num_items=1, guided=guided)
+    else:
+        layout = parse_layout(settings.parallel, world_size=settings.num_gpus, num_heads=num_heads)
+    if layout.dp > 1:
+        raise InputError(
+            f"dp={layout.dp} makes several at a time, but there is one to make.",
+            where="--parallel",
+            fix="Use cp and cfg.",
+        )
+    if layout.cfg > 1 and not guided:
+        raise InputError(
+            "cfg=2 shares the halves of guidance, but there is no guidance.", where="--parallel", fix="Use cp alone."
+        )
+    if layout.cp > 1 and settings.compile:
+        raise InputError(
+            f"cannot compile a network whose tokens {layout.cp} GPUs share.",
+            where="--compile",
+            fix="Leave it out, or use one GPU" + (", or two with --parallel cfg=2." if guided else "."),
+        )
+
+
 def check_weights(settings: DitSettings, repositories: Iterable[Repository]) -> None:
-    """All files of the model are there.
+    """All files of the model, and of the guardrails unless they are disabled, are there.
 
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
@@ -53,7 +87,8 @@ def check_weights(settings: DitSettings, repositories: Iterable[Repository]) -> 
     if settings.model_size == "tiny":
         return
     try:
-        require(repositories, settings.checkpoint_dir)
+        guardrails = () if settings.disable_guardrail else GUARDRAILS
+        require([*repositories, *guardrails], settings.checkpoint_dir)
     except CheckpointError as error:
         way_out = Problem("Or try the model that ships with cosmos: --model tiny.")
         raise CheckpointError.from_problems([*error.problems, way_out]) from None

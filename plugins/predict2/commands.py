@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
 from cosmos_cli.runtime.launch import check_workers, spread
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import ParallelSettings, Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict2.requests import (
@@ -29,6 +30,7 @@ from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2
 
 if TYPE_CHECKING:
     from cosmos_cli.batch.engine import Report
+    from cosmos_cli.runtime.planning import Plan
     from cosmos_plugins.predict2.best_of_n import Ranking
 
 app = typer.Typer(no_args_is_help=True)
@@ -49,49 +51,46 @@ def video2world(
     Example: cosmos predict2 video2world --model tiny --input-path street.jpg --prompt "The bus drives off."
     """
     if batch_input.batch is not None:
-        _run_batch(settings, options, batch_input.batch)
+        _run_batch(settings, options, batch_input.batch, planning)
         return
     from cosmos_plugins.predict2.inputs import as_request, prepare
     from cosmos_plugins.predict2.planning import estimate, plan
 
     request = as_request(options)
     if planning.plan:
-        planned = plan(settings, request)
-        output.result(planned.text(), {"status": "ok", **planned.document()})
+        _tell(plan(settings, request))
         return
-    from cosmos_cli.runtime.planning import Watch
 
-    # before workers start and before the pipeline is even imported: a wrong request costs no time
-    check_workers(settings.num_gpus, settings.device)
-    sample = prepare(settings, request)
-    with spread(settings.num_gpus, settings.device):
+    def load(sample: Any) -> Any:
         from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-        pipeline = Video2WorldPipeline.load(settings, [request])
-        watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
-        result = pipeline.write(pipeline.make(sample), watch)
-    output.result(result.summary(), {"status": "ok", **result.document()})
+        return Video2WorldPipeline.load(settings, [request])
+
+    _make(settings, lambda: prepare(settings, request), load, lambda _: estimate(settings, request))
 
 
 @app.command()
-@request_options(BatchFile, Video2WorldOptions, Video2WorldSettings)
-def batch(rows: BatchFile, options: Video2WorldOptions, settings: Video2WorldSettings) -> None:
+@request_options(BatchFile, Video2WorldOptions, Video2WorldSettings, Planning)
+def batch(rows: BatchFile, options: Video2WorldOptions, settings: Video2WorldSettings, planning: Planning) -> None:
     """Make a video of every row of a file; started again, it goes on where it stopped.
 
     Example: cosmos predict2 batch batch_example.json --model-size 2B
     """
-    _run_batch(settings, options, rows.file)
+    _run_batch(settings, options, rows.file, planning)
 
 
 @app.command()
-@request_options(BestOfNOptions, Judging, Video2WorldSettings)
-def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSettings) -> None:
+@request_options(BestOfNOptions, Judging, Video2WorldSettings, Planning)
+def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSettings, planning: Planning) -> None:
     """Make several videos of one request, have a critic judge them, and rank them.
 
     Example: cosmos predict2 best-of-n --model tiny --input-path street.jpg --prompt "The bus drives off."
     """
-    from cosmos_plugins.predict2.best_of_n import run
+    from cosmos_plugins.predict2.best_of_n import plan, run
 
+    if planning.plan:
+        _tell(plan(settings, options))
+        return
     _report(run(settings, options, judging))
 
 
@@ -108,75 +107,132 @@ def critic(request: CriticRequest, judging: Judging, settings: CriticSettings) -
 
 
 @app.command()
-@request_options(Text2ImageRequest, Text2ImageSettings)
-def text2image(request: Text2ImageRequest, settings: Text2ImageSettings) -> None:
+@request_options(Text2ImageRequest, Text2ImageSettings, Planning)
+def text2image(request: Text2ImageRequest, settings: Text2ImageSettings, planning: Planning) -> None:
     """Make a picture out of a prompt.
 
     Example: cosmos predict2 text2image --model tiny --prompt "A bus in the rain." --save-path bus.png
     """
     from cosmos_plugins.predict2.text2image.inputs import prepare
+    from cosmos_plugins.predict2.text2image.planning import estimate, plan
 
-    sample = prepare(settings, request)
+    if planning.plan:
+        _tell(plan(settings, request))
+        return
 
-    from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+    def load(sample: Any) -> Any:
+        from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 
-    pipeline = Text2ImagePipeline.load(settings, [request.prompt])
-    result = pipeline.write(pipeline.make(sample))
-    output.result(result.summary(), {"status": "ok", **result.document()})
+        return Text2ImagePipeline.load(settings, [sample])
+
+    _make(settings, lambda: prepare(settings, request), load, lambda _: estimate(settings, request))
 
 
 @app.command()
-@request_options(Text2WorldRequest, Text2WorldSettings)
-def text2world(request: Text2WorldRequest, settings: Text2WorldSettings) -> None:
+@request_options(Text2WorldRequest, Text2WorldSettings, Planning)
+def text2world(request: Text2WorldRequest, settings: Text2WorldSettings, planning: Planning) -> None:
     """Make a video out of a prompt: first a picture, then a video that begins with it.
 
     Example: cosmos predict2 text2world --model tiny --prompt "A bus drives off in the rain."
     """
-    from cosmos_plugins.predict2.text2world.run import run
+    from cosmos_plugins.predict2.text2world.inputs import prepare
+    from cosmos_plugins.predict2.text2world.planning import plan
 
-    result = run(settings, request)
+    if planning.plan:
+        _tell(plan(settings, request))
+        return
+    check_workers(settings.num_gpus, settings.device)
+    stages = prepare(settings, request)
+    with spread(settings.num_gpus, settings.device):
+        from cosmos_plugins.predict2.text2world.run import make
+
+        result = make(stages, settings, request, is_planned=settings.num_gpus == 1)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
 @app.command()
-@request_options(MultiviewRequest, MultiviewSettings)
-def multiview(request: MultiviewRequest, settings: MultiviewSettings) -> None:
+@request_options(MultiviewRequest, MultiviewSettings, Planning)
+def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: Planning) -> None:
     """Make what several cameras of a car see.
 
     Example: cosmos predict2 multiview --model tiny --input-path cameras --prompt "The car turns left."
     """
     from cosmos_plugins.predict2.multiview.inputs import prepare
+    from cosmos_plugins.predict2.multiview.planning import estimate, plan
 
-    sample = prepare(settings, request)
+    if planning.plan:
+        _tell(plan(settings, request))
+        return
 
-    from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline
+    def load(sample: Any) -> Any:
+        from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline
 
-    pipeline = MultiviewPipeline.load(settings, [sample.prompt])
-    result = pipeline.write(pipeline.make(sample))
-    output.result(result.summary(), {"status": "ok", **result.document()})
+        return MultiviewPipeline.load(settings, [sample])
+
+    _make(settings, lambda: prepare(settings, request), load, lambda _: estimate(settings, request))
 
 
 @app.command()
-@request_options(ActionRequest, ActionSettings)
-def action(request: ActionRequest, settings: ActionSettings) -> None:
+@request_options(ActionRequest, ActionSettings, Planning)
+def action(request: ActionRequest, settings: ActionSettings, planning: Planning) -> None:
     """Make what a robot's camera sees while the robot does what it is told.
 
     Example: cosmos predict2 action --model tiny --input-video rgb.mp4 --input-annotation 13.json
     """
     from cosmos_plugins.predict2.action.inputs import prepare
+    from cosmos_plugins.predict2.action.planning import estimate, plan
 
-    sample = prepare(settings, request)
+    if planning.plan:
+        _tell(plan(settings, request))
+        return
 
-    from cosmos_plugins.predict2.action.pipeline import ActionPipeline
+    def load(sample: Any) -> Any:
+        from cosmos_plugins.predict2.action.pipeline import ActionPipeline
 
-    pipeline = ActionPipeline.load(settings)
-    result = pipeline.write(pipeline.make(sample))
+        return ActionPipeline.load(settings)
+
+    _make(
+        settings,
+        lambda: prepare(settings, request),
+        load,
+        lambda sample: estimate(settings, request, num_chunks=len(sample.actions_KNA)),
+    )
+
+
+def _make(
+    settings: ParallelSettings,
+    prepare: Callable[[], Any],
+    load: Callable[[Any], Any],
+    estimate: Callable[[Any], Plan],
+) -> None:
+    """Make one picture or video, and tell of it.
+
+    Args:
+        load: the pipeline for a prepared sample.
+        estimate: what that sample will cost.
+    """
+    from cosmos_cli.runtime.planning import Watch
+
+    # before workers start and before the pipeline is even imported: a wrong request costs no time
+    check_workers(settings.num_gpus, settings.device)
+    sample = prepare()
+    with spread(settings.num_gpus, settings.device):
+        pipeline = load(sample)
+        watch = Watch(estimate(sample), from_process_start=True) if settings.num_gpus == 1 else None
+        result = pipeline.write(pipeline.make(sample), watch)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
-def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path) -> None:
-    from cosmos_plugins.predict2.batch import run
+def _tell(planned: Plan) -> None:
+    output.result(planned.text(), {"status": "ok", **planned.document()})
 
+
+def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, planning: Planning) -> None:
+    from cosmos_plugins.predict2.batch import plan, run
+
+    if planning.plan:
+        _tell(plan(settings, options, path))
+        return
     with spread(settings.num_gpus, settings.device):
         report = run(settings, options, path)
     _report(report)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import Repository, require
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.requests import option_name, validate
 from cosmos_cli.runtime.files import check_writable
 from cosmos_plugins.predict2.checkpoints import REASON1, TINY_ROOT, dit_file, repositories
+from cosmos_plugins.predict2.checks import Weights
 from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import VARIANTS
 
@@ -22,12 +23,9 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Paths:
+class Paths(Weights):
     """Where a run reads its weights."""
 
-    dit: Path
-    tokenizer: Path
-    text_encoder: Path
     lora: Path | None = None
 
 
@@ -209,7 +207,8 @@ def check_checkpoints(settings: Video2WorldSettings) -> None:
     )
     refiner = _needed_refiner(settings)
     try:
-        require([*needed, *refiner], settings.checkpoint_dir)
+        guardrails = () if settings.disable_guardrail else GUARDRAILS
+        require([*needed, *refiner, *guardrails], settings.checkpoint_dir)
     except CheckpointError as error:
         ways_out = [Problem("Or try the model that ships with cosmos: --model tiny.")]
         if refiner:

@@ -31,6 +31,7 @@ def plan_stages(
     text_dtype: torch.dtype,
     offload_text_encoder: bool,
     offload_dit: bool,
+    num_clips: int = 1,
 ) -> list[Stage]:
     """The stages of a run, by the sizes of its networks and of what they make.
 
@@ -38,18 +39,19 @@ def plan_stages(
         build, config: the diffusion transformer and its shape.
         text_encoder: its folder; None for models without text.
         size_px: frames, height and width of the longest clip and the largest picture.
+        num_clips: clips of that size that are denoised together, such as views, each with texts of its own.
     """
     with torch.device("meta"):
         dit, vae = NetworkSize.of(build(), dtype), build_vae()
     frames, height, width = size_px
     factor = vae.spatial_factor
-    latents = ((frames - 1) // vae.temporal_factor + 1, height // factor, width // factor)
+    latents = (num_clips * ((frames - 1) // vae.temporal_factor + 1), height // factor, width // factor)
     stages = [
         Stage(TOKENIZER, (NetworkSize.of(vae, dtype),), wan_vae_bytes(vae.config, height, width, dtype)),
         Stage(
             DIT,
             (dit,),
-            denoising_bytes(config, latents, dtype),
+            denoising_bytes(config, latents, dtype, num_texts=2 * num_clips),
             highest=streamed(OFFLOADED_BLOCKS) if offload_dit else RESIDENT,
         ),
     ]

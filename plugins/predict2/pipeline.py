@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from cosmos_cli import output, registry
-from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.diffusion.ab2 import sample_ab2
 from cosmos_cli.diffusion.guidance import guide
@@ -23,34 +22,28 @@ from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning, denoise, first_frames
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.guardrails import Guardrails
-from cosmos_cli.media.frames import to_frames, to_video
+from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
-from cosmos_cli.models.prompts import Refiner, checked_prompt, encode_prompts
-from cosmos_cli.models.t5 import CachedTextEncoder
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.prompts import Refiner, checked_prompt
+from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
-from cosmos_cli.runtime.budget import RESIDENT, MemoryPlan
-from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
-from cosmos_cli.runtime.device_memory import limit_device
 from cosmos_cli.runtime.devices import choose_place, cores
 from cosmos_cli.runtime.files import digest, write_json
 from cosmos_cli.runtime.mesh import in_halves
-from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
 from cosmos_cli.runtime.planning import Watch
-from cosmos_cli.runtime.team import Team
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, resolution_of, weight_paths
 from cosmos_plugins.predict2.long_video import make_chunks
-from cosmos_plugins.predict2.memory import DIT, TEXT, TOKENIZER, plan_stages
-from cosmos_plugins.predict2.networks import checked_guardrails
+from cosmos_plugins.predict2.memory import DIT, TOKENIZER
+from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.refiner import WAY_OUT, load_refiner
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.sampling import decode
 from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width
@@ -112,27 +105,25 @@ class Video2WorldPipeline:
     def __init__(
         self,
         settings: Video2WorldSettings,
-        dit: MinimalDiT,
-        vae: WanVAE,
-        stages: Stages,
-        crew: Team,
-        text_encoder: CachedTextEncoder,
-        guardrails: Guardrails,
+        loaded: Loaded[MinimalDiT],
         refiners: dict[str, Any],
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
     ) -> None:
-        self.settings, self.dit, self.vae, self.stages = settings, dit, vae, stages
-        self.crew, self.text_encoder = crew, text_encoder
-        self.guardrails, self.refiners, self.device, self.dtype = guardrails, refiners, device, dtype
+        self.settings, self.loaded, self.refiners = settings, loaded, refiners
+        self.dit, self.vae, self.stages, self.crew = loaded.dit, loaded.vae, loaded.stages, loaded.team
+        self.guardrails, self.device, self.dtype = loaded.guardrails, loaded.device, loaded.dtype
 
     @classmethod
-    def load(cls, settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest] = ()) -> Video2WorldPipeline:
+    def load(
+        cls,
+        settings: Video2WorldSettings,
+        requests: Sequence[Video2WorldRequest] = (),
+        guardrails: Guardrails | None = None,
+    ) -> Video2WorldPipeline:
         """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
 
         Args:
             requests: what it will be asked, from which several GPUs choose how to share the work.
+            guardrails: those of `checked_guardrails`, if the prompts have been checked.
 
         Raises:
             GuardrailBlocked: the prompts of all requests are refused; nothing is loaded.
@@ -141,88 +132,33 @@ class Video2WorldPipeline:
         """
         device, dtype = choose_place(settings)
         variant, paths = VARIANTS[settings.model_size], weight_paths(settings)
-        guardrails = checked_guardrails(settings, [request.prompt for request in requests])
+        guardrails = guardrails or checked_guardrails(settings, [request.prompt for request in requests])
         refiners = _load_refiners(settings, device)  # before the DiT, so that damage shows early
-        text_dtype = torch.bfloat16 if settings.downcast_text_encoder else torch.float32
         config = MinimalDiTConfig(**variant.dit)
 
-        def build() -> MinimalDiT:
-            return MinimalDiT(config, settings.attention, _neighborhoods(settings))
+        def merge(dit: MinimalDiT) -> None:
+            if paths.lora is not None:
+                merge_lora(dit, paths.lora, alpha=settings.lora_alpha, ema=settings.load_ema)
 
-        def build_vae() -> WanVAE:
-            return WanVAE(WanVAEConfig(**variant.vae))
-
-        team = Team.form(
-            device,
-            settings.parallel,
-            num_heads=config.num_heads,
-            num_items=len(requests) or 1,
-            guided=any(request.guidance for request in requests) or not requests,
-        )
-        may_step_down = team.mesh is None and not settings.compile
-        memory = limit_device(device, settings.max_memory_bytes)
         largest = max(variant.sizes[resolution_of(settings)].values(), key=math.prod)
-        plan = plan_for_device(
-            device,
-            memory.limit_bytes or settings.max_memory_bytes,
-            plan_stages(
-                build,
-                config,
-                build_vae,
-                paths.text_encoder,
+        loaded = load_model(
+            settings,
+            paths,
+            guardrails,
+            config,
+            lambda: MinimalDiT(config, settings.attention, _neighborhoods(settings)),
+            WanVAEConfig(**variant.vae),
+            Asked(
                 size_px=(variant.num_frames[settings.fps], *largest),
-                dtype=dtype,
-                text_dtype=text_dtype,
-                offload_text_encoder=settings.offload_text_encoder,
-                offload_dit=settings.offload_diffusion_transformer,
+                num_items=len(requests) or 1,
+                guided=any(request.guidance for request in requests) or not requests,
             ),
+            device=device,
+            dtype=dtype,
+            ema=settings.load_ema and settings.lora_path is None,
+            finish=merge,
         )
-
-        if settings.compile:
-            check_compilable(team.layout.cp, is_resident=plan[DIT] == RESIDENT)
-
-        def load(plan: MemoryPlan) -> Video2WorldPipeline:
-            with output.progress(f"Loading {settings.model_size} on {device}, {plan}"):
-                dit = load_network(
-                    build,
-                    paths.dit,
-                    rename=wanted_keys(ema=settings.load_ema and settings.lora_path is None),
-                    dtype=dtype,
-                    device=loading_device(plan[DIT], device),
-                )
-                if paths.lora is not None:
-                    merge_lora(dit, paths.lora, alpha=settings.lora_alpha, ema=settings.load_ema)
-                on = loading_device(plan[TOKENIZER], device)
-                vae = load_network(build_vae, paths.tokenizer, dtype=dtype, device=on)
-            parallelise(dit, team.token_group)
-            text_encoder = CachedTextEncoder(
-                paths.text_encoder,
-                settings.cache_folder / "text-embeddings",
-                dtype=text_dtype,
-                device=device,
-                residence=plan[TEXT],
-                memory=memory,
-                on_load=lambda: output.status("Loading the text encoder"),
-            )
-            placed: dict[str, Lowerable] = {
-                TEXT: text_encoder,
-                TOKENIZER: Placement([vae], device, plan[TOKENIZER], memory),
-                DIT: Placement([dit], device, plan[DIT], memory),
-            }
-            if settings.compile:
-                compile_blocks(dit)
-            parts = (
-                dit,
-                vae,
-                Stages(plan, placed, may_step_down=may_step_down),
-                team,
-                text_encoder,
-                guardrails,
-                refiners,
-            )
-            return cls(settings, *parts, device=device, dtype=dtype)
-
-        return load_in_steps(load, plan, may_step_down=may_step_down)
+        return cls(settings, loaded, refiners)
 
     def __call__(self, request: Video2WorldRequest) -> Video2WorldResult:
         """Make one video. Raises what `cosmos_plugins.predict2.inputs.prepare`, `make` and `write` raise."""
@@ -272,15 +208,13 @@ class Video2WorldPipeline:
         """The frames of one chunk, unchecked."""
         request = sample.request
         with timed("encode_text", seconds):
-            context, negative = encode_prompts(
-                self.text_encoder, prompt, request.negative_prompt, self.device, self.dtype
-            )
+            context, negative = self.loaded.encode_prompts(prompt, request.negative_prompt)
         with timed("encode_frames", seconds), self.stages.at_work(TOKENIZER):
             conditioning = self._condition(sample)
         with timed("denoise", seconds), self.stages.at_work(DIT):
             latents = self._denoise(conditioning, context, negative, request)
         with timed("decode", seconds), self.stages.at_work(TOKENIZER):
-            return self._decode(latents, sample.num_frames)
+            return decode(self.vae, latents)[: sample.num_frames]
 
     def _say_what_does_not_run(self) -> list[str]:
         """Name the stages that do not take part, and why; the user must not believe otherwise."""
@@ -328,15 +262,6 @@ class Video2WorldPipeline:
                 cores.share(self.device)
 
             return sample_ab2(denoiser, noise, sigmas, on_step=on_step)
-
-    def _decode(self, latents_BCTHW: Tensor, num_frames: int) -> np.ndarray:
-        """Pixels of the latents, (F, H, W, 3) uint8, cut to `num_frames`."""
-        with output.progress("Decoding", latents_BCTHW.shape[2], unit="latent frames") as advance:
-            chunks = []
-            for chunk_BCFHW in self.vae.decode_chunks(latents_BCTHW):
-                chunks.append(to_frames(chunk_BCFHW))
-                advance()
-        return np.concatenate(chunks)[:num_frames]
 
     def write(self, made: Made, watch: Watch | None = None) -> Video2WorldResult:
         """Write the video, its sidecar and the preview; the sidecar comes last, so it vouches for the others.

@@ -14,7 +14,7 @@ from cosmos_cli.runtime.files import write_json
 from cosmos_plugins.predict2.settings import RunSettings
 
 if TYPE_CHECKING:
-    import torch
+    from cosmos_plugins.predict2.networks import Loaded
 
 
 def say_what_does_not_run(settings: RunSettings, guardrails: Guardrails, *, shows: str) -> list[str]:
@@ -38,22 +38,31 @@ def write_sidecar(
     command: str,
     settings: RunSettings,
     request: StrictModel,
+    loaded: Loaded[Any],
     *,
     result: Mapping[str, Any],
-    guardrails: Guardrails,
     weights: Mapping[str, Path],
-    device: torch.device,
-    dtype: torch.dtype,
+    compared: Mapping[str, Any],
 ) -> None:
-    """Write how something was made; `--from-file` makes it again from the part under "request"."""
+    """Write how something was made; `--from-file` makes it again from the part under "request".
+
+    Of several processes that made it together, one writes.
+
+    Args:
+        compared: what was planned beside what it took, see `Watch.finish`; empty if nothing was planned.
+    """
+    if not loaded.team.is_writer:
+        return
     document = {
         "command": command,
         # to make something again must not mean to replace it
         "request": request_document(settings, request.model_copy(update={"overwrite": False})),
         "result": dict(result),
-        "checked_by": guardrails.names,
+        "checked_by": loaded.guardrails.names,
         "notices": output.notices(),
         "weights": provenance.weights(weights),
-        "environment": provenance.environment(device, dtype),
+        "environment": provenance.environment(loaded.device, loaded.dtype),
+        "parallel": str(loaded.team.layout),
+        **compared,
     }
     write_json(path, document)

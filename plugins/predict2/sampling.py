@@ -1,4 +1,4 @@
-"""The sampling loops of the models beside Video2World."""
+"""The sampling loops of the models beside Video2World, and the decoding of all."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 
 from cosmos_cli import output
 from cosmos_cli.diffusion.ab2 import sample_ab2
@@ -16,6 +17,7 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity, denoise
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.media.frames import to_frames
 from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.runtime.mesh import in_halves
 
 # B batch, C latent channels, T latent frames, H and W latent height and width; F pixel frames
 
@@ -29,6 +31,7 @@ def sample(
     num_steps: int,
     seed: int,
     dtype: torch.dtype,
+    guidance_group: ProcessGroup | None = None,
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
 ) -> Tensor:
@@ -39,15 +42,19 @@ def sample(
         negative_velocity: the network under what to guide away from; None leaves out guidance and half of the work.
         conditioning: what is given; an empty mask gives nothing.
         dtype: the network's own.
+        guidance_group: two processes that share the halves of guidance; None for one that computes both.
     Source: cosmos-predict2 661da47, pipelines/text2image.py and pipelines/multiview.py (behaviour).
     """
     latents = conditioning.latents_BCTHW
 
     def denoiser(x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
-        x0 = denoise(velocity, x_BCTHW, sigma, conditioning, dtype=dtype)
+        def x0(velocity: Velocity) -> Tensor:
+            return denoise(velocity, x_BCTHW, sigma, conditioning, dtype=dtype)
+
         if negative_velocity is None:
-            return x0
-        return guide(x0, denoise(negative_velocity, x_BCTHW, sigma, conditioning, dtype=dtype), guidance)
+            return x0(velocity)
+        halves = in_halves(lambda: x0(velocity), lambda: x0(negative_velocity), guidance_group)
+        return guide(*halves, guidance)
 
     noise = arch_invariant_noise(latents.shape, seed).to(latents.device) * sigma_max
     sigmas = karras_sigmas(num_steps, sigma_min, sigma_max)

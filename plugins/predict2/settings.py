@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 from cosmos_cli.requests import Flag
-from cosmos_cli.settings import MachineSettings
+from cosmos_cli.settings import ParallelSettings
 
 
-class RunSettings(MachineSettings):
+class RunSettings(ParallelSettings):
     """What is loaded once and serves many requests."""
 
     model_size: Annotated[str, Flag(aliases=("--model",))]
     """Model; tiny ships with cosmos and runs anywhere."""
+    offload_diffusion_transformer: bool = False
+    """Keep the diffusion transformer in host memory and stream it block by block while it denoises."""
     disable_guardrail: bool = False
     """Do not check what goes in and what comes out."""
     offload_guardrail: bool = False

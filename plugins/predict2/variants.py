@@ -180,6 +180,9 @@ DISTILLED_SIGMAS = (80.0, 3.6, 1.5574, 0.684)
 VIEW_FPS = 10
 """Frame rate of the models for several cameras."""
 
+VIEW_FRAMES = 29
+"""Length of every view in frames."""
+
 MAX_VIEWS = 7
 """Cameras that they know."""
 

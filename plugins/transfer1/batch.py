@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, run_batch
-from cosmos_cli.batch.manifest import Row, beside
-from cosmos_cli.batch.plan import Item, Plan, plan_batch, work_key
+from cosmos_cli.batch.manifest import Fault, Row, beside
+from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable
+from cosmos_cli.runtime.machine import find_machine
+from cosmos_cli.runtime.planning import Plan, one_after_another
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, output_paths
+from cosmos_plugins.transfer1.planning import estimate, loaded_for
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 
 _OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
@@ -35,7 +40,7 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
         InputError: the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    items = plan(settings, common, path)
+    rows = _rows(settings, common, path, needs_weights=True)
 
     def load(requests: Sequence[TransferRequest]) -> Any:
         from cosmos_plugins.transfer1.pipeline import TransferPipeline
@@ -43,13 +48,55 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
         return TransferPipeline.load(settings, requests)
 
     ledger = common.video_save_folder / f"{path.stem}.ledger.jsonl"
-    return run_batch(items, load, ledger=ledger, overwrite=common.overwrite)
+    return run_batch(rows, load, ledger=ledger, overwrite=common.overwrite)
 
 
-def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Plan[TransferRequest]:
-    """The rows of a batch file, checked; arguments and errors as for `run`."""
+def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Plan:
+    """What `run` will do and cost with all good rows of the file; it says of the others what is wrong.
+
+    Missing weights are part of the plan, no error.
+
+    Raises:
+        InputError: the file is none, or no row of it is good, or there is no such device.
+    """
+    rows = _rows(settings, common, path, needs_weights=False)
+    machine = find_machine(settings.device)
+    loaded = loaded_for(settings, [item.request for item in rows.items])
+    plans: list[Plan] = []
+    faults = list(rows.faults)
+    for item in rows.items:
+        try:
+            plans.append(estimate(settings, item.request, machine=machine, loaded=loaded, is_first=not plans))
+        except InputError as error:
+            faults.append(Fault(item.place, item.index, tuple(_of_row(each, item.place) for each in error.problems)))
+    if not plans:
+        raise InputError.from_problems(problem for fault in faults for problem in fault.problems)
+    num_rows = len(plans) + len(faults)
+    wrong = [f"{len(faults)} of {num_rows} rows are wrong, and will not be made."] if faults else []
+    for fault in sorted(faults, key=lambda fault: fault.index):
+        wrong += [f"wrong row: {problem}" for problem in fault.problems]
+    whole = one_after_another(
+        plans,
+        model=plans[0].model.replace("transfer run", "transfer batch"),
+        request={"file": str(path), "num_rows": num_rows, "num_wrong_rows": len(faults)},
+        faults=wrong,
+    )
+    return replace(whole, notices=(*whole.notices, "what an earlier run has finished: all is counted as to be made"))
+
+
+def _rows(
+    settings: TransferSettings, common: TransferRequest, path: Path, *, needs_weights: bool
+) -> Rows[TransferRequest]:
+    """The rows of a batch file, checked; arguments and errors as for `run`, where weights are needed."""
     check_writable(common.video_save_folder / "video.mp4", field="--video-save-folder", overwrite=True)
-    return plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+
+    def to_item(row: Row) -> Item[TransferRequest]:
+        item = _item(settings, common, row, path.parent)
+        if needs_weights:
+            check_checkpoints(settings, item.request)
+        return item
+
+    return plan_batch(path, to_item)
 
 
 def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder: Path) -> Item[TransferRequest]:
@@ -58,7 +105,6 @@ def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder:
         check_request(settings, request)
     except InputError as error:
         raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
-    check_checkpoints(settings, request)
     document = request_document(settings, request)
     return Item(
         name=request.video_save_name,
@@ -148,3 +194,7 @@ def _inputs(request: TransferRequest) -> list[Path]:
 def _in_words_of_a_row(problem: Problem) -> Problem:
     where = problem.where or ""
     return Problem(problem.what, "visual_input" if where == "--input-video-path" else where, problem.fix)
+
+
+def _of_row(problem: Problem, place: str) -> Problem:
+    return Problem(problem.what, f"{place}, {problem.where}" if problem.where else place, problem.fix)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import T5_11B, PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
 from cosmos_cli.errors import CheckpointError
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.variants import Variant
@@ -141,7 +141,7 @@ def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, di
         Repository(folder, _REVISION, tuple(_published(file) for file in files if str(file.parent) == folder), _LICENCE)
         for folder in folders
     ]
-    return [*models, TOKENIZER, T5_11B]
+    return [*models, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS]
 
 
 def _published(file: PurePosixPath) -> PublishedFile:
@@ -160,7 +160,8 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
     "7B": (
         _model("nvidia/Cosmos-Transfer1-7B", _CONTROL_BYTES, ("vis", "edge", "depth", "seg", "keypoint", "4kupscaler")),
         TOKENIZER,
-        T5_11B,
+        *TEXT_ENCODER,
+        *GUARDRAILS,
         *annotators(_ANNOTATORS, finds_objects=True),
     ),
     "7B-edge-distilled": (
@@ -171,14 +172,16 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
             _LICENCE,
         ),
         TOKENIZER,
-        T5_11B,
+        *TEXT_ENCODER,
+        *GUARDRAILS,
     ),
     "7B-Sample-AV": (
         _model("nvidia/Cosmos-Transfer1-7B-Sample-AV", _AV_CONTROL_BYTES, ("hdmap", "lidar")),
         TOKENIZER,
-        T5_11B,
+        *TEXT_ENCODER,
+        *GUARDRAILS,
     ),
-    "7B-Sample-AV-Single2MultiView": (MODELS, TOKENIZER, T5_11B),
+    "7B-Sample-AV-Single2MultiView": (MODELS, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS),
     "UpsamplePrompt1-12B": (UPSAMPLER,),
 }
 """Model to everything that is published for it."""

@@ -32,7 +32,7 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
     Example: cosmos transfer run --model tiny --input-video-path street.mp4 --controlnet-specs edge.json
     """
     if batch_input.batch_input_path is not None:
-        _run_batch(settings, request, batch_input.batch_input_path)
+        _run_batch(settings, request, batch_input.batch_input_path, planning)
         return
     from cosmos_plugins.transfer1.planning import estimate, plan
 
@@ -60,13 +60,13 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
 
 
 @app.command()
-@request_options(BatchFile, TransferRequest, TransferSettings, files=[CONTROLNET_SPECS])
-def batch(rows: BatchFile, request: TransferRequest, settings: TransferSettings) -> None:
+@request_options(BatchFile, TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS])
+def batch(rows: BatchFile, request: TransferRequest, settings: TransferSettings, planning: Planning) -> None:
     """Make a video of every row of a JSON Lines file; started again, it goes on where it stopped.
 
     Example: cosmos transfer batch streets.jsonl --controlnet-specs edge.json --video-save-folder out
     """
-    _run_batch(settings, request, rows.file)
+    _run_batch(settings, request, rows.file, planning)
 
 
 @app.command()
@@ -83,19 +83,32 @@ def annotate(request: TransferRequest, settings: TransferSettings) -> None:
 
 
 @app.command()
-@request_options(MultiviewRequest, MultiviewSettings, files=[MULTIVIEW_SPECS])
-def multiview(request: MultiviewRequest, settings: MultiviewSettings) -> None:
+@request_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS])
+def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: Planning) -> None:
     """Make the videos of all cameras of a car out of that of the front camera.
 
     Example: cosmos transfer multiview --model tiny --view-condition-video front.mp4 --controlnet-specs hdmap.json
     """
-    from cosmos_plugins.transfer1.multiview.inputs import prepare
+    from cosmos_plugins.transfer1.multiview.planning import estimate, plan
 
-    sample = prepare(settings, request)
+    if planning.plan:
+        planned = plan(settings, request)
+        output.result(planned.text(), {"status": "ok", **planned.document()})
+        return
+    from cosmos_cli.runtime.planning import Watch
+    from cosmos_plugins.transfer1.multiview.inputs import check, read
 
-    from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
+    # before workers start and before the pipeline is even imported: a wrong request costs no time
+    check_workers(settings.num_gpus, settings.device)
+    check(settings, request)
+    with spread(settings.num_gpus, settings.device):
+        sample = read(settings, request)
 
-    result = MultiviewPipeline.load(settings, request).generate(sample)
+        from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
+
+        pipeline = MultiviewPipeline.load(settings, request)
+        watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
+        result = pipeline.write(pipeline.make(sample), watch)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
@@ -114,7 +127,13 @@ def robot_weights(request: RobotWeightsRequest) -> None:
         raise typer.Exit(report.exit_code)
 
 
-def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path) -> None:
+def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path, planning: Planning) -> None:
+    if planning.plan:
+        from cosmos_plugins.transfer1.batch import plan
+
+        planned = plan(settings, request, path)
+        output.result(planned.text(), {"status": "ok", **planned.document()})
+        return
     from cosmos_plugins.transfer1.batch import run as run_rows
 
     with spread(settings.num_gpus, settings.device):

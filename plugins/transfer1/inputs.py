@@ -12,6 +12,8 @@ from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.runtime.files import check_writable
+from cosmos_cli.runtime.parallel import choose_layout, parse_layout
+from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.checkpoints import (
     TINY_ROOT,
     UPSAMPLER,
@@ -104,7 +106,15 @@ def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
 
 def check(settings: TransferSettings, request: TransferRequest) -> None:
     """All that can be known about one request without reading its videos; raises what `prepare` does."""
-    report_together(lambda: check_request(settings, request), lambda: check_outputs(request))
+    report_together(
+        lambda: check_request(settings, request),
+        lambda: check_outputs(request),
+        lambda: check_layout(
+            settings,
+            num_heads=VARIANTS[settings.model_size].dit["num_heads"],
+            guided=request.guidance > 0 and not settings.use_distilled,
+        ),
+    )
     check_checkpoints(settings, request)
 
 
@@ -197,6 +207,33 @@ def check_settings(settings: TransferSettings) -> None:
         from cosmos_cli.models.chat_server import completions_url
 
         completions_url(settings.upsampler_url)
+
+
+def check_layout(settings: ParallelSettings, *, num_heads: int, guided: bool) -> None:
+    """The GPUs that are asked for can share one video, and compiled networks if these are asked for.
+
+    Args:
+        num_heads: attention heads of the networks.
+        guided: they predict with the prompt and with the negative prompt.
+    Raises:
+        InputError: no such layout for so many GPUs, one that is for several videos, or one that cannot be compiled.
+    """
+    if settings.num_gpus == 1:
+        return
+    if settings.parallel is not None:
+        layout = parse_layout(settings.parallel, world_size=settings.num_gpus, num_heads=num_heads)
+    else:
+        layout = choose_layout(settings.num_gpus, num_heads=num_heads, num_items=1, guided=guided)
+    if layout.dp > 1:
+        raise InputError(
+            f"dp={layout.dp} is for {layout.dp} videos at a time, but one is made.",
+            where="--parallel",
+            fix="Share it with cp and cfg, or leave --parallel out.",
+        )
+    if settings.compile and layout.cp > 1:
+        from cosmos_cli.runtime.compiling import check_compilable
+
+        check_compilable(layout.cp, is_resident=True)
 
 
 def check_base_model(settings: TransferSettings, request: TransferRequest) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +18,9 @@ from cosmos_plugins.transfer1.inputs import weight_paths
 from cosmos_plugins.transfer1.networks import base_config, branch_config, tokenizer_config
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, LATENT_PX, VARIANTS
+
+if TYPE_CHECKING:
+    from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
 
 TEXT, TOKENIZER, DIT = "text encoder", "tokenizer", "diffusion transformer"
 
@@ -36,24 +41,55 @@ def plan_stages(settings: TransferSettings, requests: Sequence[TransferRequest],
         of_branch = NetworkSize.of(ControlBranch(branch), dtype)
         tokenizer = CosmosTokenizer(tokenizer_config(variant))
     latents = (tokenizer.num_latent_frames(CHUNK_FRAMES), height // LATENT_PX, width // LATENT_PX)
+    working_bytes = denoising_bytes(
+        base, latents, dtype, num_branches=most_at_once, num_branch_blocks=branch.num_blocks
+    )
+    return stages_of(
+        settings,
+        paths[0].text_encoder,
+        tokenizer,
+        (height, width),
+        (of_base, *[of_branch] * num_branches),
+        denoising_working_bytes=working_bytes,
+        dtype=dtype,
+    )
+
+
+def stages_of(
+    settings: TransferSettings | MultiviewSettings,
+    text_encoder: Path,
+    tokenizer: CosmosTokenizer,
+    size_px: tuple[int, int],
+    networks: Sequence[NetworkSize],
+    *,
+    denoising_working_bytes: int,
+    dtype: torch.dtype,
+) -> list[Stage]:
+    """The stages of a run with these networks, of one view or of several.
+
+    Args:
+        text_encoder: its folder.
+        tokenizer: may be on the meta device.
+        size_px: height and width of what the tokenizer codes.
+        networks: base and branches.
+        denoising_working_bytes: what these take beside their weights.
+    """
     return [
         Stage(
             TEXT,
-            (encoder_size(paths[0].text_encoder, torch.float32),),
+            (encoder_size(text_encoder, torch.float32),),
             is_helper=True,
             highest=PARKED if settings.offload_text_encoder_model else RESIDENT,
         ),
         Stage(
             TOKENIZER,
             (NetworkSize.of(tokenizer, dtype),),
-            working_bytes=cosmos_tokenizer_bytes(tokenizer.config, height, width, dtype),
+            working_bytes=cosmos_tokenizer_bytes(tokenizer.config, *size_px, dtype),
         ),
         Stage(
             DIT,
-            (of_base, *[of_branch] * num_branches),
-            working_bytes=denoising_bytes(
-                base, latents, dtype, num_branches=most_at_once, num_branch_blocks=branch.num_blocks
-            ),
+            tuple(networks),
+            working_bytes=denoising_working_bytes,
             highest=streamed(OFFLOADED_BLOCKS) if settings.offload_diffusion_transformer else RESIDENT,
         ),
     ]

@@ -190,7 +190,13 @@ class TransferPipeline:
         """Read the videos of a request that was checked, and compute the controls that it lacks.
 
         In a thread of its own, while another video is made: on a CPU they share the cores.
+
+        Raises:
+            GuardrailBlocked: a prompt was refused, so that nothing is computed for it.
+            InputError: a video cannot be read.
         """
+        for prompt in prompts_of(request):
+            self.guardrails.check_prompt(prompt)
         with cores.taken(self.models.device):
             return read(self.settings, request)
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from cosmos_cli import registry
 from cosmos_cli.errors import report_together
 from cosmos_cli.models.costs import ControlShape, CosmosTokenizerShape, DiTShape, T5Shape
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_cli.runtime.planning import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
-from cosmos_cli.runtime.rates import START_SECONDS, TEXT_START_SECONDS, Stage
+from cosmos_cli.runtime.rates import START_SECONDS, TEXT_START_SECONDS, Stage, Work
 from cosmos_plugins.transfer1.checkpoints import TOKENIZER, repositories
 from cosmos_plugins.transfer1.inputs import (
     check_outputs,
@@ -26,11 +26,15 @@ from cosmos_plugins.transfer1.inputs import (
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, LATENT_PX, VARIANTS, Variant
 
+if TYPE_CHECKING:
+    from cosmos_cli.settings import MachineSettings
+    from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
+
 _LATENT_FRAMES = 8
 _UPSCALE_FACTOR = 3
 _STATES = 14
 """Tensors of the latents' shape in float32 that the sampler holds, those in float64 counted twice."""
-_ENCODER_FRAMES = 60
+ENCODER_FRAMES = 60
 """Frames that x264 looks ahead."""
 
 
@@ -46,18 +50,37 @@ def plan(settings: TransferSettings, request: TransferRequest) -> Plan:
     return estimate(settings, request)
 
 
-def estimate(settings: TransferSettings, request: TransferRequest) -> Plan:
-    """What a request that was checked will cost. Raises InputError: a video cannot be read, or there is no device."""
-    variant, machine = VARIANTS[settings.model_size], find_machine(settings.device)
-    precision = settings.precision
-    if precision == "auto":
-        precision = "float32" if machine.kind == "cpu" else "bfloat16"
+def estimate(
+    settings: TransferSettings,
+    request: TransferRequest,
+    *,
+    machine: Machine | None = None,
+    loaded: Loaded | None = None,
+    is_first: bool = True,
+) -> Plan:
+    """What a request that was checked will cost.
+
+    Args:
+        machine: None is this one with the device of the settings.
+        loaded: for a row of a batch, what is loaded for all of them; the frames of the rows before and after it then
+            count too.
+        is_first: False for what is made with networks that are loaded already.
+    Raises:
+        InputError: a video cannot be read, or there is no device.
+    """
+    machine = machine or find_machine(settings.device)
+    variant = VARIANTS[settings.model_size]
+    precision = precision_on(machine, settings)
     networks = _networks(settings, request, variant)
     frames, tile = _frames(request, variant)
-    files = _files(settings, request)
     work = _Work(request, networks, frames, tile, settings.use_distilled)
+    beside = work.parts_beside() if loaded else []
+    loaded = loaded or loaded_for(settings, [request])
+    files = loaded.files
     text_encoder = weight_paths(settings, request).text_encoder
     stages = work.stages(files, text_encoder)
+    if not is_first:
+        stages = [replace(stage, amounts=_without_loading(stage.amounts), fixed_s=0.0) for stage in stages]
     return make_plan(
         model=f"transfer run {settings.model_size}{_kind(settings)}",
         request={
@@ -73,7 +96,11 @@ def estimate(settings: TransferSettings, request: TransferRequest) -> Plan:
         files=files,
         frames=frames,
         stages=stages,
-        parts=[*_weights(settings, networks, machine, precision, files, text_encoder), *work.parts(machine, precision)],
+        parts=[
+            *weight_parts(settings, loaded.networks, machine, precision, files, text_encoder),
+            *work.parts(machine, precision),
+            *beside,
+        ],
         output_folder=request.video_save_folder,
         checkpoint_folder=settings.checkpoint_dir,
         cache=settings.cache_folder,
@@ -82,7 +109,9 @@ def estimate(settings: TransferSettings, request: TransferRequest) -> Plan:
 
 
 @dataclass(frozen=True)
-class _Networks:
+class Networks:
+    """The shapes of a run's networks."""
+
     base: DiTShape
     branches: tuple[ControlShape, ...]
     tokenizer: CosmosTokenizerShape
@@ -90,11 +119,34 @@ class _Networks:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """What is loaded at once: files, and networks with a branch for each that one of the requests uses."""
+
+    files: tuple[NeededFile, ...]
+    networks: Networks
+
+
+def loaded_for(settings: TransferSettings, requests: Sequence[TransferRequest]) -> Loaded:
+    """What these requests need together."""
+    files = {file.path: file for request in requests for file in _files(settings, request)}
+    branches = {path for request in requests for path in weight_paths(settings, request).controls.values()}
+    networks = _networks(settings, requests[0], VARIANTS[settings.model_size])
+    return Loaded(tuple(files.values()), replace(networks, branches=(_branch(settings),) * len(branches)))
+
+
+def precision_on(machine: Machine, settings: MachineSettings) -> str:
+    """The precision of the networks, "auto" resolved."""
+    if settings.precision != "auto":
+        return settings.precision
+    return "float32" if machine.kind == "cpu" else "bfloat16"
+
+
+@dataclass(frozen=True)
 class _Work:
     """What the networks have to do. tile: (height, width) in pixels of the picture that they see."""
 
     request: TransferRequest
-    networks: _Networks
+    networks: Networks
     frames: Frames
     tile: tuple[int, int]
     is_distilled: bool
@@ -106,7 +158,7 @@ class _Work:
     @property
     def latents_THW(self) -> tuple[int, int, int]:
         height, width = self.tile
-        return 1 + (CHUNK_FRAMES - 1) // _LATENT_FRAMES, height // LATENT_PX, width // LATENT_PX
+        return latent_frames(CHUNK_FRAMES), height // LATENT_PX, width // LATENT_PX
 
     @property
     def is_guided(self) -> bool:
@@ -137,7 +189,7 @@ class _Work:
         num_texts = 1 + bool(request.negative_prompt) + len(request.regional_prompts)
         encoded = self.num_encoded * tokenizer.encode(latents[0], *self.tile).flops
         pieces = frames.chunks * self.num_tiles
-        text_bytes = _bytes_under(files, text_encoder)
+        text_bytes = bytes_under(files, text_encoder)
         tile_px = self.tile[0] * self.tile[1]
         read_px = (self.num_encoded + 1) * frames.made * tile_px
         pixels = frames.height * frames.width
@@ -166,53 +218,93 @@ class _Work:
 
     def parts(self, machine: Machine, precision: str) -> list[Part]:
         """Working memory and frames."""
-        base, branches, tokenizer = self.networks.base, self.networks.branches, self.networks.tokenizer
-        num_bytes = 2 if precision == "bfloat16" else 4
-        scratch = CPU_SCRATCH if machine.kind == "cpu" else 1.0
-        latents, frames = self.latents_THW, self.frames
-        grid = base.grid(latents)
-        tokens_bytes = math.prod(grid) * base.model_channels * num_bytes
-        contexts = (2 if self.is_guided else 1) + len(self.request.regional_prompts)
-        texts = contexts * sum(network.text_elements() for network in (base, *branches)) * num_bytes
-        # of every branch: the hint, the positions, its own tokens between two blocks; and one sum of all residuals
-        of_branches = (3 * len(branches) + 1) * tokens_bytes if branches else 0
+        frames, num_bytes = self.frames, bytes_of(precision)
         tile_px, pixels = self.tile[0] * self.tile[1], frames.height * frames.width
         canvas_px = tile_px * self.num_tiles
-        latent_numbers = base.in_channels * math.prod(latents) * self.num_tiles
-        encoding = tokenizer.encode(latents[0], *self.tile).elements
-        decoding = tokenizer.decode(*latents).elements
         held = self.num_encoded * 3 * frames.made * canvas_px
         made = 3 * frames.computed * pixels
         parts = [
-            Part("texts", self.num_tiles * texts, stages=("denoise",)),
-            Part("activations", scratch * base.live_elements(grid, num_bytes) * num_bytes, stages=("denoise",)),
-            Part("controls", self.num_tiles * of_branches, stages=("denoise",)),
-            Part("latents", (_STATES + len(branches)) * 4 * latent_numbers, stages=("denoise",)),
-            Part("encoding", scratch * encoding * num_bytes, stages=("encode",)),
-            Part("clip", 3 * CHUNK_FRAMES * tile_px * num_bytes, stages=("encode",)),
-            Part("decoding", scratch * decoding * num_bytes, stages=("decode",)),
+            *working_parts(
+                self.networks,
+                machine,
+                precision,
+                latents_THW=self.latents_THW,
+                clip_frames=CHUNK_FRAMES,
+                num_contexts=(2 if self.is_guided else 1) + len(self.request.regional_prompts),
+                num_tiles=self.num_tiles,
+            ),
             Part("input frames", held, "host"),
             # the pieces, and the video that they are joined to
             Part("frames", 2 * made, "host", ("decode",)),
             Part("frames", made, "host", ("write",)),
-            Part("video encoder", _ENCODER_FRAMES * 1.5 * pixels, "host", ("write",)),
+            Part("video encoder", ENCODER_FRAMES * 1.5 * pixels, "host", ("write",)),
         ]
         if self.request.is_upscaling:
             parts.append(Part("tiles", 3 * CHUNK_FRAMES * canvas_px * num_bytes, "host", ("decode",)))
         return parts
 
+    def parts_beside(self) -> list[Part]:
+        """Frames of the next video, which is being prepared, and of the last, which is being written, if alike."""
+        frames, pixels = self.frames, self.frames.height * self.frames.width
+        given = self.num_encoded * 3 * frames.made * self.tile[0] * self.tile[1] * self.num_tiles
+        encoder = ENCODER_FRAMES * 1.5 * pixels
+        return [Part("next and last video", 2 * given + 3 * frames.made * pixels + encoder, "host")]
 
-def _weights(
-    settings: TransferSettings,
-    networks: _Networks,
+
+def working_parts(
+    networks: Networks,
+    machine: Machine,
+    precision: str,
+    *,
+    latents_THW: tuple[int, int, int],
+    clip_frames: int,
+    num_contexts: int,
+    num_tiles: int = 1,
+) -> list[Part]:
+    """What the networks take beside their weights to encode, denoise and decode.
+
+    Args:
+        latents_THW: of one evaluation of the base.
+        clip_frames: that pass through the tokenizer at once.
+        num_contexts: texts that every network reads, the negative prompt included.
+        num_tiles: whose texts, controls and latents are held at the same time.
+    """
+    base, branches, tokenizer = networks.base, networks.branches, networks.tokenizer
+    num_bytes = bytes_of(precision)
+    scratch = CPU_SCRATCH if machine.kind == "cpu" else 1.0
+    grid = base.grid(latents_THW)
+    tokens_bytes = math.prod(grid) * base.model_channels * num_bytes
+    texts = num_contexts * sum(network.text_elements() for network in (base, *branches)) * num_bytes
+    # of every branch: the hint, the positions, its own tokens between two blocks; and one sum of all residuals
+    of_branches = (3 * len(branches) + 1) * tokens_bytes if branches else 0
+    height, width = latents_THW[1] * LATENT_PX, latents_THW[2] * LATENT_PX
+    latent_numbers = base.in_channels * math.prod(latents_THW) * num_tiles
+    clip_latents = latent_frames(clip_frames)
+    encoding = tokenizer.encode(clip_latents, height, width).elements
+    decoding = tokenizer.decode(clip_latents, *latents_THW[1:]).elements
+    return [
+        Part("texts", num_tiles * texts, stages=("denoise",)),
+        Part("activations", scratch * base.live_elements(grid, num_bytes) * num_bytes, stages=("denoise",)),
+        Part("controls", num_tiles * of_branches, stages=("denoise",)),
+        Part("latents", (_STATES + len(branches)) * 4 * latent_numbers, stages=("denoise",)),
+        Part("encoding", scratch * encoding * num_bytes, stages=("encode",)),
+        Part("clip", 3 * clip_frames * height * width * num_bytes, stages=("encode",)),
+        Part("decoding", scratch * decoding * num_bytes, stages=("decode",)),
+    ]
+
+
+def weight_parts(
+    settings: TransferSettings | MultiviewSettings,
+    networks: Networks,
     machine: Machine,
     precision: str,
     files: Sequence[NeededFile],
     text_encoder: Path,
 ) -> list[Part]:
-    text_bytes = _bytes_under(files, text_encoder)
+    """Weights where they lie, and their files while they are read."""
+    text_bytes = bytes_under(files, text_encoder)
     model_bytes = max(file.num_bytes for file in files if text_encoder not in (file.path, *file.path.parents))
-    num_bytes = 2 if precision == "bfloat16" else 4
+    num_bytes = bytes_of(precision)
     dit_bytes = sum(network.parameters for network in (networks.base, *networks.branches)) * num_bytes
     t5_bytes = networks.t5.parameters * 4
     after_text = ("encode_text", "encode", "denoise", "decode", "write")
@@ -233,18 +325,22 @@ def _weights(
     return parts
 
 
-def _networks(settings: TransferSettings, request: TransferRequest, variant: Variant) -> _Networks:
-    common: dict[str, Any] = {"extra_per_block_abs_pos_emb": True, "condition_mask": not settings.is_av_sample}
-    branch = ControlShape.of(
-        {**variant.dit, "num_blocks": variant.num_control_blocks},
-        hint_channels=16 if settings.is_av_sample else variant.hint_channels,
-        **common,
-    )
-    return _Networks(
-        DiTShape.of(variant.dit, **common),
-        tuple(branch for _ in request.active_controls),
+def _networks(settings: TransferSettings, request: TransferRequest, variant: Variant) -> Networks:
+    return Networks(
+        DiTShape.of(variant.dit, extra_per_block_abs_pos_emb=True, condition_mask=not settings.is_av_sample),
+        (_branch(settings),) * len(request.active_controls),
         CosmosTokenizerShape(**variant.tokenizer),
         T5Shape.in_folder(weight_paths(settings, request).text_encoder),
+    )
+
+
+def _branch(settings: TransferSettings) -> ControlShape:
+    variant = VARIANTS[settings.model_size]
+    return ControlShape.of(
+        {**variant.dit, "num_blocks": variant.num_control_blocks},
+        hint_channels=16 if settings.is_av_sample else variant.hint_channels,
+        extra_per_block_abs_pos_emb=True,
+        condition_mask=not settings.is_av_sample,
     )
 
 
@@ -282,11 +378,26 @@ def _files(settings: TransferSettings, request: TransferRequest) -> list[NeededF
     return [*files, *needed_files([*needed, *needed_annotators(request)], checkpoint_root(settings))]
 
 
+def _without_loading(amounts: Mapping[Work, float]) -> dict[Work, float]:
+    return {work: amount for work, amount in amounts.items() if work != "loading"}
+
+
+def bytes_of(precision: str) -> int:
+    """Of one number."""
+    return 2 if precision == "bfloat16" else 4
+
+
+def latent_frames(num_frames: int) -> int:
+    """Of a clip."""
+    return 1 + (num_frames - 1) // _LATENT_FRAMES
+
+
 def _kind(settings: TransferSettings) -> str:
     return " driving" if settings.is_av_sample else " distilled" if settings.use_distilled else ""
 
 
-def _bytes_under(files: Sequence[NeededFile], folder: Path) -> int:
+def bytes_under(files: Sequence[NeededFile], folder: Path) -> int:
+    """Of a file, or of all files in a folder."""
     return sum(file.num_bytes for file in files if folder in (file.path, *file.path.parents))
 
 

@@ -184,6 +184,20 @@ def test_a_block_has_its_own_exit_code_unless_something_failed_too() -> None:
     assert run(plan_of("a", "b", "c"), Shouter(make_hook=refuse)).exit_code == 1
 
 
+def test_if_all_that_is_left_is_blocked_before_anything_loads_every_row_has_its_line() -> None:
+    def refuse(_: Any) -> Shouter:
+        raise GuardrailBlocked("the list forbids 'b'.", where="guardrail words")
+
+    run(plan_of("a"))
+    report = run_batch(plan_of("a", "b", "c"), refuse, ledger=LEDGER)
+    assert statuses(report) == ["done before", "blocked", "blocked"]
+    assert report.exit_code == 3
+    assert "the list forbids 'b'" in report.summary()
+    assert statuses(run_batch(plan_of("a", "", "c"), refuse, ledger=LEDGER)) == ["done before", "failed", "blocked"]
+    assert run_batch(plan_of("a", "", "c"), refuse, ledger=LEDGER).exit_code == 1
+    assert statuses(run(plan_of("a", "b", "c"))) == ["done before", "done", "done"]
+
+
 def test_the_next_is_prepared_and_the_last_is_written_while_one_is_made() -> None:
     """Each step of a neighbour must begin before the present one may go on; one after the other would wait for ever."""
     prepared, written = threading.Event(), threading.Event()

@@ -2,7 +2,16 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, T5_11B, PublishedFile, Repository, require
+from cosmos_cli.checkpoints.catalogue import (
+    DEFAULT_ROOT,
+    GUARDRAILS,
+    SIGLIP,
+    T5_11B,
+    TEXT_ENCODER,
+    PublishedFile,
+    Repository,
+    require,
+)
 from cosmos_cli.errors import CheckpointError
 
 FILES = (PublishedFile("model.pt", 4_000_000_000), PublishedFile("tokenizer/tokenizer.pth", 500_000_000))
@@ -21,11 +30,25 @@ def test_what_is_missing_its_size_and_the_command_that_fetches_it_are_told(tmp_p
 
 def test_each_repository_has_a_command_of_its_own() -> None:
     with pytest.raises(CheckpointError) as caught:
-        require([MODEL, T5_11B], DEFAULT_ROOT)
+        require([MODEL, *TEXT_ENCODER], DEFAULT_ROOT)
     assert [problem.fix for problem in caught.value.problems] == [
         "cosmos download org/model/model.pt org/model/tokenizer/tokenizer.pth",
         "cosmos download google-t5/t5-11b",
     ]
+
+
+@pytest.mark.parametrize("weights", ["text_encoder/model.safetensors", "pytorch_model.bin"])
+def test_either_form_of_the_text_encoder_will_do(tmp_path: Path, weights: str) -> None:
+    folder = tmp_path / T5_11B.name
+    for name in (*(file.path for file in T5_11B.files), weights):
+        with pytest.raises(CheckpointError) as caught:
+            require(TEXT_ENCODER, tmp_path)
+        [problem] = caught.value.problems  # one folder, one command
+        assert problem.fix == f"cosmos download google-t5/t5-11b --checkpoint-dir {tmp_path}"
+        assert "GB, " in problem.what
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    require(TEXT_ENCODER, tmp_path)
 
 
 def test_a_complete_folder_passes(tmp_path: Path) -> None:
@@ -33,3 +56,40 @@ def test_a_complete_folder_passes(tmp_path: Path) -> None:
         (tmp_path / "org/model" / file.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "org/model" / file.path).touch()
     require([MODEL], tmp_path)
+
+
+def test_a_folder_is_there_once_it_holds_files_and_none_that_was_begun(tmp_path: Path) -> None:
+    words = PublishedFile("lists/words/", 1000)
+    repository = Repository("org/model", "abc123", (words,), "Some License")
+    folder = tmp_path / "org/model/lists/words"
+    assert repository.missing(tmp_path) == [words]
+    (folder / "more").mkdir(parents=True)
+    assert repository.missing(tmp_path) == [words]
+    (folder / "more/a.txt").write_text("one")
+    assert repository.missing(tmp_path) == []
+    assert words.bytes_in(tmp_path / "org/model") == 3
+    (folder / ".b.txt.0123456789ab.part").touch()
+    assert repository.missing(tmp_path) == [words]
+
+
+def test_missing_guardrails_are_named_with_the_rest(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        require([MODEL, *GUARDRAILS], tmp_path)
+    fixes = [problem.fix for problem in caught.value.problems]
+    assert fixes[1:] == [f"cosmos download {r.name} --checkpoint-dir {tmp_path}" for r in GUARDRAILS]
+    assert "blocklist/custom/" in caught.value.problems[1].what
+
+
+def test_the_image_encoder_is_recognised_where_the_originals_cache_it_if_it_is_complete(tmp_path: Path) -> None:
+    assert SIGLIP.cached_in is not None
+    cached = tmp_path / SIGLIP.cached_in / "models--google--siglip-so400m-patch14-384" / "snapshots/0123abc"
+    cached.mkdir(parents=True)
+    (cached / "config.json").touch()
+    assert SIGLIP.folder(tmp_path) == tmp_path / SIGLIP.name
+    (cached / "model.safetensors").touch()
+    require([SIGLIP], tmp_path)
+    assert SIGLIP.folder(tmp_path) == cached
+    for file in SIGLIP.files:
+        (tmp_path / SIGLIP.name / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / SIGLIP.name / file.path).touch()
+    assert SIGLIP.folder(tmp_path) == tmp_path / SIGLIP.name

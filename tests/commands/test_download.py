@@ -19,13 +19,23 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
-from cosmos_cli.checkpoints.catalogue import T5_11B
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, T5_11B
+from cosmos_cli.guardrails.content_filter import FrameClassifier
+from cosmos_cli.guardrails.published import CONTENT_CLASSIFIER, FACE_DETECTOR, IMAGE_ENCODER, LISTS, LLAMA_GUARD
+from cosmos_cli.guardrails.retinaface import RetinaFace
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.variants import VARIANTS
 from tests.clips import encode, moving_gradient
+from tests.guardrails.stand_ins import (
+    write_classifier,
+    write_lists,
+    write_llama_guard,
+    write_retinaface,
+    write_siglip,
+)
 from tests.hub_server import TOKEN, Hub, serving
 from tests.test_architecture import HEAVY, modules_loaded_by
 from tests.third_party import COSMOS, write_distribution
@@ -45,6 +55,12 @@ FILES = {
     TEXT: random.Random(3).randbytes(400_000),
     "acme/world/not-needed.h5": b"anything",
 }
+LISTS_OF_WORDS = {
+    "acme/lists/words/a.txt": b"one\n",
+    "acme/lists/words/more/b.txt": b"two\n",
+    "acme/lists/words/more/c.bin": random.Random(4).randbytes(200_000),
+}
+CLIPS = {f"datasets/acme/clips/videos/{i}.mp4": random.Random(i).randbytes(50_000) for i in range(3)}
 
 PLUGIN = """
 import typer
@@ -63,7 +79,9 @@ def files(**sizes):
 TEXT = Repository("acme/text", "main", files(model_bin=400_000), "Text License", gated=True)
 SEEN = Repository("acme/text", "main", files(model_bin=400_000), "Text License", used_by=("parcel-edge",))
 WORLD = Repository("acme/world", "v1", files(base_pt=3_000_000, edge_pt=700_000, sub__config_json=13), "World License")
-CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,)}
+LISTS = Repository("acme/lists", "v2", (PublishedFile("words/", 200_000),), "Lists License")
+CLIPS = Repository("acme/clips", "main", (PublishedFile("videos/", 150_000),), "Clips License", kind="dataset")
+CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,)}
 
 @hookimpl
 def cosmos_register_families(register):
@@ -88,7 +106,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The Hub, and this process and its children pointed to it."""
-    with serving(Hub(dict(FILES), large={BASE, EDGE, TEXT})) as running:
+    everything = {**FILES, **LISTS_OF_WORDS, **CLIPS}
+    large = {BASE, EDGE, TEXT, "acme/lists/words/more/c.bin", *CLIPS}
+    with serving(Hub(everything, large=large)) as running:
         environment = {"HF_ENDPOINT": running.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -177,6 +197,84 @@ def test_a_folder_of_others_is_completed_and_a_short_file_fetched_again(hub: Hub
     assert "edge.pt has not the published size" in result.json["notices"][0]
     assert set(hub.sent) == {EDGE, CONFIG}
     assert files_in(Path("checkpoints")) == {path: FILES[path] for path in (BASE, EDGE, CONFIG)}
+
+
+def test_a_folder_is_fetched_with_all_that_the_hub_has_in_it(hub: Hub, cosmos: Cosmos) -> None:
+    result = cosmos("download", "checked", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert files_in(Path("checkpoints")) == LISTS_OF_WORDS
+    assert [file["path"] for file in result.json["files"]] == sorted(LISTS_OF_WORDS)
+
+
+def test_a_folder_is_completed_and_resumed_like_single_files(hub: Hub, cosmos: Cosmos) -> None:
+    big = "acme/lists/words/more/c.bin"
+    hub.cuts = {big: [50_000, 0]}
+    assert cosmos("download", "checked").exit_code == 0
+    assert hub.ranges == [f"{big} 50000"] * 2
+    Path("checkpoints/acme/lists/words/a.txt").unlink()
+    result = cosmos("download", "checked", "--json")
+    assert [file["path"] for file in result.json["files"] if file["state"] == "fetched"] == ["acme/lists/words/a.txt"]
+    assert files_in(Path("checkpoints")) == LISTS_OF_WORDS
+
+
+def test_whether_a_folder_is_complete_is_asked_unless_that_is_forbidden(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cosmos("download", "checked").exit_code == 0
+    hub.files["acme/lists/words/new.txt"] = b"three\n"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert cosmos("download", "checked").stdout == "all files are there: checkpoints\n"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert cosmos("download", "checked").stdout.startswith("1 files fetched")
+    assert Path("checkpoints/acme/lists/words/new.txt").read_bytes() == b"three\n"
+    assert cosmos("download", "checked").stdout == "all files are there: checkpoints\n"
+
+
+def test_a_file_of_a_folder_is_verified_and_can_be_fetched_by_its_name(hub: Hub, cosmos: Cosmos) -> None:
+    assert cosmos("download", "checked").exit_code == 0
+    damaged = Path("checkpoints/acme/lists/words/more/b.txt")
+    damaged.write_bytes(b"TWO\n")
+    result = cosmos("download", "checked", "--verify", "--json")
+    assert result.exit_code == 4
+    [problem] = result.json["problems"]
+    command = "cosmos download acme/lists/words/more/b.txt"
+    assert problem["fix"] == f"Remove {damaged}, then: {command}"
+    damaged.unlink()
+    assert cosmos(*command.split()[1:]).exit_code == 0
+    assert files_in(Path("checkpoints")) == LISTS_OF_WORDS
+
+
+def test_a_folder_that_is_not_published_any_more_is_named(hub: Hub, cosmos: Cosmos) -> None:
+    for path in LISTS_OF_WORDS:
+        del hub.files[path]
+    hub.files["acme/lists/other/a.txt"] = b"one\n"
+    result = cosmos("download", "checked")
+    assert result.exit_code == 4
+    assert "words/ not there in revision v2." in result.stderr
+
+
+@pytest.mark.parametrize("stray", ["words/../../../../stray.txt", "elsewhere/stray.txt", "/tmp/stray.txt"])
+def test_a_hub_cannot_name_files_outside_of_the_folder(hub: Hub, cosmos: Cosmos, stray: str) -> None:
+    hub.strays = {"acme/lists/words/a.txt": stray}
+    result = cosmos("download", "checked", "--json")
+    assert result.exit_code == 4
+    assert stray in result.json["problems"][0]["what"]
+    assert not hub.sent and not Path("checkpoints").exists()
+
+
+def test_a_data_set_is_fetched_from_its_own_address(hub: Hub, cosmos: Cosmos) -> None:
+    assert cosmos("download", "acme/clips").exit_code == 0
+    assert files_in(Path("checkpoints")) == {path.removeprefix("datasets/"): data for path, data in CLIPS.items()}
+    assert cosmos("download", "acme/clips", "--verify").stdout.startswith("3 files are the published ones")
+    hub.gated = {"datasets/acme/clips"}
+    result = cosmos("download", "acme/clips", "--json")
+    assert f"Accept it on {hub.url}/datasets/acme/clips." in result.json["problems"][0]["fix"]
+
+
+def test_the_example_data_set_is_known_without_a_family(cosmos: Cosmos) -> None:
+    for name in ("nvidia/Cosmos-NeMo-Assets", "nvidia/Cosmos-NeMo-Assets/nemo_diffusion_example_data"):
+        [file] = cosmos("download", name, "--dry-run", "--json").json["files"]
+        assert file["path"] == "nvidia/Cosmos-NeMo-Assets/nemo_diffusion_example_data/"
 
 
 def test_a_line_that_is_cut_again_and_again_costs_no_byte_twice(hub: Hub, cosmos: Cosmos) -> None:
@@ -465,30 +563,78 @@ class Opened:
         return found
 
 
+def test_models_that_make_no_pictures_need_no_guardrails(cosmos: Cosmos) -> None:
+    def repositories(*names: str) -> set[str]:
+        return {part["repository"] for part in cosmos("download", *names, "--dry-run", "--json").json["licences"]}
+
+    guardrails = {repository.name for repository in GUARDRAILS}
+    assert guardrails < repositories("transfer") & repositories("predict2") & repositories("multiview-2B")
+    assert not guardrails & repositories("UpsamplePrompt1-12B")
+    assert not guardrails & repositories("parcel")  # whose run has no guardrails of ours
+
+
 def test_an_edge_run_opens_exactly_the_files_that_are_fetched_for_it(
     cosmos: Cosmos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The model of the published names and layout in the sizes of the tiny one."""
     document = cosmos("download", "transfer", "--controls", "edge", "--dry-run", "--json").json
     listed = {file["path"] for file in document["files"]}
+    folders = tuple(path for path in listed if path.endswith("/"))
     published, tiny = VARIANTS["7B"], VARIANTS["tiny"]
     named = {"text_encoder": published.text_encoder, "annotators": published.annotators}
     monkeypatch.setitem(VARIANTS, "7B", replace(tiny, **named))
+    write_guardrails(Path("checkpoints"))
     for path in listed:
-        stand_in(path, Path("checkpoints", path))
+        if not any(path.startswith(f"{repository.name}/") for repository in GUARDRAILS):
+            stand_in(path, Path("checkpoints", path))
+    there = files_in(Path("checkpoints"))
+    assert {path for path in there if not path.startswith(folders)} | set(folders) == listed
     encode(tmp_path / "clip.mp4", moving_gradient(9, 72, 96), fps=30)
     Path("spec.json").write_text(json.dumps({"edge": {}, "input_video_path": str(tmp_path / "clip.mp4")}))
     opened = Opened(Path("checkpoints"))
     result = cosmos("transfer", "run", "--controlnet-specs", "spec.json", "--model", "7B", "--num-steps", 1)
     assert result.exit_code == 0, result.stderr
-    assert opened.files() == listed
+    found = opened.files()
+    assert {path for path in found if not path.startswith(folders)} == listed - set(folders)
+    assert all(any(path.startswith(folder) for path in found) for folder in folders)
+
+
+def write_guardrails(root: Path) -> None:
+    """Guardrails that let everything pass, in the published files and no others."""
+    passing = FrameClassifier(32).state_dict()
+    passing["layers.6.bias"][0] = 1000.0
+    write_lists(root / LISTS)
+    write_classifier(root / CONTENT_CLASSIFIER, passing)
+    sees_nothing = RetinaFace()
+    for weight in sees_nothing.parameters():
+        torch.nn.init.zeros_(weight)
+    write_retinaface(root / FACE_DETECTOR, sees_nothing)
+    write_siglip(root / IMAGE_ENCODER)
+    folder = write_llama_guard(root / LLAMA_GUARD, "safe")
+    # as published, the template is in the tokenizer's settings and the weights are in four files
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    template = folder / "chat_template.jinja"
+    settings["chat_template"] = template.read_text()
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    template.unlink()
+    weights, whole = load_file(folder / "model.safetensors"), folder / "model.safetensors"
+    whole.unlink()
+    places = {key: f"model-{i % 4 + 1:05}-of-00004.safetensors" for i, key in enumerate(weights)}
+    for place in set(places.values()):
+        of_place = {key: weights[key] for key in weights if places[key] == place}
+        save_file(of_place, folder / place, metadata={"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+    special = {"eos_token": settings["eos_token"]}
+    (folder / "special_tokens_map.json").write_text(json.dumps(special))
 
 
 def stand_in(path: str, target: Path) -> None:
     """A file of the tiny model under the name of the published one."""
     source = TINY_ROOT / path.replace(T5_11B.name, VARIANTS["tiny"].text_encoder)
+    if path.endswith("/"):  # that of the text encoder alone
+        target.mkdir(parents=True)
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(source.parent / name, target / name)
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
-    if source.name == "pytorch_model.bin":
-        torch.save(load_file(source.with_name("model.safetensors")), target)
-    else:
-        shutil.copy(source, target)
+    shutil.copy(source, target)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_cli.checkpoints.catalogue import T5_11B
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, T5_11B, TEXT_ENCODER
 from cosmos_cli.testing import CommandResult
 
 Cosmos = Callable[..., CommandResult]
@@ -29,8 +29,10 @@ def test_a_model_is_missing_then_partial_then_present(cosmos: Cosmos) -> None:
     assert states(cosmos)["transfer/7B-edge-distilled"] == "partial"
     for path in ("autoencoder.jit", "mean_std.pt"):
         put(f"nvidia/Cosmos-Tokenize1-CV8x8x8-720p/{path}")
-    for file in T5_11B.files:
-        put(f"{T5_11B.name}/{file.path}")
+    for repository in (*TEXT_ENCODER, *GUARDRAILS):
+        assert states(cosmos)["transfer/7B-edge-distilled"] == "partial"
+        for file in repository.files:
+            put(f"{repository.belongs_to or repository.name}/{file.path}{'words.txt' if file.is_folder else ''}")
     found = states(cosmos)
     assert found["transfer/7B-edge-distilled"] == "present"
     assert found["transfer/UpsamplePrompt1-12B"] == "missing"
@@ -48,6 +50,13 @@ def test_the_document_names_what_is_missing_where(cosmos: Cosmos, monkeypatch: p
     assert text["missing_files"] == [file.path for file in T5_11B.files if file.path != "config.json"]
     assert text["missing_bytes"] == T5_11B.num_bytes - T5_11B.files[0].num_bytes
     assert action["missing_bytes"] == action["bytes"] - T5_11B.files[0].num_bytes
+
+
+def test_data_sets_are_listed_beside_the_models(cosmos: Cosmos) -> None:
+    put("nvidia/Cosmos-NeMo-Assets/nemo_diffusion_example_data/robot.mp4")
+    [assets] = cosmos("models", "--json").json["data_sets"]
+    assert (assets["repository"], assets["state"]) == ("nvidia/Cosmos-NeMo-Assets", "present")
+    assert "nvidia/Cosmos-NeMo-Assets " in cosmos("models").stdout
 
 
 def test_the_list_shows_sizes_and_licences(cosmos: Cosmos) -> None:

@@ -90,6 +90,17 @@ def write_retinaface(path: Path, network: RetinaFace) -> Path:
     return path
 
 
+def detector_of_faces_everywhere(path: Path) -> Path:
+    """`Resnet50_Final.pth` that finds a face far larger than the frame, whatever the frame shows."""
+    network = random_retinaface()
+    for head in network.ClassHead:
+        head.conv1x1.bias += torch.tensor([-1e4, 1e4, -1e4, 1e4])
+    for head in network.BboxHead:
+        head.conv1x1.weight.zero_()
+        head.conv1x1.bias.copy_(torch.tensor([0.0, 0.0, 300.0, 300.0] * 2))
+    return write_retinaface(path, network)
+
+
 def write_llama_guard(folder: Path, answer: str) -> Path:
     """A Llama of one layer that says `answer`, made of `LLAMA_WORDS`, to every prompt."""
     transformers_logging.disable_progress_bar()

@@ -86,7 +86,7 @@ def test_the_classes_are_those_of_the_original_computation(encoder: Path, tmp_pa
     ).eval()
     original.load_state_dict({key.removeprefix("layers."): value for key, value in state.items()}, strict=False)
     with torch.inference_mode():
-        ours_FK = torch.cat(list(check._probabilities(frames_FHWC)))
+        ours_FK = torch.cat(list(check._probabilities(frames_FHWC, torch.device("cpu"))))
         features_FD = features(encoder, frames_FHWC)
         theirs_FK = original(features_FD / features_FD.norm(dim=-1, keepdim=True)).softmax(dim=-1)
     torch.testing.assert_close(ours_FK, theirs_FK, atol=1e-5, rtol=0)

@@ -63,5 +63,5 @@ def test_damaged_weights_are_an_error_and_let_nothing_pass(guard: Callable[[str]
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no Llama Guard"):
+    with pytest.raises(CheckpointError, match="is not Llama Guard"):
         LlamaGuard(tmp_path, device=torch.device("cpu"), dtype=torch.float32, offload=False)

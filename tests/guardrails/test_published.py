@@ -10,6 +10,7 @@ import torch
 
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
 from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.guardrails.choice import load_guardrails
 from cosmos_cli.guardrails.published import (
     CONTENT_CLASSIFIER,
     FACE_DETECTOR,
@@ -19,6 +20,7 @@ from cosmos_cli.guardrails.published import (
     text_guardrails,
     video_guardrails,
 )
+from tests.guardrails.plugins import Install, installing
 from tests.guardrails.stand_ins import (
     random_retinaface,
     write_classifier,
@@ -29,6 +31,8 @@ from tests.guardrails.stand_ins import (
 )
 
 CPU = torch.device("cpu")
+
+guardrail = pytest.fixture(installing)
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,17 @@ def test_videos_meet_the_content_filter_and_then_the_face_blur(checkpoints: Path
     assert checks.check_video(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 64, 64, 3)
 
 
+def test_a_run_has_all_of_them_and_after_them_those_of_plugins(checkpoints: Path, guardrail: Install) -> None:
+    guardrail("face-blur", on_video="return None")
+    checks = load_guardrails(checkpoints, device=CPU, offload=True, min_safe_share=0.0)
+    assert checks.names == ["blocklist", "llama-guard", "video-content", "face-blur", "face-blur of a plugin"]
+    assert checks.gap == ""
+    with pytest.raises(GuardrailBlocked, match="guardrail face-blur of a plugin: returned no video"):
+        checks.check_video(np.zeros((1, 64, 64, 3), np.uint8))
+    with pytest.raises(CheckpointError):
+        load_guardrails(checkpoints / "empty", device=CPU, offload=True, min_safe_share=0.0)
+
+
 def test_the_image_encoder_may_lie_where_the_original_caches_it(checkpoints: Path) -> None:
     cache = (checkpoints / CONTENT_CLASSIFIER).parent / f"models--{IMAGE_ENCODER.replace('/', '--')}" / "snapshots"
     cache.mkdir(parents=True)
@@ -74,6 +89,7 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
         str(tmp_path / LISTS / "custom"),
         str(tmp_path / LLAMA_GUARD / "config.json"),
     ]
+    assert raised.value.problems[1].fix == f"cosmos download {LLAMA_GUARD} --checkpoint-dir {tmp_path}"
     with pytest.raises(CheckpointError) as raised:
         video_guardrails(tmp_path, device=CPU, offload=False, min_safe_share=0.95)
     assert [problem.where for problem in raised.value.problems] == [

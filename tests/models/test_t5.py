@@ -93,6 +93,20 @@ def test_a_copied_folder_is_the_same_encoder_and_a_changed_one_is_not(folder: Pa
     assert fingerprint(copy) != fingerprint(folder)
 
 
+def test_the_weights_may_lie_in_a_folder_of_their_own(folder: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    (alone / "text_encoder").mkdir(parents=True)
+    for path in folder.iterdir():
+        shutil.copy(path, alone / "text_encoder" if path.suffix == ".safetensors" else alone)
+    shutil.copy(folder / "config.json", alone / "text_encoder")
+    encode = [T5TextEncoder(place, dtype=torch.float32, device=torch.device("cpu")).encode for place in (folder, alone)]
+    torch.testing.assert_close(encode[0]("A street.")[0], encode[1]("A street.")[0], atol=0, rtol=0)
+    assert fingerprint(folder) != fingerprint(alone)
+    before = fingerprint(alone)
+    (alone / "text_encoder" / "config.json").write_text("{}")
+    assert fingerprint(alone) != before
+
+
 @pytest.mark.parametrize("damage", ["no weights", "no config", "truncated", "keys missing"])
 def test_a_damaged_folder_is_a_checkpoint_error_that_names_it(folder: Path, damage: str) -> None:
     weights = folder / "model.safetensors"

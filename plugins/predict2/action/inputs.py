@@ -16,6 +16,7 @@ from cosmos_plugins.predict2.checks import (
     check_file,
     check_outputs,
     check_settings,
+    check_sharing,
     check_weights,
     video_paths,
     weights_of,
@@ -56,17 +57,32 @@ def prepare(settings: ActionSettings, request: ActionRequest) -> Sample:
         InputError: all that is wrong with the settings, the input and the output.
         CheckpointError: weights are missing.
     """
+    frames_FHWC, actions_KNA = check(settings, request)
+    check_weights(settings, action_repositories(own_dit=settings.dit_path is not None))
+
+    from cosmos_cli.media.resize import cover_and_crop
+
     height, width = ACTION[settings.model_size].sizes["4:3"]
+    return Sample(request, cover_and_crop(frames_FHWC, height, width), actions_KNA)
+
+
+def check(settings: ActionSettings, request: ActionRequest) -> tuple[np.ndarray, np.ndarray]:
+    """The first frame in its own size, (1, H, W, 3) uint8, and the actions of a request that is as it should be.
+
+    Raises:
+        InputError: all that is wrong with the settings, the input and the output.
+    """
+    num_heads = ACTION[settings.model_size].dit["num_heads"]
     frames: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     report_together(
         lambda: check_settings(settings),
+        lambda: check_sharing(settings, num_heads, guided=False),
         lambda: check_outputs(request.save_path, lambda: output_paths(request), overwrite=request.overwrite),
-        lambda: frames.append(read_first_frame(request.input_video, height, width)),
+        lambda: frames.append(read_first_frame(request.input_video)),
         lambda: actions.append(read_chunks(request)),
     )
-    check_weights(settings, action_repositories(own_dit=settings.dit_path is not None))
-    return Sample(request, frames[0], actions[0])
+    return frames[0], actions[0]
 
 
 def output_paths(request: ActionRequest) -> dict[str, Path]:
@@ -80,8 +96,8 @@ def weight_paths(settings: ActionSettings) -> Weights:
     return weights_of(settings, variant, variant.dit_file)
 
 
-def read_first_frame(path: Path, height: int, width: int) -> np.ndarray:
-    """A picture, or the first frame of a video, brought to size, (1, height, width, 3) uint8.
+def read_first_frame(path: Path) -> np.ndarray:
+    """A picture, or the first frame of a video, (1, H, W, 3) uint8.
 
     Raises:
         InputError: there is no such file, or it cannot be read.
@@ -89,11 +105,9 @@ def read_first_frame(path: Path, height: int, width: int) -> np.ndarray:
     check_file(path, "--input-video", "a video or a picture")
 
     from cosmos_cli.media.image import is_image, read_image
-    from cosmos_cli.media.resize import cover_and_crop
     from cosmos_cli.media.video import read_video
 
-    frames_FHWC = read_image(path)[None] if is_image(path) else read_video(path).frames_FHWC[:1]
-    return cover_and_crop(frames_FHWC, height, width)
+    return read_image(path)[None] if is_image(path) else read_video(path).frames_FHWC[:1]
 
 
 def read_chunks(request: ActionRequest) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,20 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity, first_frames
-from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
 from cosmos_cli.models.t5 import NUM_TOKENS
-from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_place
+from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.action.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
-from cosmos_plugins.predict2.networks import checked_guardrails, load_networks
+from cosmos_plugins.predict2.memory import DIT, TOKENIZER
+from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
 from cosmos_plugins.predict2.sampling import decode, sample
 from cosmos_plugins.predict2.variants import ACTION, ACTION_FPS, ACTIONS_PER_CHUNK
@@ -78,18 +81,10 @@ class ActionPipeline:
     >>> pipeline(ActionRequest(input_video="rgb.mp4", input_annotation="13.json", save_path="out.mp4"))
     """
 
-    def __init__(
-        self,
-        settings: ActionSettings,
-        dit: ActionDiT,
-        vae: WanVAE,
-        guardrails: Guardrails,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.settings, self.dit, self.vae, self.guardrails = settings, dit, vae, guardrails
-        self.device, self.dtype = device, dtype
+    def __init__(self, settings: ActionSettings, loaded: Loaded[ActionDiT]) -> None:
+        self.settings, self.loaded = settings, loaded
+        self.dit, self.vae, self.stages, self.team = loaded.dit, loaded.vae, loaded.stages, loaded.team
+        self.guardrails, self.device, self.dtype = loaded.guardrails, loaded.device, loaded.dtype
 
     @classmethod
     def load(cls, settings: ActionSettings) -> ActionPipeline:
@@ -103,11 +98,21 @@ class ActionPipeline:
         variant = ACTION[settings.model_size]
         guardrails = checked_guardrails(settings)
 
-        def build() -> ActionDiT:
-            return ActionDiT(ActionDiTConfig(**variant.dit), settings.attention)
-
-        dit, vae = load_networks(settings, weight_paths(settings), variant, build, device, dtype)
-        return cls(settings, dit, vae, guardrails, device=device, dtype=dtype)
+        [size_px] = variant.sizes.values()
+        config = ActionDiTConfig(**variant.dit)
+        loaded = load_model(
+            settings,
+            weight_paths(settings),
+            guardrails,
+            config,
+            lambda: ActionDiT(config, settings.attention),
+            WanVAEConfig(**variant.vae),
+            Asked(size_px=(1 + ACTIONS_PER_CHUNK, *size_px), num_items=1, guided=False),
+            device=device,
+            dtype=dtype,
+            ema=settings.load_ema,
+        )
+        return cls(settings, loaded)
 
     def __call__(self, request: ActionRequest) -> ActionResult:
         """Make one video. Raises what `prepare` and `make` raise."""
@@ -127,15 +132,22 @@ class ActionPipeline:
             given_FHWC, frames = sample.frames_FHWC, []
             for number, actions_NA in enumerate(sample.actions_KNA):
                 seed = (sample.request.seed + number * ACTIONS_PER_CHUNK) % 2**32
-                latents = self.make_chunk(given_FHWC, actions_NA, seed, sample.request.num_steps, seconds)
-                with timed("decode", seconds):
-                    chunk_FHWC = decode(self.vae, latents)
+                chunk_FHWC = self.stages.run(
+                    partial(self._frames, given_FHWC, actions_NA, seed, sample.request.num_steps, seconds)
+                )
                 # the frame that two chunks share is shown once
                 frames.append(chunk_FHWC if number == 0 else chunk_FHWC[1:])
                 given_FHWC = chunk_FHWC[-1:]
             with timed("check_video", seconds):
                 frames_FHWC = self.guardrails.check_video(np.concatenate(frames))
         return Made(sample, frames_FHWC, seconds, not_run)
+
+    def _frames(
+        self, given_FHWC: np.ndarray, actions_NA: np.ndarray, seed: int, num_steps: int, seconds: dict[str, float]
+    ) -> np.ndarray:
+        latents = self.make_chunk(given_FHWC, actions_NA, seed, num_steps, seconds)
+        with timed("decode", seconds), self.stages.at_work(TOKENIZER):
+            return decode(self.vae, latents)
 
     @torch.inference_mode()
     def make_chunk(
@@ -148,13 +160,13 @@ class ActionPipeline:
             actions_NA: (12, 7), scaled as the network reads them.
             seconds: stage to wall time so far; this chunk's time is added.
         """
-        with timed("encode_frames", seconds):
+        with timed("encode_frames", seconds), self.stages.at_work(TOKENIZER):
             given = self.vae.encode(to_video(given_FHWC, self.device, self.dtype)).float()
             B, C, _, H, W = given.shape
             latents = given.new_zeros(B, C, self.vae.num_latent_frames(1 + ACTIONS_PER_CHUNK), H, W)
             latents[:, :, :1] = given
             conditioning = first_frames(latents, 1)
-        with timed("denoise", seconds):
+        with timed("denoise", seconds), self.stages.at_work(DIT):
             velocity = self._velocity(actions_NA, conditioning)
             return sample(velocity, None, conditioning, guidance=0.0, num_steps=num_steps, seed=seed, dtype=self.dtype)
 
@@ -170,15 +182,17 @@ class ActionPipeline:
         mask_B1THW = conditioning.mask_B1T11.expand(-1, -1, -1, H, W).to(self.dtype)
         return lambda x, timesteps: self.dit(x, timesteps, text, actions, condition_mask_B1THW=mask_B1THW, rope=rope)
 
-    def write(self, made: Made) -> ActionResult:
-        """Write the video, the preview and the sidecar, which comes last, so it vouches for the others."""
+    def write(self, made: Made, watch: Watch | None = None) -> ActionResult:
+        """Write the video, the preview and the sidecar, which comes last, so it vouches for the others.
+
+        Args:
+            watch: what was planned, to stand in the sidecar beside what it took.
+        """
         sample, seconds = made.sample, made.seconds
         request, paths = sample.request, output_paths(sample.request)
         with timed("write", seconds):
-            write_video(paths["video"], made.frames_FHWC, ACTION_FPS)
-            if "preview" in paths:
-                rows = [("input", sample.frames_FHWC), (f"output, seed {request.seed}", made.frames_FHWC)]
-                write_png(paths["preview"], contact_sheet(str(request.input_annotation), rows))
+            if self.team.is_writer:
+                _write_media(made, paths)
         seconds["total"] += seconds["write"]
         result = ActionResult(
             video=paths["video"],
@@ -198,10 +212,17 @@ class ActionPipeline:
             "cosmos predict2 action",
             self.settings,
             request,
+            self.loaded,
             result=result.document(),
-            guardrails=self.guardrails,
             weights={"dit": weights.dit, "tokenizer": weights.tokenizer},
-            device=self.device,
-            dtype=self.dtype,
+            compared=watch.finish(seconds) if watch else {},
         )
         return result
+
+
+def _write_media(made: Made, paths: Mapping[str, Path]) -> None:
+    request = made.sample.request
+    write_video(paths["video"], made.frames_FHWC, ACTION_FPS)
+    if "preview" in paths:
+        rows = [("input", made.sample.frames_FHWC), (f"output, seed {request.seed}", made.frames_FHWC)]
+        write_png(paths["preview"], contact_sheet(str(request.input_annotation), rows))

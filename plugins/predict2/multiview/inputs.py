@@ -13,6 +13,7 @@ from cosmos_plugins.predict2.checks import (
     Weights,
     check_outputs,
     check_settings,
+    check_sharing,
     check_weights,
     video_paths,
     weights_of,
@@ -48,18 +49,37 @@ def prepare(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
         InputError: all that is wrong with the settings, the input and the output.
         CheckpointError: weights are missing.
     """
+    prompt, views_FHWC = check(settings, request)
+    check_weights(settings, multiview_repositories(own_dit=settings.dit_path is not None))
+
+    import numpy as np
+
+    from cosmos_cli.media.resize import cover_and_crop
+
     height, width = MULTIVIEW[settings.model_size].sizes["16:9"]
+    if not views_FHWC:
+        return Sample(request, prompt, np.zeros((request.n_views, 0, height, width, 3), np.uint8), height, width)
+    given_VFHWC = np.stack([cover_and_crop(view_FHWC, height, width) for view_FHWC in views_FHWC])
+    return Sample(request, prompt, given_VFHWC, height, width)
+
+
+def check(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[str, list[np.ndarray]]:
+    """The prompt and the last frames of every view, in their own size, of a request that is as it should be.
+
+    Raises:
+        InputError: all that is wrong with the settings, the input and the output.
+    """
+    num_heads = MULTIVIEW[settings.model_size].dit["num_heads"]
     prompts: list[str] = []
-    views: list[np.ndarray] = []
+    views: list[list[np.ndarray]] = []
     report_together(
         lambda: check_settings(settings),
+        lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
         lambda: prompts.append(read_prompt(request.prompt)),
         lambda: check_outputs(request.save_path, lambda: output_paths(request), overwrite=request.overwrite),
-        lambda: views.append(read_views(request, height, width)),
+        lambda: views.append(read_views(request)),
     )
-    own_dit = settings.dit_path is not None
-    check_weights(settings, multiview_repositories(own_dit))
-    return Sample(request, prompts[0], views[0], height, width)
+    return prompts[0], views[0]
 
 
 def output_paths(request: MultiviewRequest) -> dict[str, Path]:
@@ -83,17 +103,15 @@ def read_prompt(prompt: str) -> str:
     return lines[0].strip()
 
 
-def read_views(request: MultiviewRequest, height: int, width: int) -> np.ndarray:
-    """The last frames of every view of the input, brought to size, (V, 0, 1 or 5, height, width, 3) uint8.
+def read_views(request: MultiviewRequest) -> list[np.ndarray]:
+    """The last frames of every view of the input, (1 or 5, H, W, 3) uint8 each; nothing where none are needed.
 
     Raises:
         InputError: the input is missing, unreadable, too short, or not of as many views.
     """
-    import numpy as np
-
     num_views, count = request.n_views, request.num_conditional_frames
     if count == 0:
-        return np.zeros((num_views, 0, height, width, 3), np.uint8)
+        return []
     path = request.input_path
     if path is None:
         raise InputError(
@@ -103,11 +121,7 @@ def read_views(request: MultiviewRequest, height: int, width: int) -> np.ndarray
         )
     if not path.exists():
         raise InputError(f"{path} does not exist.", where="--input-path", fix="Give a video or a folder of videos.")
-
-    from cosmos_cli.media.resize import cover_and_crop
-
-    views = _read_folder(path, num_views, count) if path.is_dir() else _read_video(path, num_views, count)
-    return np.stack([cover_and_crop(view_FHWC, height, width) for view_FHWC in views])
+    return _read_folder(path, num_views, count) if path.is_dir() else _read_video(path, num_views, count)
 
 
 def _read_video(path: Path, num_views: int, count: int) -> list[np.ndarray]:

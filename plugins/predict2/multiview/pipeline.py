@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,23 +14,22 @@ from torch import Tensor
 from cosmos_cli import output
 from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity
 from cosmos_cli.diffusion.view_conditioning import given_views
-from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
-from cosmos_cli.models.prompts import encode_prompts
-from cosmos_cli.models.t5 import CachedTextEncoder
-from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_place
+from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
+from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.multiview.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.predict2.networks import checked_guardrails, load_networks, load_text_encoder
+from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
 from cosmos_plugins.predict2.sampling import decode, sample
-from cosmos_plugins.predict2.variants import MULTIVIEW, VIEW_FPS
+from cosmos_plugins.predict2.variants import MAX_VIEWS, MULTIVIEW, VIEW_FPS, VIEW_FRAMES
 
 # B batch, V views, C latent channels, T latent frames of all views, t of one, H and W height and width
 # F pixel frames of one view; L text tokens, D embedding width
@@ -85,41 +84,47 @@ class MultiviewPipeline:
     >>> pipeline(MultiviewRequest(input_path="cameras", prompt="The car turns left.", save_path="out.mp4"))
     """
 
-    def __init__(
-        self,
-        settings: MultiviewSettings,
-        dit: MinimalMultiviewDiT,
-        vae: WanVAE,
-        text_encoder: CachedTextEncoder,
-        guardrails: Guardrails,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.settings, self.dit, self.vae, self.text_encoder = settings, dit, vae, text_encoder
-        self.guardrails, self.device, self.dtype = guardrails, device, dtype
+    def __init__(self, settings: MultiviewSettings, loaded: Loaded[MinimalMultiviewDiT]) -> None:
+        self.settings, self.loaded = settings, loaded
+        self.dit, self.vae, self.stages, self.team = loaded.dit, loaded.vae, loaded.stages, loaded.team
+        self.guardrails, self.device, self.dtype = loaded.guardrails, loaded.device, loaded.dtype
 
     @classmethod
-    def load(cls, settings: MultiviewSettings, prompts: Iterable[str] = ()) -> MultiviewPipeline:
+    def load(cls, settings: MultiviewSettings, samples: Sequence[Sample] = ()) -> MultiviewPipeline:
         """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
 
         Args:
-            prompts: what it will be asked for.
+            samples: what it will make, from which several GPUs choose how to share the work.
+
         Raises:
-            GuardrailBlocked: all prompts are refused; nothing is loaded.
+            GuardrailBlocked: the prompts of all are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
         device, dtype = choose_place(settings)
         variant, weights = MULTIVIEW[settings.model_size], weight_paths(settings)
-        guardrails = checked_guardrails(settings, prompts)
+        guardrails = checked_guardrails(settings, [sample.prompt for sample in samples])
 
-        def build() -> MinimalMultiviewDiT:
-            return MinimalMultiviewDiT(MinimalMultiviewDiTConfig(**variant.dit), settings.attention)
-
-        dit, vae = load_networks(settings, weights, variant, build, device, dtype)
-        text_encoder = load_text_encoder(settings, weights, device)
-        return cls(settings, dit, vae, text_encoder, guardrails, device=device, dtype=dtype)
+        [size_px] = variant.sizes.values()
+        config = MinimalMultiviewDiTConfig(**variant.dit)
+        loaded = load_model(
+            settings,
+            weights,
+            guardrails,
+            config,
+            lambda: MinimalMultiviewDiT(config, settings.attention),
+            WanVAEConfig(**variant.vae),
+            Asked(
+                size_px=(VIEW_FRAMES, *size_px),
+                num_items=len(samples) or 1,
+                guided=any(sample.request.guidance for sample in samples) or not samples,
+                num_clips=max((sample.request.n_views for sample in samples), default=MAX_VIEWS),
+            ),
+            device=device,
+            dtype=dtype,
+            ema=settings.load_ema,
+        )
+        return cls(settings, loaded)
 
     def __call__(self, request: MultiviewRequest) -> MultiviewResult:
         """Make one scene. Raises what `prepare` and `make` raise."""
@@ -140,7 +145,7 @@ class MultiviewPipeline:
         with timed("total", seconds):
             with timed("check_prompt", seconds):
                 self.guardrails.check_prompt(sample.prompt)
-            frames_VFHWC = self._frames(sample, seconds)
+            frames_VFHWC = self.stages.run(lambda: self._frames(sample, seconds))
             with timed("check_video", seconds):
                 checked = self.guardrails.check_video(frames_VFHWC.reshape(-1, *frames_VFHWC.shape[2:]))
         return Made(sample, checked.reshape(frames_VFHWC.shape), seconds, not_run)
@@ -148,27 +153,23 @@ class MultiviewPipeline:
     def _frames(self, wanted: Sample, seconds: dict[str, float]) -> np.ndarray:
         request = wanted.request
         with timed("encode_text", seconds):
-            contexts = encode_prompts(
-                self.text_encoder, wanted.prompt, request.negative_prompt, self.device, self.dtype
-            )
-        with timed("encode_frames", seconds):
+            context, negative = self.loaded.encode_prompts(wanted.prompt, request.negative_prompt)
+        with timed("encode_frames", seconds), self.stages.at_work(TOKENIZER):
             conditioning = self.condition(wanted)
-        with timed("denoise", seconds):
-            velocity, negative_velocity = (
-                self._velocity(of_first_view(context, request.n_views), conditioning) for context in contexts
-            )
+        with timed("denoise", seconds), self.stages.at_work(DIT):
             latents = sample(
-                velocity,
-                negative_velocity if request.guidance else None,
+                self._velocity(of_first_view(context, request.n_views), conditioning),
+                self._velocity(of_first_view(negative, request.n_views), conditioning) if request.guidance else None,
                 conditioning,
                 guidance=request.guidance,
+                guidance_group=self.team.guidance_group,
                 num_steps=request.num_steps,
                 seed=request.seed,
                 dtype=self.dtype,
                 sigma_min=SIGMA_MIN,
                 sigma_max=SIGMA_MAX,
             )
-        with timed("decode", seconds):
+        with timed("decode", seconds), self.stages.at_work(TOKENIZER):
             # every view is a clip of its own to the tokenizer
             return np.stack([decode(self.vae, view) for view in latents.chunk(request.n_views, dim=2)])
 
@@ -204,14 +205,17 @@ class MultiviewPipeline:
         rope = self.dit.rotary_table((T, H // patch_h, W // patch_w), fps=VIEW_FPS)
         return lambda x, timesteps: self.dit(x, timesteps, text, condition_mask_B1THW=mask_B1THW, rope=rope)
 
-    def write(self, made: Made) -> MultiviewResult:
-        """Write the video, the preview and the sidecar, which comes last, so it vouches for the others."""
+    def write(self, made: Made, watch: Watch | None = None) -> MultiviewResult:
+        """Write the video, the preview and the sidecar, which comes last, so it vouches for the others.
+
+        Args:
+            watch: what was planned, to stand in the sidecar beside what it took.
+        """
         sample, seconds = made.sample, made.seconds
         request, paths = sample.request, output_paths(sample.request)
         with timed("write", seconds):
-            write_video(paths["video"], stacked(made.frames_VFHWC), VIEW_FPS)
-            if "preview" in paths:
-                write_png(paths["preview"], contact_sheet(sample.prompt, list(_preview_rows(made))))
+            if self.team.is_writer:
+                _write_media(made, paths)
         seconds["total"] += seconds["write"]
         num_views, num_frames, height, width, _ = made.frames_VFHWC.shape
         result = MultiviewResult(
@@ -232,13 +236,18 @@ class MultiviewPipeline:
             self.settings,
             # a prompt out of a file that may change is kept as it was
             request.model_copy(update={"prompt": sample.prompt}),
+            self.loaded,
             result=result.document(),
-            guardrails=self.guardrails,
             weights=vars(weight_paths(self.settings)),
-            device=self.device,
-            dtype=self.dtype,
+            compared=watch.finish(seconds) if watch else {},
         )
         return result
+
+
+def _write_media(made: Made, paths: Mapping[str, Path]) -> None:
+    write_video(paths["video"], stacked(made.frames_VFHWC), VIEW_FPS)
+    if "preview" in paths:
+        write_png(paths["preview"], contact_sheet(made.sample.prompt, list(_preview_rows(made))))
 
 
 def of_first_view(context_BLD: Tensor, num_views: int) -> Tensor:

@@ -31,7 +31,9 @@ def prepare(settings: Text2ImageSettings, request: Text2ImageRequest) -> Sample:
         InputError: all that is wrong with the settings and the output.
         CheckpointError: weights are missing.
     """
-    report_together(lambda: check_settings(settings), lambda: check_files(request))
+    report_together(
+        lambda: check_settings(settings), lambda: check_sharing(settings, request), lambda: check_files(request)
+    )
     check_checkpoints(settings)
     height, width = TEXT2IMAGE[settings.model_size].sizes[request.aspect_ratio]
     return Sample(request, height, width)
@@ -59,6 +61,12 @@ def check_settings(settings: Text2ImageSettings) -> None:
             where="--use-fast-tokenizer",
             fix="Leave it out: the same model size makes pictures with the ordinary tokenizer.",
         )
+
+
+def check_sharing(settings: Text2ImageSettings, request: Text2ImageRequest) -> None:
+    """The GPUs can share the picture; the distilled model has no guidance to share."""
+    num_heads = TEXT2IMAGE[settings.model_size].dit["num_heads"]
+    checks.check_sharing(settings, num_heads, guided=bool(request.guidance) and not settings.distill_steps)
 
 
 def check_files(request: Text2ImageRequest) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from cosmos_cli.diffusion.rectified_flow import Velocity, first_frames
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.prompts import encode_prompts
-from cosmos_cli.models.t5 import CachedTextEncoder
-from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.files import replacing
+from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
-from cosmos_plugins.predict2.networks import checked_guardrails, load_networks, load_text_encoder
+from cosmos_plugins.predict2.memory import DIT, TOKENIZER
+from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
 from cosmos_plugins.predict2.sampling import decode, sample, sample_distilled
 from cosmos_plugins.predict2.text2image.inputs import JPEG_SUFFIXES, Sample, output_paths, prepare, weight_paths
@@ -75,41 +76,49 @@ class Text2ImagePipeline:
     >>> pipeline(Text2ImageRequest(prompt="A bus in the rain.", save_path="bus.png"))
     """
 
-    def __init__(
-        self,
-        settings: Text2ImageSettings,
-        dit: MinimalDiT,
-        vae: WanVAE,
-        text_encoder: CachedTextEncoder,
-        guardrails: Guardrails,
-        *,
-        device: torch.device,
-        dtype: torch.dtype,
-    ) -> None:
-        self.settings, self.dit, self.vae, self.text_encoder = settings, dit, vae, text_encoder
-        self.guardrails, self.device, self.dtype = guardrails, device, dtype
+    def __init__(self, settings: Text2ImageSettings, loaded: Loaded[MinimalDiT]) -> None:
+        self.settings, self.loaded = settings, loaded
+        self.dit, self.vae, self.stages, self.team = loaded.dit, loaded.vae, loaded.stages, loaded.team
+        self.guardrails, self.device, self.dtype = loaded.guardrails, loaded.device, loaded.dtype
 
     @classmethod
-    def load(cls, settings: Text2ImageSettings, prompts: Iterable[str] = ()) -> Text2ImagePipeline:
+    def load(
+        cls, settings: Text2ImageSettings, samples: Sequence[Sample] = (), guardrails: Guardrails | None = None
+    ) -> Text2ImagePipeline:
         """Load the DiT and the tokenizer; the text encoder follows when a prompt is not in the cache.
 
         Args:
-            prompts: what it will be asked for.
+            samples: what it will make, from which several GPUs choose how to share the work.
+            guardrails: those of `checked_guardrails`, if the prompts have been checked.
+
         Raises:
-            GuardrailBlocked: all prompts are refused; nothing is loaded.
+            GuardrailBlocked: the prompts of all are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
         device, dtype = choose_place(settings)
         variant, weights = TEXT2IMAGE[settings.model_size], weight_paths(settings)
-        guardrails = checked_guardrails(settings, prompts)
-
-        def build() -> MinimalDiT:
-            return MinimalDiT(MinimalDiTConfig(**variant.dit), settings.attention)
-
-        dit, vae = load_networks(settings, weights, variant, build, device, dtype)
-        text_encoder = load_text_encoder(settings, weights, device)
-        return cls(settings, dit, vae, text_encoder, guardrails, device=device, dtype=dtype)
+        guardrails = guardrails or checked_guardrails(settings, [sample.request.prompt for sample in samples])
+        largest = max(variant.sizes.values(), key=math.prod)
+        wants_guidance = any(sample.request.guidance for sample in samples) or not samples
+        config = MinimalDiTConfig(**variant.dit)
+        loaded = load_model(
+            settings,
+            weights,
+            guardrails,
+            config,
+            lambda: MinimalDiT(config, settings.attention),
+            WanVAEConfig(**variant.vae),
+            Asked(
+                size_px=(1, *largest),
+                num_items=len(samples) or 1,
+                guided=wants_guidance and not settings.distill_steps,
+            ),
+            device=device,
+            dtype=dtype,
+            ema=settings.load_ema,
+        )
+        return cls(settings, loaded)
 
     def __call__(self, request: Text2ImageRequest) -> Text2ImageResult:
         """Make one picture. Raises what `prepare` and `make` raise."""
@@ -129,7 +138,7 @@ class Text2ImagePipeline:
         with timed("total", seconds):
             with timed("check_prompt", seconds):
                 self.guardrails.check_prompt(sample.request.prompt)
-            frames_FHWC = self._frames(sample, seconds)
+            frames_FHWC = self.stages.run(lambda: self._frames(sample, seconds))
             with timed("check_picture", seconds):
                 image_HWC = self.guardrails.check_video(frames_FHWC)[0]
         return Made(sample, image_HWC, seconds, not_run)
@@ -138,10 +147,8 @@ class Text2ImagePipeline:
         """The picture as a clip of one frame, (1, H, W, 3) uint8."""
         request = wanted.request
         with timed("encode_text", seconds):
-            context_BLD, negative_BLD = encode_prompts(
-                self.text_encoder, request.prompt, request.negative_prompt, self.device, self.dtype
-            )
-        with timed("denoise", seconds):
+            context_BLD, negative_BLD = self.loaded.encode_prompts(request.prompt, request.negative_prompt)
+        with timed("denoise", seconds), self.stages.at_work(DIT):
             factor = self.vae.spatial_factor
             shape = (1, self.vae.config.z_dim, 1, wanted.height // factor, wanted.width // factor)
             nothing_given = first_frames(torch.zeros(shape, device=self.device), 0)
@@ -155,11 +162,12 @@ class Text2ImagePipeline:
                     self._velocity(negative_BLD, shape) if request.guidance else None,
                     nothing_given,
                     guidance=request.guidance,
+                    guidance_group=self.team.guidance_group,
                     num_steps=request.num_steps,
                     seed=request.seed,
                     dtype=self.dtype,
                 )
-        with timed("decode", seconds):
+        with timed("decode", seconds), self.stages.at_work(TOKENIZER):
             return decode(self.vae, latents)
 
     def _velocity(self, context_BLD: torch.Tensor, shape: tuple[int, ...]) -> Velocity:
@@ -169,12 +177,17 @@ class Text2ImagePipeline:
         rope = self.dit.rotary_table((1, shape[3] // patch_h, shape[4] // patch_w))
         return lambda x_BCTHW, timesteps_BT: self.dit(x_BCTHW, timesteps_BT, text, rope=rope)
 
-    def write(self, made: Made) -> Text2ImageResult:
-        """Write the picture and its sidecar, which comes last, so it vouches for the picture."""
+    def write(self, made: Made, watch: Watch | None = None) -> Text2ImageResult:
+        """Write the picture and its sidecar, which comes last, so it vouches for the picture.
+
+        Args:
+            watch: what was planned, to stand in the sidecar beside what it took.
+        """
         sample, seconds = made.sample, made.seconds
         paths = output_paths(sample.request)
         with timed("write", seconds):
-            write_image(paths["image"], made.image_HWC)
+            if self.team.is_writer:
+                write_image(paths["image"], made.image_HWC)
         seconds["total"] += seconds["write"]
         result = Text2ImageResult(
             image=paths["image"],
@@ -189,11 +202,10 @@ class Text2ImagePipeline:
             "cosmos predict2 text2image",
             self.settings,
             sample.request,
+            self.loaded,
             result=result.document(),
-            guardrails=self.guardrails,
             weights=vars(weight_paths(self.settings)),
-            device=self.device,
-            dtype=self.dtype,
+            compared=watch.finish(seconds) if watch else {},
         )
         return result
 

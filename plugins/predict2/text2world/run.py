@@ -6,29 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
-from cosmos_cli.errors import CheckpointError, InputError, report_together
+from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.requests import read_json, request_document
 from cosmos_cli.runtime.files import write_json
+from cosmos_cli.runtime.planning import Watch
 from cosmos_plugins.predict2 import inputs
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.predict2.settings import TextSettings
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
-from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
+from cosmos_plugins.predict2.text2world.inputs import Stages, prepare
+from cosmos_plugins.predict2.text2world.planning import estimate_picture, estimate_video, together
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 
 if TYPE_CHECKING:
     from cosmos_plugins.predict2.pipeline import Video2WorldResult
     from cosmos_plugins.predict2.text2image.pipeline import Text2ImageResult
-
-
-@dataclass(frozen=True)
-class Stages:
-    """What each of the two models is asked."""
-
-    image_settings: Text2ImageSettings
-    image_request: Text2ImageRequest
-    video_settings: Video2WorldSettings
-    video_request: Video2WorldRequest
 
 
 @dataclass(frozen=True)
@@ -57,105 +47,59 @@ def run(settings: Text2WorldSettings, request: Text2WorldRequest) -> Text2WorldR
         CheckpointError: weights are missing, damaged or of another network.
         GuardrailBlocked: the prompt, the first frame or the video was refused.
     """
-    stages = prepare(settings, request)
-    first_frame = _make_first_frame(stages)
-    return _make_video(stages, first_frame, settings, request)
+    return make(prepare(settings, request), settings, request)
 
 
-def prepare(settings: Text2WorldSettings, request: Text2WorldRequest) -> Stages:
-    """Check one request as far as that goes without a model.
+def make(
+    stages: Stages, settings: Text2WorldSettings, request: Text2WorldRequest, *, is_planned: bool = False
+) -> Text2WorldResult:
+    """Make one prepared video; of several processes, every one must call this.
 
+    Args:
+        is_planned: whether the process exists for this run alone, so that plan and run stand side by side in the
+            sidecar.
     Raises:
-        InputError: all that is wrong with the settings and the output.
-        CheckpointError: weights of either model are missing.
+        CheckpointError, GuardrailBlocked: as for `run`.
     """
-    stages = divide(settings, request)
-    report_together(
-        lambda: _check_ema(settings),
-        lambda: settings.check_single(),
-        lambda: inputs.check_settings(stages.video_settings),
-        lambda: inputs.check_outputs(stages.video_request),
-        lambda: image_inputs.check_files(stages.image_request),
-    )
-    problems = []
-    for check in (
-        lambda: image_inputs.check_checkpoints(stages.image_settings),
-        lambda: inputs.check_checkpoints(stages.video_settings),
-    ):
-        try:
-            check()
-        except CheckpointError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    if problems:
-        raise CheckpointError.from_problems(problems)
-    return stages
-
-
-def _check_ema(settings: Text2WorldSettings) -> None:
-    if settings.load_ema and not (settings.dit_path_text2image or settings.dit_path_video2world):
-        raise InputError(
-            "needs --dit-path-text2image or --dit-path-video2world: the published files hold no averaged weights.",
-            where="--load-ema",
-            fix="Leave it out.",
-        )
-
-
-def divide(settings: Text2WorldSettings, request: Text2WorldRequest) -> Stages:
-    """What the two models are asked, unchecked."""
-    shared = {name: getattr(settings, name) for name in TextSettings.model_fields}
-    of_request = {
-        name: getattr(request, name)
-        for name in ("prompt", "negative_prompt", "aspect_ratio", "seed", "num_steps", "overwrite")
-    }
-    first_frame = request.save_path.parent / f"{request.save_path.stem}_first_frame.png"
-    return Stages(
-        Text2ImageSettings(
-            **shared,
-            dit_path=settings.dit_path_text2image,
-            load_ema=settings.load_ema and settings.dit_path_text2image is not None,
-            distill_steps=settings.distill_steps,
-        ),
-        Text2ImageRequest(**of_request, save_path=first_frame),
-        Video2WorldSettings(
-            **shared,
-            dit_path=settings.dit_path_video2world,
-            load_ema=settings.load_ema and settings.dit_path_video2world is not None,
-            resolution=settings.resolution,
-            fps=settings.fps,
-            natten=settings.natten,
-            disable_prompt_refiner=settings.disable_prompt_refiner,
-            offload_prompt_refiner=settings.offload_prompt_refiner,
-            use_cuda_graphs=settings.use_cuda_graphs,
-        ),
-        Video2WorldRequest(
-            **of_request,
-            input_path=first_frame,
-            num_frames=request.num_frames,
-            guidance=request.guidance,
-            save_path=request.save_path,
-            preview=request.preview,
-        ),
-    )
-
-
-def _make_first_frame(stages: Stages) -> Text2ImageResult:
     from cosmos_cli.runtime.offload import release_memory
-    from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+    from cosmos_plugins.predict2.networks import checked_guardrails
 
+    guardrails = checked_guardrails(stages.video_settings, [request.prompt])
     try:
-        return Text2ImagePipeline.load(stages.image_settings, [stages.image_request.prompt])(stages.image_request)
+        first_frame = _make_first_frame(stages, guardrails, is_planned=is_planned)
     finally:
         release_memory()
+    return _make_video(stages, first_frame, guardrails, settings, request, is_planned=is_planned)
+
+
+def _make_first_frame(stages: Stages, guardrails: Guardrails, *, is_planned: bool) -> Text2ImageResult:
+    from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+
+    sample = image_inputs.prepare(stages.image_settings, stages.image_request)
+    pipeline = Text2ImagePipeline.load(stages.image_settings, [sample], guardrails)
+    watch = Watch(estimate_picture(stages), from_process_start=True) if is_planned else None
+    result = pipeline.write(pipeline.make(sample), watch)
+    pipeline.team.gather(())  # from here on the picture is there for all processes
+    return result
 
 
 def _make_video(
-    stages: Stages, first_frame: Text2ImageResult, settings: Text2WorldSettings, request: Text2WorldRequest
+    stages: Stages,
+    first_frame: Text2ImageResult,
+    guardrails: Guardrails,
+    settings: Text2WorldSettings,
+    request: Text2WorldRequest,
+    *,
+    is_planned: bool,
 ) -> Text2WorldResult:
     from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 
-    video = Video2WorldPipeline.load(stages.video_settings, [stages.video_request])(stages.video_request)
-    result = Text2WorldResult(first_frame, video)
-    _rewrite_sidecar(result, settings, request)
+    sample = inputs.prepare(stages.video_settings, stages.video_request)
+    pipeline = Video2WorldPipeline.load(stages.video_settings, [stages.video_request], guardrails)
+    watch = Watch(estimate_video(stages), from_process_start=False) if is_planned else None
+    result = Text2WorldResult(first_frame, pipeline.write(pipeline.make(sample), watch))
+    if pipeline.crew.is_writer:
+        _rewrite_sidecar(result, settings, request)
     return result
 
 
@@ -163,7 +107,8 @@ def _rewrite_sidecar(result: Text2WorldResult, settings: Text2WorldSettings, req
     """Have the video's sidecar tell of both models; the first frame has one of its own."""
     path = result.video.sidecar
     document = read_json(path)
-    weights = read_json(result.first_frame.sidecar)["weights"]
+    of_picture = read_json(result.first_frame.sidecar)
+    weights = of_picture["weights"]
     document |= {
         "command": "cosmos predict2 text2world",
         # to make a video again must not mean to replace one
@@ -172,4 +117,7 @@ def _rewrite_sidecar(result: Text2WorldResult, settings: Text2WorldSettings, req
         "notices": output.notices(),
         "weights": document["weights"] | {f"first_frame_{name}": file for name, file in weights.items()},
     }
+    for side in ("planned", "actual"):
+        if side in document:
+            document[side] = together(of_picture[side], document[side])
     write_json(path, document)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from cosmos_cli.errors import InputError
 from cosmos_plugins.transfer1.chunks import Chunk
+from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, Kind
 
 
@@ -22,3 +24,15 @@ def plan_clips(kind: Kind, num_frames: int, overlap: int, limit: int) -> list[Ch
     if limit > 0:
         count = min(count, limit)
     return [Chunk(i, i * step, i * step + CLIP_FRAMES, overlap) for i in range(count)]
+
+
+def clips_of(request: MultiviewRequest, num_frames: int) -> list[Chunk]:
+    """The clips of a request whose front video has `num_frames` frames. Raises InputError: not even one fits."""
+    clips = plan_clips(request.kind, num_frames, request.num_input_frames, request.n_clip_max)
+    if not clips:
+        raise InputError(
+            f"has {num_frames} frames, fewer than the {CLIP_FRAMES} of a clip.",
+            where="--view-condition-video",
+            fix="Give a longer video.",
+        )
+    return clips

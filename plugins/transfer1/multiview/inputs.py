@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_cli.checkpoints.catalogue import T5_11B, require
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.runtime.files import check_writable
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER
+from cosmos_plugins.transfer1.inputs import check_layout
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
 from cosmos_plugins.transfer1.multiview.checkpoints import repository
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
-from cosmos_plugins.transfer1.multiview.variants import CONTROLS, base_file, control_file
+from cosmos_plugins.transfer1.multiview.variants import CONTROLS, MULTIVIEW_VARIANTS, base_file, control_file
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 if TYPE_CHECKING:
@@ -69,15 +70,29 @@ def prepare(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
         InputError: all that is wrong with the settings, the controls, the input and the output.
         CheckpointError: weights are missing.
     """
+    check(settings, request)
+    return read(settings, request)
+
+
+def check(settings: MultiviewSettings, request: MultiviewRequest) -> None:
+    """All that can be known about one request without reading its videos; raises what `prepare` does."""
+    check_request(settings, request)
+    check_checkpoints(settings, request)
+
+
+def check_request(settings: MultiviewSettings, request: MultiviewRequest) -> None:
+    """All that can be wrong with the settings, the controls, the input files and the output. Raises InputError."""
     cameras = cameras_of(settings.waymo_example)
     report_together(
-        lambda: check_settings(settings),
+        lambda: check_settings(settings, request),
         lambda: check_controls(request, cameras),
         lambda: check_files(request, cameras),
         lambda: check_outputs(request),
     )
-    check_checkpoints(settings, request)
 
+
+def read(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
+    """The videos of a request that was checked. Raises InputError: one cannot be read, or is too short."""
     from cosmos_plugins.transfer1.multiview.videos import read_sample
 
     return read_sample(settings, request)
@@ -115,9 +130,12 @@ def _within(root: Path, path: Path) -> Path:
     return root / path if not path.exists() and (root / path).exists() else path
 
 
-def check_settings(settings: MultiviewSettings) -> None:
+def check_settings(settings: MultiviewSettings, request: MultiviewRequest) -> None:
     """What no single field can judge."""
-    settings.check_single()
+    if settings.parallel is not None and settings.num_gpus == 1:
+        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
+    num_heads = MULTIVIEW_VARIANTS[settings.model_size].dit["num_heads"]
+    check_layout(settings, num_heads=num_heads, guided=request.guidance > 0)
 
 
 def check_controls(request: MultiviewRequest, cameras: tuple[Camera, ...]) -> None:
@@ -183,6 +201,15 @@ def control_place(name: str, camera: Camera) -> str:
     return f"{name}, input_control, {camera.name} camera"
 
 
+def too_short(num_frames: int, needed: int, place: str) -> Problem:
+    """What is wrong with a control video."""
+    return Problem(
+        f"has {num_frames} frames, fewer than the {needed} that are made.",
+        place,
+        "Give a control video of the front video's length.",
+    )
+
+
 def initial_videos(folder: Path, cameras: tuple[Camera, ...]) -> list[tuple[Camera, Path]]:
     """The files of a folder with the first frames of every view: 000.mp4 and so on, in the order of the cameras."""
     return [(camera, folder / f"{number:03}.mp4") for number, camera in enumerate(cameras)]
@@ -208,19 +235,21 @@ def check_checkpoints(settings: MultiviewSettings, request: MultiviewRequest) ->
     missing = [
         _missing_branch(name, path, request.controls[name])
         for name, path in paths.controls.items()
-        if not path.exists() and not _is_published(settings, request.controls[name])
+        if not path.exists() and not is_published(settings, request.controls[name])
     ]
     if settings.model_size != "tiny":
-        published = [name for name in paths.controls if _is_published(settings, request.controls[name])]
+        published = [name for name in paths.controls if is_published(settings, request.controls[name])]
         try:
-            require([repository([request.kind], published), TOKENIZER, T5_11B], settings.checkpoint_dir)
+            needed = [repository([request.kind], published), TOKENIZER, *TEXT_ENCODER, *GUARDRAILS]
+            require(needed, settings.checkpoint_dir)
         except CheckpointError as error:
             missing += [*error.problems, Problem("Or try the model that ships with cosmos: --model tiny.")]
     if missing:
         raise CheckpointError.from_problems(missing)
 
 
-def _is_published(settings: MultiviewSettings, control: MultiviewControl) -> bool:
+def is_published(settings: MultiviewSettings, control: MultiviewControl) -> bool:
+    """Whether a control's branch is one of those that can be downloaded."""
     return control.ckpt_path is None and settings.model_size != "tiny" and not settings.waymo_example
 
 

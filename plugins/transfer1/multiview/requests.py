@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.settings import MachineSettings
+from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.multiview.cameras import SENTENCES
 from cosmos_plugins.transfer1.multiview.variants import Kind
 from cosmos_plugins.transfer1.requests import DEFAULT_PROMPT, Prompt
@@ -32,7 +32,7 @@ class MultiviewControl(StrictModel):
         return value
 
 
-class MultiviewSettings(MachineSettings):
+class MultiviewSettings(ParallelSettings):
     """What is loaded once and serves many scenes."""
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
@@ -42,7 +42,7 @@ class MultiviewSettings(MachineSettings):
     tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
     """Folder of the tokenizer, under nvidia/ in the checkpoint folder."""
     offload_diffusion_transformer: bool = False
-    """Keep the base model and the control branches off the device except while they denoise."""
+    """Keep the base model and the control branches in host memory and stream them block by block while they denoise."""
     offload_text_encoder_model: bool = False
     """Keep the text encoder off the device except while it works."""
     offload_guardrail_models: bool = False

@@ -12,8 +12,8 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
-from cosmos_plugins.transfer1.multiview.clips import plan_clips
-from cosmos_plugins.transfer1.multiview.inputs import Control, Sample, control_place, initial_videos
+from cosmos_plugins.transfer1.multiview.clips import clips_of
+from cosmos_plugins.transfer1.multiview.inputs import Control, Sample, control_place, initial_videos, too_short
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, MultiviewVariant
 
@@ -28,13 +28,7 @@ def read_sample(settings: MultiviewSettings, request: MultiviewRequest) -> Sampl
     """
     variant, cameras = MULTIVIEW_VARIANTS[settings.model_size], cameras_of(settings.waymo_example)
     front = _read(request.view_condition_video, variant)
-    clips = plan_clips(request.kind, len(front), request.num_input_frames, request.n_clip_max)
-    if not clips:
-        raise InputError(
-            f"has {len(front)} frames, fewer than the {CLIP_FRAMES} of a clip.",
-            where="--view-condition-video",
-            fix="Give a longer video.",
-        )
+    clips = clips_of(request, len(front))
     num_frames = clips[-1].stop
     if num_frames < len(front):
         output.notice(
@@ -64,13 +58,7 @@ def _read_controls(
         for camera, path in zip(cameras, control.input_control, strict=True):
             frames_FHWC = _read(path, variant)
             if len(frames_FHWC) < num_frames:
-                problems.append(
-                    Problem(
-                        f"has {len(frames_FHWC)} frames, fewer than the {num_frames} that are made.",
-                        control_place(name, camera),
-                        "Give a control video of the front video's length.",
-                    )
-                )
+                problems.append(too_short(len(frames_FHWC), num_frames, control_place(name, camera)))
             views.append(frames_FHWC[:num_frames].copy())  # lets go of the frames that are not used
         if not problems:
             controls.append(Control(name, np.stack(views), control.control_weight))

@@ -160,4 +160,4 @@ def test_missing_checkpoints_are_named_without_a_text_encoder(robot: Path) -> No
         prepare(ActionSettings(), a_request())
     assert "Cosmos-Predict2-2B-Sample-Action-Conditioned/model-480p-4fps.pt" in str(caught.value)
     assert "tokenizer/tokenizer.pth" in str(caught.value)
-    assert "t5" not in str(caught.value)
+    assert "google-t5" not in str(caught.value)

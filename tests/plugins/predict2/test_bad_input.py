@@ -137,7 +137,7 @@ def test_without_checkpoints_the_missing_files_their_size_and_the_download_are_n
     for part in (
         "model-720p-16fps.pt",
         "tokenizer/tokenizer.pth",
-        "pytorch_model.bin",
+        "text_encoder/",
         "GB",
         f"cosmos download nvidia/Cosmos-Predict2-{size}-Video2World/model-720p-16fps.pt",
         "cosmos download google-t5/t5-11b",

@@ -131,7 +131,11 @@ BAD = {
     "folder": ({}, {"save_path": "."}, "folder"),
     "fast tokenizer": ({"use_fast_tokenizer": True}, {}, "runs no program"),
     "EMA of nothing": ({"load_ema": True}, {}, "--dit-path"),
-    "several GPUs": ({"num_gpus": 2}, {}, "runs on one"),
+    "too many GPUs": ({"num_gpus": 8}, {}, "cannot share"),
+    "several at a time": ({"num_gpus": 2, "parallel": "dp=2"}, {}, "one to make"),
+    "halves of no guidance": ({"num_gpus": 2, "parallel": "cfg=2", "distill_steps": 1}, {}, "no guidance"),
+    "a layout for one GPU": ({"parallel": "cp=2"}, {}, "--num-gpus"),
+    "shared tokens compiled": ({"num_gpus": 2, "parallel": "cp=2", "compile": True}, {}, "cannot compile"),
 }
 
 

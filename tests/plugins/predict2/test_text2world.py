@@ -13,8 +13,9 @@ from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+from cosmos_plugins.predict2.text2world.inputs import divide, prepare
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
-from cosmos_plugins.predict2.text2world.run import divide, prepare, run
+from cosmos_plugins.predict2.text2world.run import run
 
 TINY = Text2WorldSettings(model_size="tiny", cache_dir=Path("cache"))
 
@@ -41,9 +42,9 @@ def test_it_is_a_picture_and_what_video2world_makes_of_it() -> None:
 def test_the_first_model_is_gone_before_the_second_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     load = Video2WorldPipeline.load
 
-    def watched(settings: object) -> Video2WorldPipeline:
+    def watched(*arguments: object) -> Video2WorldPipeline:
         assert not [thing for thing in gc.get_objects() if type(thing) is Text2ImagePipeline]
-        return load(settings)
+        return load(*arguments)
 
     monkeypatch.setattr(Video2WorldPipeline, "load", watched)
     run(TINY, a_request(num_frames=1, num_steps=1))

@@ -26,6 +26,15 @@ def folder() -> Path:
     return Path.cwd()
 
 
+@pytest.fixture
+def scene() -> tuple[object, ...]:
+    """A command line that makes the videos of all cameras out of that of the front camera."""
+    encode(Path("front.mp4"), moving_gradient(57, 36, 64))
+    spec = {"hdmap": {"control_weight": 1, "input_control": ["front.mp4"] * 6}, "view_condition_video": "front.mp4"}
+    Path("scene.json").write_text(json.dumps(spec))
+    return ("transfer", "multiview", *LINE[:4], "--controlnet-specs", "scene.json", "--num-steps", 2)
+
+
 def frames_of(name: str) -> np.ndarray:
     return read_video(Path(f"outputs/{name}.mp4")).frames_FHWC.astype(int)
 
@@ -114,3 +123,56 @@ def test_running_out_of_memory_costs_one_line_and_not_the_video(
     assert result.exit_code == 0, result.stderr
     assert "out of memory: tried again with" in result.stderr
     assert Path("outputs/lowered.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_videos_of_all_cameras_do_not_depend_on_the_number_of_processes(scene: tuple[object, ...]) -> None:
+    for name, options in {
+        "alone": (),
+        "cp2": ("--num-gpus", 2, "--parallel", "cp=2"),
+        "chosen2": ("--num-gpus", 2),
+    }.items():
+        result = run_script(*scene, *options, "--video-save-name", name, "--json")
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["video"] == f"outputs/{name}.mp4"  # one document, of rank 0
+    for name, layout in {"cp2": "cp=2", "chosen2": "cfg=2"}.items():
+        for part in ("", "_mosaic"):
+            assert np.abs(frames_of(f"{name}{part}") - frames_of(f"alone{part}")).max() <= 2
+        assert json.loads(Path(f"outputs/{name}.json").read_text())["parallel"] == layout
+    document = json.loads(Path("outputs/alone.json").read_text())
+    assert document["planned"]["seconds"].keys() == document["actual"]["seconds"].keys()
+    assert "planned" not in json.loads(Path("outputs/cp2.json").read_text())
+
+
+@pytest.mark.parametrize("command", ["run", "multiview"])
+def test_layouts_that_cannot_be_are_refused_before_workers_start(
+    folder: Path, scene: tuple[object, ...], cosmos: Callable[..., CommandResult], command: str
+) -> None:
+    line = scene if command == "multiview" else ("transfer", "run", *LINE)
+    for options, told in {
+        ("--num-gpus", 2, "--parallel", "cp=2", "--compile"): "cannot compile a network whose tokens 2 processes share",
+        ("--num-gpus", 3): "3 GPUs cannot share 1 video",
+        ("--num-gpus", 2, "--parallel", "dp=2"): "2 videos at a time",
+        ("--parallel", "cp=2"): "no effect on one GPU",
+    }.items():
+        result = cosmos(*line, *options)
+        assert result.exit_code == 2
+        assert told in " ".join(result.stderr.replace("│", " ").split())
+    assert not Path("outputs").exists()
+
+
+@pytest.mark.slow
+def test_a_budget_changes_nothing_about_the_videos_of_all_cameras(
+    scene: tuple[object, ...], cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cosmos(*scene, "--video-save-name", "plain").exit_code == 0
+    result = cosmos(*scene, "--max-memory", "7.55MB", "--video-save-name", "streamed")
+    assert result.exit_code == 0, result.stderr
+    assert "passing through in blocks" in result.stderr
+    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", "8MB")
+    assert cosmos(*scene, "--offload-diffusion-transformer", "--video-save-name", "offloaded").exit_code == 0
+    for name in ("streamed", "offloaded"):
+        for part in ("", "_mosaic"):
+            made, plain = (Path(f"outputs/{each}{part}.mp4").read_bytes() for each in (name, "plain"))
+            assert made == plain
+    assert "at the" in cosmos(*scene, "--max-memory", "3MB").stderr

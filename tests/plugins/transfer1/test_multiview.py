@@ -63,8 +63,8 @@ def make(request: MultiviewRequest) -> list[np.ndarray]:
     """Every view's frames, as they are before they are written."""
     pipeline, sample = MultiviewPipeline.load(TINY, request), prepare(TINY, request)
     with torch.inference_mode():
-        text = pipeline._encode_text([camera.sentence for camera in CAMERAS])
-        return list(pipeline._make_clips(sample, text, {}))
+        text = pipeline.encode_text([camera.sentence for camera in CAMERAS])
+        return list(pipeline.generation(sample, text, {}).frames())
 
 
 def problems(request: MultiviewRequest, settings: MultiviewSettings = TINY) -> str:
@@ -106,8 +106,9 @@ def test_the_front_view_is_given_and_the_others_follow_the_seed(request_of: Requ
     assert not any(np.array_equal(*pair) for pair in zip(others, different, strict=True))
     pipeline = MultiviewPipeline.load(TINY, request_of())
     with torch.inference_mode():
-        video = to_video(prepare(TINY, request_of()).front_FHWC, pipeline.device, torch.float32)
-        decoded = pipeline.tokenizer.decode(pipeline.tokenizer.encode(video))
+        video = to_video(prepare(TINY, request_of()).front_FHWC, pipeline.models.device, torch.float32)
+        tokenizer = pipeline.models.tokenizer
+        decoded = tokenizer.decode(tokenizer.encode(video))
     np.testing.assert_array_equal(front, to_frames_truncated(decoded))
 
 
@@ -115,8 +116,8 @@ def test_each_prompt_is_encoded_for_its_own_camera(request_of: Request) -> None:
     pipeline = MultiviewPipeline.load(TINY, request_of())
     prompts = [camera.sentence for camera in CAMERAS]
     with torch.inference_mode():
-        before = pipeline._encode_text(prompts).chunk(6, dim=1)
-        after = pipeline._encode_text([*prompts[:2], "A tram stops.", *prompts[3:]]).chunk(6, dim=1)
+        before = pipeline.encode_text(prompts).chunk(6, dim=1)
+        after = pipeline.encode_text([*prompts[:2], "A tram stops.", *prompts[3:]]).chunk(6, dim=1)
     assert [torch.equal(*pair) for pair in zip(before, after, strict=True)] == [True, True, False, True, True, True]
 
 
@@ -128,7 +129,7 @@ def test_a_control_video_steers_and_one_of_weight_0_is_neither_read_nor_loaded(r
     assert not np.array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])
     pipeline, sample = MultiviewPipeline.load(TINY, idle), prepare(TINY, idle)
-    assert not pipeline.branches
+    assert not pipeline.models.branches
     assert any("weight 0" in line for line in pipeline._say_what_does_not_run(sample))
 
 
@@ -159,15 +160,17 @@ def test_a_clip_is_given_the_last_frames_of_the_one_before(
     )
     pipeline, sample = MultiviewPipeline.load(TINY, request), prepare(TINY, request)
     given: list[np.ndarray] = []
-    condition = pipeline._condition
-
-    def noticing(sample: Any, clip: Any, previous: np.ndarray) -> Any:
-        given.append(previous)
-        return condition(sample, clip, previous)
-
-    monkeypatch.setattr(pipeline, "_condition", noticing)
     with torch.inference_mode():
-        frames = pipeline._make_clips(sample, pipeline._encode_text([camera.sentence for camera in CAMERAS]), {})
+        text = pipeline.encode_text([camera.sentence for camera in CAMERAS])
+        generation = pipeline.generation(sample, text, {})
+        condition = generation.condition
+
+        def noticing(clip: Any, previous: np.ndarray) -> Any:
+            given.append(previous)
+            return condition(clip, previous)
+
+        monkeypatch.setattr(generation, "condition", noticing)
+        frames = generation.frames()
     assert sample.initial_VFHWC is not None
     assert frames.shape[:2] == (6, 57 + 56)
     np.testing.assert_array_equal(given[0], sample.initial_VFHWC)
@@ -196,10 +199,12 @@ def test_shared_frames_are_given_in_every_view(request_of: Request) -> None:
     request = request_of(initial_condition_video="views.mp4", num_input_frames=9)
     pipeline, sample = MultiviewPipeline.load(TINY, request), prepare(TINY, request)
     with torch.inference_mode():
-        latents, mask = pipeline._condition(sample, sample.clips[0], sample.initial_VFHWC)
+        generation = pipeline.generation(sample, torch.empty(0), {})
+        latents, mask = generation.condition(sample.clips[0], sample.initial_VFHWC)
         assert sample.initial_VFHWC is not None
-        right = to_video(sample.initial_VFHWC[2], pipeline.device, torch.float32)
-        expected = pipeline.tokenizer.normalise(pipeline.tokenizer.network.encode(right))
+        right = to_video(sample.initial_VFHWC[2], pipeline.models.device, torch.float32)
+        tokenizer = pipeline.models.tokenizer
+        expected = tokenizer.normalise(tokenizer.network.encode(right))
     assert mask.view(6, 8).tolist() == [[1] * 8, *[[1, 1, 0, 0, 0, 0, 0, 0]] * 5]
     torch.testing.assert_close(latents[:, :, 16:18], expected)
 

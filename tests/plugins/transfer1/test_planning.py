@@ -53,7 +53,7 @@ def stages(settings: TransferSettings, made_of: TransferRequest) -> dict[str, An
 def test_a_published_model_lists_all_that_is_missing(clip: Path) -> None:
     document = plan(tiny_or(model_size="7B"), request(clip, "edge", "depth")).document()
     names = [Path(file["path"]).name for file in document["files"]["needed"] if not file["is_present"]]
-    assert {"base_model.pt", "edge_control.pt", "depth_control.pt", "autoencoder.jit", "pytorch_model.bin"} <= {*names}
+    assert {"base_model.pt", "edge_control.pt", "depth_control.pt", "autoencoder.jit", "tokenizer.json"} <= {*names}
     assert "Depth-Anything-V2" in str(document["not_counted"])
 
 
