@@ -17,7 +17,7 @@ from typing import Any
 
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.plan import Plan
-from cosmos_plugins.transfer1.batch import plan
+from cosmos_plugins.transfer1.batch import rows_of
 from cosmos_plugins.transfer1.inputs import read
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
@@ -39,7 +39,7 @@ def plan_in(folder: Path, name: str, num_items: int) -> tuple[TransferSettings, 
     settings = TransferSettings(model_size="tiny", cache_dir=folder / f"cache-{name}")
     controls: Any = {"depth": {"control_weight": 0.5}, "edge": {"control_weight": 0.5}}
     common = TransferRequest(controls=controls, num_steps=NUM_STEPS, video_save_folder=folder / name)
-    return settings, plan(settings, common, file)
+    return settings, rows_of(settings, common, file, needs_weights=True)
 
 
 def warmed_up(settings: TransferSettings, batch: Plan[TransferRequest]) -> TransferPipeline:

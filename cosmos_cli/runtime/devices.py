@@ -89,7 +89,9 @@ class Cores:
 
     @contextmanager
     def taken(self, device: torch.device) -> Iterator[None]:
-        """A core for the calling thread, inside the block, in which torch uses no other.
+        """A core for the calling thread, inside the block.
+
+        Torch keeps its number of threads there: with another one, networks round differently in some places.
 
         Args:
             device: what others compute on; a GPU leaves all cores.
@@ -97,34 +99,40 @@ class Cores:
         if device.type != "cpu":
             yield
             return
-        before = torch.get_num_threads()
         with self._lock:
             self._num_others += 1
-        torch.set_num_threads(1)
         self._here.is_guest = True
         try:
             yield
         finally:
             self._here.is_guest = False
-            torch.set_num_threads(before)
             with self._lock:
                 self._num_others -= 1
 
     @property
     def here(self) -> int:
-        """How many cores are the calling thread's."""
-        return 1 if getattr(self._here, "is_guest", False) else num_cores()
+        """How many cores are the calling thread's: all, unless another thread computes meanwhile."""
+        is_guest = getattr(self._here, "is_guest", False)
+        return 1 if is_guest and self._own is not None else num_cores()
 
-    def share(self, device: torch.device) -> None:
-        """Have torch use what others leave; to be called between steps by the thread that computes."""
+    @contextmanager
+    def at_work(self, device: torch.device) -> Iterator[None]:
+        """The calling thread computes inside the block; on a CPU, on the cores that others leave."""
         if device.type != "cpu":
+            yield
             return
-        if self._num_others and self._own is None:
-            self._own = torch.get_num_threads()
+        self._own = torch.get_num_threads()
+        try:
+            self.share()
+            yield
+        finally:
+            torch.set_num_threads(self._own)
+            self._own = None
+
+    def share(self) -> None:
+        """Have torch use what others leave now; to be called between steps by the thread at work."""
         if self._own is not None:
             torch.set_num_threads(max(1, min(self._own, num_cores() - self._num_others)))
-            if not self._num_others:
-                self._own = None
 
 
 cores = Cores()

@@ -177,13 +177,12 @@ class Video2WorldPipeline:
             GuardrailBlocked: the prompt or the video was refused.
         """
         not_run = self._say_what_does_not_run()
-        cores.share(self.device)
         # the first benchmark run warms up: kernels are chosen and the text embedding is cached
         num_runs = NUM_BENCHMARK_RUNS if sample.request.benchmark else 1
         totals: list[float] = []
         for _ in range(num_runs):
             seconds: dict[str, float] = {}
-            with timed("total", seconds):
+            with timed("total", seconds), cores.at_work(self.device):
                 frames_FHWC, prompts = make_chunks(
                     sample, sample.request.num_chunks, partial(self._make_chunk, seconds=seconds)
                 )
@@ -259,7 +258,7 @@ class Video2WorldPipeline:
 
             def on_step(*_: object) -> None:
                 advance()
-                cores.share(self.device)
+                cores.share()
 
             return sample_ab2(denoiser, noise, sigmas, on_step=on_step)
 

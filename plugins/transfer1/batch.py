@@ -40,7 +40,7 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
         InputError: the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    rows = _rows(settings, common, path, needs_weights=True)
+    rows = rows_of(settings, common, path, needs_weights=True)
 
     def load(requests: Sequence[TransferRequest]) -> Any:
         from cosmos_plugins.transfer1.pipeline import TransferPipeline
@@ -59,7 +59,7 @@ def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Pla
     Raises:
         InputError: the file is none, or no row of it is good, or there is no such device.
     """
-    rows = _rows(settings, common, path, needs_weights=False)
+    rows = rows_of(settings, common, path, needs_weights=False)
     machine = find_machine(settings.device)
     loaded = loaded_for(settings, [item.request for item in rows.items])
     plans: list[Plan] = []
@@ -84,7 +84,7 @@ def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Pla
     return replace(whole, notices=(*whole.notices, "what an earlier run has finished: all is counted as to be made"))
 
 
-def _rows(
+def rows_of(
     settings: TransferSettings, common: TransferRequest, path: Path, *, needs_weights: bool
 ) -> Rows[TransferRequest]:
     """The rows of a batch file, checked; arguments and errors as for `run`, where weights are needed."""

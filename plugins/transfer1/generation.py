@@ -234,7 +234,7 @@ class Generation:
 
             def on_step(*_: object) -> None:
                 advance()
-                cores.share(models.device)
+                cores.share()
 
             return sample_res(whole, start_NCTHW, sigmas, on_step)
 

@@ -218,9 +218,8 @@ class TransferPipeline:
         if missing:
             raise InputError(f"the loaded model has no branch for {', '.join(missing)}.", where="controls")
         not_run = self._say_what_does_not_run()
-        cores.share(self.models.device)
         seconds: dict[str, float] = {}
-        with timed("total", seconds):
+        with timed("total", seconds), cores.at_work(self.models.device):
             with timed("check_prompt", seconds):
                 prompt = self._checked_prompt(sample)
                 for region in sample.regions:

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, DepthAnythingForDepthEstimation
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
+from cosmos_plugins.transfer1.controls.parallel import on_all_cores
 
 # B frames at once, F frames, H and W pixel height and width, C = 3 colours
 
@@ -45,7 +46,6 @@ class DepthEstimator:
         self._device = device
         self._model.to(device)
 
-    @torch.inference_mode()
     def estimate(self, frames_FHWC: np.ndarray, on_frame: Callable[[], None] = lambda: None) -> np.ndarray:
         """Grey pictures, near is bright: black is the farthest and white the nearest point of the whole video.
 
@@ -57,12 +57,16 @@ class DepthEstimator:
         Source: cosmos-transfer1, auxiliary/depth_anything/model/depth_anything.py (behaviour).
         """
         depths = []
-        for start in range(0, len(frames_FHWC), _BATCH):
-            for depth_HW in self._inverse_depth(frames_FHWC[start : start + _BATCH]):
+        size = 1 if self._device.type == "cpu" else _BATCH
+        parts = (frames_FHWC[start : start + size] for start in range(0, len(frames_FHWC), size))
+        estimated = on_all_cores(self._inverse_depth, parts) if size == 1 else map(self._inverse_depth, parts)
+        for depth_BHW in estimated:
+            for depth_HW in depth_BHW:
                 depths.append(depth_HW)
                 on_frame()
         return _as_grey(depths)
 
+    @torch.inference_mode()  # which every thread has to say for itself
     def _inverse_depth(self, frames_BHWC: np.ndarray) -> np.ndarray:
         """(B, H, W) in the model's dtype; a larger number is nearer."""
         pixels: Tensor = self._processor(

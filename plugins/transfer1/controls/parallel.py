@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
 
 from cosmos_cli.runtime.devices import cores
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _LOCK = threading.Lock()
 """Held while the libraries are on one thread: two that save and restore at once would restore each other's 1."""
@@ -36,10 +40,18 @@ def map_frames(
     def make(index: int) -> None:
         made[index] = compute(frames_FHWC[index])
 
-    with _libraries_on_one_thread(), ThreadPoolExecutor(cores.here, initializer=_torch_on_one_thread) as pool:
-        for _ in pool.map(make, range(len(frames_FHWC))):  # raises what a frame raised
-            on_frame()
+    for _ in on_all_cores(make, range(len(frames_FHWC))):
+        on_frame()
     return made
+
+
+def on_all_cores(compute: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`compute` of every item, in their order, each by a thread that has the libraries' work to itself.
+
+    So a network rounds the same however many cores there are. Raises what an item raised.
+    """
+    with _libraries_on_one_thread(), ThreadPoolExecutor(cores.here, initializer=_torch_on_one_thread) as pool:
+        yield from pool.map(compute, items)
 
 
 @contextmanager
