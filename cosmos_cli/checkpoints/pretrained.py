@@ -11,7 +11,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
-from cosmos_cli.errors import CheckpointError
+from cosmos_cli.errors import CheckpointError, CosmosError
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
         )
     try:
         yield
-    except CheckpointError:
+    except CosmosError:
         raise
     except Exception as error:
         # transformers, safetensors and pickle each raise their own kinds for a damaged folder

@@ -19,10 +19,10 @@ from transformers import (
     LlavaForConditionalGeneration,
     Qwen2_5_VLForConditionalGeneration,
 )
-from transformers.utils import logging as transformers_logging
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
-from cosmos_cli.errors import CheckpointError, CosmosError, InputError
+from cosmos_cli.checkpoints.pretrained import load_model, reading
+from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.models.chat_messages import ChatModel, Image, Message, Part, Sampling, Video
 from cosmos_cli.models.chat_server import HttpChatModel
 from cosmos_cli.models.chat_vision import Picture, PixtralVision, QwenVision, Vision
@@ -49,7 +49,6 @@ class LocalChatModel:
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, offload: bool = False) -> None:
-        transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
         self._folder, self._device, self._offload = folder, device, offload
         if not folder.is_dir():
             raise CheckpointError("there is no such folder.", where=str(folder), fix="Download the chat model.")
@@ -179,27 +178,11 @@ def _entry(part: Part) -> dict[str, str]:
 def _load_transformers(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Vision]:
     """Model, tokenizer with its chat template, and vision of a folder in the layout of transformers."""
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        config = AutoConfig.from_pretrained(folder, **local)
-        kind, vision = _recognise(config, folder)
+    with reading(folder, "a chat model"):
+        kind, vision = _recognise(AutoConfig.from_pretrained(folder, **local), folder)
         tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         tokenizer.chat_template = _chat_template(folder) or tokenizer.chat_template
-        model, report = kind.from_pretrained(folder, dtype=dtype, output_loading_info=True, **local)
-    except CosmosError:
-        raise
-    except Exception as error:
-        # transformers, safetensors and pickle each raise their own kinds for a damaged folder
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"cannot be loaded as a chat model: {reason}", where=str(folder), fix=DOWNLOAD_AGAIN
-        ) from error
-    missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
-    if missing:
-        raise CheckpointError(
-            f"lacks {len(missing)} weights of the chat model, {missing[0]} among them.",
-            where=str(folder),
-            fix=DOWNLOAD_AGAIN,
-        )
+    model = load_model(kind, folder, "a chat model", dtype)
     if not tokenizer.chat_template:
         raise CheckpointError("has no chat template.", where=str(folder), fix=DOWNLOAD_AGAIN)
     return model, tokenizer, vision

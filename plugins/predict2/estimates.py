@@ -10,6 +10,7 @@ from typing import Any
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository
+from cosmos_cli.guardrails.memory import guardrail_parts
 from cosmos_cli.models.costs import DiTShape, T5Shape, WanVAEShape
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_cli.runtime.planning import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
@@ -170,7 +171,7 @@ def estimate_work(
         files=files,
         frames=frames,
         stages=stages,
-        parts=parts,
+        parts=[*parts, *guardrail_parts(files, offload=settings.offload_guardrail)],
         output_folder=output.parent,
         checkpoint_folder=settings.checkpoint_dir,
         cache=settings.cache_folder,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli import registry
 from cosmos_cli.errors import report_together
+from cosmos_cli.guardrails.memory import guardrail_parts
 from cosmos_cli.models.costs import ControlShape, CosmosTokenizerShape, DiTShape, T5Shape
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_cli.runtime.planning import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
@@ -99,6 +100,7 @@ def estimate(
         parts=[
             *weight_parts(settings, loaded.networks, machine, precision, files, text_encoder),
             *work.parts(machine, precision),
+            *guardrail_parts(files, offload=settings.offload_guardrail_models),
             *beside,
         ],
         output_folder=request.video_save_folder,

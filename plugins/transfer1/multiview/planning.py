@@ -9,6 +9,7 @@ from pathlib import Path
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER
 from cosmos_cli.errors import InputError
+from cosmos_cli.guardrails.memory import guardrail_parts
 from cosmos_cli.models.costs import CosmosTokenizerShape, MultiViewControlShape, MultiViewShape, T5Shape
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_cli.runtime.planning import Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
@@ -82,7 +83,11 @@ def estimate(settings: MultiviewSettings, request: MultiviewRequest) -> Plan:
         files=files,
         frames=frames,
         stages=work.stages(files, text_encoder),
-        parts=[*weights, *work.parts(machine, precision)],
+        parts=[
+            *weights,
+            *work.parts(machine, precision),
+            *guardrail_parts(files, offload=settings.offload_guardrail_models),
+        ],
         output_folder=request.video_save_folder,
         checkpoint_folder=settings.checkpoint_dir,
         cache=settings.cache_folder,

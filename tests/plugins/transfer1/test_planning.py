@@ -128,3 +128,13 @@ def test_after_one_run_the_memory_of_another_is_known(clip: Path) -> None:
     assert_memory_comes_true(
         RUN.format(input=str(clip), controls=edge, num_steps=3), RUN.format(input=str(clip), controls=two, num_steps=12)
     )
+
+
+def test_guardrails_take_memory_before_the_model_is_loaded_and_after_the_video_is_made(clip: Path) -> None:
+    gpu = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 128 << 30, 120 << 30)
+    published = planning.estimate(tiny_or(model_size="7B"), request(clip), machine=gpu)
+    parts = published.device_peak.parts if published.device_peak else {}
+    assert parts["video guardrails"] == 1_900_000_000
+    assert "Llama Guard" not in parts  # it has left when the DiT is there
+    small = plan(tiny_or(), request(clip)).host_peak.parts
+    assert not {"video guardrails", "Llama Guard"} & {*small}
