@@ -12,6 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from cosmos_cli.runtime import attention
 from tests.parity.__main__ import check_golden, main
 from tests.parity.manifests import check_manifest
 
@@ -23,6 +24,34 @@ GOLDEN = ROOT / "tests" / "golden"
 def test_golden(path: Path) -> None:
     comparisons = check_golden(path)
     assert comparisons
+    assert not [c for c in comparisons if not c.passed]
+
+
+OTHER_BACKENDS = sorted(
+    name
+    for name, missing in attention.available_backends(torch.device("cpu"), torch.float32).items()
+    if missing is None and name != "sdpa"
+)
+
+
+@pytest.mark.parametrize("backend", OTHER_BACKENDS)
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/dit_*.safetensors")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_attention_backend_gives_the_numbers_of_the_originals(
+    path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, calls = attention.load_backend("sdpa", torch.device("cpu"), torch.float32), []
+    other = attention.load_backend(backend, torch.device("cpu"), torch.float32)
+    assert other is not usual
+
+    def counted(*tensors: torch.Tensor) -> torch.Tensor:
+        calls.append(backend)
+        return other(*tensors)
+
+    for dtype in (torch.float32, torch.float64):
+        monkeypatch.setitem(attention._loaded, ("sdpa", torch.device("cpu"), dtype), counted)
+    comparisons = check_golden(path)
+    assert comparisons
+    assert calls
     assert not [c for c in comparisons if not c.passed]
 
 
