@@ -140,7 +140,7 @@ def test_without_the_model_download_and_ways_out_are_named(tmp_path: Path) -> No
 
 def test_an_empty_folder_of_the_model_is_a_checkpoint_error(tmp_path: Path) -> None:
     (tmp_path / MODEL).mkdir(parents=True)
-    with pytest.raises(CheckpointError, match="cannot be loaded"):
+    with pytest.raises(CheckpointError, match="is not a chat model"):
         load_refiner(tmp_path, device=CPU, offload=False)
 
 
