@@ -40,7 +40,7 @@ from cosmos_cli.models.neighborhood import NeighborhoodConfig  # noqa: E402
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig  # noqa: E402
 from cosmos_cli.runtime.attention import available_backends  # noqa: E402
 from cosmos_cli.runtime.compiling import check_compiler, compile_blocks  # noqa: E402
-from cosmos_cli.runtime.streaming import BlockStream  # noqa: E402
+from cosmos_cli.runtime.memory.streaming import BlockStream  # noqa: E402
 from plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
 from plugins.transfer1.variants import VARIANTS as TRANSFER_VARIANTS  # noqa: E402
 

@@ -24,8 +24,8 @@ from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
 from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.runtime.mesh import axis_group, in_halves, make_mesh
-from cosmos_cli.runtime.parallel import Layout
+from cosmos_cli.runtime.workers.layout import Layout
+from cosmos_cli.runtime.workers.mesh import axis_group, in_halves, make_mesh
 from tests.processes import Exchanges, run_together
 
 SIZE: dict[str, Any] = {"model_channels": 512, "num_heads": 8}

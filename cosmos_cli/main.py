@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from cosmos_cli import __version__, output, registry
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.registry import Family, Registry
-from cosmos_cli.runtime import place, worker
+from cosmos_cli.runtime.workers import rank, worker
 
 HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
 INTERRUPTED = 130
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code. Nothing else in the project exits."""
     completing = "_COSMOS_COMPLETE" in os.environ
     output.configure(speaking=not completing, mute=worker.is_mute())
-    place.remember(arguments)
+    rank.remember(arguments)
     if "--json" in arguments:
         # decided before parsing, so that a usage error is a document too
         output.use_json(True)

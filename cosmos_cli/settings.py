@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.runtime.amounts import parse_memory
+from cosmos_cli.runtime.memory.amounts import parse_memory
 
 
 class MachineSettings(StrictModel):

@@ -26,6 +26,7 @@ CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_
 BOTTOM = {"errors", "output"}
 TOOLS = {"media", "checkpoints", "runtime"}
 PARTS = {"guardrails", "diffusion", "models"}
+GENERATION = {"generation"}
 JOBS = {"batch", "training"}
 MAY_IMPORT = {
     "__init__": set(),
@@ -39,7 +40,8 @@ MAY_IMPORT = {
     **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
     "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
-    **{room: BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry"} for room in JOBS},
+    "generation": BOTTOM | TOOLS | PARTS | {"requests", "registry", "settings"},
+    **{room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry"} for room in JOBS},
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry", "hookspecs", "commands"},
     "main": {"errors", "output", "registry", "runtime"},
     "__main__": {"main"},

@@ -15,7 +15,7 @@ from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
-from cosmos_cli.runtime.place import find_place
+from cosmos_cli.runtime.workers.rank import find_place
 
 Request = TypeVar("Request")
 Status = Literal["done", "done before", "failed", "blocked"]

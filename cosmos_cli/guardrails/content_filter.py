@@ -19,7 +19,7 @@ from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.pretrained import load_model
 from cosmos_cli.errors import GuardrailBlocked
 from cosmos_cli.guardrails.batch_norm import BatchNorm
-from cosmos_cli.runtime.offload import helper_at_work
+from cosmos_cli.runtime.memory.offload import helper_at_work
 
 # F frames, C colour channels, H and W height and width, D features of the image encoder, K classes
 

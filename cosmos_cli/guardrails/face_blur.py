@@ -12,7 +12,7 @@ from torch import Tensor
 from cosmos_cli.checkpoints.keys import KeyFilter
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.guardrails.retinaface import MEAN_BGR, RetinaFace, decode, priors, suppress
-from cosmos_cli.runtime.offload import helper_at_work
+from cosmos_cli.runtime.memory.offload import helper_at_work
 
 # F frames, C colour channels, H and W height and width, P priors, N boxes
 

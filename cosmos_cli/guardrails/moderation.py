@@ -12,7 +12,7 @@ from cosmos_cli import output
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
-from cosmos_cli.runtime.offload import helper_at_work, release_memory
+from cosmos_cli.runtime.memory.offload import helper_at_work, release_memory
 
 if TYPE_CHECKING:
     import numpy as np

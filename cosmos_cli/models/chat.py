@@ -27,7 +27,7 @@ from cosmos_cli.models.chat_messages import ChatModel, Image, Message, Part, Sam
 from cosmos_cli.models.chat_server import HttpChatModel
 from cosmos_cli.models.chat_vision import Picture, PixtralVision, QwenVision, Vision
 from cosmos_cli.models.pixtral import is_pixtral_folder, load_pixtral, load_tekken
-from cosmos_cli.runtime.offload import on_device
+from cosmos_cli.runtime.memory.offload import on_device
 
 __all__ = ["ChatModel", "HttpChatModel", "Image", "LocalChatModel", "Message", "Part", "Sampling", "Video"]
 

@@ -15,10 +15,10 @@ from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError
-from cosmos_cli.runtime.budget import RESIDENT, NetworkSize, Residence
-from cosmos_cli.runtime.device_memory import DeviceMemory
 from cosmos_cli.runtime.files import replacing
-from cosmos_cli.runtime.placement import Placement, loading_device
+from cosmos_cli.runtime.memory.limit import DeviceMemory
+from cosmos_cli.runtime.memory.placement import Placement, loading_device
+from cosmos_cli.runtime.memory.residence import RESIDENT, NetworkSize, Residence
 
 # B batch, L text tokens, D embedding width
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from cosmos_cli.checkpoints.disk import free_bytes
-from cosmos_cli.runtime.amounts import format_memory
 from cosmos_cli.runtime.machine import find_gpus
+from cosmos_cli.runtime.memory.amounts import format_memory
 
 SMALL_GPU_BYTES = 12 << 30
 SMALL_SHARED_MEMORY_BYTES = 1 << 30

@@ -11,10 +11,10 @@ from cosmos_cli.batch.engine import Report, run_batch
 from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable, within
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_cli.runtime.planning import Plan, one_after_another
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2 import planning
 from cosmos_plugins.predict2.inputs import (

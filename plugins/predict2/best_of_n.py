@@ -13,11 +13,11 @@ from cosmos_cli.batch.engine import Outcome, Report, run_batch
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.files import check_writable, digest
-from cosmos_cli.runtime.launch import check_workers, spread
-from cosmos_cli.runtime.place import find_place
-from cosmos_cli.runtime.planning import Plan
+from cosmos_cli.runtime.workers.launch import check_workers, spread
+from cosmos_cli.runtime.workers.rank import find_place
 from cosmos_plugins.predict2.batch import describe_work, make_item, plan_many
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
@@ -40,7 +40,7 @@ from cosmos_plugins.predict2.requests import (
 
 if TYPE_CHECKING:
     from cosmos_cli.guardrails import Guardrails
-    from cosmos_cli.runtime.team import Team
+    from cosmos_cli.runtime.workers.team import Team
     from cosmos_plugins.predict2.inputs import Sample
     from cosmos_plugins.predict2.pipeline import Made, Video2WorldPipeline, Video2WorldResult
 
@@ -132,7 +132,7 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
     if place is not None and place.rank:
         return Ranking((), name, None, generation_exit_code=made.exit_code)  # the first process judges and tells
 
-    from cosmos_cli.runtime.offload import release_memory
+    from cosmos_cli.runtime.memory.offload import release_memory
 
     release_memory()  # the pipeline and a critic of the same size may not fit one device together
     done = [requests[outcome.index] for outcome in made.outcomes if outcome.status in ("done", "done before")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.runtime.files import check_writable
-from cosmos_cli.runtime.parallel import choose_layout, parse_layout
+from cosmos_cli.runtime.workers.layout import choose_layout, parse_layout
 from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 from cosmos_plugins.predict2.settings import DitSettings

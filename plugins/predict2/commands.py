@@ -10,7 +10,7 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
-from cosmos_cli.runtime.launch import check_workers, spread
+from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.settings import ParallelSettings, Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
@@ -30,7 +30,7 @@ from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2
 
 if TYPE_CHECKING:
     from cosmos_cli.batch.engine import Report
-    from cosmos_cli.runtime.planning import Plan
+    from cosmos_cli.generation.plan import Plan
     from cosmos_plugins.predict2.best_of_n import Ranking
 
 app = typer.Typer(no_args_is_help=True)
@@ -211,7 +211,7 @@ def _make(
         load: the pipeline for a prepared sample.
         estimate: what that sample will cost.
     """
-    from cosmos_cli.runtime.planning import Watch
+    from cosmos_cli.generation.plan import Watch
 
     # before workers start and before the pipeline is even imported: a wrong request costs no time
     check_workers(settings.num_gpus, settings.device)

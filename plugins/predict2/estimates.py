@@ -10,11 +10,11 @@ from typing import Any
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository
-from cosmos_cli.guardrails.memory import guardrail_parts
+from cosmos_cli.generation.plan import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
+from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage
+from cosmos_cli.generation.work import guardrail_parts
 from cosmos_cli.models.costs import DiTShape, T5Shape, WanVAEShape
 from cosmos_cli.runtime.machine import Machine, find_machine
-from cosmos_cli.runtime.planning import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
-from cosmos_cli.runtime.rates import START_SECONDS, TEXT_START_SECONDS, Stage
 from cosmos_plugins.predict2.checks import Weights
 from cosmos_plugins.predict2.requests import Video2WorldSettings
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings

@@ -12,7 +12,7 @@ from cosmos_cli.models.minimal_dit import MinimalDiTConfig
 from cosmos_cli.models.t5 import encoder_size
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.models.working_memory import denoising_bytes, wan_vae_bytes
-from cosmos_cli.runtime.budget import PARKED, RESIDENT, NetworkSize, Stage, streamed
+from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, NetworkSize, Stage, streamed
 
 TEXT, TOKENIZER, DIT = "text encoder", "tokenizer", "diffusion transformer"
 

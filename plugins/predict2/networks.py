@@ -18,12 +18,19 @@ from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.prompts import encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
-from cosmos_cli.runtime.budget import RESIDENT, MemoryPlan
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
-from cosmos_cli.runtime.device_memory import limit_device
 from cosmos_cli.runtime.devices import choose_device
-from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
-from cosmos_cli.runtime.team import Team
+from cosmos_cli.runtime.memory.limit import limit_device
+from cosmos_cli.runtime.memory.placement import (
+    Lowerable,
+    Placement,
+    Stages,
+    load_in_steps,
+    loading_device,
+    plan_for_device,
+)
+from cosmos_cli.runtime.memory.residence import RESIDENT, MemoryPlan
+from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.predict2.checks import Weights
 from cosmos_plugins.predict2.memory import DIT, TEXT, TOKENIZER, plan_stages
 from cosmos_plugins.predict2.requests import Video2WorldSettings

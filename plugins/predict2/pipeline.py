@@ -21,6 +21,7 @@ from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning, denoise, first_frames
 from cosmos_cli.diffusion.schedules import karras_sigmas
+from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
@@ -34,9 +35,8 @@ from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.devices import choose_place, cores
 from cosmos_cli.runtime.files import digest, write_json
-from cosmos_cli.runtime.mesh import in_halves
-from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
+from cosmos_cli.runtime.workers.mesh import in_halves
 from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, resolution_of, weight_paths
 from cosmos_plugins.predict2.long_video import make_chunks
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER

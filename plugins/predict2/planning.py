@@ -7,9 +7,9 @@ import math
 
 from cosmos_cli import registry
 from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.generation.plan import Frames, Plan
 from cosmos_cli.models.costs import DiTShape, WanVAEShape
 from cosmos_cli.runtime.machine import Machine
-from cosmos_cli.runtime.planning import Frames, Plan
 from cosmos_plugins.predict2.checkpoints import repositories
 from cosmos_plugins.predict2.estimates import LATENT_FRAMES, Work, estimate_work, files_of
 from cosmos_plugins.predict2.inputs import (

@@ -17,7 +17,7 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity, denoise
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.media.frames import to_frames
 from cosmos_cli.models.wan_vae import WanVAE
-from cosmos_cli.runtime.mesh import in_halves
+from cosmos_cli.runtime.workers.mesh import in_halves
 
 # B batch, C latent channels, T latent frames, H and W latent height and width; F pixel frames
 

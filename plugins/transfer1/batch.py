@@ -13,10 +13,10 @@ from cosmos_cli.batch.manifest import Fault, Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_cli.runtime.planning import Plan, one_after_another
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, output_paths
 from cosmos_plugins.transfer1.planning import estimate, loaded_for

@@ -8,7 +8,7 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.requests import request_options
-from cosmos_cli.runtime.launch import check_workers, rank_0_first, spread
+from cosmos_cli.runtime.workers.launch import check_workers, rank_0_first, spread
 from cosmos_cli.settings import Planning
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
@@ -40,7 +40,7 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
         planned = plan(settings, request)
         output.result(planned.text(), {"status": "ok", **planned.document()})
         return
-    from cosmos_cli.runtime.planning import Watch
+    from cosmos_cli.generation.plan import Watch
     from cosmos_plugins.transfer1.inputs import check, read
 
     # before workers start and before the pipeline is even imported: a wrong request costs no time
@@ -95,7 +95,7 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
         planned = plan(settings, request)
         output.result(planned.text(), {"status": "ok", **planned.document()})
         return
-    from cosmos_cli.runtime.planning import Watch
+    from cosmos_cli.generation.plan import Watch
     from cosmos_plugins.transfer1.multiview.inputs import check, read
 
     # before workers start and before the pipeline is even imported: a wrong request costs no time

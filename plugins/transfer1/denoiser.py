@@ -17,7 +17,7 @@ from cosmos_cli.models.general_dit import EncodedText, GeneralDiT, GeneralDiTTru
 from cosmos_cli.models.multiview_dit import MultiViewTrunk
 from cosmos_cli.models.regional_text import RegionalText
 from cosmos_cli.models.rope import RotaryTable
-from cosmos_cli.runtime.mesh import in_halves
+from cosmos_cli.runtime.workers.mesh import in_halves
 from cosmos_plugins.transfer1.tiles import merge_tiles, split_tiles
 
 # B batch, C latent channels, T latent frames, H and W latent height and width, L text tokens, D embedding width

@@ -22,9 +22,9 @@ from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.runtime.devices import cores
-from cosmos_cli.runtime.placement import Stages
-from cosmos_cli.runtime.team import Team
+from cosmos_cli.runtime.memory.placement import Stages
 from cosmos_cli.runtime.timing import timed
+from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, TiledDenoiser
 from cosmos_plugins.transfer1.inputs import Sample

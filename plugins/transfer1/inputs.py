@@ -12,7 +12,7 @@ from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.runtime.files import check_writable
-from cosmos_cli.runtime.parallel import choose_layout, parse_layout
+from cosmos_cli.runtime.workers.layout import choose_layout, parse_layout
 from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.checkpoints import (
     TINY_ROOT,

@@ -13,7 +13,7 @@ from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.t5 import encoder_size
 from cosmos_cli.models.working_memory import cosmos_tokenizer_bytes, denoising_bytes
-from cosmos_cli.runtime.budget import PARKED, RESIDENT, NetworkSize, Stage, streamed
+from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, NetworkSize, Stage, streamed
 from cosmos_plugins.transfer1.inputs import weight_paths
 from cosmos_plugins.transfer1.networks import base_config, branch_config, tokenizer_config
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli import registry
 from cosmos_cli.errors import report_together
-from cosmos_cli.guardrails.memory import guardrail_parts
+from cosmos_cli.generation.plan import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
+from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage, Work
+from cosmos_cli.generation.work import guardrail_parts
 from cosmos_cli.models.costs import ControlShape, CosmosTokenizerShape, DiTShape, T5Shape
 from cosmos_cli.runtime.machine import Machine, find_machine
-from cosmos_cli.runtime.planning import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
-from cosmos_cli.runtime.rates import START_SECONDS, TEXT_START_SECONDS, Stage, Work
 from cosmos_plugins.transfer1.checkpoints import TOKENIZER, repositories
 from cosmos_plugins.transfer1.inputs import (
     check_outputs,

@@ -24,8 +24,8 @@ from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, Minimal
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
 from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
 from cosmos_cli.models.neighborhood import NeighborhoodConfig
-from cosmos_cli.runtime.mesh import axis_group, in_halves, make_mesh
-from cosmos_cli.runtime.parallel import Layout
+from cosmos_cli.runtime.workers.layout import Layout
+from cosmos_cli.runtime.workers.mesh import axis_group, in_halves, make_mesh
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts
 from tests.processes import Exchanges, run_together
 

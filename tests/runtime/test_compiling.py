@@ -25,7 +25,7 @@ from cosmos_cli.models.neighborhood import NeighborhoodConfig
 from cosmos_cli.models.regional_text import RegionalText
 from cosmos_cli.runtime import attention
 from cosmos_cli.runtime.compiling import check_compiler, compile_blocks
-from cosmos_cli.runtime.streaming import BlockStream
+from cosmos_cli.runtime.memory.streaming import BlockStream
 
 # heads of width 32 and not less: kernels for GPUs take no others than multiples of 8
 SIZE: dict[str, Any] = {

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity, first_frames
+from cosmos_cli.generation.plan import Watch
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
@@ -21,7 +22,6 @@ from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
 from cosmos_cli.models.t5 import NUM_TOKENS
 from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_place
-from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.action.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings

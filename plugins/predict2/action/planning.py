@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cosmos_cli.generation.plan import Frames, Plan
 from cosmos_cli.models.costs import ActionShape, WanVAEShape
-from cosmos_cli.runtime.planning import Frames, Plan
 from cosmos_plugins.predict2.action.inputs import check, output_paths, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.checkpoints import action_repositories

@@ -14,6 +14,7 @@ from torch import Tensor
 from cosmos_cli import output
 from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity
 from cosmos_cli.diffusion.view_conditioning import given_views
+from cosmos_cli.generation.plan import Watch
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
@@ -21,7 +22,6 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
 from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_place
-from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.multiview.inputs import Sample, output_paths, prepare, weight_paths

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cosmos_cli.generation.plan import Frames, Plan
 from cosmos_cli.models.costs import MinimalMultiviewShape, WanVAEShape
-from cosmos_cli.runtime.planning import Frames, Plan
 from cosmos_plugins.predict2.checkpoints import multiview_repositories
 from cosmos_plugins.predict2.estimates import Work, estimate_work, files_of
 from cosmos_plugins.predict2.multiview.inputs import check, output_paths, weight_paths

@@ -14,13 +14,13 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.diffusion.rectified_flow import Velocity, first_frames
+from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.files import replacing
-from cosmos_cli.runtime.planning import Watch
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cosmos_cli.errors import report_together
+from cosmos_cli.generation.plan import Frames, Plan
 from cosmos_cli.models.costs import DiTShape, WanVAEShape
-from cosmos_cli.runtime.planning import Frames, Plan
 from cosmos_plugins.predict2.checkpoints import text2image_repositories
 from cosmos_plugins.predict2.estimates import Work, estimate_work, files_of
 from cosmos_plugins.predict2.text2image.inputs import (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from cosmos_cli.runtime.planning import Plan, one_after_another, renamed
+from cosmos_cli.generation.plan import Plan, one_after_another, renamed
 from cosmos_plugins.predict2 import planning
 from cosmos_plugins.predict2.text2image import planning as image_planning
 from cosmos_plugins.predict2.text2world.inputs import Stages, check, divide

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
+from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.requests import read_json, request_document
 from cosmos_cli.runtime.files import write_json
-from cosmos_cli.runtime.planning import Watch
 from cosmos_plugins.predict2 import inputs
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2world.inputs import Stages, prepare
@@ -61,7 +61,7 @@ def make(
     Raises:
         CheckpointError, GuardrailBlocked: as for `run`.
     """
-    from cosmos_cli.runtime.offload import release_memory
+    from cosmos_cli.runtime.memory.offload import release_memory
     from cosmos_plugins.predict2.networks import checked_guardrails
 
     guardrails = checked_guardrails(stages.video_settings, [request.prompt])

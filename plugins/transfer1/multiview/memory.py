@@ -9,7 +9,7 @@ from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.t5 import NUM_TOKENS
 from cosmos_cli.models.working_memory import denoising_bytes
-from cosmos_cli.runtime.budget import NetworkSize, Stage
+from cosmos_cli.runtime.memory.residence import NetworkSize, Stage
 from cosmos_plugins.transfer1.memory import stages_of
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of
 from cosmos_plugins.transfer1.multiview.inputs import weight_paths

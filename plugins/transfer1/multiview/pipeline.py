@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
@@ -22,15 +23,21 @@ from cosmos_cli.models.prompts import encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
-from cosmos_cli.runtime.budget import RESIDENT, MemoryPlan
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
-from cosmos_cli.runtime.device_memory import limit_device
 from cosmos_cli.runtime.devices import choose_place
 from cosmos_cli.runtime.files import write_json
-from cosmos_cli.runtime.placement import Lowerable, Placement, Stages, load_in_steps, loading_device, plan_for_device
-from cosmos_cli.runtime.planning import Watch
-from cosmos_cli.runtime.team import Team
+from cosmos_cli.runtime.memory.limit import limit_device
+from cosmos_cli.runtime.memory.placement import (
+    Lowerable,
+    Placement,
+    Stages,
+    load_in_steps,
+    loading_device,
+    plan_for_device,
+)
+from cosmos_cli.runtime.memory.residence import RESIDENT, MemoryPlan
 from cosmos_cli.runtime.timing import timed
+from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.transfer1.generation import Models
 from cosmos_plugins.transfer1.memory import DIT, TEXT, TOKENIZER
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of, full_prompt

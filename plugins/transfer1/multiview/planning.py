@@ -9,11 +9,11 @@ from pathlib import Path
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER
 from cosmos_cli.errors import InputError
-from cosmos_cli.guardrails.memory import guardrail_parts
+from cosmos_cli.generation.plan import Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
+from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage
+from cosmos_cli.generation.work import guardrail_parts
 from cosmos_cli.models.costs import CosmosTokenizerShape, MultiViewControlShape, MultiViewShape, T5Shape
 from cosmos_cli.runtime.machine import Machine, find_machine
-from cosmos_cli.runtime.planning import Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
-from cosmos_cli.runtime.rates import START_SECONDS, TEXT_START_SECONDS, Stage
 from cosmos_plugins.transfer1.checkpoints import TOKENIZER
 from cosmos_plugins.transfer1.chunks import Chunk
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of

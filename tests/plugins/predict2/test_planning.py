@@ -20,7 +20,7 @@ print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.runtime.planning import Watch
+from cosmos_cli.generation.plan import Watch
 from cosmos_plugins.predict2.inputs import prepare
 from cosmos_plugins.predict2.planning import estimate
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings

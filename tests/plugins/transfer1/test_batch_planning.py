@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.runtime.machine import Machine
-from cosmos_cli.runtime.planning import Plan
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1 import batch, planning
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings

@@ -11,7 +11,9 @@ from torch import nn
 
 from cosmos_cli.checkpoints.loading import module_bytes
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.budget import (
+from cosmos_cli.runtime.memory.limit import DeviceMemory
+from cosmos_cli.runtime.memory.offload import release_memory
+from cosmos_cli.runtime.memory.residence import (
     MemoryPlan,
     Place,
     Residence,
@@ -20,9 +22,7 @@ from cosmos_cli.runtime.budget import (
     plan_memory,
     with_step_down,
 )
-from cosmos_cli.runtime.device_memory import DeviceMemory
-from cosmos_cli.runtime.offload import release_memory
-from cosmos_cli.runtime.streaming import BlockStream
+from cosmos_cli.runtime.memory.streaming import BlockStream
 
 R = TypeVar("R")
 

@@ -18,8 +18,8 @@ from torch import nn
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.runtime.amounts import format_memory
-from cosmos_cli.runtime.offload import release_memory
+from cosmos_cli.runtime.memory.amounts import format_memory
+from cosmos_cli.runtime.memory.offload import release_memory
 
 R = TypeVar("R")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from cosmos_cli.checkpoints.catalogue import LLAMA_GUARD
-from cosmos_cli.runtime.planning import NeededFile, Part
+from cosmos_cli.generation.plan import NeededFile, Part
 
 _VIDEO_GUARDRAILS_BYTES = 1.9e9
 """The image half of SigLIP (428 M parameters), its classifier and the face detector, in float32."""

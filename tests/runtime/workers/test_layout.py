@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.parallel import Layout, choose_layout, parse_layout
+from cosmos_cli.runtime.workers.layout import Layout, choose_layout, parse_layout
 
 
 @pytest.mark.parametrize(
@@ -96,5 +96,5 @@ def test_people_are_told_who_does_what_in_one_line() -> None:
 
 
 def test_planning_imports_no_torch() -> None:
-    code = "import sys, cosmos_cli.runtime.parallel; print('torch' in sys.modules)"
+    code = "import sys, cosmos_cli.runtime.workers.layout; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"

@@ -11,8 +11,8 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
 from cosmos_cli import output
-from cosmos_cli.runtime.mesh import axis_group, make_mesh
-from cosmos_cli.runtime.parallel import Layout, choose_layout, parse_layout
+from cosmos_cli.runtime.workers.layout import Layout, choose_layout, parse_layout
+from cosmos_cli.runtime.workers.mesh import axis_group, make_mesh
 
 
 @dataclass(frozen=True)

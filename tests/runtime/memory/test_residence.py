@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.runtime.amounts import parse_memory
-from cosmos_cli.runtime.budget import (
+from cosmos_cli.runtime.memory.amounts import parse_memory
+from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
+from cosmos_cli.runtime.memory.placement import Placement
+from cosmos_cli.runtime.memory.residence import (
     PARKED,
     RESIDENT,
     MemoryPlan,
@@ -24,8 +26,6 @@ from cosmos_cli.runtime.budget import (
     streamed,
     with_step_down,
 )
-from cosmos_cli.runtime.device_memory import DeviceMemory, limit_device
-from cosmos_cli.runtime.placement import Placement
 
 GIB = 2**30
 # about the published sizes: T5-11B's encoder in float32, the tokenizer, Transfer1-7B with one control branch

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.amounts import format_memory, parse_memory
+from cosmos_cli.runtime.memory.amounts import format_memory, parse_memory
 
 SIMULATED_LIMIT = "COSMOS_SIMULATED_DEVICE_MEMORY"
 """Variable that gives a CPU the memory of a small device, such as 40MiB."""

@@ -7,9 +7,18 @@ import pytest
 
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.plan import Frames, NeededFile, Part, Plan, Watch, make_plan, needed_files
+from cosmos_cli.generation.rates import (
+    Run,
+    Stage,
+    estimate_s,
+    find_rate,
+    first_guess_s,
+    read_runs,
+    remember,
+    similar_runs,
+)
 from cosmos_cli.runtime.machine import Machine, find_gpus, find_machine, process_seconds
-from cosmos_cli.runtime.planning import Frames, NeededFile, Part, Plan, Watch, make_plan, needed_files
-from cosmos_cli.runtime.rates import Run, Stage, estimate_s, find_rate, first_guess_s, read_runs, remember, similar_runs
 
 GPU = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 64 << 30, 60 << 30)
 CPU = Machine("cpu", "a processor, 2 cores", 8 << 30, 4 << 30, 8 << 30, 4 << 30)

@@ -15,11 +15,11 @@ from transformers import T5Config, T5EncoderModel
 from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
 from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.runtime import streaming
-from cosmos_cli.runtime.budget import PARKED, RESIDENT, NetworkSize, streamed
-from cosmos_cli.runtime.device_memory import DeviceMemory
-from cosmos_cli.runtime.placement import Placement
-from cosmos_cli.runtime.streaming import BlockStream
+from cosmos_cli.runtime.memory import streaming
+from cosmos_cli.runtime.memory.limit import DeviceMemory
+from cosmos_cli.runtime.memory.placement import Placement
+from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, NetworkSize, streamed
+from cosmos_cli.runtime.memory.streaming import BlockStream
 
 CPU = torch.device("cpu")
 SIZE: dict[str, Any] = {"model_channels": 48, "num_heads": 2, "crossattn_emb_channels": 24, "adaln_lora_dim": 8}

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from cosmos_cli.errors import CheckpointError, CosmosError
-from cosmos_cli.runtime.failures import Ending, first_cause
-from cosmos_cli.runtime.place import find_place
+from cosmos_cli.runtime.workers.failures import Ending, first_cause
+from cosmos_cli.runtime.workers.rank import find_place
 from cosmos_cli.testing import CommandResult
 from tests.third_party import COSMOS, write_distribution
 
@@ -33,7 +33,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.hookspecs import hookimpl
 from cosmos_cli.runtime.files import replacing
-from cosmos_cli.runtime.launch import spread
+from cosmos_cli.runtime.workers.launch import spread
 
 @hookimpl
 def cosmos_register_families(register):

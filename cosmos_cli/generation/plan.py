@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import Repository
-from cosmos_cli.runtime.machine import Machine, peak_device_bytes, peak_host_bytes, process_seconds
-from cosmos_cli.runtime.rates import (
+from cosmos_cli.generation.rates import (
     Rate,
     Run,
     Stage,
@@ -24,6 +23,7 @@ from cosmos_cli.runtime.rates import (
     similar_runs,
     today,
 )
+from cosmos_cli.runtime.machine import Machine, peak_device_bytes, peak_host_bytes, process_seconds
 
 Place = Literal["device", "host"]
 

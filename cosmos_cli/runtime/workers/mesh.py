@@ -11,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from cosmos_cli.runtime.parallel import Layout
+from cosmos_cli.runtime.workers.layout import Layout
 
 Axis = Literal["dp", "cfg", "cp"]
 

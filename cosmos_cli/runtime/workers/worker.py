@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.runtime.place import Place, find_place
+from cosmos_cli.runtime.workers.rank import Place, find_place
 
 if TYPE_CHECKING:  # every command imports this module
-    from cosmos_cli.runtime.failures import Ending
+    from cosmos_cli.runtime.workers.failures import Ending
 
 TIMEOUT_VARIABLE = "COSMOS_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 1800.0
@@ -72,7 +72,7 @@ def fail(error: CosmosError) -> CosmosError | None:
     """Tell whoever started the workers of an error that ends this one; what is left for this process to print."""
     if _place is None:
         return error
-    from cosmos_cli.runtime.failures import Ending, at_rank
+    from cosmos_cli.runtime.workers.failures import Ending, at_rank
 
     _tell(Ending.of_error(_place.rank, error, _step))
     return None if _place.launcher_pid else at_rank(error, _place.rank)
@@ -82,7 +82,7 @@ def interrupted() -> bool:
     """Tell of a signal that ends this worker; whether this process is to print it."""
     if _place is None:
         return True
-    from cosmos_cli.runtime.failures import Ending
+    from cosmos_cli.runtime.workers.failures import Ending
 
     _tell(Ending(_place.rank, "interrupted", step=_step, time=time.time()))
     return not _place.launcher_pid
@@ -94,7 +94,7 @@ def exit_code(code: int) -> int:
         return code
     if _place.rank > 0:
         return 0  # else the launcher would end rank 0 while it prints its result
-    from cosmos_cli.runtime.failures import Ending
+    from cosmos_cli.runtime.workers.failures import Ending
 
     _tell(Ending(_place.rank, "exit", code, time=time.time()))
     return code

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli.errors import CosmosError
-from cosmos_cli.runtime.amounts import format_memory
-from cosmos_cli.runtime.budget import MIN_BLOCKS, aligned
-from cosmos_cli.runtime.device_memory import DeviceMemory
+from cosmos_cli.runtime.memory.amounts import format_memory
+from cosmos_cli.runtime.memory.limit import DeviceMemory
+from cosmos_cli.runtime.memory.residence import MIN_BLOCKS, aligned
 
 
 class BlockStream:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime import worker
-from cosmos_cli.runtime.failures import Ending, first_cause
 from cosmos_cli.runtime.machine import find_gpus
-from cosmos_cli.runtime.place import LAUNCHER_VARIABLE, Place, command, find_place
+from cosmos_cli.runtime.workers import worker
+from cosmos_cli.runtime.workers.failures import Ending, first_cause
+from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, Place, command, find_place
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -36,7 +36,7 @@ def spread(num_gpus: int, device: str) -> Iterator[None]:
     all are done the command ends with their exit code. Write results after the block, where nothing can fail any more;
     only rank 0 prints.
 
-    A worker without a new step, see `cosmos_cli.runtime.worker.step`, for `COSMOS_TIMEOUT_S` seconds ends them all.
+    A worker without a new step, see `workers.worker.step`, for `COSMOS_TIMEOUT_S` seconds ends them all.
 
     Args:
         device: as a user names it, see `cosmos_cli.runtime.devices`.
