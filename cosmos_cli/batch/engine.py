@@ -15,7 +15,7 @@ from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
-from cosmos_cli.runtime.workers.rank import find_place
+from cosmos_cli.runtime.workers.rank import find_rank
 
 Request = TypeVar("Request")
 Status = Literal["done", "done before", "failed", "blocked"]
@@ -28,29 +28,29 @@ class Result(Protocol):
         """For `--json` and the ledger."""
 
 
-class Crew(Protocol):
-    """The processes that work off a batch, in rows: each row makes items of its own, and one process of it writes."""
+class Team(Protocol):
+    """The processes that work off a batch, in groups: each makes items of its own, and one process of it writes."""
 
     @property
-    def num_rows(self) -> int:
+    def num_groups(self) -> int:
         """How many items are made at a time."""
 
     @property
-    def row(self) -> int:
-        """Number of this process's row."""
+    def group(self) -> int:
+        """Number of this process's group."""
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process writes for its row."""
+        """Whether this process writes for its group."""
 
     def gather(self, own: Sequence[Any], /) -> list[Any]:
-        """What the writers of all rows have."""
+        """What the writers of all groups have."""
 
 
 class Alone:
-    """The crew of one process; what a worker without a `crew` has."""
+    """The team of one process; what a worker without a `team` has."""
 
-    num_rows, row, is_writer = 1, 0, True
+    num_groups, group, is_writer = 1, 0, True
 
     def gather(self, own: Sequence[Any]) -> list[Any]:
         return list(own)
@@ -59,7 +59,7 @@ class Alone:
 class Worker(Protocol):
     """What a pipeline offers to a batch: its work on one request in three steps, each given what the last gave.
 
-    One that several processes run has a `crew`, see `Crew`.
+    One that several processes run has a `team`, see `Team`.
     """
 
     def prepare(self, request: Any, /) -> Any:
@@ -145,7 +145,7 @@ def run_batch(
         InputError: another process works on the same batch.
         KeyboardInterrupt: it was stopped; what is finished is kept and known to the ledger.
     """
-    start, place = time.perf_counter(), find_place()
+    start, place = time.perf_counter(), find_rank()
     for fault in plan.faults:
         for problem in fault.problems:
             output.status(f"wrong row: {problem}")
@@ -186,8 +186,8 @@ def _work_off(
     except GuardrailBlocked as blocked:  # for every item, or it would have loaded
         reason = describe(blocked)
         return [Outcome(item.name, item.place, item.index, "blocked", error=reason) for item in todo]
-    crew: Crew = getattr(worker, "crew", Alone())
-    return crew.gather(list(_Run(worker, ledger, crew.is_writer).all(todo[crew.row :: crew.num_rows])))
+    team: Team = getattr(worker, "team", Alone())
+    return team.gather(list(_Run(worker, ledger, team.is_writer).all(todo[team.group :: team.num_groups])))
 
 
 def _first(fault: Fault) -> str:

@@ -48,7 +48,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[precision]
 
 
-class PlaceSettings(Protocol):
+class ComputeSettings(Protocol):
     """What a user says about where and how to compute."""
 
     @property
@@ -61,7 +61,7 @@ class PlaceSettings(Protocol):
     def compile(self) -> bool: ...
 
 
-def choose_place(settings: PlaceSettings) -> tuple[torch.device, torch.dtype]:
+def choose_device_and_dtype(settings: ComputeSettings) -> tuple[torch.device, torch.dtype]:
     """Where the networks of a run compute and in which precision; nothing is loaded.
 
     Raises:

@@ -17,7 +17,7 @@ from cosmos_cli.generation.plan import Plan
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.files import check_writable, digest
 from cosmos_cli.runtime.workers.launch import check_workers, spread
-from cosmos_cli.runtime.workers.rank import find_place
+from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_plugins.predict2.batch import describe_work, make_item, plan_many
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
@@ -128,7 +128,7 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
     name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
     with spread(settings.num_gpus, settings.device):
         made = _generate(settings, requests, options)
-    place = find_place()
+    place = find_rank()
     if place is not None and place.rank:
         return Ranking((), name, None, generation_exit_code=made.exit_code)  # the first process judges and tells
 
@@ -262,8 +262,8 @@ class _Generator:
         self._pipeline = pipeline
 
     @property
-    def crew(self) -> Team:
-        return self._pipeline.crew
+    def team(self) -> Team:
+        return self._pipeline.team
 
     def prepare(self, request: Video2WorldRequest) -> Sample:
         return self._pipeline.prepare(request)
@@ -273,7 +273,7 @@ class _Generator:
 
     def write(self, made: Made) -> Video2WorldResult:
         result = self._pipeline.write(made)
-        for former in namesakes(result.video) if self.crew.is_writer else ():
+        for former in namesakes(result.video) if self.team.is_writer else ():
             if former != result.video:
                 for suffix in (*COMPANIONS, former.suffix):
                     former.with_suffix(suffix).unlink(missing_ok=True)

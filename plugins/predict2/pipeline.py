@@ -33,7 +33,7 @@ from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
-from cosmos_cli.runtime.devices import choose_place, cores
+from cosmos_cli.runtime.devices import choose_device_and_dtype, cores
 from cosmos_cli.runtime.files import digest, write_json
 from cosmos_cli.runtime.timing import timed
 from cosmos_cli.runtime.workers.mesh import in_halves
@@ -109,7 +109,7 @@ class Video2WorldPipeline:
         refiners: dict[str, Any],
     ) -> None:
         self.settings, self.loaded, self.refiners = settings, loaded, refiners
-        self.dit, self.vae, self.stages, self.crew = loaded.dit, loaded.vae, loaded.stages, loaded.team
+        self.dit, self.vae, self.stages, self.team = loaded.dit, loaded.vae, loaded.stages, loaded.team
         self.guardrails, self.device, self.dtype = loaded.guardrails, loaded.device, loaded.dtype
 
     @classmethod
@@ -130,7 +130,7 @@ class Video2WorldPipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device, dtype = choose_place(settings)
+        device, dtype = choose_device_and_dtype(settings)
         variant, paths = VARIANTS[settings.model_size], weight_paths(settings)
         guardrails = guardrails or checked_guardrails(settings, [request.prompt for request in requests])
         refiners = _load_refiners(settings, device)  # before the DiT, so that damage shows early
@@ -252,7 +252,7 @@ class Video2WorldPipeline:
         sigmas = karras_sigmas(request.num_steps, SIGMA_MIN, SIGMA_MAX)
         noise = arch_invariant_noise(shape, request.seed).to(self.device) * SIGMA_MAX
         denoiser = Denoiser(
-            self.dit, conditioning, context_BLD, negative_BLD, request.guidance, self.dtype, self.crew.guidance_group
+            self.dit, conditioning, context_BLD, negative_BLD, request.guidance, self.dtype, self.team.guidance_group
         )
         with output.progress("Denoising", request.num_steps) as advance:
 
@@ -273,7 +273,7 @@ class Video2WorldPipeline:
         sample, seconds = made.sample, made.seconds
         request, paths = sample.request, output_paths(sample.request)
         with timed("write", seconds), cores.taken(self.device):
-            if self.crew.is_writer:
+            if self.team.is_writer:
                 self._write_media(made, paths)
         seconds["total"] += seconds["write"]
         result = Video2WorldResult(
@@ -290,7 +290,7 @@ class Video2WorldPipeline:
         document = self._sidecar(request, made.prompts, result)
         if watch is not None:
             document |= watch.finish(seconds)
-        if self.crew.is_writer:
+        if self.team.is_writer:
             write_json(paths["sidecar"], document)
         return result
 
@@ -317,7 +317,7 @@ class Video2WorldPipeline:
             "notices": output.notices(),
             "weights": provenance.weights({k: p for k, p in vars(weight_paths(self.settings)).items() if p}),
             "environment": provenance.environment(self.device, self.dtype),
-            "parallel": str(self.crew.layout),
+            "parallel": str(self.team.layout),
         }
 
 

@@ -24,7 +24,7 @@ from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
-from cosmos_cli.runtime.devices import choose_place, cores
+from cosmos_cli.runtime.devices import choose_device_and_dtype, cores
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.memory.limit import limit_device
 from cosmos_cli.runtime.memory.placement import (
@@ -128,7 +128,7 @@ class TransferPipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device, dtype = choose_place(settings)
+        device, dtype = choose_device_and_dtype(settings)
         variant, paths = VARIANTS[settings.model_size], [weight_paths(settings, request) for request in requests]
         guardrails = guardrails or checked_guardrails(settings, map(prompts_of, requests))
         files = list(dict.fromkeys(file for each in paths for file in each.controls.values()))
@@ -208,7 +208,7 @@ class TransferPipeline:
             return read(self.settings, request)
 
     @property
-    def crew(self) -> Team:
+    def team(self) -> Team:
         """The processes that this pipeline works with."""
         return self.models.team
 
@@ -284,7 +284,7 @@ class TransferPipeline:
             watch: what was planned, to stand in the sidecar beside what it took.
         """
         with timed("write", made.seconds), cores.taken(self.models.device):
-            if self.crew.is_writer:
+            if self.team.is_writer:
                 self._write_media(made)
         made.seconds["total"] += made.seconds["write"]
         sample = made.sample
@@ -314,11 +314,11 @@ class TransferPipeline:
             "notices": output.notices(),
             "weights": provenance.weights({**named, **files.controls}),
             "environment": provenance.environment(self.models.device, self.models.dtype),
-            "parallel": str(self.crew.layout),
+            "parallel": str(self.team.layout),
         }
         if watch is not None:
             document |= watch.finish(made.seconds)
-        if self.crew.is_writer:
+        if self.team.is_writer:
             write_json(paths["sidecar"], document)
         return result
 

@@ -40,15 +40,15 @@ def helper_at_work(networks: Iterable[nn.Module], device: torch.device, *, offlo
         offload: whether they return to host memory after the block.
     """
     networks = list(networks)
-    place = next(networks[0].parameters()).device
-    if place != device and _has_room(networks, device):
-        place = device
+    where = next(networks[0].parameters()).device
+    if where != device and _has_room(networks, device):
+        where = device
     for network in networks:
-        network.to(place)
+        network.to(where)
     try:
-        yield place
+        yield where
     finally:
-        if offload and place.type != "cpu":
+        if offload and where.type != "cpu":
             for network in networks:
                 network.to("cpu")
             torch.cuda.empty_cache()

@@ -15,9 +15,9 @@ from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.offload import release_memory
 from cosmos_cli.runtime.memory.residence import (
     MemoryPlan,
-    Place,
     Residence,
     Stage,
+    Where,
     lowest_plan,
     plan_memory,
     with_step_down,
@@ -32,7 +32,7 @@ OWN_BYTES = 1 << 30
 
 def loading_device(residence: Residence, device: torch.device) -> torch.device:
     """Where to load networks that are to be placed."""
-    return device if residence.place == Place.RESIDENT else torch.device("cpu")
+    return device if residence.where == Where.RESIDENT else torch.device("cpu")
 
 
 class Placement:
@@ -59,7 +59,7 @@ class Placement:
         self._blocks = list(blocks) if blocks is not None else [None] * len(self._networks)
         self._residence = residence
         self._streams: list[BlockStream] = []
-        if residence.place == Place.RESIDENT:
+        if residence.where == Where.RESIDENT:
             self._num_bytes = sum(map(module_bytes, self._networks))
             memory.take(self._num_bytes)
             for network in self._networks:
@@ -80,7 +80,7 @@ class Placement:
         """
         if residence == self._residence:
             return
-        if residence.place < self._residence.place:
+        if residence.where < self._residence.where:
             raise ValueError("networks that have left the device do not return")
         self._residence = residence
         if not self._streams:
@@ -98,7 +98,7 @@ class Placement:
 
     def _set_blocks(self) -> None:
         for stream in self._streams:
-            stream.num_resident = self._residence.num_blocks if self._residence.place == Place.STREAMED else None
+            stream.num_resident = self._residence.num_blocks if self._residence.where == Where.STREAMED else None
 
     @contextmanager
     def at_work(self, working_bytes: int = 0) -> Iterator[None]:

@@ -77,7 +77,7 @@ def aligned(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
 
 
-class Place(IntEnum):
+class Where(IntEnum):
     """Where the weights of a stage are, from the most memory to the least."""
 
     RESIDENT = 0
@@ -92,15 +92,15 @@ class Place(IntEnum):
 class Residence:
     """Where the weights of a stage are. num_blocks: how many of each network are on the device, if streamed."""
 
-    place: Place
+    where: Where
     num_blocks: int = 0
 
 
-RESIDENT, PARKED = Residence(Place.RESIDENT), Residence(Place.PARKED)
+RESIDENT, PARKED = Residence(Where.RESIDENT), Residence(Where.PARKED)
 
 
 def streamed(num_blocks: int) -> Residence:
-    return Residence(Place.STREAMED, num_blocks)
+    return Residence(Where.STREAMED, num_blocks)
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ class Stage:
 
     def lowered(self, residence: Residence) -> Residence:
         """The lower of `residence` and what the user allows; networks without enough blocks are parked instead."""
-        if residence.place == Place.STREAMED and self.most_blocks <= MIN_BLOCKS:
+        if residence.where == Where.STREAMED and self.most_blocks <= MIN_BLOCKS:
             residence = PARKED
-        ranks = [(place.place, -place.num_blocks) for place in (residence, self.highest)]
+        ranks = [(each.where, -each.num_blocks) for each in (residence, self.highest)]
         return residence if ranks[0] >= ranks[1] else self.highest
 
     def bytes_at_work(self, residence: Residence) -> int:
         """Weights and working memory on the device while the stage works."""
-        blocks = residence.num_blocks if residence.place == Place.STREAMED else self.most_blocks
+        blocks = residence.num_blocks if residence.where == Where.STREAMED else self.most_blocks
         return self.working_bytes + sum(network.bytes_with(blocks) for network in self.networks)
 
     @property
@@ -149,16 +149,18 @@ class MemoryPlan:
 
     def __getitem__(self, name: str) -> Residence:
         """Where the stage of this name is."""
-        return next(place for stage, place in zip(self.stages, self.residences, strict=True) if stage.name == name)
+        return next(
+            residence for stage, residence in zip(self.stages, self.residences, strict=True) if stage.name == name
+        )
 
     @property
     def needs(self) -> tuple[int, ...]:
         """Bytes on the device while each stage works: its own, and the weights of all that stay there."""
         pairs = list(zip(self.stages, self.residences, strict=True))
-        staying = sum(stage.weight_bytes for stage, place in pairs if place == RESIDENT)
+        staying = sum(stage.weight_bytes for stage, residence in pairs if residence == RESIDENT)
         return tuple(
-            stage.bytes_at_work(place) + staying - (stage.weight_bytes if place == RESIDENT else 0)
-            for stage, place in pairs
+            stage.bytes_at_work(residence) + staying - (stage.weight_bytes if residence == RESIDENT else 0)
+            for stage, residence in pairs
         )
 
     @property
@@ -168,12 +170,12 @@ class MemoryPlan:
     def __str__(self) -> str:
         """In words, to follow "with"."""
         names: dict[Residence, list[str]] = {}
-        for stage, place in zip(self.stages, self.residences, strict=True):
-            names.setdefault(place, []).append(stage.name)
+        for stage, residence in zip(self.stages, self.residences, strict=True):
+            names.setdefault(residence, []).append(stage.name)
         parts = [f"{_listed(names[PARKED])} in host memory while idle"] if PARKED in names else []
-        for place in sorted(names, key=lambda place: place.num_blocks):
-            if place.place == Place.STREAMED:
-                parts.append(f"{_listed(names[place])} passing through in blocks, {place.num_blocks} at a time")
+        for residence in sorted(names, key=lambda residence: residence.num_blocks):
+            if residence.where == Where.STREAMED:
+                parts.append(f"{_listed(names[residence])} passing through in blocks, {residence.num_blocks} at a time")
         return "; ".join(parts) or "everything on the device"
 
 

@@ -21,7 +21,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.runtime.machine import find_gpus
 from cosmos_cli.runtime.workers import worker
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
-from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, Place, command, find_place
+from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, Rank, command, find_rank
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -46,31 +46,31 @@ def spread(num_gpus: int, device: str) -> Iterator[None]:
         KeyboardInterrupt: Ctrl-C or SIGTERM; the workers have ended.
         typer.Exit: the workers have done the work.
     """
-    place = check_workers(num_gpus, device)
+    own = check_workers(num_gpus, device)
     if num_gpus == 1:
         yield
-    elif place is not None:
-        with worker.joined(place, device):
+    elif own is not None:
+        with worker.joined(own, device):
             yield
     else:
         raise typer.Exit(_run_workers(num_gpus))
 
 
-def check_workers(num_gpus: int, device: str) -> Place | None:
+def check_workers(num_gpus: int, device: str) -> Rank | None:
     """Where this process was started, if by a launcher; what `spread` would refuse is refused here already.
 
     Raises:
         InputError: as for `spread`.
     """
-    place = find_place()
-    if place is not None:
-        _check_number(num_gpus, place)
+    own = find_rank()
+    if own is not None:
+        _check_number(num_gpus, own)
     if num_gpus > 1:
         _check_name(num_gpus, device)
-        if place is None:
+        if own is None:
             worker.read_timeout()  # once, before each worker finds it wrong
             _check_machine(num_gpus, device)
-    return place
+    return own
 
 
 @contextlib.contextmanager
@@ -92,12 +92,12 @@ def rank_0_first(num_gpus: int) -> Iterator[None]:
         dist.barrier()
 
 
-def _check_number(num_gpus: int, place: Place) -> None:
-    if num_gpus != place.world_size:
+def _check_number(num_gpus: int, own: Rank) -> None:
+    if num_gpus != own.world_size:
         raise InputError(
-            f"asks for {num_gpus}, but {place.launcher} started {place.world_size} workers.",
+            f"asks for {num_gpus}, but {own.launcher} started {own.world_size} workers.",
             where="--num-gpus",
-            fix=f"Pass --num-gpus {place.world_size}, or start the command without {place.launcher}.",
+            fix=f"Pass --num-gpus {own.world_size}, or start the command without {own.launcher}.",
         )
 
 

@@ -31,7 +31,7 @@ def command() -> list[str]:
 
 
 @dataclass(frozen=True)
-class Place:
+class Rank:
     """One worker among `world_size`.
 
     local_rank: its number on its machine.
@@ -59,8 +59,8 @@ class Place:
         }
 
 
-def find_place(variables: Mapping[str, str] | None = None) -> Place | None:
-    """The place of this process, or None if nobody started it as one of several.
+def find_rank(variables: Mapping[str, str] | None = None) -> Rank | None:
+    """The rank of this process, or None if nobody started it as one of several.
 
     Args:
         variables: the environment; None for that of this process.
@@ -69,13 +69,13 @@ def find_place(variables: Mapping[str, str] | None = None) -> Place | None:
     return _from_torch(found) or _from_slurm(found)
 
 
-def _from_torch(variables: Mapping[str, str]) -> Place | None:
+def _from_torch(variables: Mapping[str, str]) -> Rank | None:
     numbers = [variables.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_PORT")]
     if not all(number.isdigit() for number in numbers) or "MASTER_ADDR" not in variables:
         return None
     rank, world_size, port = map(int, numbers)
     pid = variables.get(LAUNCHER_VARIABLE)
-    return Place(
+    return Rank(
         rank=rank,
         world_size=world_size,
         local_rank=int(variables.get("LOCAL_RANK", rank)),
@@ -86,14 +86,14 @@ def _from_torch(variables: Mapping[str, str]) -> Place | None:
     )
 
 
-def _from_slurm(variables: Mapping[str, str]) -> Place | None:
+def _from_slurm(variables: Mapping[str, str]) -> Rank | None:
     # of the step, not of the job: in a batch script of four tasks, what `srun` does not start is alone
     world_size = int(variables.get("SLURM_STEP_NUM_TASKS", 1))
     if world_size == 1 or "SLURM_PROCID" not in variables:
         return None
     # any number does that every task arrives at; two steps of a machine should not meet at one port
     steps = int(variables.get("SLURM_JOB_ID", 0)) * 10 + int(variables.get("SLURM_STEP_ID", 0))
-    return Place(
+    return Rank(
         rank=int(variables["SLURM_PROCID"]),
         world_size=world_size,
         local_rank=int(variables.get("SLURM_LOCALID", 0)),

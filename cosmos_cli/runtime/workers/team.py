@@ -17,9 +17,9 @@ from cosmos_cli.runtime.workers.mesh import axis_group, make_mesh
 
 @dataclass(frozen=True)
 class Team:
-    """All processes of a run, in rows: those of a row make one video together, rows make different videos.
+    """All processes of a run, in data-parallel groups: one group makes one video together, others make other videos.
 
-    layout: `dp` is the number of rows.
+    layout: `dp` is the number of groups.
     mesh: None for one process alone.
     """
 
@@ -59,21 +59,21 @@ class Team:
         return None if self.mesh is None else axis_group(self.mesh, "cfg")
 
     @property
-    def num_rows(self) -> int:
+    def num_groups(self) -> int:
         return self.layout.dp
 
     @property
-    def row(self) -> int:
-        """Number of this process's row."""
+    def group(self) -> int:
+        """Number of this process's group."""
         return 0 if self.mesh is None else self.mesh.get_local_rank("dp")
 
     @property
     def is_writer(self) -> bool:
-        """Whether this process writes what its row has made; the others have the same and write nothing."""
+        """Whether this process writes what its group has made; the others have the same and write nothing."""
         return self.mesh is None or not (self.mesh.get_local_rank("cfg") or self.mesh.get_local_rank("cp"))
 
     def gather(self, own: Sequence[Any]) -> list[Any]:
-        """What the writers of all rows have, in the order of the rows; every process must call this."""
+        """What the writers of all groups have, in the order of the groups; every process must call this."""
         if self.mesh is None:
             return list(own)
         everything: list[Any] = [None] * self.layout.world_size

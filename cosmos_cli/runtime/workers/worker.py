@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.runtime.workers.rank import Place, find_place
+from cosmos_cli.runtime.workers.rank import Rank, find_rank
 
 if TYPE_CHECKING:  # every command imports this module
     from cosmos_cli.runtime.workers.failures import Ending
@@ -25,7 +25,7 @@ DEFAULT_TIMEOUT_S = 1800.0
 GRACE_S = 5
 """Time to remove unfinished files after a signal or an error; then the system ends the process."""
 
-_place: Place | None = None
+_rank: Rank | None = None
 _step, _step_began = "", 0.0
 _watched_timeout_s: float | None = None
 _has_told = False
@@ -37,12 +37,12 @@ def begin() -> None:
     A worker ends with its launcher, writes results on stdout only, and only if it is rank 0, and is gone `GRACE_S`
     seconds after a signal, whatever it waits for.
     """
-    global _place
-    _place = find_place()
-    if _place is None:
+    global _rank
+    _rank = find_rank()
+    if _rank is None:
         return
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_parent(_place.launcher_pid)
+        _end_with_parent(_rank.launcher_pid)
     _keep_stdout_for_results()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     reader, writer = os.pipe()
@@ -54,7 +54,7 @@ def begin() -> None:
 
 def is_mute() -> bool:
     """Another worker prints for this one."""
-    return _place is not None and _place.rank > 0
+    return _rank is not None and _rank.rank > 0
 
 
 def step(text: str) -> None:
@@ -64,44 +64,44 @@ def step(text: str) -> None:
     """
     global _step, _step_began
     _step, _step_began = text, time.monotonic()
-    if _place and _place.launcher_pid and (path := _ending_path()):
+    if _rank and _rank.launcher_pid and (path := _ending_path()):
         path.with_name("step").write_text(text, encoding="utf-8")
 
 
 def fail(error: CosmosError) -> CosmosError | None:
     """Tell whoever started the workers of an error that ends this one; what is left for this process to print."""
-    if _place is None:
+    if _rank is None:
         return error
     from cosmos_cli.runtime.workers.failures import Ending, at_rank
 
-    _tell(Ending.of_error(_place.rank, error, _step))
-    return None if _place.launcher_pid else at_rank(error, _place.rank)
+    _tell(Ending.of_error(_rank.rank, error, _step))
+    return None if _rank.launcher_pid else at_rank(error, _rank.rank)
 
 
 def interrupted() -> bool:
     """Tell of a signal that ends this worker; whether this process is to print it."""
-    if _place is None:
+    if _rank is None:
         return True
     from cosmos_cli.runtime.workers.failures import Ending
 
-    _tell(Ending(_place.rank, "interrupted", step=_step, time=time.time()))
-    return not _place.launcher_pid
+    _tell(Ending(_rank.rank, "interrupted", step=_step, time=time.time()))
+    return not _rank.launcher_pid
 
 
 def exit_code(code: int) -> int:
     """The exit code of this process after a command that ended with `code`: rank 0 gives that of all."""
-    if _place is None or code == 0 or _has_told:
+    if _rank is None or code == 0 or _has_told:
         return code
-    if _place.rank > 0:
+    if _rank.rank > 0:
         return 0  # else the launcher would end rank 0 while it prints its result
     from cosmos_cli.runtime.workers.failures import Ending
 
-    _tell(Ending(_place.rank, "exit", code, time=time.time()))
+    _tell(Ending(_rank.rank, "exit", code, time=time.time()))
     return code
 
 
 @contextmanager
-def joined(place: Place, device: str) -> Iterator[None]:
+def joined(own: Rank, device: str) -> Iterator[None]:
     """A block in which this worker and the others form the default group of torch.distributed.
 
     All leave together; an error leaves at once. With CUDA, tensors on the GPU go through NCCL, others through gloo.
@@ -121,11 +121,11 @@ def joined(place: Place, device: str) -> Iterator[None]:
 
         from cosmos_cli.runtime.devices import choose_device
 
-        os.environ.update(place.environment())
+        os.environ.update(own.environment())
         backend = "gloo"
         if choose_device(device).type == "cuda":
             backend = "cpu:gloo,cuda:nccl"
-            torch.cuda.set_device(_own_gpu(place, torch.cuda.device_count()))
+            torch.cuda.set_device(_own_gpu(own, torch.cuda.device_count()))
         step("joining the other workers")
         # the watch shall come first: it knows the step
         distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s + 30))
@@ -135,16 +135,16 @@ def joined(place: Place, device: str) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def _own_gpu(place: Place, num_visible: int) -> int:
+def _own_gpu(own: Rank, num_visible: int) -> int:
     if num_visible == 1:
         return 0  # Slurm may show each worker its own alone
-    if place.local_rank >= num_visible:
+    if own.local_rank >= num_visible:
         raise InputError(
-            f"{place.launcher} started more workers on this machine than it has GPUs, which are {num_visible}.",
+            f"{own.launcher} started more workers on this machine than it has GPUs, which are {num_visible}.",
             where="--num-gpus",
             fix="Start one worker per GPU.",
         )
-    return place.local_rank
+    return own.local_rank
 
 
 def read_timeout() -> float:

@@ -21,7 +21,7 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
 from cosmos_cli.models.t5 import NUM_TOKENS
 from cosmos_cli.models.wan_vae import WanVAEConfig
-from cosmos_cli.runtime.devices import choose_place
+from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.action.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
@@ -94,7 +94,7 @@ class ActionPipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device, dtype = choose_place(settings)
+        device, dtype = choose_device_and_dtype(settings)
         variant = ACTION[settings.model_size]
         guardrails = checked_guardrails(settings)
 

@@ -21,7 +21,7 @@ from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
 from cosmos_cli.models.wan_vae import WanVAEConfig
-from cosmos_cli.runtime.devices import choose_place
+from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.multiview.inputs import Sample, output_paths, prepare, weight_paths
@@ -101,7 +101,7 @@ class MultiviewPipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device, dtype = choose_place(settings)
+        device, dtype = choose_device_and_dtype(settings)
         variant, weights = MULTIVIEW[settings.model_size], weight_paths(settings)
         guardrails = checked_guardrails(settings, [sample.prompt for sample in samples])
 

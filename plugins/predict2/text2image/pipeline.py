@@ -19,7 +19,7 @@ from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
 from cosmos_cli.models.wan_vae import WanVAEConfig
-from cosmos_cli.runtime.devices import choose_place
+from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
@@ -96,7 +96,7 @@ class Text2ImagePipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device, dtype = choose_place(settings)
+        device, dtype = choose_device_and_dtype(settings)
         variant, weights = TEXT2IMAGE[settings.model_size], weight_paths(settings)
         guardrails = guardrails or checked_guardrails(settings, [sample.request.prompt for sample in samples])
         largest = max(variant.sizes.values(), key=math.prod)

@@ -98,7 +98,7 @@ def _make_video(
     pipeline = Video2WorldPipeline.load(stages.video_settings, [stages.video_request], guardrails)
     watch = Watch(estimate_video(stages), from_process_start=False) if is_planned else None
     result = Text2WorldResult(first_frame, pipeline.write(pipeline.make(sample), watch))
-    if pipeline.crew.is_writer:
+    if pipeline.team.is_writer:
         _rewrite_sidecar(result, settings, request)
     return result
 

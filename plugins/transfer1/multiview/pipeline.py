@@ -24,7 +24,7 @@ from cosmos_cli.models.t5 import CachedTextEncoder
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
-from cosmos_cli.runtime.devices import choose_place
+from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.memory.limit import limit_device
 from cosmos_cli.runtime.memory.placement import (
@@ -128,7 +128,7 @@ class MultiviewPipeline:
             CheckpointError: weights are missing, damaged or of another network.
             InputError: the device or the attention backend is not to be had.
         """
-        device, dtype = choose_place(settings)
+        device, dtype = choose_device_and_dtype(settings)
         variant, paths = MULTIVIEW_VARIANTS[settings.model_size], weight_paths(settings, request)
         cameras = cameras_of(settings.waymo_example)
         guardrails = checked_guardrails(settings, [[_scene(prompts_of(cameras, request))]])

@@ -19,8 +19,8 @@ from cosmos_cli.runtime.memory.residence import (
     RESIDENT,
     MemoryPlan,
     NetworkSize,
-    Place,
     Stage,
+    Where,
     plan_memory,
     step_down,
     streamed,
@@ -120,7 +120,7 @@ def test_every_step_down_needs_less_and_the_last_streams_two_blocks() -> None:
     for before, after in pairwise(plans):
         assert after.peak_bytes <= before.peak_bytes
         assert sum(after.needs) < sum(before.needs)
-        assert all(new.place >= old.place for old, new in zip(before.residences, after.residences, strict=True))
+        assert all(new.where >= old.where for old, new in zip(before.residences, after.residences, strict=True))
     assert plans[-1].residences == (streamed(2), PARKED, streamed(2))
     assert str(plans[0]) == "everything on the device"
     assert str(plans[1]) == "text encoder in host memory while idle"
@@ -130,7 +130,7 @@ def test_every_step_down_needs_less_and_the_last_streams_two_blocks() -> None:
 def test_steps_start_at_the_plan_of_a_budget_too() -> None:
     below = step_down(plan_memory(18 * GIB, STAGES))
     assert below is not None
-    assert below["diffusion transformer"].place == Place.STREAMED
+    assert below["diffusion transformer"].where == Where.STREAMED
     assert below["diffusion transformer"].num_blocks == 7
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from cosmos_cli.errors import CheckpointError, CosmosError
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
-from cosmos_cli.runtime.workers.rank import find_place
+from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.testing import CommandResult
 from tests.third_party import COSMOS, write_distribution
 
@@ -313,17 +313,17 @@ def test_more_gpus_than_there_are_is_refused_with_their_number(cosmos: Callable[
 )
 def test_slurm_workers_meet_on_the_first_machine(nodes: str, first: str) -> None:
     step = {"SLURM_PROCID": "5", "SLURM_STEP_NUM_TASKS": "8", "SLURM_LOCALID": "1", "SLURM_STEP_NODELIST": nodes}
-    place = find_place({**step, "SLURM_JOB_ID": "123456"})
-    assert place is not None
-    assert (place.rank, place.world_size, place.local_rank, place.master_addr) == (5, 8, 1, first)
-    assert place == find_place({**step, "SLURM_JOB_ID": "123456", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
+    rank = find_rank({**step, "SLURM_JOB_ID": "123456"})
+    assert rank is not None
+    assert (rank.rank, rank.world_size, rank.local_rank, rank.master_addr) == (5, 8, 1, first)
+    assert rank == find_rank({**step, "SLURM_JOB_ID": "123456", "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.1"})
 
 
-def test_a_process_alone_has_no_place() -> None:
-    assert find_place({}) is None
-    assert find_place({"RANK": "gold", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}) is None
+def test_a_process_alone_has_no_rank() -> None:
+    assert find_rank({}) is None
+    assert find_rank({"RANK": "gold", "WORLD_SIZE": "2", "MASTER_ADDR": "a", "MASTER_PORT": "1"}) is None
     # in a batch script of four tasks, outside of srun
-    assert find_place({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "1"}) is None
+    assert find_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "1"}) is None
 
 
 def told(rank: int, kind: str, at: float, path: Path) -> Ending:
