@@ -25,7 +25,8 @@ from diffusers import AutoencoderKLCosmos
 from torch import Tensor
 
 from benchmarks.wan_vae import resident_mib
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, CosmosTokenizerConfig
+from cosmos_cli.models.configs import CosmosTokenizerConfig
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 
 NUM_THREADS = 2
 NUM_REPEATS = 3

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.wan_vae import resident_mib
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.models.configs import GeneralDiTConfig
+from cosmos_cli.models.general_dit import GeneralDiT
 
 CONFIG = GeneralDiTConfig(model_channels=1024, num_blocks=6, num_heads=16, rope_t_extrapolation_ratio=2.0)
 NUM_FRAMES, HEIGHT, WIDTH, TEXT_TOKENS, FPS = 6, 24, 40, 512, 24

@@ -33,11 +33,17 @@ from torch import Tensor, nn  # noqa: E402
 from benchmarks.minimal_dit import build_peer  # noqa: E402
 from cosmos_cli.diffusion.guidance import guide  # noqa: E402
 from cosmos_cli.errors import InputError  # noqa: E402
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals  # noqa: E402
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig  # noqa: E402
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig  # noqa: E402
-from cosmos_cli.models.neighborhood import NeighborhoodConfig  # noqa: E402
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig  # noqa: E402
+from cosmos_cli.models.configs import (  # noqa: E402
+    ControlBranchConfig,
+    GeneralDiTConfig,
+    MinimalDiTConfig,
+    NeighborhoodConfig,
+    WanVAEConfig,
+)
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals  # noqa: E402
+from cosmos_cli.models.general_dit import GeneralDiT  # noqa: E402
+from cosmos_cli.models.minimal_dit import MinimalDiT  # noqa: E402
+from cosmos_cli.models.wan_vae import WanVAE  # noqa: E402
 from cosmos_cli.runtime.attention import available_backends  # noqa: E402
 from cosmos_cli.runtime.compiling import check_compiler, compile_blocks  # noqa: E402
 from cosmos_cli.runtime.memory.streaming import BlockStream  # noqa: E402

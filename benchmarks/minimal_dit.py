@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.configs import MinimalDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
 
 CONFIG = MinimalDiTConfig(
     model_channels=1024,

@@ -21,9 +21,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from cosmos_cli.diffusion.guidance import guide
+from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig
 from cosmos_cli.models.context_parallel import parallelise
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
+from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.runtime.workers.layout import Layout
 from cosmos_cli.runtime.workers.mesh import axis_group, in_halves, make_mesh
 from tests.processes import Exchanges, run_together

@@ -24,7 +24,8 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from cosmos_cli.models.wan_vae import LATENT_MEAN, LATENT_STD, WanVAE, WanVAEConfig
+from cosmos_cli.models.configs import WanVAEConfig
+from cosmos_cli.models.wan_vae import LATENT_MEAN, LATENT_STD, WanVAE
 
 NUM_THREADS = 2
 NUM_REPEATS = 3

@@ -202,6 +202,12 @@ def test_completion_imports_nothing_heavy(line: str) -> None:
     assert not modules_loaded_by(**protocol) & HEAVY
 
 
+def test_shapes_and_costs_of_networks_import_nothing_heavy() -> None:
+    code = "import sys, cosmos_cli.models.configs, cosmos_cli.models.costs; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert not {module.partition(".")[0] for module in loaded.split()} & HEAVY
+
+
 def test_the_root_help_imports_no_family_and_no_validation() -> None:
     loaded = modules_loaded_by("--help")
     assert not loaded & {"pydantic", "rich"}

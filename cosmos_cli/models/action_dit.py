@@ -9,35 +9,16 @@ level, before its norm, and to the modulation that the blocks share.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import ActionDiTConfig
 from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT
-from cosmos_cli.models.minimal_dit_layers import MinimalDiTConfig
 from cosmos_cli.models.rope import RotaryTable
 
-__all__ = ["ActionDiT", "ActionDiTConfig", "EncodedActions"]
-
-
-@dataclass(frozen=True)
-class ActionDiTConfig(MinimalDiTConfig):
-    """The shape of an action-conditioned network, see `MinimalDiTConfig`.
-
-    Args:
-        action_dim: numbers in all actions of a clip together: 12 actions of 7.
-    Raises:
-        ValueError: also without `use_adaln_lora`, for then there is no shared modulation to add to.
-    """
-
-    action_dim: int = 84
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.use_adaln_lora:
-            raise ValueError("an action-conditioned network needs use_adaln_lora")
+__all__ = ["ActionDiT", "EncodedActions"]
 
 
 class EncodedActions(NamedTuple):

@@ -13,19 +13,14 @@ the others, and gives the result back the same way. At the end the output patche
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
-from cosmos_cli.models import general_dit_layers, minimal_dit_layers
-from cosmos_cli.models.rope import GridTHW, RotaryTable
-
-if TYPE_CHECKING:
-    from cosmos_cli.models.dit_layers import SelfAttentionOperator
-    from cosmos_cli.models.general_dit import GeneralDiTTrunk
-    from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.configs import DiTConfig, GridTHW
+from cosmos_cli.models.dit_layers import SelfAttentionOperator, ShardableAttention
+from cosmos_cli.models.rope import RotaryTable
 
 
 class ContextParallel:
@@ -111,6 +106,14 @@ ALONE = ContextParallel()
 """One rank, which holds everything."""
 
 
+class ParallelNetwork(nn.Module):
+    """A network that can compute together with the same network on other ranks."""
+
+    config: DiTConfig
+    context: ContextParallel = ALONE
+    """Which of the tokens are here, see `parallelise`: tables, hints and blocks hold this rank's share of them."""
+
+
 class ContextParallelAttention:
     """Self-attention among the tokens of all ranks, a `SelfAttentionOperator` for the share of one.
 
@@ -127,7 +130,7 @@ class ContextParallelAttention:
         return self.context.own_tokens_of_all_heads(self.operator(q, k, v, grid_THW), grid_THW)
 
 
-def parallelise(network: GeneralDiTTrunk | MinimalDiT, group: dist.ProcessGroup | None) -> None:
+def parallelise(network: ParallelNetwork, group: dist.ProcessGroup | None) -> None:
     """Has a network compute on its tokens together with the same network on the other ranks; for inference only.
 
     It still takes whole latents and gives whole latents, which must be the same on every rank. What it computes once
@@ -145,7 +148,7 @@ def parallelise(network: GeneralDiTTrunk | MinimalDiT, group: dist.ProcessGroup 
         raise ValueError(f"{group.size()} ranks do not divide {network.config.num_heads} heads")
     network.context = ContextParallel(group)
     for module in network.modules():
-        if isinstance(module, general_dit_layers.SelfAttention | minimal_dit_layers.SelfAttention):
+        if isinstance(module, ShardableAttention):
             module.operator = ContextParallelAttention(network.context, module.operator)
 
 

@@ -11,30 +11,18 @@ own tokens after the block of the same number. Several branches act together by 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import ControlBranchConfig
 from cosmos_cli.models.context_parallel import ALONE, ContextParallel
 from cosmos_cli.models.dit_layers import EncodedText, PatchEmbedding, padding_channel, plus
 from cosmos_cli.models.general_dit import GeneralDiTTrunk
-from cosmos_cli.models.general_dit_layers import GeneralDiTConfig
 from cosmos_cli.models.rope import RotaryTable
 
 HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
-
-
-@dataclass(frozen=True)
-class ControlBranchConfig(GeneralDiTConfig):
-    """The shape of a control branch, see `GeneralDiTConfig`; `num_blocks` counts its own blocks.
-
-    Args:
-        hint_channels: latent channels of a hint, at least what is given: the rest is filled with zeros.
-    """
-
-    hint_channels: int = 128
 
 
 class ControlBranch(GeneralDiTTrunk):

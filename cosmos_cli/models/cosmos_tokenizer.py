@@ -31,6 +31,7 @@ from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.checkpoints.torchscript import TorchScriptCheckpoint, is_torchscript
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.models.configs import CosmosTokenizerConfig
 from cosmos_cli.models.cosmos_tokenizer_layers import (
     Downsample,
     FactorisedConv,
@@ -52,68 +53,6 @@ STORED_CONSTANTS = {
     "decoder.unpatcher3d.wavelets": (2,),
     "decoder.unpatcher3d._arange": (2,),
 }
-
-
-@dataclass(frozen=True)
-class CosmosTokenizerConfig:
-    """Sizes of the tokenizer; the defaults are those of CV8x8x8."""
-
-    channels: int = 128
-    channels_mult: tuple[int, ...] = (2, 4, 4)
-    """Width of each level, finest first, in multiples of `channels`."""
-    num_res_blocks: int = 2
-    """Residual blocks of an encoder level; a decoder level has one more."""
-    z_channels: int = 16
-    """Channels between the encoder and its last 1 x 1 x 1 convolution."""
-    latent_channels: int = 16
-    patch_size: int = 4
-    """Pixels along each side, and frames, that the wavelet transform folds into channels."""
-    spatial_compression: int = 8
-    temporal_compression: int = 8
-
-    def __post_init__(self) -> None:
-        factors = (self.patch_size, self.spatial_compression, self.temporal_compression)
-        if any(factor < 1 or factor & (factor - 1) for factor in factors):
-            raise ValueError(f"patch size and compressions are {factors}, not powers of 2.")
-        if not self.patch_size <= self.temporal_compression <= self.spatial_compression:
-            raise ValueError("it takes patch_size <= temporal_compression <= spatial_compression.")
-        for axis, compression in enumerate((self.spatial_compression, self.temporal_compression)):
-            for resamples in (self.downsamples, self.upsamples):
-                num_levels = sum(resamples(level)[axis] for level in range(len(self.channels_mult)))
-                if num_levels != self._num_halvings(compression):
-                    raise ValueError(
-                        f"{len(self.channels_mult)} levels are too few for a compression by {compression}."
-                    )
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels of each level, finest first."""
-        return tuple(self.channels * mult for mult in self.channels_mult)
-
-    @property
-    def patch_channels(self) -> int:
-        return 3 * self.patch_size**3
-
-    def downsamples(self, level: int) -> tuple[bool, bool]:
-        """Whether the encoder halves space, and time, after this level: the finest levels do."""
-        num_spatial, num_temporal = map(self._num_halvings, (self.spatial_compression, self.temporal_compression))
-        return level < num_spatial, level < num_temporal
-
-    def upsamples(self, level: int) -> tuple[bool, bool]:
-        """Whether the decoder doubles space, and time, after this level.
-
-        No mirror image of the encoder: where time is doubled, the coarsest level leaves it alone, and space as well
-        unless space is to be doubled more often than time.
-        """
-        num_spatial, num_temporal = map(self._num_halvings, (self.spatial_compression, self.temporal_compression))
-        position = len(self.channels_mult) - 1 - level
-        if level == 0:
-            return False, False
-        temporal = 0 < position <= num_temporal
-        return temporal or (position < num_spatial and num_spatial > num_temporal), temporal
-
-    def _num_halvings(self, compression: int) -> int:
-        return (compression // self.patch_size).bit_length() - 1
 
 
 class Encoder(nn.Module):

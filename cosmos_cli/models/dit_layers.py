@@ -19,81 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cosmos_cli.models.neighborhood import NeighborhoodConfig, neighborhood_attention
+from cosmos_cli.models.configs import DiTConfig, GridTHW, NeighborhoodConfig
+from cosmos_cli.models.neighborhood import neighborhood_attention
 from cosmos_cli.models.regional_attention import RegionalKeysValues, regional_attention
-from cosmos_cli.models.rope import GridTHW, RotaryTable, rope_angles, rotate
+from cosmos_cli.models.rope import RotaryTable, rope_angles, rotate
 from cosmos_cli.runtime.attention import attention
 
 KeysValues = tuple[Tensor, Tensor]
 SelfAttentionOperator = Callable[[Tensor, Tensor, Tensor, GridTHW], Tensor]
 
 EPS = 1e-6
-
-
-@dataclass(frozen=True)
-class DiTConfig:
-    """The shape of a network, under the names that the published configurations use.
-
-    Args:
-        model_channels: model width.
-        in_channels: latent channels, without the mask channels.
-        condition_mask: a video network, with one more input channel that marks the given latent frames.
-        concat_padding_mask: one more input channel that marks padded pixels.
-        use_adaln_lora: low-rank modulation around a shared one; False is one full matrix per sub-layer.
-        max_img_h, max_img_w, max_frames: largest latent size.
-        base_fps: where temporal positions count seconds, they count 1/base_fps of one.
-        extra_per_block_abs_pos_emb: a position embedding is added in front of every block.
-    Raises:
-        ValueError: the heads do not divide the width, or are too narrow for three rotary axes.
-    """
-
-    model_channels: int
-    num_blocks: int
-    num_heads: int
-    in_channels: int = 16
-    out_channels: int = 16
-    patch_spatial: int = 2
-    patch_temporal: int = 1
-    condition_mask: bool = True
-    concat_padding_mask: bool = True
-    mlp_ratio: float = 4.0
-    crossattn_emb_channels: int = 1024
-    use_adaln_lora: bool = True
-    adaln_lora_dim: int = 256
-    max_img_h: int = 240
-    max_img_w: int = 240
-    max_frames: int = 128
-    rope_h_extrapolation_ratio: float = 1.0
-    rope_w_extrapolation_ratio: float = 1.0
-    rope_t_extrapolation_ratio: float = 1.0
-    base_fps: int = 24
-    extra_per_block_abs_pos_emb: bool = False
-
-    def __post_init__(self) -> None:
-        if self.model_channels % self.num_heads or self.head_dim % 2 or self.head_dim < 12:
-            raise ValueError(
-                f"{self.num_heads} heads must split a width of {self.model_channels} into even parts of 12 or more"
-            )
-
-    @property
-    def head_dim(self) -> int:
-        return self.model_channels // self.num_heads
-
-    @property
-    def channels_with_masks(self) -> int:
-        return self.in_channels + self.condition_mask + self.concat_padding_mask
-
-    @property
-    def max_grid_THW(self) -> GridTHW:
-        return (
-            self.max_frames // self.patch_temporal,
-            self.max_img_h // self.patch_spatial,
-            self.max_img_w // self.patch_spatial,
-        )
-
-    @property
-    def patch_THW(self) -> GridTHW:
-        return self.patch_temporal, self.patch_spatial, self.patch_spatial
 
 
 @dataclass(frozen=True)
@@ -232,6 +167,16 @@ class Projections(Protocol):
     def keys_values(self, context_BLC: Tensor) -> KeysValues: ...
 
     def output(self, out_BLD: Tensor) -> Tensor: ...
+
+
+class ShardableAttention(nn.Module):
+    """A layer of attention among all tokens.
+
+    `operator` computes it from rotated q, k, v and the grid; replace it to attend in another way, for instance over
+    the tokens of several devices.
+    """
+
+    operator: SelfAttentionOperator
 
 
 def self_attention(layer: Projections, x_BTHWD: Tensor, rope: RotaryTable, operator: SelfAttentionOperator) -> Tensor:

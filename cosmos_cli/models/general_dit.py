@@ -17,7 +17,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.context_parallel import ALONE, ContextParallel
+from cosmos_cli.models.configs import GeneralDiTConfig, GridTHW
+from cosmos_cli.models.context_parallel import ParallelNetwork
 from cosmos_cli.models.dit_layers import (
     EPS,
     EncodedText,
@@ -39,12 +40,11 @@ from cosmos_cli.models.general_dit_layers import (
     ConvolutionalPatchEmbedding,
     CrossAttention,
     FinalLayer,
-    GeneralDiTConfig,
     sincos_positions,
 )
-from cosmos_cli.models.rope import GridTHW, RotaryTable
+from cosmos_cli.models.rope import RotaryTable
 
-__all__ = ["EncodedText", "GeneralDiT", "GeneralDiTConfig", "GeneralDiTTrunk", "stored_constants"]
+__all__ = ["EncodedText", "GeneralDiT", "GeneralDiTTrunk", "stored_constants"]
 
 LOGVAR_SHAPES = {"logvar.0.freqs": (128,), "logvar.0.phases": (128,), "logvar.1.weight": (1, 128)}
 """What published files hold beside the network: the head that predicts the training loss's uncertainty."""
@@ -55,16 +55,15 @@ def stored_constants(config: GeneralDiTConfig) -> dict[str, tuple[int, ...]]:
     return {"pos_embedder.seq": (max(config.max_grid_THW),)}
 
 
-class GeneralDiTTrunk(nn.Module):
+class GeneralDiTTrunk(ParallelNetwork):
     """Embeddings, blocks and final layer, which the network and its control branches share.
 
     Args:
         attention_backend: a name from `cosmos_cli.runtime.attention.available_backends()`.
     """
 
+    config: GeneralDiTConfig
     cross_attention: type[CrossAttention] = CrossAttention
-    context: ContextParallel = ALONE
-    """Which of the tokens are here, see `parallelise`: tables, hints and blocks hold this rank's share of them."""
 
     def __init__(self, config: GeneralDiTConfig, attention_backend: str = "sdpa") -> None:
         super().__init__()

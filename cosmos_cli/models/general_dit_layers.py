@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import GeneralDiTConfig, GridTHW
 from cosmos_cli.models.dit_layers import (
     EPS,
     MLP,
-    DiTConfig,
     KeysValues,
     SelfAttentionOperator,
+    ShardableAttention,
     adaln_modulation,
     cross_attention,
     modulate,
@@ -25,37 +25,7 @@ from cosmos_cli.models.dit_layers import (
     self_attention,
     times,
 )
-from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims
-
-
-@dataclass(frozen=True)
-class GeneralDiTConfig(DiTConfig):
-    """The shape of a general diffusion transformer, see `DiTConfig`.
-
-    Args:
-        extra_per_block_abs_pos_emb: a position embedding is added in front of every block.
-        extra_per_block_abs_pos_emb_type: "learnable", or "sincos" for a fixed one.
-        extra_h_extrapolation_ratio and the like: how far the fixed embedding is stretched; the learnt one never is.
-        affline_emb_norm: the timestep embedding is normalised.
-        add_augment_sigma_embedding: the network is also told how noisy the given frames are.
-        legacy_patch_emb: patches are embedded by a convolution, as in some files of training runs.
-    Raises:
-        ValueError: as for `DiTConfig`, or an unknown type of position embedding.
-    """
-
-    extra_per_block_abs_pos_emb: bool = True
-    extra_per_block_abs_pos_emb_type: str = "learnable"
-    extra_h_extrapolation_ratio: float = 1.0
-    extra_w_extrapolation_ratio: float = 1.0
-    extra_t_extrapolation_ratio: float = 1.0
-    affline_emb_norm: bool = True
-    add_augment_sigma_embedding: bool = False
-    legacy_patch_emb: bool = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.extra_per_block_abs_pos_emb_type not in ("learnable", "sincos"):
-            raise ValueError(f"no position embedding of type {self.extra_per_block_abs_pos_emb_type!r}")
+from cosmos_cli.models.rope import RotaryTable, axis_dims
 
 
 class ConvolutionalPatchEmbedding(nn.Module):
@@ -120,12 +90,8 @@ class Attention(nn.Module):
         return self.to_out(out_BLD)
 
 
-class SelfAttention(nn.Module):
-    """Attention among all tokens.
-
-    `operator` computes it from rotated q, k, v and the grid; replace it to attend in another way, for instance over
-    the tokens of several devices.
-    """
+class SelfAttention(ShardableAttention):
+    """Attention among all tokens."""
 
     def __init__(self, config: GeneralDiTConfig, operator: SelfAttentionOperator) -> None:
         super().__init__()

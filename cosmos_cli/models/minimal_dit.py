@@ -17,7 +17,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.context_parallel import ALONE, ContextParallel
+from cosmos_cli.models.configs import GridTHW, MinimalDiTConfig, NeighborhoodConfig
+from cosmos_cli.models.context_parallel import ParallelNetwork
 from cosmos_cli.models.dit_layers import (
     EPS,
     EncodedText,
@@ -33,11 +34,10 @@ from cosmos_cli.models.dit_layers import (
     unpatchify,
     with_masks,
 )
-from cosmos_cli.models.minimal_dit_layers import Block, CrossAttention, FinalLayer, MinimalDiTConfig
-from cosmos_cli.models.neighborhood import NeighborhoodConfig
-from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims
+from cosmos_cli.models.minimal_dit_layers import Block, CrossAttention, FinalLayer
+from cosmos_cli.models.rope import RotaryTable, axis_dims
 
-__all__ = ["EncodedText", "MinimalDiT", "MinimalDiTConfig", "stored_constants"]
+__all__ = ["EncodedText", "MinimalDiT", "stored_constants"]
 
 
 def stored_constants(config: MinimalDiTConfig) -> dict[str, tuple[int, ...]]:
@@ -54,7 +54,7 @@ def stored_constants(config: MinimalDiTConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-class MinimalDiT(nn.Module):
+class MinimalDiT(ParallelNetwork):
     """Predicts the velocity (noise minus clean latents) of noisy latents.
 
     Args:
@@ -65,9 +65,8 @@ class MinimalDiT(nn.Module):
     Source: cosmos-predict2 661da47, models/text2image_dit.py and models/video2world_dit.py.
     """
 
+    config: MinimalDiTConfig
     cross_attention: type[CrossAttention] = CrossAttention
-    context: ContextParallel = ALONE
-    """Which of the tokens are here, see `parallelise`: tables and blocks hold this rank's share of them."""
 
     def __init__(
         self,

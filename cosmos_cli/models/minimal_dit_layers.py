@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.dit_layers import (
     EPS,
     MLP,
-    DiTConfig,
     KeysValues,
     SelfAttentionOperator,
+    ShardableAttention,
     adaln_modulation,
     cross_attention,
     modulate,
@@ -24,20 +24,6 @@ from cosmos_cli.models.dit_layers import (
     times,
 )
 from cosmos_cli.models.rope import RotaryTable
-
-
-@dataclass(frozen=True)
-class MinimalDiTConfig(DiTConfig):
-    """The shape of a minimal diffusion transformer, see `DiTConfig`.
-
-    Args:
-        crossattn_proj_in_channels: width of the text embedding when it must first be projected to
-            `crossattn_emb_channels`; the same width, or None, means that it is used as it is.
-        rope_enable_fps_modulation: temporal positions count 1/base_fps seconds rather than latent frames.
-    """
-
-    crossattn_proj_in_channels: int | None = None
-    rope_enable_fps_modulation: bool = False
 
 
 class Attention(nn.Module):
@@ -65,12 +51,8 @@ class Attention(nn.Module):
         return self.output_proj(out_BLD)
 
 
-class SelfAttention(Attention):
-    """Attention among all tokens.
-
-    `operator` computes it from rotated q, k, v and the grid; replace it to attend in another way, for instance over
-    the tokens of several devices.
-    """
+class SelfAttention(Attention, ShardableAttention):
+    """Attention among all tokens."""
 
     def __init__(self, config: MinimalDiTConfig, operator: SelfAttentionOperator) -> None:
         super().__init__(config, config.model_channels)

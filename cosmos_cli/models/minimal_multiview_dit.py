@@ -9,40 +9,17 @@ input channels, says which camera a view is, and the rotary positions begin anew
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from cosmos_cli.models import minimal_dit
+from cosmos_cli.models.configs import GridTHW, MinimalMultiviewDiTConfig
 from cosmos_cli.models.dit_layers import EncodedText, KeysValues, cross_attention, with_masks
 from cosmos_cli.models.minimal_dit import MinimalDiT
-from cosmos_cli.models.minimal_dit_layers import CrossAttention, MinimalDiTConfig
-from cosmos_cli.models.rope import GridTHW, RotaryTable
+from cosmos_cli.models.minimal_dit_layers import CrossAttention
+from cosmos_cli.models.rope import RotaryTable
 
-__all__ = ["MinimalMultiviewDiT", "MinimalMultiviewDiTConfig", "stored_constants"]
-
-
-@dataclass(frozen=True)
-class MinimalMultiviewDiTConfig(MinimalDiTConfig):
-    """The shape of a multi-view network, see `MinimalDiTConfig`.
-
-    Args:
-        state_t: latent frames of one view.
-        n_cameras_emb: how many cameras have an embedding; there can be no more views.
-        view_condition_dim: width of a camera's embedding.
-        rope_enable_fps_modulation: on. The published configuration says off, but the original network never hands that
-            on to its rotary embedding, so the weights were trained with it on.
-    """
-
-    state_t: int = 8
-    n_cameras_emb: int = 7
-    view_condition_dim: int = 7
-    rope_enable_fps_modulation: bool = True
-
-    @property
-    def channels_with_masks(self) -> int:
-        return super().channels_with_masks + self.view_condition_dim
+__all__ = ["MinimalMultiviewDiT", "stored_constants"]
 
 
 def stored_constants(config: MinimalMultiviewDiTConfig) -> dict[str, tuple[int, ...]]:

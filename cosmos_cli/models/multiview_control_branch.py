@@ -6,21 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
+from cosmos_cli.models.configs import MultiViewControlBranchConfig
+from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.dit_layers import EncodedText
-from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewTrunk
-
-
-@dataclass(frozen=True)
-class MultiViewControlBranchConfig(MultiViewConfig, ControlBranchConfig):
-    """The shape of a control branch for several views, see `MultiViewConfig` and `ControlBranchConfig`."""
-
-    hint_channels: int = 16
+from cosmos_cli.models.multiview_dit import MultiViewTrunk
 
 
 class MultiViewControlBranch(MultiViewTrunk, ControlBranch):

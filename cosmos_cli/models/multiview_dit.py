@@ -11,57 +11,15 @@ constant input channels, looked up in a learnt table, and the text: every view r
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import GeneralDiTConfig, GridTHW, MultiViewConfig
 from cosmos_cli.models.dit_layers import EncodedText, KeysValues, with_masks
 from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTTrunk
-from cosmos_cli.models.general_dit_layers import CrossAttention, GeneralDiTConfig
-from cosmos_cli.models.rope import GridTHW
-
-
-@dataclass(frozen=True)
-class MultiViewConfig(GeneralDiTConfig):
-    """The shape of a network for several views, see `GeneralDiTConfig`.
-
-    Args:
-        n_views: views of a video.
-        n_views_emb: rows of the table that describes views; None for one each.
-        view_condition_dim: input channels that describe a view.
-        add_repeat_frame_embedding: the network is also told how many frames of a view are repeated.
-        extra_per_block_abs_pos_emb_type: always "sincos": these networks have no learnt embedding of positions.
-    Raises:
-        ValueError: as for `GeneralDiTConfig`, or a learnt position embedding.
-    """
-
-    extra_per_block_abs_pos_emb_type: str = "sincos"
-    n_views: int = 6
-    n_views_emb: int | None = None
-    view_condition_dim: int = 6
-    add_repeat_frame_embedding: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.extra_per_block_abs_pos_emb_type != "sincos":
-            raise ValueError("networks for several views have a fixed position embedding, of type 'sincos'")
-
-    @property
-    def channels_with_masks(self) -> int:
-        return super().channels_with_masks + self.view_condition_dim
-
-    def grid_of_view(self, grid_VTHW: GridTHW) -> GridTHW:
-        """The patches of one view, out of those of all.
-
-        Raises:
-            ValueError: the latent frames do not divide among the views.
-        """
-        VT, H, W = grid_VTHW
-        if VT % self.n_views:
-            raise ValueError(f"{VT} latent frames do not divide among {self.n_views} views")
-        return VT // self.n_views, H, W
+from cosmos_cli.models.general_dit_layers import CrossAttention
 
 
 class PerViewCrossAttention(CrossAttention):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -20,54 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cosmos_cli.models.rope import GridTHW
+from cosmos_cli.models.configs import GridTHW, NeighborhoodConfig, triple
 from cosmos_cli.runtime.attention import attention
 
 # Gathered queries, keys, values and results of one batch of cells: 128 MiB in bfloat16.
 _MAX_GATHERED_ELEMENTS = 2**26
-
-
-@dataclass(frozen=True)
-class NeighborhoodConfig:
-    """The sparsity of one layer, per axis (time, height, width), counted in patches.
-
-    Args:
-        window: keys per query; 1 or less means the whole axis.
-        stride: neighbouring queries that share a window.
-        dilation: distance between the keys of a window.
-        base_grid: the grid that the numbers were chosen for: on another one they scale along. An entry of 0 or less
-            leaves its axis alone. None applies the numbers as they are to every grid.
-    """
-
-    window: tuple[int, int, int]
-    stride: tuple[int, int, int] = (1, 1, 1)
-    dilation: tuple[int, int, int] = (1, 1, 1)
-    base_grid: tuple[int, int, int] | None = None
-
-    def on_grid(self, grid_THW: GridTHW) -> NeighborhoodConfig:
-        """The window, stride and dilation in effect on a grid.
-
-        Raises:
-            ValueError: without a base grid, a window does not fit the grid or a stride exceeds its window.
-        Source: cosmos-predict2 661da47, module/neighborhood_attn.py.
-        """
-        base = self.base_grid or (0, 0, 0)
-        window, stride, dilation = [], [], []
-        for length, base_length, w, s, d in zip(grid_THW, base, self.window, self.stride, self.dilation, strict=True):
-            w = w if w > 1 else length
-            if self.base_grid is not None:
-                scale = length / base_length if base_length > 0 else 1.0
-                w = min(max(2, round(w * scale)), length)
-                s = min(max(1, round(s * scale)), w)
-                d = min(max(1, round(d * scale)), length // w)
-            if w * d > length or s > w:
-                raise ValueError(
-                    f"window {w} with stride {s} and dilation {d} does not fit an axis of {length} patches"
-                )
-            window.append(w)
-            stride.append(s)
-            dilation.append(d)
-        return NeighborhoodConfig(_triple(window), _triple(stride), _triple(dilation))
 
 
 def neighborhood_attention(
@@ -132,7 +88,7 @@ def _attend_in_cells(
 )
 def _as_one_operator(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, shape: list[int], backend: str) -> Tensor:
     """`_attend_in_cells`; shape: grid, window, stride and dilation, one after the other."""
-    grid, window, stride, dilation = (_triple(shape[i : i + 3]) for i in range(0, 12, 3))
+    grid, window, stride, dilation = (triple(shape[i : i + 3]) for i in range(0, 12, 3))
     return _attend_in_cells(q_BLHD, k_BLHD, v_BLHD, grid, NeighborhoodConfig(window, stride, dilation), backend)
 
 
@@ -185,8 +141,3 @@ def _tokens(grid_THW: GridTHW, positions_THW: list[Tensor], batch: Tensor) -> Te
     h = positions_THW[1][height_n][:, None, :, None]
     w = positions_THW[2][width_n][:, None, None, :]
     return ((t * height + h) * width + w).flatten()
-
-
-def _triple(numbers: list[int]) -> tuple[int, int, int]:
-    first, second, third = numbers
-    return first, second, third

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-GridTHW = tuple[int, int, int]
+from cosmos_cli.models.configs import GridTHW
 
 
 class RotaryTable(NamedTuple):

@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import WanVAEConfig
+
 # Statistics of the latents over the training set, one per latent channel.
 LATENT_MEAN = (
     *(-0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508),
@@ -33,22 +35,6 @@ LATENT_STD = (
     *(2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743),
     *(3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160),
 )
-
-
-@dataclass(frozen=True)
-class WanVAEConfig:
-    """Sizes of the tokenizer; the defaults are those of the published weights."""
-
-    dim: int = 96
-    """Width of the level at full resolution."""
-    z_dim: int = 16
-    """Latent channels."""
-    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
-    """Width of each level, finest first, in multiples of `dim`."""
-    num_res_blocks: int = 2
-    """Residual blocks of an encoder level; a decoder level has one more."""
-    temporal_downsample: tuple[bool, ...] = (False, True, True)
-    """Which steps from one level to the next, finest first, halve time as well as space."""
 
 
 # Up to this product of the first four sizes of its input, torch computes conv3d on a CPU several times slower.

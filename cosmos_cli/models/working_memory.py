@@ -13,9 +13,7 @@ import math
 
 import torch
 
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizerConfig
-from cosmos_cli.models.dit_layers import DiTConfig
-from cosmos_cli.models.wan_vae import WanVAEConfig
+from cosmos_cli.models.configs import CosmosTokenizerConfig, DiTConfig, WanVAEConfig
 
 _TOKEN_TENSORS = {torch.float32: 8.5, torch.bfloat16: 13.1}
 """Tensors (tokens, model width) in a block at its peak: in bfloat16 when queries and keys turn, in float32, and else

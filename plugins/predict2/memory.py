@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cosmos_cli.models.minimal_dit import MinimalDiTConfig
+from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.t5 import encoder_size
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.models.working_memory import denoising_bytes, wan_vae_bytes

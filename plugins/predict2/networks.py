@@ -13,11 +13,12 @@ from cosmos_cli import output
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
+from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
 from cosmos_cli.models.context_parallel import parallelise
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.prompts import encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
 from cosmos_cli.runtime.devices import choose_device
 from cosmos_cli.runtime.memory.limit import limit_device

@@ -27,10 +27,9 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.neighborhood import NeighborhoodConfig
+from cosmos_cli.models.configs import MinimalDiTConfig, NeighborhoodConfig, WanVAEConfig
+from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT
 from cosmos_cli.models.prompts import Refiner, checked_prompt
-from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.devices import choose_device_and_dtype, cores

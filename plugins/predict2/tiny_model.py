@@ -12,11 +12,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
+from cosmos_cli.models.action_dit import ActionDiT
+from cosmos_cli.models.configs import ActionDiTConfig, MinimalDiTConfig, MinimalMultiviewDiTConfig, WanVAEConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT, dit_file
 from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS
 

@@ -11,14 +11,10 @@ import torch
 from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
-from cosmos_cli.models.cosmos_tokenizer import (
-    ChunkedTokenizer,
-    CosmosTokenizerConfig,
-    load_tokenizer,
-    read_statistics,
-)
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.models.configs import ControlBranchConfig, CosmosTokenizerConfig, GeneralDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_tokenizer, read_statistics
+from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.runtime.devices import choose_device
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, Variant
 

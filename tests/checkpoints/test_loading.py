@@ -185,7 +185,8 @@ def test_module_bytes_counts_buffers_and_shared_parameters_once(original: Networ
 LOAD_2B = """
 import sys, torch
 from cosmos_cli.checkpoints.loading import load_network, module_bytes, wanted_keys
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.configs import MinimalDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
 
 def kib(field):
     return int(open("/proc/self/status").read().partition(field + ":")[2].split()[0])

@@ -17,7 +17,8 @@ from cosmos_cli import output
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
 from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.errors import CheckpointError
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.configs import MinimalDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
 
 CONFIG = MinimalDiTConfig(
     model_channels=48,

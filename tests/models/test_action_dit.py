@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
+from cosmos_cli.models.action_dit import ActionDiT
+from cosmos_cli.models.configs import ActionDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
 
 TINY: dict[str, Any] = {

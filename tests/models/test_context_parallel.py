@@ -15,15 +15,24 @@ from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.rectified_flow import denoise, first_frames
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
-from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
+from cosmos_cli.models.action_dit import ActionDiT
+from cosmos_cli.models.configs import (
+    ActionDiTConfig,
+    ControlBranchConfig,
+    GeneralDiTConfig,
+    MinimalDiTConfig,
+    MinimalMultiviewDiTConfig,
+    MultiViewConfig,
+    MultiViewControlBranchConfig,
+    NeighborhoodConfig,
+)
 from cosmos_cli.models.context_parallel import parallelise
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
-from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
-from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
-from cosmos_cli.models.neighborhood import NeighborhoodConfig
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.workers.layout import Layout
 from cosmos_cli.runtime.workers.mesh import axis_group, in_halves, make_mesh
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts

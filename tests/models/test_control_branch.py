@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
+from cosmos_cli.models.general_dit import GeneralDiT
 
 SIZE: dict[str, Any] = {"model_channels": 48, "num_heads": 2, "crossattn_emb_channels": 24, "adaln_lora_dim": 8}
 LIMITS: dict[str, Any] = {"max_img_h": 16, "max_img_w": 16, "max_frames": 8}

@@ -10,11 +10,11 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.models.configs import CosmosTokenizerConfig
 from cosmos_cli.models.cosmos_tokenizer import (
     STORED_CONSTANTS,
     ChunkedTokenizer,
     CosmosTokenizer,
-    CosmosTokenizerConfig,
     LatentStatistics,
     load_tokenizer,
     read_statistics,

@@ -14,8 +14,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import T5Config, T5EncoderModel
 
 from cosmos_cli.models import control_branch
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, CosmosTokenizerConfig
+from cosmos_cli.models.configs import (
+    ControlBranchConfig,
+    CosmosTokenizerConfig,
+    DiTConfig,
+    GeneralDiTConfig,
+    MinimalDiTConfig,
+    WanVAEConfig,
+)
+from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.costs import (
     HINT_WIDTHS,
     TEXT_TOKENS,
@@ -25,11 +33,10 @@ from cosmos_cli.models.costs import (
     T5Shape,
     WanVAEShape,
 )
-from cosmos_cli.models.dit_layers import DiTConfig
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.t5 import NUM_TOKENS
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.wan_vae import WanVAE
 
 DIT = {"model_channels": 48, "num_blocks": 2, "num_heads": 2, "crossattn_emb_channels": 32, "adaln_lora_dim": 8}
 GRID, LATENTS = (3, 4, 6), (1, 16, 3, 8, 12)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
-from cosmos_cli.models.general_dit import LOGVAR_SHAPES, GeneralDiT, GeneralDiTConfig, stored_constants
+from cosmos_cli.models.configs import GeneralDiTConfig
+from cosmos_cli.models.general_dit import LOGVAR_SHAPES, GeneralDiT, stored_constants
 
 SEVEN_B = GeneralDiTConfig(model_channels=4096, num_blocks=28, num_heads=32, rope_t_extrapolation_ratio=2.0)
 TINY = GeneralDiTConfig(

@@ -12,8 +12,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig, stored_constants
-from cosmos_cli.models.neighborhood import NeighborhoodConfig
+from cosmos_cli.models.configs import MinimalDiTConfig, NeighborhoodConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
 from cosmos_cli.models.rope import RotaryTable
 
 GOLDEN = Path(__file__).parent.parent / "golden"

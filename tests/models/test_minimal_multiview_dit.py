@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
+from cosmos_cli.models.configs import MinimalDiTConfig, MinimalMultiviewDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 
 TINY = MinimalMultiviewDiTConfig(
     model_channels=48,

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig, MultiViewControlBranchConfig
 from cosmos_cli.models.control_branch import sum_residuals
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
-from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 
 SIZE: dict[str, Any] = {
     "model_channels": 48,

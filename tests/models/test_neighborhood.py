@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cosmos_cli.models import neighborhood
-from cosmos_cli.models.neighborhood import NeighborhoodConfig, neighborhood_attention
+from cosmos_cli.models.configs import NeighborhoodConfig
+from cosmos_cli.models.neighborhood import neighborhood_attention
 
 BASE = (-1, 44, 80)
 # The five patterns of the published sparse networks.

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
+from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.dit_layers import EncodedText, cross_attention
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
+from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.regional_attention import RegionalKeysValues, TokenRegions, regional_attention
 from cosmos_cli.models.regional_text import RegionalText
 from cosmos_cli.runtime.attention import attention

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.configs import WanVAEConfig
+from cosmos_cli.models.wan_vae import WanVAE
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

@@ -10,9 +10,10 @@ import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig, MinimalDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.working_memory import denoising_bytes
 
 SHAPE: dict[str, Any] = {"model_channels": 128, "num_blocks": 2, "num_heads": 2, "adaln_lora_dim": 8}

@@ -13,14 +13,24 @@ from torch import nn
 
 from cosmos_cli.checkpoints.loading import KeyReport, compare_keys
 from cosmos_cli.models import general_dit, minimal_multiview_dit
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
-from cosmos_cli.models.cosmos_tokenizer import STORED_CONSTANTS, CosmosTokenizer, CosmosTokenizerConfig
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig, stored_constants
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
-from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
-from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.configs import (
+    ControlBranchConfig,
+    CosmosTokenizerConfig,
+    GeneralDiTConfig,
+    MinimalDiTConfig,
+    MinimalMultiviewDiTConfig,
+    MultiViewConfig,
+    MultiViewControlBranchConfig,
+    WanVAEConfig,
+)
+from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.cosmos_tokenizer import STORED_CONSTANTS, CosmosTokenizer
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
+from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_plugins.predict2.variants import VARIANTS
 
 Shapes = dict[str, tuple[int, ...]]

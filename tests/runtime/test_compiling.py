@@ -13,15 +13,24 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
+from cosmos_cli.models.action_dit import ActionDiT
+from cosmos_cli.models.configs import (
+    ActionDiTConfig,
+    ControlBranchConfig,
+    GeneralDiTConfig,
+    MinimalDiTConfig,
+    MinimalMultiviewDiTConfig,
+    MultiViewConfig,
+    MultiViewControlBranchConfig,
+    NeighborhoodConfig,
+)
 from cosmos_cli.models.context_parallel import ContextParallel
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
-from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
-from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
-from cosmos_cli.models.neighborhood import NeighborhoodConfig
+from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.regional_text import RegionalText
 from cosmos_cli.runtime import attention
 from cosmos_cli.runtime.compiling import check_compiler, compile_blocks

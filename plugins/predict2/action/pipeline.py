@@ -18,9 +18,9 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
+from cosmos_cli.models.action_dit import ActionDiT
+from cosmos_cli.models.configs import ActionDiTConfig, WanVAEConfig
 from cosmos_cli.models.t5 import NUM_TOKENS
-from cosmos_cli.models.wan_vae import WanVAEConfig
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.action.inputs import Sample, output_paths, prepare, weight_paths

@@ -19,8 +19,8 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
-from cosmos_cli.models.wan_vae import WanVAEConfig
+from cosmos_cli.models.configs import MinimalMultiviewDiTConfig, WanVAEConfig
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER

@@ -17,8 +17,8 @@ from cosmos_cli.diffusion.rectified_flow import Velocity, first_frames
 from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.wan_vae import WanVAEConfig
+from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.timing import timed

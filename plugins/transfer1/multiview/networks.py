@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
-from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch, MultiViewControlBranchConfig
-from cosmos_cli.models.multiview_dit import MultiViewConfig, MultiViewDiT
+from cosmos_cli.models.configs import MultiViewConfig, MultiViewControlBranchConfig
+from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_plugins.transfer1.multiview.variants import MultiviewVariant
 from cosmos_plugins.transfer1.networks import IGNORED
 

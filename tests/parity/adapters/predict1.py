@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig, GeneralDiTTrunk, stored_constants
-from cosmos_cli.models.rope import GridTHW, RotaryTable, axis_dims
+from cosmos_cli.models.configs import GeneralDiTConfig, GridTHW
+from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTTrunk, stored_constants
+from cosmos_cli.models.rope import RotaryTable, axis_dims
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.golden import Golden
 

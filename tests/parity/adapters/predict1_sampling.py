@@ -20,7 +20,8 @@ from cosmos_cli.diffusion.edm_euler import (
 from cosmos_cli.diffusion.edm_loss import edm_loss, log_variance_head, loss_weight
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig, stored_constants
+from cosmos_cli.models.configs import GeneralDiTConfig
+from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import general_dit_options
 from tests.parity.golden import Golden

@@ -16,7 +16,8 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning, denoise, first_fra
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.resize import cover_and_crop
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig, stored_constants
+from cosmos_cli.models.configs import MinimalDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
 from cosmos_plugins.predict2.pipeline import Denoiser
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.tokenizer import wan_vae_from

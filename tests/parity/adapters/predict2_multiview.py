@@ -6,11 +6,8 @@ from dataclasses import fields
 
 from torch import Tensor
 
-from cosmos_cli.models.minimal_multiview_dit import (
-    MinimalMultiviewDiT,
-    MinimalMultiviewDiTConfig,
-    stored_constants,
-)
+from cosmos_cli.models.configs import MinimalMultiviewDiTConfig
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, stored_constants
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.golden import Golden
 

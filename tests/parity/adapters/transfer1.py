@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
+from cosmos_cli.models.configs import ControlBranchConfig
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import general_dit_from, general_dit_options

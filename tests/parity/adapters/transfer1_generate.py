@@ -14,8 +14,9 @@ from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig, stored_constants
+from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, TiledDenoiser
 from cosmos_plugins.transfer1.tiles import merge_tiles
 from cosmos_plugins.transfer1.weights import normalise_maps, to_patch_grid

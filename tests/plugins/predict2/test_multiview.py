@@ -12,7 +12,8 @@ import torch
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.video import read_video
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
+from cosmos_cli.models.configs import MinimalMultiviewDiTConfig
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.multiview.inputs import Sample, prepare
 from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline, of_first_view, stacked

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_cli.models.action_dit import ActionDiT, ActionDiTConfig
+from cosmos_cli.models.action_dit import ActionDiT
+from cosmos_cli.models.configs import ActionDiTConfig, MinimalMultiviewDiTConfig
 from cosmos_cli.models.costs import ActionShape, MinimalMultiviewShape
-from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT, MinimalMultiviewDiTConfig
+from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW
 from tests.plugins.planned_runs import assert_memory_comes_true, check_figures, in_fresh_process

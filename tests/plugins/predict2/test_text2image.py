@@ -14,7 +14,8 @@ from cosmos_cli.diffusion.rectified_flow import first_frames, scaling
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.image import read_image
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.configs import MinimalDiTConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.sampling import sample, sample_distilled
 from cosmos_plugins.predict2.text2image.inputs import prepare

@@ -20,8 +20,9 @@ from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.media.video import read_last_frames, read_video, write_video
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
-from cosmos_cli.models.wan_vae import WanVAE, WanVAEConfig
+from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
+from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.inputs import prepare, weight_paths
 from cosmos_plugins.predict2.pipeline import Denoiser, Video2WorldPipeline

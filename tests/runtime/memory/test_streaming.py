@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from transformers import T5Config, T5EncoderModel
 
-from cosmos_cli.models.control_branch import ControlBranch, ControlBranchConfig, sum_residuals
-from cosmos_cli.models.general_dit import GeneralDiT, GeneralDiTConfig
-from cosmos_cli.models.minimal_dit import MinimalDiT, MinimalDiTConfig
+from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig, MinimalDiTConfig
+from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.runtime.memory import streaming
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement
