@@ -37,7 +37,6 @@ from cosmos_cli.models.configs import (  # noqa: E402
     ControlBranchConfig,
     GeneralDiTConfig,
     MinimalDiTConfig,
-    NeighborhoodConfig,
     WanVAEConfig,
 )
 from cosmos_cli.models.control_branch import ControlBranch, sum_residuals  # noqa: E402
@@ -47,7 +46,7 @@ from cosmos_cli.models.wan_vae import WanVAE  # noqa: E402
 from cosmos_cli.runtime.attention import available_backends  # noqa: E402
 from cosmos_cli.runtime.compiling import check_compiler, compile_blocks  # noqa: E402
 from cosmos_cli.runtime.memory.streaming import BlockStream  # noqa: E402
-from plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
+from plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS, Variant  # noqa: E402
 from plugins.transfer1.variants import VARIANTS as TRANSFER_VARIANTS  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
@@ -191,10 +190,7 @@ def streamed_rows(
 
 
 def sparse_rows(config: MinimalDiTConfig, variant: Variant, size: Size, device: torch.device) -> list[Measurement]:
-    neighborhoods = [
-        None if pattern == "-" else NeighborhoodConfig(**SPARSE_PATTERNS[pattern], base_grid=SPARSE_GRID)
-        for pattern in variant.sparse_layers
-    ]
+    neighborhoods = [None if pattern == "-" else SPARSE_PATTERNS[pattern] for pattern in variant.sparse_layers]
     with torch.device("meta"):
         net = MinimalDiT(config, "sdpa", neighborhoods)
     step = ours_step(randomised(net, device), size, device)
@@ -347,10 +343,10 @@ def main() -> int:
         return 2
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     variant = VARIANTS[options.model_size]
-    config, vae_config = MinimalDiTConfig(**variant.dit), WanVAEConfig()
+    config, vae_config = variant.dit, WanVAEConfig()
     clips = sizes(variant, options.resolutions)
-    base_config = GeneralDiTConfig(**TRANSFER_VARIANTS["7B"].dit, rope_t_extrapolation_ratio=2.0)
-    branch_config = ControlBranchConfig(**{**TRANSFER_VARIANTS["7B"].dit, "num_blocks": 3})
+    base_config = TRANSFER_VARIANTS["7B"].base(driving=False)
+    branch_config = TRANSFER_VARIANTS["7B"].branch(driving=False)
     transfer_size = Size("704x1280 121 frames", 16, 88, 160)
     if options.smoke:
         toy = {"model_channels": 96, "num_heads": 2, "adaln_lora_dim": 8}

@@ -4,9 +4,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
 
 GridTHW = tuple[int, int, int]
+Config = TypeVar("Config", bound="DiTConfig")
+
+HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
+"""Widths between a control's tokens and the model's, as in every published control branch."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class DiTConfig:
                 f"{self.num_heads} heads must split a width of {self.model_channels} into even parts of 12 or more"
             )
 
+    @classmethod
+    def of(cls: type[Config], other: DiTConfig, **changes: Any) -> Config:
+        """The shape of a network of this kind, with the numbers of another one, which has no more of them."""
+        return cls(**{**vars(other), **changes})
+
     @property
     def head_dim(self) -> int:
         return self.model_channels // self.num_heads
@@ -74,6 +86,11 @@ class DiTConfig:
     def patch_THW(self) -> GridTHW:
         return self.patch_temporal, self.patch_spatial, self.patch_spatial
 
+    @property
+    def has_learnt_positions(self) -> bool:
+        """Whether the position embedding in front of every block is learnt."""
+        return self.extra_per_block_abs_pos_emb
+
 
 @dataclass(frozen=True)
 class MinimalDiTConfig(DiTConfig):
@@ -87,6 +104,11 @@ class MinimalDiTConfig(DiTConfig):
 
     crossattn_proj_in_channels: int | None = None
     rope_enable_fps_modulation: bool = False
+
+    @property
+    def projects_text(self) -> bool:
+        """Whether the text embedding must first be projected."""
+        return self.crossattn_proj_in_channels not in (None, self.crossattn_emb_channels)
 
 
 @dataclass(frozen=True)
@@ -158,6 +180,10 @@ class GeneralDiTConfig(DiTConfig):
         if self.extra_per_block_abs_pos_emb_type not in ("learnable", "sincos"):
             raise ValueError(f"no position embedding of type {self.extra_per_block_abs_pos_emb_type!r}")
 
+    @property
+    def has_learnt_positions(self) -> bool:
+        return self.extra_per_block_abs_pos_emb and self.extra_per_block_abs_pos_emb_type == "learnable"
+
 
 @dataclass(frozen=True)
 class ControlBranchConfig(GeneralDiTConfig):
@@ -198,6 +224,11 @@ class MultiViewConfig(GeneralDiTConfig):
     @property
     def channels_with_masks(self) -> int:
         return super().channels_with_masks + self.view_condition_dim
+
+    @property
+    def num_view_rows(self) -> int:
+        """Rows of the table that describes views."""
+        return self.n_views if self.n_views_emb is None else self.n_views_emb
 
     def grid_of_view(self, grid_VTHW: GridTHW) -> GridTHW:
         """The patches of one view, out of those of all.
@@ -281,6 +312,16 @@ class WanVAEConfig:
     temporal_downsample: tuple[bool, ...] = (False, True, True)
     """Which steps from one level to the next, finest first, halve time as well as space."""
 
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels per latent pixel, along height and along width."""
+        return 2 ** len(self.temporal_downsample)
+
+    @property
+    def temporal_factor(self) -> int:
+        """Pixel frames per latent frame, after the first."""
+        return 2 ** sum(self.temporal_downsample)
+
 
 @dataclass(frozen=True)
 class CosmosTokenizerConfig:
@@ -342,3 +383,25 @@ class CosmosTokenizerConfig:
 
     def _num_halvings(self, compression: int) -> int:
         return (compression // self.patch_size).bit_length() - 1
+
+
+@dataclass(frozen=True)
+class T5EncoderConfig:
+    """The encoder half of a T5 model, under the names of its config.json; the defaults are those of T5-11B."""
+
+    d_model: int = 1024
+    d_kv: int = 128
+    d_ff: int = 65536
+    num_layers: int = 24
+    num_heads: int = 128
+    vocab_size: int = 32128
+    relative_attention_num_buckets: int = 32
+
+    @classmethod
+    def in_folder(cls, folder: Path) -> T5EncoderConfig:
+        """The encoder that lies in a folder, or the published one where none does."""
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            return cls(**{field.name: config[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError):
+            return cls()

@@ -16,13 +16,11 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.models.configs import ControlBranchConfig
+from cosmos_cli.models.configs import HINT_WIDTHS, ControlBranchConfig
 from cosmos_cli.models.context_parallel import ALONE, ContextParallel
 from cosmos_cli.models.dit_layers import EncodedText, PatchEmbedding, padding_channel, plus
 from cosmos_cli.models.general_dit import GeneralDiTTrunk
 from cosmos_cli.models.rope import RotaryTable
-
-HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
 
 
 class ControlBranch(GeneralDiTTrunk):

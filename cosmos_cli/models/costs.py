@@ -1,4 +1,4 @@
-"""What networks cost before they are built: arithmetic, parameters and working memory, from the numbers of a variant.
+"""What networks cost before they are built: arithmetic, parameters and working memory, from their configurations.
 
 Everything here is plain Python, because a plan must not wait for torch. Counted is what runs in matrix products,
 attention and convolutions, a multiplication and its addition as two operations; what is done element by element takes
@@ -9,19 +9,31 @@ time, but no FLOPs to speak of.
 
 from __future__ import annotations
 
-import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import overload
+
+from cosmos_cli.models.configs import (
+    HINT_WIDTHS,
+    ActionDiTConfig,
+    ControlBranchConfig,
+    CosmosTokenizerConfig,
+    DiTConfig,
+    GeneralDiTConfig,
+    GridTHW,
+    MinimalDiTConfig,
+    MinimalMultiviewDiTConfig,
+    MultiViewConfig,
+    MultiViewControlBranchConfig,
+    T5EncoderConfig,
+    WanVAEConfig,
+)
 
 TEXT_TOKENS = 512
 """Text positions that every network reads, however short the text is."""
-
-HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256)
-"""Widths between a control's tokens and the model's, as in every published control branch."""
 
 _LIVE_TENSORS = {4: 7.5, 2: 12.0}
 """Tensors of tokens x width alive at the worst moment of a block, by bytes per number.
@@ -30,296 +42,266 @@ In float32 that is the MLP: input, modulated input, four widths of hidden layer,
 of the keys, which counts in float32: input, modulated input, queries, keys and values, and three of twice the size.
 """
 
-Shape = TypeVar("Shape", bound="DiTShape")
+_WAN_STEP_FRAMES = 16
+"""Frames that the encoder of the Wan tokenizer reads at a time."""
 
 
 @dataclass(frozen=True)
-class DiTShape:
-    """What of a diffusion transformer's configuration decides its cost; names and defaults are those of `DiTConfig`."""
+class DiTCost:
+    """What a diffusion transformer costs; `cost_of` gives that of every kind."""
 
-    model_channels: int
-    num_blocks: int
-    num_heads: int
-    in_channels: int = 16
-    out_channels: int = 16
-    patch_spatial: int = 2
-    patch_temporal: int = 1
-    condition_mask: bool = True
-    concat_padding_mask: bool = True
-    mlp_ratio: float = 4.0
-    crossattn_emb_channels: int = 1024
-    use_adaln_lora: bool = True
-    adaln_lora_dim: int = 256
-    max_img_h: int = 240
-    max_img_w: int = 240
-    max_frames: int = 128
-    extra_per_block_abs_pos_emb: bool = False
-
-    @classmethod
-    def of(cls: type[Shape], config: Mapping[str, Any], **changes: Any) -> Shape:
-        """The shape out of a configuration's arguments, of which those without a cost are left out."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in config.items() if name in known}, **changes)
+    config: DiTConfig
 
     @property
-    def patch_volume(self) -> int:
-        return self.patch_temporal * self.patch_spatial**2
-
-    def grid(self, latents_THW: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Patches of a latent clip along time, height and width."""
-        frames, height, width = latents_THW
-        return frames // self.patch_temporal, height // self.patch_spatial, width // self.patch_spatial
+    def num_blocks(self) -> int:
+        return self.config.num_blocks
 
     @property
     def parameters(self) -> int:
         """Numbers that a file of this network holds, but for counters and constants."""
-        width = self.model_channels
-        channels = self.in_channels + self.condition_mask + self.concat_padding_mask
-        total = channels * self.patch_volume * width + self._timestep_weights() + width
-        if self.extra_per_block_abs_pos_emb:
-            grid = self.grid((self.max_frames, self.max_img_h, self.max_img_w))
-            total += sum(grid) * width
-        total += self.num_blocks * self._block_weights()
-        return total + self._final_weights()
+        return self.num_blocks * self.block_parameters + self._other_parameters()
+
+    @property
+    def block_parameters(self) -> int:
+        """Those of one block."""
+        config, width = self.config, self.config.model_channels
+        attention = 4 * width**2 + 2 * width**2 + 2 * config.crossattn_emb_channels * width
+        mlp = 2 * width * int(width * config.mlp_ratio)
+        return attention + 4 * config.head_dim + mlp + 3 * self._modulation_weights(3)
+
+    def grid(self, latents_THW: GridTHW) -> GridTHW:
+        """Patches of a latent clip along time, height and width."""
+        frames, height, width = (n // p for n, p in zip(latents_THW, self.config.patch_THW, strict=True))
+        return frames, height, width
+
+    def modulations(self, num_latent_frames: int) -> int:
+        """Noise levels of a pass: one per latent frame in the minimal networks, a single one in the general ones."""
+        return num_latent_frames if isinstance(self.config, MinimalDiTConfig) else 1
 
     def text_flops(self, num_tokens: int = TEXT_TOKENS) -> float:
         """Keys and values of one text for all blocks, which are computed once."""
-        return 4.0 * num_tokens * self.crossattn_emb_channels * self.model_channels * self.num_blocks
+        return 4.0 * num_tokens * self.config.crossattn_emb_channels * self.config.model_channels * self.num_blocks
 
     def text_elements(self, num_tokens: int = TEXT_TOKENS) -> int:
         """Numbers that `text_flops` leaves behind for the whole generation."""
-        return 2 * num_tokens * self.model_channels * self.num_blocks
+        return 2 * num_tokens * self.config.model_channels * self.num_blocks
 
     def pass_flops(
         self,
-        grid_THW: tuple[int, int, int],
+        grid_THW: GridTHW,
         *,
         num_texts: int = 1,
         modulations: int = 1,
         keys_per_query: Sequence[float] = (),
     ) -> float:
-        """One evaluation of the network on one clip.
+        """One evaluation of the network on one clip, or on all views of one scene.
 
         Args:
-            num_texts: texts that the tokens attend to, one after the other.
-            modulations: noise levels in the clip: 1, or one per latent frame.
+            num_texts: texts that every token attends to, one after the other; where each view has its own, that is 1.
+            modulations: noise levels in the clip, see `modulations`.
             keys_per_query: of the self-attention of each block; empty where all of them are dense.
         """
-        tokens, width = math.prod(grid_THW), self.model_channels
-        channels = self.in_channels + self.condition_mask + self.concat_padding_mask
-        flops = 2.0 * tokens * channels * self.patch_volume * width
-        flops += 2.0 * modulations * (self._timestep_weights() - self._timestep_biases())
+        tokens = math.prod(grid_THW)
+        flops = self._patch_flops(tokens)
+        flops += 2.0 * modulations * self._num_embedders() * (self._timestep_weights() - self._timestep_biases())
         for keys in keys_per_query or [tokens] * self.num_blocks:
             flops += self._block_flops(tokens, keys, num_texts, modulations)
-        flops += 2.0 * modulations * self._modulation_weights(2)
-        return flops + 2.0 * tokens * width * self.patch_volume * self.out_channels
+        return flops + self._final_flops(tokens, modulations)
 
-    def live_elements(self, grid_THW: tuple[int, int, int], num_bytes: int) -> float:
+    def live_elements(self, grid_THW: GridTHW, num_bytes: int) -> float:
         """Numbers alive at the worst moment of an evaluation, without weights and texts.
 
         Args:
             num_bytes: of a number in the network's precision.
         """
-        tokens = math.prod(grid_THW)
-        positions = tokens * self.model_channels if self.extra_per_block_abs_pos_emb else 0
+        config, tokens = self.config, math.prod(grid_THW)
+        positions = tokens * config.model_channels if config.extra_per_block_abs_pos_emb else 0
         # cosines and sines of half a head's width each, in float32
-        rotary = tokens * (self.model_channels // self.num_heads) * 4 / num_bytes
-        return tokens * self.model_channels * _LIVE_TENSORS[num_bytes] + positions + rotary
+        rotary = tokens * config.head_dim * 4 / num_bytes
+        return tokens * config.model_channels * _LIVE_TENSORS[num_bytes] + positions + rotary
+
+    def _other_parameters(self) -> int:
+        """All but those of the blocks."""
+        config, width = self.config, self.config.model_channels
+        total = self._patch_weights() + self._num_embedders() * self._timestep_weights() + width + self._final_weights()
+        if config.has_learnt_positions:
+            total += sum(config.max_grid_THW) * width
+        if isinstance(config, GeneralDiTConfig) and not config.affline_emb_norm:
+            total -= width
+        if isinstance(config, MinimalDiTConfig) and config.projects_text:
+            total += ((config.crossattn_proj_in_channels or 0) + 1) * config.crossattn_emb_channels
+        return total
+
+    def _patch_flops(self, tokens: int) -> float:
+        return 2.0 * tokens * self._patch_weights()
 
     def _block_flops(self, tokens: int, keys: float, num_texts: int, modulations: int) -> float:
-        width = self.model_channels
-        hidden = int(width * self.mlp_ratio)
+        width = self.config.model_channels
+        hidden = int(width * self.config.mlp_ratio)
         per_token = 4 * width + 2 * width + 2 * hidden  # self-attention, queries and output of cross-attention, MLP
         linear = 2.0 * tokens * width * per_token
         attention = 4.0 * tokens * width * (keys + num_texts * TEXT_TOKENS)
         return linear + attention + 3 * 2.0 * modulations * self._modulation_weights(3)
 
-    def _block_weights(self) -> int:
-        width, context = self.model_channels, self.crossattn_emb_channels
-        norms = 4 * (width // self.num_heads)
-        attention = 4 * width**2 + 2 * width**2 + 2 * context * width
-        return attention + norms + 2 * width * int(width * self.mlp_ratio) + 3 * self._modulation_weights(3)
+    def _final_flops(self, tokens: int, modulations: int) -> float:
+        modulation = self._modulation_weights(2)
+        return 2.0 * modulations * modulation + 2.0 * tokens * (self._final_weights() - modulation)
 
     def _modulation_weights(self, chunks: int) -> int:
-        width, rank = self.model_channels, self.adaln_lora_dim
-        return width * rank + rank * chunks * width if self.use_adaln_lora else chunks * width**2
+        width, rank = self.config.model_channels, self.config.adaln_lora_dim
+        return width * rank + rank * chunks * width if self.config.use_adaln_lora else chunks * width**2
+
+    def _num_embedders(self) -> int:
+        """Of timesteps."""
+        return 1 + (isinstance(self.config, GeneralDiTConfig) and self.config.add_augment_sigma_embedding)
 
     def _timestep_biases(self) -> int:
-        return 0 if self.use_adaln_lora else self.model_channels
+        return 0 if self.config.use_adaln_lora else self.config.model_channels
 
     def _timestep_weights(self) -> int:
-        width = self.model_channels
-        return width**2 + (3 * width**2 if self.use_adaln_lora else width**2) + self._timestep_biases()
+        width = self.config.model_channels
+        return width**2 + (3 * width**2 if self.config.use_adaln_lora else width**2) + self._timestep_biases()
+
+    def _patch_weights(self) -> int:
+        return self.config.channels_with_masks * math.prod(self.config.patch_THW) * self.config.model_channels
 
     def _final_weights(self) -> int:
-        return self._modulation_weights(2) + self.model_channels * self.patch_volume * self.out_channels
+        out = math.prod(self.config.patch_THW) * self.config.out_channels
+        return self._modulation_weights(2) + self.config.model_channels * out
 
 
 @dataclass(frozen=True)
-class ControlShape(DiTShape):
+class ControlCost(DiTCost):
     """A control branch: a DiT whose final layer never runs, a hint that is read once, a residual of every block."""
 
-    hint_channels: int = 128
+    config: ControlBranchConfig
 
     @property
-    def parameters(self) -> int:
-        hint = self._hint_embedding() + sum(m * n + n for m, n in self._hint_layers())
-        return super().parameters + hint + self.num_blocks * (self.model_channels**2 + self.model_channels)
+    def block_parameters(self) -> int:
+        """Those of one block and of the projection to its residual."""
+        return super().block_parameters + self.config.model_channels**2 + self.config.model_channels
 
-    def pass_flops(
-        self,
-        grid_THW: tuple[int, int, int],
-        *,
-        num_texts: int = 1,
-        modulations: int = 1,
-        keys_per_query: Sequence[float] = (),
-    ) -> float:
-        trunk = super().pass_flops(
-            grid_THW, num_texts=num_texts, modulations=modulations, keys_per_query=keys_per_query
-        )
-        tokens, width = math.prod(grid_THW), self.model_channels
-        final = 2.0 * modulations * self._modulation_weights(2)
-        final += 2.0 * tokens * width * self.patch_volume * self.out_channels
-        return trunk - final + 2.0 * tokens * width**2 * self.num_blocks
-
-    def hint_flops(self, grid_THW: tuple[int, int, int]) -> float:
+    def hint_flops(self, grid_THW: GridTHW) -> float:
         """The control's tokens, which are computed once."""
         weights = self._hint_embedding() + sum(m * n for m, n in self._hint_layers())
         return 2.0 * math.prod(grid_THW) * weights
 
+    def _other_parameters(self) -> int:
+        hint = self._hint_embedding() + sum(m * n + n for m, n in self._hint_layers())
+        return super()._other_parameters() + hint
+
+    def _block_flops(self, tokens: int, keys: float, num_texts: int, modulations: int) -> float:
+        block = super()._block_flops(tokens, keys, num_texts, modulations)
+        return block + 2.0 * tokens * self.config.model_channels**2
+
+    def _final_flops(self, tokens: int, modulations: int) -> float:
+        return 0.0
+
     def _hint_embedding(self) -> int:
-        return (self.hint_channels + self.concat_padding_mask) * self.patch_volume * self.model_channels
+        channels = self.config.hint_channels + self.config.concat_padding_mask
+        return channels * math.prod(self.config.patch_THW) * self.config.model_channels
 
     def _hint_layers(self) -> Iterator[tuple[int, int]]:
-        return pairwise((self.model_channels, *HINT_WIDTHS, self.model_channels))
+        return pairwise((self.config.model_channels, *HINT_WIDTHS, self.config.model_channels))
 
 
 @dataclass(frozen=True)
-class MultiViewShape(DiTShape):
-    """A network for several views, whose latents stand one view after the other; names are those of `MultiViewConfig`.
+class MultiViewCost(DiTCost):
+    """A network for several views, whose latents stand one view after the other, each with a text of its own."""
 
-    Every token attends to the text of its own view alone, so a pass costs what it does with one text.
-    """
+    config: MultiViewConfig
 
-    extra_per_block_abs_pos_emb: bool = True
-    n_views: int = 6
-    n_views_emb: int = 6
-    view_condition_dim: int = 6
-
-    @property
-    def parameters(self) -> int:
-        # the table of views, a line for repeated frames, and their input channels; positions are fixed, not learnt
-        grid = self.grid((self.max_frames, self.max_img_h, self.max_img_w))
-        views = self.n_views_emb * self.view_condition_dim + 2 * self.view_condition_dim + self._view_embedding()
-        return super().parameters + views - sum(grid) * self.model_channels
-
-    def text_flops(self, num_tokens: int = TEXT_TOKENS) -> float:
-        return super().text_flops(self.n_views * num_tokens)
-
-    def text_elements(self, num_tokens: int = TEXT_TOKENS) -> int:
-        return super().text_elements(self.n_views * num_tokens)
-
-    def pass_flops(
-        self,
-        grid_THW: tuple[int, int, int],
-        *,
-        num_texts: int = 1,
-        modulations: int = 1,
-        keys_per_query: Sequence[float] = (),
-    ) -> float:
-        one_view = super().pass_flops(
-            grid_THW, num_texts=num_texts, modulations=modulations, keys_per_query=keys_per_query
-        )
-        return one_view + 2.0 * math.prod(grid_THW) * self._view_embedding()
-
-    def _view_embedding(self) -> int:
-        return self.view_condition_dim * self.patch_volume * self.model_channels
+    def _other_parameters(self) -> int:
+        # the table of views, and a line for repeated frames
+        rows = self.config.num_view_rows + 2 * self.config.add_repeat_frame_embedding
+        return super()._other_parameters() + rows * self.config.view_condition_dim
 
 
 @dataclass(frozen=True)
-class MultiViewControlShape(MultiViewShape, ControlShape):
+class MultiViewControlCost(MultiViewCost, ControlCost):
     """A control branch for several views."""
 
-    hint_channels: int = 16
+    config: MultiViewControlBranchConfig
 
 
 @dataclass(frozen=True)
-class MinimalMultiviewShape(DiTShape):
-    """A minimal network for several cameras; names and defaults are those of `MinimalMultiviewDiTConfig`.
+class MinimalMultiviewCost(DiTCost):
+    """A minimal network for several cameras, each with a text of its own."""
 
-    Every token attends to the text of its own view alone, so a pass costs what it does with one text.
+    config: MinimalMultiviewDiTConfig
 
-    Args:
-        n_views: in the latents.
-    """
+    def _other_parameters(self) -> int:
+        return super()._other_parameters() + self.config.n_cameras_emb * self.config.view_condition_dim
 
-    n_views: int = 7
-    n_cameras_emb: int = 7
-    view_condition_dim: int = 7
-
-    @property
-    def parameters(self) -> int:
-        table = self.n_cameras_emb * self.view_condition_dim
-        return super().parameters + table + self.view_condition_dim * self.patch_volume * self.model_channels
-
-    def text_flops(self, num_tokens: int = TEXT_TOKENS) -> float:
-        return super().text_flops(self.n_views * num_tokens)
-
-    def text_elements(self, num_tokens: int = TEXT_TOKENS) -> int:
-        return super().text_elements(self.n_views * num_tokens)
+    def _patch_flops(self, tokens: int) -> float:
+        # without the channels that tell the cameras apart, less than 0.01 % of a pass
+        views = self.config.view_condition_dim * math.prod(self.config.patch_THW) * self.config.model_channels
+        return super()._patch_flops(tokens) - 2.0 * tokens * views
 
 
 @dataclass(frozen=True)
-class ActionShape(DiTShape):
-    """A network that actions steer through two small MLPs, which run once per clip; see `ActionDiTConfig`."""
+class ActionCost(DiTCost):
+    """A network that actions steer through two small MLPs, which run once per clip."""
 
-    action_dim: int = 84
+    config: ActionDiTConfig
 
-    @property
-    def parameters(self) -> int:
-        width, hidden = self.model_channels, 4 * self.model_channels
-        read = self.action_dim * hidden + hidden
-        return super().parameters + 2 * read + hidden * 4 * width + 4 * width
+    def _other_parameters(self) -> int:
+        width, hidden = self.config.model_channels, 4 * self.config.model_channels
+        read = self.config.action_dim * hidden + hidden
+        return super()._other_parameters() + 2 * read + hidden * 4 * width + 4 * width
+
+
+_COSTS: Mapping[type[DiTConfig], type[DiTCost]] = {
+    DiTConfig: DiTCost,
+    ControlBranchConfig: ControlCost,
+    MultiViewConfig: MultiViewCost,
+    MultiViewControlBranchConfig: MultiViewControlCost,
+    MinimalMultiviewDiTConfig: MinimalMultiviewCost,
+    ActionDiTConfig: ActionCost,
+}
+
+
+@overload
+def cost_of(config: ControlBranchConfig) -> ControlCost: ...
+
+
+@overload
+def cost_of(config: DiTConfig) -> DiTCost: ...
+
+
+def cost_of(config: DiTConfig) -> DiTCost:
+    """What a network of this configuration costs."""
+    nearest = next(kind for kind in type(config).__mro__ if kind in _COSTS)
+    return _COSTS[nearest](config)
 
 
 @dataclass(frozen=True)
-class T5Shape:
-    """The encoder half of a T5 model; the defaults are those of T5-11B."""
+class T5Cost:
+    """What the encoder half of a T5 model costs."""
 
-    d_model: int = 1024
-    d_kv: int = 128
-    d_ff: int = 65536
-    num_layers: int = 24
-    num_heads: int = 128
-    vocab_size: int = 32128
-    relative_attention_num_buckets: int = 32
-
-    @classmethod
-    def in_folder(cls, folder: Path) -> T5Shape:
-        """The encoder that lies in a folder, or the published one where none does."""
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            return cls(**{field.name: config[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError):
-            return cls()
+    config: T5EncoderConfig
 
     @property
     def parameters(self) -> int:
-        norms = (2 * self.num_layers + 1) * self.d_model
-        positions = self.relative_attention_num_buckets * self.num_heads
-        return self.vocab_size * self.d_model + positions + norms + self.num_layers * self._layer_weights()
+        config = self.config
+        norms = (2 * config.num_layers + 1) * config.d_model
+        positions = config.relative_attention_num_buckets * config.num_heads
+        return config.vocab_size * config.d_model + positions + norms + config.num_layers * self._layer_weights()
 
     def flops(self, num_tokens: int = TEXT_TOKENS) -> float:
         """One text, which is always filled up to all its positions."""
-        attention = 4.0 * num_tokens**2 * self.num_heads * self.d_kv
-        return self.num_layers * (2.0 * num_tokens * self._layer_weights() + attention)
+        attention = 4.0 * num_tokens**2 * self.config.num_heads * self.config.d_kv
+        return self.config.num_layers * (2.0 * num_tokens * self._layer_weights() + attention)
 
     def live_elements(self, num_tokens: int = TEXT_TOKENS) -> float:
         """Numbers alive at the worst moment: attention scores and their softmax, or the hidden layer."""
-        return max(3 * self.num_heads * num_tokens**2, 2 * num_tokens * self.d_ff) + 4 * num_tokens * self.d_model
+        config = self.config
+        scores, hidden = 3 * config.num_heads * num_tokens**2, 2 * num_tokens * config.d_ff
+        return max(scores, hidden) + 4 * num_tokens * config.d_model
 
     def _layer_weights(self) -> int:
-        return 4 * self.d_model * self.num_heads * self.d_kv + 2 * self.d_model * self.d_ff
+        config = self.config
+        return 4 * config.d_model * config.num_heads * config.d_kv + 2 * config.d_model * config.d_ff
 
 
 @dataclass
@@ -351,29 +333,64 @@ class Walk:
         self.parameters += n_in * n_out * taps + n_out
 
 
-@dataclass(frozen=True)
-class WanVAEShape:
-    """What of `WanVAEConfig` decides the cost, with its names and defaults."""
+class TokenizerCost(ABC):
+    """What a tokenizer costs; `tokenizer_cost_of` gives that of every kind."""
 
-    dim: int = 96
-    z_dim: int = 16
-    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
-    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    @property
+    @abstractmethod
+    def parameters(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def spatial_factor(self) -> int:
+        """Pixels per latent pixel, along height and along width."""
+
+    @property
+    @abstractmethod
+    def temporal_factor(self) -> int:
+        """Pixel frames per latent frame, after the first."""
+
+    @abstractmethod
+    def encode(self, num_frames: int, height: int, width: int) -> Walk:
+        """Frames of height x width pixels to latents."""
+
+    @abstractmethod
+    def decode(self, num_latents: int, latent_height: int, latent_width: int) -> Walk:
+        """Latents of latent_height x latent_width latent pixels to frames."""
+
+    def latent_frames(self, num_frames: int) -> int:
+        """Latent frames of a clip of so many pixel frames."""
+        return 1 + (num_frames - 1) // self.temporal_factor
+
+
+@dataclass(frozen=True)
+class WanVAECost(TokenizerCost):
+    """The Wan tokenizer: a clip of 1 + 4 n frames passes step by step, its first frame alone."""
+
+    config: WanVAEConfig
+
+    @property
+    def spatial_factor(self) -> int:
+        return self.config.spatial_factor
+
+    @property
+    def temporal_factor(self) -> int:
+        return self.config.temporal_factor
 
     @property
     def parameters(self) -> int:
-        mixing = 4 * self.z_dim**2 + 2 * self.z_dim + self.z_dim**2 + self.z_dim
+        channels = self.config.z_dim
+        mixing = 4 * channels**2 + 2 * channels + channels**2 + channels
         return self.encode(1, 8, 8).parameters + self.decode(1, 8, 8).parameters + mixing
 
-    def encode(self, num_frames: int, height: int, width: int, step_frames: int = 16) -> Walk:
-        """Frames to latents. A clip of 1 + 4 n frames passes its first frame alone, then `step_frames` at a time."""
-        walk, frames, pixels = Walk(), num_frames, height * width
-        step = max(1, min(step_frames, num_frames - 1))
-        widths = [self.dim * mult for mult in self.dim_mult]
-        _causal(walk, 3, self.dim, frames, step, pixels)
-        for level, (n_in, n_out) in enumerate(pairwise([self.dim, *widths])):
-            for block in range(self.num_res_blocks):
+    def encode(self, num_frames: int, height: int, width: int) -> Walk:
+        walk, config = Walk(), self.config
+        frames, pixels = num_frames, height * width
+        step = max(1, min(_WAN_STEP_FRAMES, num_frames - 1))
+        widths = [config.dim * mult for mult in config.dim_mult]
+        _causal(walk, 3, config.dim, frames, step, pixels)
+        for level, (n_in, n_out) in enumerate(pairwise([config.dim, *widths])):
+            for block in range(config.num_res_blocks):
                 _residual(walk, n_in if block == 0 else n_out, n_out, frames, step, pixels)
             if level == len(widths) - 1:
                 break
@@ -381,30 +398,30 @@ class WanVAEShape:
             walk.conv(n_out, n_out, 9, frames * (height // 2 + 1) * (width // 2 + 1))
             height, width = height // 2, width // 2
             pixels = height * width
-            if self.temporal_downsample[level]:
+            if config.temporal_downsample[level]:
                 frames, step = 1 + (frames - 1) // 2, max(1, step // 2)
                 walk.conv(n_out, n_out, 3, (frames - 1) * pixels)
                 walk.kept += n_out * pixels
         _middle(walk, widths[-1], frames, step, pixels)
-        _causal(walk, widths[-1], 2 * self.z_dim, frames, step, pixels, normed=True)
-        walk.flops += 2.0 * (2 * self.z_dim) ** 2 * frames * pixels
+        _causal(walk, widths[-1], 2 * config.z_dim, frames, step, pixels, normed=True)
+        walk.flops += 2.0 * (2 * config.z_dim) ** 2 * frames * pixels
         return walk
 
-    def decode(self, num_latents: int, height: int, width: int) -> Walk:
-        """Latents of height x width latent pixels to frames, one latent frame at a time."""
-        walk, frames, step, pixels = Walk(), num_latents, 1, height * width
-        walk.flops += 2.0 * self.z_dim**2 * frames * pixels
-        widths = [self.dim * mult for mult in reversed(self.dim_mult)]
-        _causal(walk, self.z_dim, widths[0], frames, step, pixels)
+    def decode(self, num_latents: int, latent_height: int, latent_width: int) -> Walk:
+        walk, config = Walk(), self.config
+        frames, step, pixels = num_latents, 1, latent_height * latent_width
+        walk.flops += 2.0 * config.z_dim**2 * frames * pixels
+        widths = [config.dim * mult for mult in reversed(config.dim_mult)]
+        _causal(walk, config.z_dim, widths[0], frames, step, pixels)
         _middle(walk, widths[0], frames, step, pixels)
         n_in = widths[0]
         for level, n_out in enumerate(widths):
-            for block in range(self.num_res_blocks + 1):
+            for block in range(config.num_res_blocks + 1):
                 _residual(walk, n_in if block == 0 else n_out, n_out, frames, step, pixels)
             if level == len(widths) - 1:
                 break
             alive = n_out * step * pixels
-            if self.temporal_downsample[-1 - level]:
+            if config.temporal_downsample[-1 - level]:
                 walk.conv(n_out, 2 * n_out, 3, (frames - 1) * pixels)
                 if frames > 1:
                     walk.kept += 2 * n_out * pixels
@@ -450,78 +467,78 @@ def _middle(walk: Walk, width: int, frames: int, step: int, pixels: int) -> None
 
 
 @dataclass(frozen=True)
-class CosmosTokenizerShape:
-    """What of `CosmosTokenizerConfig` decides the cost, with its names and defaults; space and time shrink alike."""
+class CosmosTokenizerCost(TokenizerCost):
+    """The Cosmos tokenizer, which a clip passes one latent frame after the other."""
 
-    channels: int = 128
-    channels_mult: tuple[int, ...] = (2, 4, 4)
-    num_res_blocks: int = 2
-    z_channels: int = 16
-    latent_channels: int = 16
-    patch_size: int = 4
-    compression: int = 8
+    config: CosmosTokenizerConfig
+
+    @property
+    def spatial_factor(self) -> int:
+        return self.config.spatial_compression
+
+    @property
+    def temporal_factor(self) -> int:
+        return self.config.temporal_compression
 
     @property
     def parameters(self) -> int:
         return self.encode(1, 8, 8).parameters + self.decode(1, 1, 1).parameters
 
-    def encode(self, num_latents: int, height: int, width: int) -> Walk:
-        """One clip of height x width pixels to `num_latents` latent frames, one after the other."""
-        walk, halvings = Walk(), self._num_halvings()
-        step = 2**halvings
-        frames = 1 + (num_latents - 1) * step
-        pixels = height * width // self.patch_size**2
-        n_in, bands = self.channels, 3 * self.patch_size**3
+    def encode(self, num_frames: int, height: int, width: int) -> Walk:
+        walk, config = Walk(), self.config
+        step = config.temporal_compression // config.patch_size
+        frames = 1 + (self.latent_frames(num_frames) - 1) * step
+        pixels = height * width // config.patch_size**2
+        n_in, bands = config.channels, config.patch_channels
         # every band of every transform is there twice: as it was and as it becomes
         walk.hold(3 * bands * step * pixels)
         _factorised(walk, bands, n_in, frames, step, pixels)
-        for level, mult in enumerate(self.channels_mult):
-            n_out = self.channels * mult
-            for _ in range(self.num_res_blocks):
+        for level, n_out in enumerate(config.widths):
+            spatial, temporal = config.downsamples(level)
+            for _ in range(config.num_res_blocks):
                 _factorised_residual(walk, n_in, n_out, frames, step, pixels)
                 n_in = n_out
-            if level < halvings:
+            if spatial:
                 pixels //= 4
                 walk.conv(n_out, n_out, 9, frames * pixels)
+            if temporal:
                 frames, step = 1 + (frames - 1) // 2, step // 2
                 walk.conv(n_out, n_out, 3, frames * pixels)
-                walk.conv(n_out, n_out, 1, frames * pixels)
                 walk.kept += n_out * pixels
+            if spatial:
+                walk.conv(n_out, n_out, 1, frames * pixels)
         _attentive_middle(walk, n_in, frames, pixels)
         walk.parameters += 2 * n_in
-        _factorised(walk, n_in, self.z_channels, frames, step, pixels)
-        walk.conv(self.z_channels, self.latent_channels, 1, frames * pixels)
+        _factorised(walk, n_in, config.z_channels, frames, step, pixels)
+        walk.conv(config.z_channels, config.latent_channels, 1, frames * pixels)
         return walk
 
-    def decode(self, num_latents: int, height: int, width: int) -> Walk:
-        """`num_latents` latent frames of height x width latent pixels to one clip, one after the other."""
-        walk, halvings = Walk(), self._num_halvings()
-        frames, step, pixels = num_latents, 1, height * width
-        n_in = self.channels * self.channels_mult[-1]
-        walk.conv(self.latent_channels, self.z_channels, 1, frames * pixels)
-        _factorised(walk, self.z_channels, n_in, frames, step, pixels)
+    def decode(self, num_latents: int, latent_height: int, latent_width: int) -> Walk:
+        walk, config = Walk(), self.config
+        frames, step, pixels = num_latents, 1, latent_height * latent_width
+        n_in = config.widths[-1]
+        walk.conv(config.latent_channels, config.z_channels, 1, frames * pixels)
+        _factorised(walk, config.z_channels, n_in, frames, step, pixels)
         _attentive_middle(walk, n_in, frames, pixels)
-        for level in reversed(range(len(self.channels_mult))):
-            n_out = self.channels * self.channels_mult[level]
-            for _ in range(self.num_res_blocks + 1):
+        for level, n_out in reversed(list(enumerate(config.widths))):
+            spatial, temporal = config.upsamples(level)
+            for _ in range(config.num_res_blocks + 1):
                 _factorised_residual(walk, n_in, n_out, frames, step, pixels)
                 n_in = n_out
-            if level and len(self.channels_mult) - 1 - level in range(1, halvings + 1):
+            if temporal:
                 frames, step = 1 + 2 * (frames - 1), 2 * step
                 walk.conv(n_out, n_out, 3, frames * pixels)
                 walk.kept += 2 * n_out * pixels
+            if spatial:
                 pixels *= 4
                 walk.conv(n_out, n_out, 9, frames * pixels)
                 walk.conv(n_out, n_out, 1, frames * pixels)
                 walk.hold(3 * n_out * step * pixels)
-        bands = 3 * self.patch_size**3
+        bands = config.patch_channels
         walk.parameters += 2 * n_in
         _factorised(walk, n_in, bands, frames, step, pixels)
         walk.hold(3 * bands * step * pixels)
         return walk
-
-    def _num_halvings(self) -> int:
-        return (self.compression // self.patch_size).bit_length() - 1
 
 
 def _factorised(walk: Walk, n_in: int, n_out: int, frames: int, step: int, pixels: int, residual: int = 0) -> None:
@@ -551,3 +568,8 @@ def _attentive_middle(walk: Walk, width: int, frames: int, pixels: int) -> None:
     walk.kept += 2 * width * frames * pixels
     walk.hold(6 * width * pixels)
     _factorised_residual(walk, width, width, frames, 1, pixels)
+
+
+def tokenizer_cost_of(config: WanVAEConfig | CosmosTokenizerConfig) -> TokenizerCost:
+    """What a tokenizer of this configuration costs."""
+    return WanVAECost(config) if isinstance(config, WanVAEConfig) else CosmosTokenizerCost(config)

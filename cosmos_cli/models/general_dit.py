@@ -71,7 +71,7 @@ class GeneralDiTTrunk(ParallelNetwork):
         width = config.model_channels
         patch_embedding = ConvolutionalPatchEmbedding if config.legacy_patch_emb else PatchEmbedding
         self.x_embedder = patch_embedding(config.channels_with_masks, config.patch_THW, width)
-        if config.extra_per_block_abs_pos_emb and config.extra_per_block_abs_pos_emb_type == "learnable":
+        if config.has_learnt_positions:
             self.extra_pos_embedder = LearntPositions(width, config.max_grid_THW)
         self.t_embedder = timestep_embedder(config)
         if config.add_augment_sigma_embedding:
@@ -124,7 +124,7 @@ class GeneralDiTTrunk(ParallelNetwork):
         config = self.config
         if not config.extra_per_block_abs_pos_emb:
             return None
-        if config.extra_per_block_abs_pos_emb_type == "learnable":
+        if config.has_learnt_positions:
             return self.context.share(self.extra_pos_embedder(grid_THW), dim=1)
         ratios = (
             config.extra_t_extrapolation_ratio,

@@ -81,7 +81,7 @@ class MinimalDiT(ParallelNetwork):
         self.config = config
         width = config.model_channels
         self.x_embedder = PatchEmbedding(config.channels_with_masks, config.patch_THW, width)
-        if config.extra_per_block_abs_pos_emb:
+        if config.has_learnt_positions:
             self.extra_pos_embedder = LearntPositions(width, config.max_grid_THW)
         self.t_embedder = timestep_embedder(config)
         self.t_embedding_norm = nn.RMSNorm(width, eps=EPS)

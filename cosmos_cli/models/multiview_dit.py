@@ -53,8 +53,7 @@ class MultiViewTrunk(GeneralDiTTrunk):
 
     def __init__(self, config: MultiViewConfig, attention_backend: str = "sdpa") -> None:
         super().__init__(config, attention_backend)
-        rows = config.n_views if config.n_views_emb is None else config.n_views_emb
-        self.view_embeddings = nn.Embedding(rows, config.view_condition_dim)
+        self.view_embeddings = nn.Embedding(config.num_view_rows, config.view_condition_dim)
         if config.add_repeat_frame_embedding:
             self.repeat_frame_embedding = nn.Linear(1, config.view_condition_dim)
 

@@ -304,12 +304,12 @@ class WanVAE(nn.Module):
     @property
     def spatial_factor(self) -> int:
         """Pixels per latent pixel, along height and along width."""
-        return 2 ** len(self.config.temporal_downsample)
+        return self.config.spatial_factor
 
     @property
     def temporal_factor(self) -> int:
         """Pixel frames per latent frame, after the first."""
-        return 2 ** sum(self.config.temporal_downsample)
+        return self.config.temporal_factor
 
     def num_latent_frames(self, num_frames: int) -> int:
         """Latent frames of a clip of `num_frames`: the first frame is one, then each full group of 4 frames is."""

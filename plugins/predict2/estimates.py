@@ -13,7 +13,8 @@ from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository
 from cosmos_cli.generation.plan import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
 from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage
 from cosmos_cli.generation.work import guardrail_parts
-from cosmos_cli.models.costs import DiTShape, T5Shape, WanVAEShape
+from cosmos_cli.models.configs import T5EncoderConfig
+from cosmos_cli.models.costs import DiTCost, T5Cost, TokenizerCost
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_plugins.predict2.checks import Weights
 from cosmos_plugins.predict2.requests import Video2WorldSettings
@@ -38,10 +39,10 @@ class Work:
     num_passes: evaluations of the DiT in a round.
     num_given: frames of a clip that are encoded.
     num_texts: texts that the text encoder reads.
-    num_contexts: texts that the DiT is evaluated under, one by one.
+    num_contexts: texts that the DiT is evaluated under, one by one; each clip has its own.
     num_clips: clips that are denoised together, such as views.
     num_rounds: how often all of this is done, such as chunks.
-    keys_per_query: see `DiTShape.pass_flops`.
+    keys_per_query: see `DiTCost.pass_flops`.
     """
 
     clip_px: tuple[int, int, int]
@@ -68,8 +69,8 @@ class Work:
 def estimate_work(
     settings: DitSettings | Video2WorldSettings,
     weights: Weights,
-    dit: DiTShape,
-    vae: WanVAEShape,
+    dit: DiTCost,
+    vae: TokenizerCost,
     work: Work,
     *,
     model: str,
@@ -100,14 +101,15 @@ def estimate_work(
     latents_THW = (work.num_clips * num_latents, latents_H, latents_W)
     num_clips = work.num_rounds * work.num_clips
     grid = dit.grid(latents_THW)
-    per_pass = dit.pass_flops(grid, modulations=latents_THW[0], keys_per_query=work.keys_per_query)
-    denoising = work.num_rounds * (work.num_passes * per_pass + work.num_contexts * dit.text_flops())
+    per_pass = dit.pass_flops(grid, modulations=dit.modulations(latents_THW[0]), keys_per_query=work.keys_per_query)
+    num_texts = work.num_contexts * work.num_clips
+    denoising = work.num_rounds * (work.num_passes * per_pass + num_texts * dit.text_flops())
     decoded = vae.decode(*work.latents)
 
     of_text = [weights.text_encoder in (file.path, *file.path.parents) for file in files]
     text_bytes = sum(file.num_bytes for file, is_text in zip(files, of_text, strict=True) if is_text)
     model_bytes = [file.num_bytes for file, is_text in zip(files, of_text, strict=True) if not is_text]
-    latent_numbers = dit.in_channels * math.prod(latents_THW)
+    latent_numbers = dit.config.in_channels * math.prod(latents_THW)
     video_bytes = 3 * work.num_pixels
     frame_pixels = frames.height * frames.width
 
@@ -115,7 +117,7 @@ def estimate_work(
     parts = [
         Part("DiT", dit.parameters * num_bytes),
         Part("tokenizer", vae.parameters * num_bytes),
-        Part("texts", work.num_contexts * dit.text_elements() * num_bytes, stages=("denoise",)),
+        Part("texts", num_texts * dit.text_elements() * num_bytes, stages=("denoise",)),
         Part("activations", scratch * dit.live_elements(grid, num_bytes) * num_bytes, stages=("denoise",)),
         Part("latents", _STATES * 4 * latent_numbers, stages=("denoise",)),
         Part("decoding", scratch * decoded.elements * num_bytes, stages=("decode",)),
@@ -128,7 +130,7 @@ def estimate_work(
     if is_first:
         stages.append(Stage("start", {"loading": sum(model_bytes)}, fixed_s=START_SECONDS))
     if isinstance(settings, TextSettings | Video2WorldSettings):
-        t5 = T5Shape.in_folder(weights.text_encoder)
+        t5 = T5Cost(T5EncoderConfig.in_folder(weights.text_encoder))
         reading = work.num_texts * t5.flops()
         stages.append(
             Stage(

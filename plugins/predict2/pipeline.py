@@ -27,7 +27,7 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.configs import MinimalDiTConfig, NeighborhoodConfig, WanVAEConfig
+from cosmos_cli.models.configs import NeighborhoodConfig
 from cosmos_cli.models.minimal_dit import EncodedText, MinimalDiT
 from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_cli.requests import request_document
@@ -43,7 +43,7 @@ from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, 
 from cosmos_plugins.predict2.refiner import WAY_OUT, load_refiner
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.sampling import decode
-from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width
 # L text tokens, D embedding width
@@ -133,7 +133,7 @@ class Video2WorldPipeline:
         variant, paths = VARIANTS[settings.model_size], weight_paths(settings)
         guardrails = guardrails or checked_guardrails(settings, [request.prompt for request in requests])
         refiners = _load_refiners(settings, device)  # before the DiT, so that damage shows early
-        config = MinimalDiTConfig(**variant.dit)
+        config = variant.dit
 
         def merge(dit: MinimalDiT) -> None:
             if paths.lora is not None:
@@ -146,7 +146,7 @@ class Video2WorldPipeline:
             guardrails,
             config,
             lambda: MinimalDiT(config, settings.attention, _neighborhoods(settings)),
-            WanVAEConfig(**variant.vae),
+            variant.vae,
             Asked(
                 size_px=(variant.num_frames[settings.fps], *largest),
                 num_items=len(requests) or 1,
@@ -391,6 +391,5 @@ def _neighborhoods(settings: Video2WorldSettings) -> list[NeighborhoodConfig | N
     if not settings.natten:
         return None
     return [
-        None if pattern == "-" else NeighborhoodConfig(**SPARSE_PATTERNS[pattern], base_grid=SPARSE_GRID)
-        for pattern in VARIANTS[settings.model_size].sparse_layers
+        None if pattern == "-" else SPARSE_PATTERNS[pattern] for pattern in VARIANTS[settings.model_size].sparse_layers
     ]

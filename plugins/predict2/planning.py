@@ -8,7 +8,7 @@ import math
 from cosmos_cli import registry
 from cosmos_cli.errors import InputError, report_together
 from cosmos_cli.generation.plan import Frames, Plan
-from cosmos_cli.models.costs import DiTShape, WanVAEShape
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.runtime.machine import Machine
 from cosmos_plugins.predict2.checkpoints import repositories
 from cosmos_plugins.predict2.estimates import LATENT_FRAMES, Work, estimate_work, files_of
@@ -22,7 +22,7 @@ from cosmos_plugins.predict2.inputs import (
 )
 from cosmos_plugins.predict2.long_video import num_frames_of
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.predict2.variants import SPARSE_GRID, SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
 
 
 def plan(settings: Video2WorldSettings, request: Video2WorldRequest) -> Plan:
@@ -64,7 +64,7 @@ def estimate(
     given_latents = 1 + (request.num_conditional_frames - 1) // LATENT_FRAMES
     num_latents = max(given_latents, math.ceil((chunk_frames - 1) / LATENT_FRAMES) + 1)
     computed = 1 + (num_latents - 1) * LATENT_FRAMES
-    dit = DiTShape.of(variant.dit)
+    dit = cost_of(variant.dit)
     work = Work(
         clip_px=(computed, height, width),
         num_passes=(request.num_steps + 1) * (2 if request.guidance else 1),
@@ -78,7 +78,7 @@ def estimate(
         settings,
         weights,
         dit,
-        WanVAEShape(**variant.vae),
+        tokenizer_cost_of(variant.vae),
         dataclasses.replace(work, keys_per_query=_keys_per_query(settings, grid)),
         model=f"predict2 video2world {settings.model_size}{' sparse' if settings.natten else ''}",
         request={
@@ -139,16 +139,10 @@ def _keys_per_query(settings: Video2WorldSettings, grid_THW: tuple[int, int, int
     if not settings.natten or grid_THW[0] == 1:
         return []
     dense = float(math.prod(grid_THW))
-    keys = []
-    for letter in VARIANTS[settings.model_size].sparse_layers:
-        window = [] if letter == "-" else SPARSE_PATTERNS[letter]["window"]
-        # as `NeighborhoodConfig.on_grid` adapts a window to a grid
-        scaled = [
-            n if size < 2 else min(max(2, round(size * (n / base if base > 0 else 1.0))), n)
-            for n, base, size in zip(grid_THW, SPARSE_GRID, window, strict=False)
-        ]
-        keys.append(float(math.prod(scaled)) if scaled else dense)
-    return keys
+    return [
+        dense if letter == "-" else float(math.prod(SPARSE_PATTERNS[letter].on_grid(grid_THW).window))
+        for letter in VARIANTS[settings.model_size].sparse_layers
+    ]
 
 
 def _refiners(settings: Video2WorldSettings) -> list[str]:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from cosmos_cli.models.action_dit import ActionDiT
-from cosmos_cli.models.configs import ActionDiTConfig, MinimalDiTConfig, MinimalMultiviewDiTConfig, WanVAEConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
@@ -30,13 +29,13 @@ def make(root: Path) -> None:
     folder = root / variant.folder
     (folder / "tokenizer").mkdir(parents=True, exist_ok=True)
     torch.manual_seed(SEED)
-    _save(MinimalDiT(MinimalDiTConfig(**variant.dit)), folder / dit_file("tiny", fps=16))
-    torch.save(random_weights(WanVAE(WanVAEConfig(**variant.vae))), folder / "tokenizer" / "tokenizer.pth")
-    make_text_encoder(root / variant.text_encoder, width=variant.dit["crossattn_emb_channels"])
+    _save(MinimalDiT(variant.dit), folder / dit_file("tiny", fps=16))
+    torch.save(random_weights(WanVAE(variant.vae)), folder / "tokenizer" / "tokenizer.pth")
+    make_text_encoder(root / variant.text_encoder, width=variant.dit.crossattn_emb_channels)
     text2image, multiview, action = (table["tiny"] for table in (TEXT2IMAGE, MULTIVIEW, ACTION))
-    _save(MinimalDiT(MinimalDiTConfig(**text2image.dit)), root / text2image.dit_file)
-    _save(MinimalMultiviewDiT(MinimalMultiviewDiTConfig(**multiview.dit)), root / multiview.dit_file)
-    _save(ActionDiT(ActionDiTConfig(**action.dit)), root / action.dit_file)
+    _save(MinimalDiT(text2image.dit), root / text2image.dit_file)
+    _save(MinimalMultiviewDiT(multiview.dit), root / multiview.dit_file)
+    _save(ActionDiT(action.dit), root / action.dit_file)
 
 
 def _save(dit: nn.Module, path: Path) -> None:

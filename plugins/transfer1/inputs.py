@@ -111,7 +111,7 @@ def check(settings: TransferSettings, request: TransferRequest) -> None:
         lambda: check_outputs(request),
         lambda: check_layout(
             settings,
-            num_heads=VARIANTS[settings.model_size].dit["num_heads"],
+            num_heads=VARIANTS[settings.model_size].dit.num_heads,
             guided=request.guidance > 0 and not settings.use_distilled,
         ),
     )

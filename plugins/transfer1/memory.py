@@ -15,7 +15,6 @@ from cosmos_cli.models.t5 import encoder_size
 from cosmos_cli.models.working_memory import cosmos_tokenizer_bytes, denoising_bytes
 from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, NetworkSize, Stage, streamed
 from cosmos_plugins.transfer1.inputs import weight_paths
-from cosmos_plugins.transfer1.networks import base_config, branch_config, tokenizer_config
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, LATENT_PX, VARIANTS
 
@@ -35,11 +34,11 @@ def plan_stages(settings: TransferSettings, requests: Sequence[TransferRequest],
     paths = [weight_paths(settings, request) for request in requests]
     num_branches = len({file for each in paths for file in each.controls.values()})
     most_at_once = max(len(each.controls) for each in paths)
-    base, branch = base_config(variant, driving=driving), branch_config(variant, driving=driving)
+    base, branch = variant.base(driving=driving), variant.branch(driving=driving)
     with torch.device("meta"):
         of_base = NetworkSize.of(GeneralDiT(base), dtype)
         of_branch = NetworkSize.of(ControlBranch(branch), dtype)
-        tokenizer = CosmosTokenizer(tokenizer_config(variant))
+        tokenizer = CosmosTokenizer(variant.tokenizer)
     latents = (tokenizer.num_latent_frames(CHUNK_FRAMES), height // LATENT_PX, width // LATENT_PX)
     working_bytes = denoising_bytes(
         base, latents, dtype, num_branches=most_at_once, num_branch_blocks=branch.num_blocks

@@ -11,7 +11,6 @@ import torch
 from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
-from cosmos_cli.models.configs import ControlBranchConfig, CosmosTokenizerConfig, GeneralDiTConfig
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_tokenizer, read_statistics
 from cosmos_cli.models.general_dit import GeneralDiT
@@ -51,24 +50,6 @@ def checked_guardrails(settings: TransferSettings | MultiviewSettings, prompts: 
     return guardrails
 
 
-def base_config(variant: Variant, *, driving: bool) -> GeneralDiTConfig:
-    """Shape of the base network; the one for driving scenes takes no given frames."""
-    return GeneralDiTConfig(**variant.dit, rope_t_extrapolation_ratio=2.0, condition_mask=not driving)
-
-
-def branch_config(variant: Variant, *, driving: bool) -> ControlBranchConfig:
-    """Shape of a control branch: the base's first blocks, without its stretched time."""
-    return ControlBranchConfig(
-        **{**variant.dit, "num_blocks": variant.num_control_blocks},
-        condition_mask=not driving,
-        hint_channels=16 if driving else variant.hint_channels,
-    )
-
-
-def tokenizer_config(variant: Variant) -> CosmosTokenizerConfig:
-    return CosmosTokenizerConfig(**variant.tokenizer)
-
-
 def load_base(
     path: Path,
     variant: Variant,
@@ -86,7 +67,7 @@ def load_base(
     """
     prefix = "net." if driving else "net.base_model.net." if distilled else "base_model.net."
     return load_network(
-        lambda: GeneralDiT(base_config(variant, driving=driving), attention),
+        lambda: GeneralDiT(variant.base(driving=driving), attention),
         path,
         rename=wanted_keys(prefix, ignored=(*IGNORED, *(["net.net_ctrl.*"] if distilled else []))),
         dtype=dtype,
@@ -106,7 +87,7 @@ def load_branch(
 ) -> ControlBranch:
     """One control branch; its keys stand under `net.`, in distilled files, which hold the base too, `net.net_ctrl.`."""
     return load_network(
-        lambda: ControlBranch(branch_config(variant, driving=driving), attention),
+        lambda: ControlBranch(variant.branch(driving=driving), attention),
         path,
         rename=(
             wanted_keys("net.net_ctrl.", ignored=(*IGNORED, "net.base_model.*"))
@@ -122,6 +103,6 @@ def load_chunked_tokenizer(
     folder: Path, variant: Variant, *, chunk_frames: int = CHUNK_FRAMES, dtype: torch.dtype, device: torch.device
 ) -> ChunkedTokenizer:
     """The tokenizer for chunks of `chunk_frames` frames, with its statistics."""
-    network = load_tokenizer(folder, config=tokenizer_config(variant), dtype=dtype, device=device)
+    network = load_tokenizer(folder, config=variant.tokenizer, dtype=dtype, device=device)
     statistics = read_statistics(folder / "mean_std.pt", network.config.latent_channels)
     return ChunkedTokenizer(network, statistics, chunk_frames=chunk_frames, sigma_data=SIGMA_DATA)

@@ -136,7 +136,7 @@ class TransferPipeline:
         team = Team.form(
             device,
             settings.parallel,
-            num_heads=variant.dit["num_heads"],
+            num_heads=variant.dit.num_heads,
             num_items=len(requests),
             guided=not settings.use_distilled and any(request.guidance for request in requests),
         )

@@ -13,7 +13,8 @@ from cosmos_cli.errors import report_together
 from cosmos_cli.generation.plan import CPU_SCRATCH, Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
 from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage, Work
 from cosmos_cli.generation.work import guardrail_parts
-from cosmos_cli.models.costs import ControlShape, CosmosTokenizerShape, DiTShape, T5Shape
+from cosmos_cli.models.configs import T5EncoderConfig
+from cosmos_cli.models.costs import ControlCost, DiTCost, T5Cost, TokenizerCost, cost_of, tokenizer_cost_of
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_plugins.transfer1.checkpoints import TOKENIZER, repositories
 from cosmos_plugins.transfer1.inputs import (
@@ -112,12 +113,12 @@ def estimate(
 
 @dataclass(frozen=True)
 class Networks:
-    """The shapes of a run's networks."""
+    """What a run's networks cost."""
 
-    base: DiTShape
-    branches: tuple[ControlShape, ...]
-    tokenizer: CosmosTokenizerShape
-    t5: T5Shape
+    base: DiTCost
+    branches: tuple[ControlCost, ...]
+    tokenizer: TokenizerCost
+    t5: T5Cost
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class _Work:
         tokenizer, request, frames = self.networks.tokenizer, self.request, self.frames
         latents = self.latents_THW
         num_texts = 1 + bool(request.negative_prompt) + len(request.regional_prompts)
-        encoded = self.num_encoded * tokenizer.encode(latents[0], *self.tile).flops
+        encoded = self.num_encoded * tokenizer.encode(CHUNK_FRAMES, *self.tile).flops
         pieces = frames.chunks * self.num_tiles
         text_bytes = bytes_under(files, text_encoder)
         tile_px = self.tile[0] * self.tile[1]
@@ -275,15 +276,14 @@ def working_parts(
     num_bytes = bytes_of(precision)
     scratch = CPU_SCRATCH if machine.kind == "cpu" else 1.0
     grid = base.grid(latents_THW)
-    tokens_bytes = math.prod(grid) * base.model_channels * num_bytes
+    tokens_bytes = math.prod(grid) * base.config.model_channels * num_bytes
     texts = num_contexts * sum(network.text_elements() for network in (base, *branches)) * num_bytes
     # of every branch: the hint, the positions, its own tokens between two blocks; and one sum of all residuals
     of_branches = (3 * len(branches) + 1) * tokens_bytes if branches else 0
     height, width = latents_THW[1] * LATENT_PX, latents_THW[2] * LATENT_PX
-    latent_numbers = base.in_channels * math.prod(latents_THW) * num_tiles
-    clip_latents = latent_frames(clip_frames)
-    encoding = tokenizer.encode(clip_latents, height, width).elements
-    decoding = tokenizer.decode(clip_latents, *latents_THW[1:]).elements
+    latent_numbers = base.config.in_channels * math.prod(latents_THW) * num_tiles
+    encoding = tokenizer.encode(clip_frames, height, width).elements
+    decoding = tokenizer.decode(tokenizer.latent_frames(clip_frames), *latents_THW[1:]).elements
     return [
         Part("texts", num_tiles * texts, stages=("denoise",)),
         Part("activations", scratch * base.live_elements(grid, num_bytes) * num_bytes, stages=("denoise",)),
@@ -329,21 +329,15 @@ def weight_parts(
 
 def _networks(settings: TransferSettings, request: TransferRequest, variant: Variant) -> Networks:
     return Networks(
-        DiTShape.of(variant.dit, extra_per_block_abs_pos_emb=True, condition_mask=not settings.is_av_sample),
+        cost_of(variant.base(driving=settings.is_av_sample)),
         (_branch(settings),) * len(request.active_controls),
-        CosmosTokenizerShape(**variant.tokenizer),
-        T5Shape.in_folder(weight_paths(settings, request).text_encoder),
+        tokenizer_cost_of(variant.tokenizer),
+        T5Cost(T5EncoderConfig.in_folder(weight_paths(settings, request).text_encoder)),
     )
 
 
-def _branch(settings: TransferSettings) -> ControlShape:
-    variant = VARIANTS[settings.model_size]
-    return ControlShape.of(
-        {**variant.dit, "num_blocks": variant.num_control_blocks},
-        hint_channels=16 if settings.is_av_sample else variant.hint_channels,
-        extra_per_block_abs_pos_emb=True,
-        condition_mask=not settings.is_av_sample,
-    )
+def _branch(settings: TransferSettings) -> ControlCost:
+    return cost_of(VARIANTS[settings.model_size].branch(driving=settings.is_av_sample))
 
 
 def _frames(request: TransferRequest, variant: Variant) -> tuple[Frames, tuple[int, int]]:

@@ -21,10 +21,8 @@ from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER, base_file, control_file, distilled_file
 from cosmos_plugins.transfer1.inputs import DRIVING_CONTROLS
-from cosmos_plugins.transfer1.multiview import networks as multiview
 from cosmos_plugins.transfer1.multiview import variants as multiview_variants
 from cosmos_plugins.transfer1.multiview.cameras import CAMERAS
-from cosmos_plugins.transfer1.networks import base_config, branch_config, tokenizer_config
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS
 
 SEED = 20260102
@@ -35,23 +33,23 @@ def make(root: Path) -> None:
     """Write all base models, control branches, tokenizer and text encoder under the checkpoint folder `root`."""
     variant = VARIANTS["tiny"]
     torch.manual_seed(SEED)
-    base = random_weights(GeneralDiT(base_config(variant, driving=False)))
+    base = random_weights(GeneralDiT(variant.base(driving=False)))
     _save(_prefixed("base_model.net.", base), root / base_file(variant, driving=False))
     for name in CONTROLS:
         _save(_prefixed("net.", _branch(driving=False)), root / control_file(name))
     distilled = _prefixed("net.base_model.net.", base) | _prefixed("net.net_ctrl.", _branch(driving=False))
     _save({"model": distilled}, root / distilled_file("edge"))
-    driving = random_weights(GeneralDiT(base_config(variant, driving=True)))
+    driving = random_weights(GeneralDiT(variant.base(driving=True)))
     _save(_prefixed("net.", driving), root / base_file(variant, driving=True))
     for name in DRIVING_CONTROLS:
         _save(_prefixed("net.", _branch(driving=True)), root / control_file(name))
-    tokenizer = CosmosTokenizer(tokenizer_config(variant))
+    tokenizer = CosmosTokenizer(variant.tokenizer)
     folder = root / TOKENIZER.name
     folder.mkdir(parents=True, exist_ok=True)
     torch.jit.script(_module_tree(random_weights(tokenizer))).save(folder / "autoencoder.jit")
     size = (tokenizer.config.latent_channels, tokenizer.num_latent_frames(CHUNK_FRAMES))
     torch.save((torch.zeros(size).flatten(), torch.ones(size).flatten()), folder / "mean_std.pt")
-    make_text_encoder(root / variant.text_encoder, width=variant.dit["crossattn_emb_channels"])
+    make_text_encoder(root / variant.text_encoder, width=variant.dit.crossattn_emb_channels)
     make_multiview(root)
 
 
@@ -60,10 +58,10 @@ def make_multiview(root: Path) -> None:
     variant, kinds = multiview_variants.MULTIVIEW_VARIANTS["tiny"], get_args(multiview_variants.Kind)
     torch.manual_seed(SEED)
     for kind in kinds:
-        base = random_weights(MultiViewDiT(multiview.base_config(variant, len(CAMERAS))))
+        base = random_weights(MultiViewDiT(variant.base(len(CAMERAS))))
         _save(_prefixed("net.", base), root / multiview_variants.base_file(kind))
         for name in multiview_variants.CONTROLS:
-            branch = random_weights(MultiViewControlBranch(multiview.branch_config(variant, len(CAMERAS))))
+            branch = random_weights(MultiViewControlBranch(variant.branch(len(CAMERAS))))
             path = root / multiview_variants.control_file(kind, name, waymo_example=False)
             _save(_prefixed("net.", branch), path)
 
@@ -83,7 +81,7 @@ def _module_tree(weights: dict[str, torch.Tensor]) -> nn.Module:
 
 
 def _branch(*, driving: bool) -> dict[str, torch.Tensor]:
-    return random_weights(ControlBranch(branch_config(VARIANTS["tiny"], driving=driving)))
+    return random_weights(ControlBranch(VARIANTS["tiny"].branch(driving=driving)))
 
 
 def _prefixed(prefix: str, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

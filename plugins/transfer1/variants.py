@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+
+from cosmos_cli.models.configs import ControlBranchConfig, CosmosTokenizerConfig, GeneralDiTConfig
 
 Sizes = Mapping[str, tuple[int, int]]
 """Aspect ratio (width:height) to (height, width) in pixels."""
@@ -35,8 +36,8 @@ LATENT_PX = 8
 class Variant:
     """One model.
 
-    dit: arguments of `GeneralDiTConfig`, of the base and, with fewer blocks, of every control branch.
-    tokenizer: arguments of `CosmosTokenizerConfig`; empty for the published one.
+    dit: the base network for videos with given frames.
+    tokenizer: the default is the published one.
     folder, av_folder: of the base model and of the one for driving scenes, under the checkpoint folder.
     text_encoder: folder of the T5 encoder under the checkpoint folder.
     num_control_blocks: blocks of a control branch. hint_channels: latent channels that it has room for.
@@ -44,8 +45,8 @@ class Variant:
     annotators: "depth", "detector" and "tracker" to the folders of the models that make control videos.
     """
 
-    dit: Mapping[str, Any]
-    tokenizer: Mapping[str, Any] = field(default_factory=dict)
+    dit: GeneralDiTConfig
+    tokenizer: CosmosTokenizerConfig = field(default_factory=CosmosTokenizerConfig)
     sizes: Sizes = field(default_factory=lambda: _PUBLISHED_SIZES)
     folder: str = "nvidia/Cosmos-Transfer1-7B"
     av_folder: str = "nvidia/Cosmos-Transfer1-7B-Sample-AV"
@@ -55,22 +56,38 @@ class Variant:
     upscale_overlap_px: int = 256
     annotators: Mapping[str, str] = field(default_factory=lambda: _PUBLISHED_ANNOTATORS)
 
+    def base(self, *, driving: bool) -> GeneralDiTConfig:
+        """The base network; the one for driving scenes takes no given frames."""
+        return replace(self.dit, condition_mask=not driving)
+
+    def branch(self, *, driving: bool) -> ControlBranchConfig:
+        """A control branch: the base's first blocks, without its stretched time."""
+        return ControlBranchConfig.of(
+            self.base(driving=driving),
+            num_blocks=self.num_control_blocks,
+            rope_t_extrapolation_ratio=1.0,
+            hint_channels=16 if driving else self.hint_channels,
+        )
+
 
 VARIANTS: Mapping[str, Variant] = {
-    "7B": Variant(dit={"model_channels": 4096, "num_blocks": 28, "num_heads": 32}),
+    "7B": Variant(
+        dit=GeneralDiTConfig(model_channels=4096, num_blocks=28, num_heads=32, rope_t_extrapolation_ratio=2.0)
+    ),
     # The same networks, small enough for a laptop and to ship with the package. Everything about its size stands here.
     "tiny": Variant(
-        dit={
-            "model_channels": 96,
-            "num_blocks": 4,
-            "num_heads": 4,
-            "crossattn_emb_channels": 128,
-            "adaln_lora_dim": 16,
-            "max_img_h": 40,
-            "max_img_w": 40,
-            "max_frames": 16,
-        },
-        tokenizer={"channels": 16, "channels_mult": (1, 2, 2), "num_res_blocks": 1},
+        dit=GeneralDiTConfig(
+            model_channels=96,
+            num_blocks=4,
+            num_heads=4,
+            crossattn_emb_channels=128,
+            adaln_lora_dim=16,
+            max_img_h=40,
+            max_img_w=40,
+            max_frames=16,
+            rope_t_extrapolation_ratio=2.0,
+        ),
+        tokenizer=CosmosTokenizerConfig(channels=16, channels_mult=(1, 2, 2), num_res_blocks=1),
         sizes=_TINY_SIZES,
         text_encoder="google-t5/t5-tiny",
         num_control_blocks=2,

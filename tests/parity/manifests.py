@@ -117,8 +117,8 @@ SV2MV = ("t2w", "v2w")
 """Models that make several views out of one: of one clip, and of clip after clip. Both are given frames."""
 
 MANIFESTS: dict[str, Callable[[], Shapes]] = {
-    "predict2_2b_video2world": lambda: _predict2(MinimalDiTConfig(**VARIANTS["2B"].dit)),
-    "predict2_14b_video2world": lambda: _predict2(MinimalDiTConfig(**VARIANTS["14B"].dit)),
+    "predict2_2b_video2world": lambda: _predict2(VARIANTS["2B"].dit),
+    "predict2_14b_video2world": lambda: _predict2(VARIANTS["14B"].dit),
     **{
         f"predict2_{size}_text2image": partial(_predict2, MinimalDiTConfig(**dit, condition_mask=False))
         for size, dit in TEXT2IMAGE.items()

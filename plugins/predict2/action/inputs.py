@@ -72,7 +72,7 @@ def check(settings: ActionSettings, request: ActionRequest) -> tuple[np.ndarray,
     Raises:
         InputError: all that is wrong with the settings, the input and the output.
     """
-    num_heads = ACTION[settings.model_size].dit["num_heads"]
+    num_heads = ACTION[settings.model_size].dit.num_heads
     frames: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     report_together(

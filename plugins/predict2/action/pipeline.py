@@ -19,7 +19,6 @@ from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.action_dit import ActionDiT
-from cosmos_cli.models.configs import ActionDiTConfig, WanVAEConfig
 from cosmos_cli.models.t5 import NUM_TOKENS
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
@@ -99,14 +98,14 @@ class ActionPipeline:
         guardrails = checked_guardrails(settings)
 
         [size_px] = variant.sizes.values()
-        config = ActionDiTConfig(**variant.dit)
+        config = variant.dit
         loaded = load_model(
             settings,
             weight_paths(settings),
             guardrails,
             config,
             lambda: ActionDiT(config, settings.attention),
-            WanVAEConfig(**variant.vae),
+            variant.vae,
             Asked(size_px=(1 + ACTIONS_PER_CHUNK, *size_px), num_items=1, guided=False),
             device=device,
             dtype=dtype,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cosmos_cli.generation.plan import Frames, Plan
-from cosmos_cli.models.costs import ActionShape, WanVAEShape
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_plugins.predict2.action.inputs import check, output_paths, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.checkpoints import action_repositories
@@ -30,8 +30,8 @@ def estimate(settings: ActionSettings, request: ActionRequest, *, num_chunks: in
     return estimate_work(
         settings,
         weights,
-        ActionShape.of(variant.dit),
-        WanVAEShape(**variant.vae),
+        cost_of(variant.dit),
+        tokenizer_cost_of(variant.vae),
         Work(
             clip_px=(chunk_frames, height, width),
             num_passes=request.num_steps + 1,

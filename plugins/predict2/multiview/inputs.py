@@ -69,7 +69,7 @@ def check(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[str, 
     Raises:
         InputError: all that is wrong with the settings, the input and the output.
     """
-    num_heads = MULTIVIEW[settings.model_size].dit["num_heads"]
+    num_heads = MULTIVIEW[settings.model_size].dit.num_heads
     prompts: list[str] = []
     views: list[list[np.ndarray]] = []
     report_together(

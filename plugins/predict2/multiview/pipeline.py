@@ -19,7 +19,6 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.configs import MinimalMultiviewDiTConfig, WanVAEConfig
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
@@ -106,14 +105,14 @@ class MultiviewPipeline:
         guardrails = checked_guardrails(settings, [sample.prompt for sample in samples])
 
         [size_px] = variant.sizes.values()
-        config = MinimalMultiviewDiTConfig(**variant.dit)
+        config = variant.dit
         loaded = load_model(
             settings,
             weights,
             guardrails,
             config,
             lambda: MinimalMultiviewDiT(config, settings.attention),
-            WanVAEConfig(**variant.vae),
+            variant.vae,
             Asked(
                 size_px=(VIEW_FRAMES, *size_px),
                 num_items=len(samples) or 1,

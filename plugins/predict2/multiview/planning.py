@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cosmos_cli.generation.plan import Frames, Plan
-from cosmos_cli.models.costs import MinimalMultiviewShape, WanVAEShape
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_plugins.predict2.checkpoints import multiview_repositories
 from cosmos_plugins.predict2.estimates import Work, estimate_work, files_of
 from cosmos_plugins.predict2.multiview.inputs import check, output_paths, weight_paths
@@ -29,8 +29,8 @@ def estimate(settings: MultiviewSettings, request: MultiviewRequest) -> Plan:
     return estimate_work(
         settings,
         weights,
-        MinimalMultiviewShape.of(variant.dit, n_views=request.n_views),
-        WanVAEShape(**variant.vae),
+        cost_of(variant.dit),
+        tokenizer_cost_of(variant.vae),
         Work(
             clip_px=(VIEW_FRAMES, height, width),
             num_passes=(request.num_steps + 1) * num_halves,

@@ -65,7 +65,7 @@ def check_settings(settings: Text2ImageSettings) -> None:
 
 def check_sharing(settings: Text2ImageSettings, request: Text2ImageRequest) -> None:
     """The GPUs can share the picture; the distilled model has no guidance to share."""
-    num_heads = TEXT2IMAGE[settings.model_size].dit["num_heads"]
+    num_heads = TEXT2IMAGE[settings.model_size].dit.num_heads
     checks.check_sharing(settings, num_heads, guided=bool(request.guidance) and not settings.distill_steps)
 
 

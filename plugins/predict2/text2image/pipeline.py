@@ -17,7 +17,6 @@ from cosmos_cli.diffusion.rectified_flow import Velocity, first_frames
 from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
-from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.files import replacing
@@ -101,14 +100,14 @@ class Text2ImagePipeline:
         guardrails = guardrails or checked_guardrails(settings, [sample.request.prompt for sample in samples])
         largest = max(variant.sizes.values(), key=math.prod)
         wants_guidance = any(sample.request.guidance for sample in samples) or not samples
-        config = MinimalDiTConfig(**variant.dit)
+        config = variant.dit
         loaded = load_model(
             settings,
             weights,
             guardrails,
             config,
             lambda: MinimalDiT(config, settings.attention),
-            WanVAEConfig(**variant.vae),
+            variant.vae,
             Asked(
                 size_px=(1, *largest),
                 num_items=len(samples) or 1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cosmos_cli.errors import report_together
 from cosmos_cli.generation.plan import Frames, Plan
-from cosmos_cli.models.costs import DiTShape, WanVAEShape
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_plugins.predict2.checkpoints import text2image_repositories
 from cosmos_plugins.predict2.estimates import Work, estimate_work, files_of
 from cosmos_plugins.predict2.text2image.inputs import (
@@ -38,8 +38,8 @@ def estimate(settings: Text2ImageSettings, request: Text2ImageRequest) -> Plan:
     return estimate_work(
         settings,
         weights,
-        DiTShape.of(variant.dit),
-        WanVAEShape(**variant.vae),
+        cost_of(variant.dit),
+        tokenizer_cost_of(variant.vae),
         Work(
             clip_px=(1, height, width),
             num_passes=settings.distill_steps or (request.num_steps + 1) * num_halves,

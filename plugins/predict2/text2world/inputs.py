@@ -61,9 +61,9 @@ def check(settings: Text2WorldSettings, stages: Stages) -> None:
 
 def _check_sharing(stages: Stages) -> None:
     """The GPUs can share the picture, and then the video. Of a picture without guidance both halves are the same."""
-    num_heads = TEXT2IMAGE[stages.image_settings.model_size].dit["num_heads"]
+    num_heads = TEXT2IMAGE[stages.image_settings.model_size].dit.num_heads
     check_sharing(stages.image_settings, num_heads, guided=True)
-    num_heads = VARIANTS[stages.video_settings.model_size].dit["num_heads"]
+    num_heads = VARIANTS[stages.video_settings.model_size].dit.num_heads
     check_sharing(stages.video_settings, num_heads, guided=bool(stages.video_request.guidance))
 
 

@@ -134,7 +134,7 @@ def check_settings(settings: MultiviewSettings, request: MultiviewRequest) -> No
     """What no single field can judge."""
     if settings.parallel is not None and settings.num_gpus == 1:
         raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
-    num_heads = MULTIVIEW_VARIANTS[settings.model_size].dit["num_heads"]
+    num_heads = MULTIVIEW_VARIANTS[settings.model_size].dit.num_heads
     check_layout(settings, num_heads=num_heads, guided=request.guidance > 0)
 
 

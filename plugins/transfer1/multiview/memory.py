@@ -13,10 +13,8 @@ from cosmos_cli.runtime.memory.residence import NetworkSize, Stage
 from cosmos_plugins.transfer1.memory import stages_of
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of
 from cosmos_plugins.transfer1.multiview.inputs import weight_paths
-from cosmos_plugins.transfer1.multiview.networks import base_config, branch_config
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS
-from cosmos_plugins.transfer1.networks import tokenizer_config
 from cosmos_plugins.transfer1.variants import LATENT_PX, VARIANTS
 
 
@@ -25,11 +23,11 @@ def plan_stages(settings: MultiviewSettings, request: MultiviewRequest, dtype: t
     variant, num_views = MULTIVIEW_VARIANTS[settings.model_size], len(cameras_of(settings.waymo_example))
     paths = weight_paths(settings, request)
     num_branches = len(paths.controls)
-    base, branch = base_config(variant, num_views), branch_config(variant, num_views)
+    base, branch = variant.base(num_views), variant.branch(num_views)
     with torch.device("meta"):
         of_base = NetworkSize.of(MultiViewDiT(base), dtype)
         of_branch = NetworkSize.of(MultiViewControlBranch(branch), dtype)
-        tokenizer = CosmosTokenizer(tokenizer_config(VARIANTS[settings.model_size]))
+        tokenizer = CosmosTokenizer(VARIANTS[settings.model_size].tokenizer)
     latent_frames = num_views * tokenizer.num_latent_frames(CLIP_FRAMES)
     working_bytes = denoising_bytes(
         base,

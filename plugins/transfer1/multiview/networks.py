@@ -7,22 +7,10 @@ from pathlib import Path
 import torch
 
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
-from cosmos_cli.models.configs import MultiViewConfig, MultiViewControlBranchConfig
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_plugins.transfer1.multiview.variants import MultiviewVariant
 from cosmos_plugins.transfer1.networks import IGNORED
-
-
-def base_config(variant: MultiviewVariant, num_views: int) -> MultiViewConfig:
-    """Shape of the base network."""
-    return MultiViewConfig(**variant.dit, rope_t_extrapolation_ratio=2.0, n_views=num_views)
-
-
-def branch_config(variant: MultiviewVariant, num_views: int) -> MultiViewControlBranchConfig:
-    """Shape of a control branch: the base's first blocks, without its stretched time."""
-    shape = {**variant.dit, "num_blocks": variant.num_control_blocks}
-    return MultiViewControlBranchConfig(**shape, n_views=num_views)
 
 
 def load_base(
@@ -35,7 +23,7 @@ def load_base(
     device: torch.device,
 ) -> MultiViewDiT:
     """The base network; its keys stand under `net.`."""
-    config = base_config(variant, num_views)
+    config = variant.base(num_views)
     rename = wanted_keys("net.", ignored=IGNORED)
     return load_network(lambda: MultiViewDiT(config, attention), path, rename=rename, dtype=dtype, device=device)
 
@@ -50,7 +38,7 @@ def load_branch(
     device: torch.device,
 ) -> MultiViewControlBranch:
     """One control branch; its keys stand under `net.`."""
-    config = branch_config(variant, num_views)
+    config = variant.branch(num_views)
     rename = wanted_keys("net.", ignored=IGNORED)
     return load_network(
         lambda: MultiViewControlBranch(config, attention), path, rename=rename, dtype=dtype, device=device

@@ -135,7 +135,7 @@ class MultiviewPipeline:
         team = Team.form(
             device,
             settings.parallel,
-            num_heads=variant.dit["num_heads"],
+            num_heads=variant.dit.num_heads,
             num_items=1,
             guided=request.guidance > 0,
         )

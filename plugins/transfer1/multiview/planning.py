@@ -12,7 +12,8 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.generation.plan import Frames, NeededFile, Part, Plan, make_plan, needed_files, own_file
 from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage
 from cosmos_cli.generation.work import guardrail_parts
-from cosmos_cli.models.costs import CosmosTokenizerShape, MultiViewControlShape, MultiViewShape, T5Shape
+from cosmos_cli.models.configs import T5EncoderConfig
+from cosmos_cli.models.costs import T5Cost, cost_of, tokenizer_cost_of
 from cosmos_cli.runtime.machine import Machine, find_machine
 from cosmos_plugins.transfer1.checkpoints import TOKENIZER
 from cosmos_plugins.transfer1.chunks import Chunk
@@ -137,15 +138,15 @@ class _Work:
         networks = (self.networks.base, *self.networks.branches)
         grid = self.networks.base.grid(self.latents_THW)
         per_pass = sum(network.pass_flops(grid) for network in networks)
-        texts = self.num_halves * sum(network.text_flops() for network in networks)
+        texts = self.num_halves * self.num_views * sum(network.text_flops() for network in networks)
         return self.num_passes * per_pass + texts + sum(branch.hint_flops(grid) for branch in self.networks.branches)
 
     def encode_flops(self) -> float:
         """Of one clip."""
         tokenizer, size = self.networks.tokenizer, (self.frames.height, self.frames.width)
-        flops = self.num_encoded * tokenizer.encode(latent_frames(CLIP_FRAMES), *size).flops
+        flops = self.num_encoded * tokenizer.encode(CLIP_FRAMES, *size).flops
         if self.num_shared_latents:
-            flops += self.num_views * tokenizer.encode(self.num_shared_latents, *size).flops
+            flops += self.num_views * tokenizer.encode(self.request.num_input_frames, *size).flops
         return flops
 
     def stages(self, files: Sequence[NeededFile], text_encoder: Path) -> list[Stage]:
@@ -196,7 +197,7 @@ class _Work:
                 precision,
                 latents_THW=self.latents_THW,
                 clip_frames=CLIP_FRAMES,
-                num_contexts=self.num_halves,
+                num_contexts=self.num_halves * self.num_views,
             ),
             Part("input frames", self.num_encoded * per_view, "host"),
             # the views, and the video that they are joined to
@@ -224,12 +225,11 @@ def _clips(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[int,
 
 def _networks(settings: MultiviewSettings, request: MultiviewRequest) -> Networks:
     variant, num_views = MULTIVIEW_VARIANTS[settings.model_size], len(cameras_of(settings.waymo_example))
-    branch = MultiViewControlShape.of({**variant.dit, "num_blocks": variant.num_control_blocks}, n_views=num_views)
     return Networks(
-        MultiViewShape.of(variant.dit, n_views=num_views),
-        (branch,) * len(request.active_controls),
-        CosmosTokenizerShape(**VARIANTS[settings.model_size].tokenizer),
-        T5Shape.in_folder(weight_paths(settings, request).text_encoder),
+        cost_of(variant.base(num_views)),
+        (cost_of(variant.branch(num_views)),) * len(request.active_controls),
+        tokenizer_cost_of(VARIANTS[settings.model_size].tokenizer),
+        T5Cost(T5EncoderConfig.in_folder(weight_paths(settings, request).text_encoder)),
     )
 
 

@@ -12,7 +12,6 @@ import torch
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.video import read_video
-from cosmos_cli.models.configs import MinimalMultiviewDiTConfig
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.multiview.inputs import Sample, prepare
@@ -70,7 +69,7 @@ def test_views_of_29_frames_one_below_the_other() -> None:
 def test_the_published_network_has_the_published_weights(golden: Path) -> None:
     published = json.loads((golden / "manifests" / "predict2_2b_multiview_7views.json").read_text())
     with torch.device("meta"):
-        network = MinimalMultiviewDiT(MinimalMultiviewDiTConfig(**MULTIVIEW["2B"].dit))
+        network = MinimalMultiviewDiT(MULTIVIEW["2B"].dit)
     own = {f"net.{key}": list(tensor.shape) for key, tensor in network.state_dict().items()}
     assert own == {key: entry["shape"] for key, entry in published.items() if entry["kind"] == "parameter"}
     assert network.config.state_t == 1 + (29 - 1) // 4

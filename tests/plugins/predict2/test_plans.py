@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from cosmos_cli.models.action_dit import ActionDiT
-from cosmos_cli.models.configs import ActionDiTConfig, MinimalMultiviewDiTConfig
-from cosmos_cli.models.costs import ActionShape, MinimalMultiviewShape
+from cosmos_cli.models.costs import cost_of
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW
@@ -51,19 +50,19 @@ def stages(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("model", MULTIVIEW)
-def test_a_network_for_several_cameras_has_as_many_weights_as_its_shape_says(model: str) -> None:
+def test_a_network_for_several_cameras_has_as_many_weights_as_its_cost_says(model: str) -> None:
     with torch.device("meta"):
-        network = MinimalMultiviewDiT(MinimalMultiviewDiTConfig(**MULTIVIEW[model].dit))
+        network = MinimalMultiviewDiT(MULTIVIEW[model].dit)
     built = sum(parameter.numel() for parameter in network.parameters())
-    assert MinimalMultiviewShape.of(MULTIVIEW[model].dit).parameters == built
+    assert cost_of(MULTIVIEW[model].dit).parameters == built
 
 
 @pytest.mark.parametrize("model", ACTION)
-def test_a_network_of_actions_has_as_many_weights_as_its_shape_says(model: str) -> None:
+def test_a_network_of_actions_has_as_many_weights_as_its_cost_says(model: str) -> None:
     with torch.device("meta"):
-        network = ActionDiT(ActionDiTConfig(**ACTION[model].dit))
+        network = ActionDiT(ACTION[model].dit)
     built = sum(parameter.numel() for parameter in network.parameters())
-    assert ActionShape.of(ACTION[model].dit).parameters == built
+    assert cost_of(ACTION[model].dit).parameters == built
 
 
 def test_a_picture_is_one_latent_frame_and_a_distilled_one_few_passes(plan: Callable[..., dict[str, Any]]) -> None:

@@ -14,7 +14,6 @@ from cosmos_cli.diffusion.rectified_flow import first_frames, scaling
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.image import read_image
-from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.sampling import sample, sample_distilled
@@ -53,7 +52,7 @@ def test_published_sizes_fit_the_network() -> None:
 def test_the_published_networks_have_the_published_weights(golden: Path, size: str, name: str) -> None:
     published = json.loads((golden / "manifests" / f"predict2_{name}_text2image.json").read_text())
     with torch.device("meta"):
-        network = MinimalDiT(MinimalDiTConfig(**TEXT2IMAGE[size].dit))
+        network = MinimalDiT(TEXT2IMAGE[size].dit)
     own = {f"net.{key}": list(tensor.shape) for key, tensor in network.state_dict().items()}
     assert own == {key: entry["shape"] for key, entry in published.items() if entry["kind"] == "parameter"}
     assert network.config.rope_h_extrapolation_ratio == network.config.rope_w_extrapolation_ratio == 4.0

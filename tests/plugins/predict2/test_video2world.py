@@ -20,7 +20,6 @@ from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.media.video import read_last_frames, read_video, write_video
-from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.testing import CommandResult
@@ -34,7 +33,7 @@ Run = Callable[..., CommandResult]
 
 def tiny_vae() -> WanVAE:
     paths = weight_paths(Video2WorldSettings(model_size="tiny"))
-    return load_network(lambda: WanVAE(WanVAEConfig(**VARIANTS["tiny"].vae)), paths.tokenizer, dtype=torch.float32)
+    return load_network(lambda: WanVAE(VARIANTS["tiny"].vae), paths.tokenizer, dtype=torch.float32)
 
 
 def held(frames: np.ndarray) -> np.ndarray:
@@ -182,7 +181,7 @@ def test_a_lora_of_peft_changes_the_video_as_its_merged_weights_do(
     peft = pytest.importorskip("peft")
     published = weight_paths(Video2WorldSettings(model_size="tiny")).dit
     dit = load_network(
-        lambda: MinimalDiT(MinimalDiTConfig(**VARIANTS["tiny"].dit)),
+        lambda: MinimalDiT(VARIANTS["tiny"].dit),
         published,
         rename=wanted_keys(),
         dtype=torch.float32,

@@ -14,11 +14,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.models.costs import TEXT_TOKENS, MultiViewControlShape, MultiViewShape
+from cosmos_cli.models.configs import MultiViewConfig
+from cosmos_cli.models.costs import TEXT_TOKENS, cost_of
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.multiview.networks import base_config, branch_config
 from cosmos_plugins.transfer1.multiview.planning import plan
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import MULTIVIEW_VARIANTS, MultiviewVariant
@@ -81,11 +81,10 @@ def test_parameters_are_those_of_the_networks(size: str, num_views: int) -> None
 
     variant = MULTIVIEW_VARIANTS[size]
     with torch.device("meta"):
-        base = MultiViewDiT(base_config(variant, num_views))
-        branch = MultiViewControlBranch(branch_config(variant, num_views))
-    of_branch = {**variant.dit, "num_blocks": variant.num_control_blocks}
-    assert MultiViewShape.of(variant.dit, n_views=num_views).parameters == parameters(base)
-    assert MultiViewControlShape.of(of_branch, n_views=num_views).parameters == parameters(branch)
+        base = MultiViewDiT(variant.base(num_views))
+        branch = MultiViewControlBranch(variant.branch(num_views))
+    assert cost_of(variant.base(num_views)).parameters == parameters(base)
+    assert cost_of(variant.branch(num_views)).parameters == parameters(branch)
 
 
 def test_flops_are_those_that_torch_counts() -> None:
@@ -94,15 +93,14 @@ def test_flops_are_those_that_torch_counts() -> None:
             run()
         return pytest.approx(counter.get_total_flops(), rel=0.02)
 
-    variant = MultiviewVariant({**SIZE, "num_blocks": 2, "n_views_emb": 7}, 64, 96, num_control_blocks=1)
-    base, branch = MultiViewDiT(base_config(variant, 2)), MultiViewControlBranch(branch_config(variant, 2))
-    shape = MultiViewShape.of(variant.dit, n_views=2)
-    of_branch = MultiViewControlShape.of({**variant.dit, "num_blocks": 1}, n_views=2)
+    variant = MultiviewVariant(MultiViewConfig(**SIZE, num_blocks=2, n_views_emb=7), 64, 96, num_control_blocks=1)
+    base, branch = MultiViewDiT(variant.base(2)), MultiViewControlBranch(variant.branch(2))
+    of_base, of_branch = cost_of(base.config), cost_of(branch.config)
     x, times, context = torch.randn(1, 16, 6, 8, 12), torch.rand(1), torch.randn(1, 2 * TEXT_TOKENS, 32)
-    grid, text, hint = shape.grid((6, 8, 12)), base.encode_text(context), branch.encode_hint(x)
+    grid, text, hint = of_base.grid((6, 8, 12)), base.encode_text(context), branch.encode_hint(x)
     text_of_branch = branch.encode_text(context)
-    assert shape.text_flops() == flops(lambda: base.encode_text(context))
-    assert shape.pass_flops(grid) == flops(lambda: base(x, times, text, fps=24))
+    assert 2 * of_base.text_flops() == flops(lambda: base.encode_text(context))
+    assert of_base.pass_flops(grid) == flops(lambda: base(x, times, text, fps=24))
     assert of_branch.hint_flops(grid) == flops(lambda: branch.encode_hint(x))
     assert of_branch.pass_flops(grid) == flops(lambda: branch(x, times, text_of_branch, hint, fps=24))
 
