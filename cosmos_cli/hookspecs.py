@@ -38,8 +38,13 @@ class RegisterExtension(Protocol):
         Args:
             name: unique among extensions of its kind.
             help: one line for `cosmos plugins info`.
-            factory: import string of a callable `factory(device: str, offload: bool)` that returns the extension.
-                `device` is where the run computes; `offload` asks to leave it except while the extension works.
+            factory: import string of a callable that returns the extension. It is given those of these keyword
+                arguments that it names, all with `**kwargs`:
+                `device: str`, where the run computes, such as "cuda:0";
+                `offload: bool`, whether to leave the device except while the extension works;
+                `checkpoint_dir: pathlib.Path`, the checkpoint folder of the run, for weights of its own;
+                `settings: pydantic.BaseModel`, what the run is loaded with: the settings model of its command, whose
+                fields differ from family to family.
         """
 
 

@@ -9,17 +9,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from cosmos_cli import hookspecs
 from cosmos_cli.errors import CosmosError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 OWN_DISTRIBUTION = "cosmos-cli"
 
@@ -102,29 +107,47 @@ class Registry:
         """One line per fault, naming the plugin."""
         return [f"plugin {plugin.label}: {fault}" for plugin in self.plugins for fault in plugin.faults]
 
-    def create_extensions(self, kind: str, *, device: str, offload: bool) -> dict[str, Any]:
-        """Build every extension of a kind, by name, in order of their names.
+    def create(
+        self, kind: str, name: str, *, device: str, offload: bool, checkpoint_dir: Path, settings: BaseModel
+    ) -> Any:
+        """Build one extension; its factory gets those of the keyword arguments that it names.
 
         Args:
-            kind: "guardrails" or "prompt_refiners".
+            kind: "guardrails", "prompt_refiners" or "critics".
             device: where the run computes, such as "cuda:0".
-            offload: whether extensions shall leave the device except while they work.
+            offload: whether the extension shall leave the device except while it works.
+            checkpoint_dir: the checkpoint folder of the run.
+            settings: what the run is loaded with.
         Raises:
-            CosmosError: one of them cannot be built; a check that was installed must not vanish silently.
+            CosmosError: it cannot be built.
         """
-        created = {}
-        for name, extension in sorted(self.extensions.get(kind, {}).items()):
-            try:
-                created[name] = extension.resolve()(device=device, offload=offload)
-            except CosmosError:
-                raise
-            except Exception as error:
-                raise CosmosError(
-                    f"{kind} '{name}' could not be built: {_one_line(error)}.",
-                    where=f"plugin {extension.plugin}",
-                    fix="Fix or uninstall that plugin.",
-                ) from error
-        return created
+        extension = self.extensions[kind][name]
+        given = {"device": device, "offload": offload, "checkpoint_dir": checkpoint_dir, "settings": settings}
+        try:
+            factory = extension.resolve()
+            return factory(**_named_by(factory, given))
+        except CosmosError:
+            raise
+        except Exception as error:
+            raise CosmosError(
+                f"{kind} '{name}' could not be built: {_one_line(error)}.",
+                where=f"plugin {extension.plugin}",
+                fix="Fix or uninstall that plugin.",
+            ) from error
+
+    def create_extensions(
+        self, kind: str, *, device: str, offload: bool, checkpoint_dir: Path, settings: BaseModel
+    ) -> dict[str, Any]:
+        """Build every extension of a kind, by name, in order of their names; arguments and errors as for `create`.
+
+        One that fails fails all: a check that was installed must not vanish silently.
+        """
+        return {
+            name: self.create(
+                kind, name, device=device, offload=offload, checkpoint_dir=checkpoint_dir, settings=settings
+            )
+            for name in sorted(self.extensions.get(kind, {}))
+        }
 
 
 def resolve(import_string: str, *, needed_by: str) -> Any:
@@ -145,6 +168,14 @@ def resolve(import_string: str, *, needed_by: str) -> Any:
             where=needed_by,
             fix="Reinstall or uninstall the plugin; `cosmos plugins info` shows where it comes from.",
         ) from error
+
+
+def _named_by(factory: Callable[..., object], given: Mapping[str, object]) -> Mapping[str, object]:
+    """The arguments that a factory names, as pluggy gives them to hooks; what it does not name it need not take."""
+    parameters = inspect.signature(factory).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return given
+    return {name: value for name, value in given.items() if name in parameters}
 
 
 @functools.cache

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cosmos_cli import registry
 from cosmos_cli.errors import CheckpointError, CosmosError
+from cosmos_cli.settings import MachineSettings
 from tests.third_party import write_distribution
 
 Install = Callable[..., None]
+
+SETTINGS = MachineSettings(checkpoint_dir=Path("weights"))
+RUN: dict[str, Any] = {
+    "device": "cuda:1",
+    "offload": True,
+    "checkpoint_dir": SETTINGS.checkpoint_dir,
+    "settings": SETTINGS,
+}
+"""What a run tells the factories of its extensions."""
 
 HOOK = "from cosmos_cli.hookspecs import hookimpl\n\n@hookimpl\n"
 
@@ -97,16 +108,42 @@ def test_extensions_are_built_in_order_of_their_names_with_what_the_run_says(ins
         {"reg_order_b": guardrail("b", "reg_factory:build"), "reg_order_a": guardrail("a", "reg_factory:build")},
     )
     install("reg-factory", {"reg_factory": factory}, {})
-    created = registry.discover().create_extensions("guardrails", device="cuda:1", offload=True)
+    created = registry.discover().create_extensions("guardrails", **RUN)
     assert list(created.items()) == [("a", ("cuda:1", True)), ("b", ("cuda:1", True))]
-    assert registry.discover().create_extensions("prompt_refiners", device="cpu", offload=False) == {}
+    assert registry.discover().create_extensions("prompt_refiners", **RUN) == {}
+
+
+@pytest.mark.parametrize(
+    "module, parameters, given",
+    [
+        ("reg_no", "", {}),
+        ("reg_some", "offload, device", {"offload": True, "device": "cuda:1"}),
+        ("reg_keyword", "*, checkpoint_dir, other=1", {"checkpoint_dir": Path("weights"), "other": 1}),
+        (
+            "reg_all",
+            "settings, **rest",
+            {"settings": SETTINGS, "rest": {k: v for k, v in RUN.items() if k != "settings"}},
+        ),
+    ],
+)
+def test_a_factory_gets_what_it_names(install: Install, module: str, parameters: str, given: dict[str, Any]) -> None:
+    source = guardrail("g", f"{module}:build") + f"\ndef build({parameters}):\n    return locals()\n"
+    install(module, {module: source})
+    assert registry.discover().create("guardrails", "g", **RUN) == given
+
+
+def test_a_factory_that_wants_more_than_there_is_says_so(install: Install) -> None:
+    source = guardrail("g", "reg_more:build") + "\ndef build(device, licence):\n    pass\n"
+    install("reg-more", {"reg_more": source})
+    with pytest.raises(CosmosError, match=r"guardrails 'g' could not be built: TypeError: .*'licence'"):
+        registry.discover().create("guardrails", "g", **RUN)
 
 
 def test_a_guardrail_that_cannot_be_built_stops_the_run_instead_of_vanishing(install: Install) -> None:
     source = guardrail("g", "reg_fails:build") + "\ndef build(device, offload):\n    raise OSError('no weights')\n"
     install("reg-fails", {"reg_fails": source})
     with pytest.raises(CosmosError, match="guardrails 'g' could not be built: OSError: no weights") as raised:
-        registry.discover().create_extensions("guardrails", device="cpu", offload=False)
+        registry.discover().create_extensions("guardrails", **RUN)
     assert raised.value.problems[0].where == "plugin reg_fails"
 
 
@@ -117,7 +154,7 @@ def test_a_factory_may_say_itself_what_the_user_can_do(install: Install) -> None
     )
     install("reg-says", {"reg_says": source})
     with pytest.raises(CheckpointError, match="missing"):
-        registry.discover().create_extensions("guardrails", device="cpu", offload=False)
+        registry.discover().create_extensions("guardrails", **RUN)
 
 
 def test_import_strings_are_resolved_when_used_not_when_registered(install: Install) -> None:
@@ -125,7 +162,7 @@ def test_import_strings_are_resolved_when_used_not_when_registered(install: Inst
     found = registry.discover()
     assert found.faults == []
     with pytest.raises(CosmosError, match="reg_nowhere:build cannot be loaded: ModuleNotFoundError"):
-        found.create_extensions("guardrails", device="cpu", offload=False)
+        found.create_extensions("guardrails", **RUN)
 
 
 def test_a_module_that_ends_the_interpreter_does_not_when_resolved(install: Install) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult, run_cosmos
+from tests.clips import encode, moving_gradient
 from tests.third_party import COSMOS, HERE, complete, pip_install, run_script
 
 FAULTS = {
@@ -51,6 +54,12 @@ def drift(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Packages of an environment in which cosmos-drift and cosmos-broken are installed."""
     return install(tmp_path_factory, "cosmos-drift", "cosmos-broken")
+
+
+@pytest.fixture(scope="session")
+def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packages of an environment in which cosmos-light is installed."""
+    return install(tmp_path_factory, "cosmos-light")
 
 
 @pytest.fixture
@@ -240,3 +249,59 @@ def test_a_third_party_prompt_refiner_rewrites_the_prompt_of_another_family(
     assert sidecar["prompt_used"] == "The bus drives off, by day."
     assert sidecar["request"]["prompt"] == "The bus drives off."
     assert sidecar["checked_by"] == ["blocklist", "word-list"]
+
+
+def write_levels(**levels: float) -> Path:
+    """A checkpoint folder with the weights of cosmos-light."""
+    file = Path("weights/acme/cosmos-light/levels.safetensors")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    defaults = {"glare": 255.0, "lamps": 0.0, "exposure": 0.0}
+    save_file({name: torch.tensor(level) for name, level in (defaults | levels).items()}, file)
+    return Path("weights")
+
+
+def lit_video(light: Path, picture: Path, *options: object) -> subprocess.CompletedProcess[str]:
+    size = ["--model", "tiny", "--num-frames", 5, "--num-steps", 1, "--device", "cpu"]
+    given = ["--input-path", picture, "--prompt", "A street.", "--save-path", "a.mp4"]
+    return run_script("predict2", "video2world", *size, *given, *options, "--json", path=light)
+
+
+def test_a_third_party_guardrail_and_refiner_load_weights_from_the_checkpoint_folder(
+    light: Path, picture: Path
+) -> None:
+    blocked = lit_video(light, picture, "--checkpoint-dir", write_levels(glare=1))
+    assert blocked.returncode == 3, blocked.stderr
+    assert json.loads(blocked.stdout)["problems"][0]["where"] == "guardrail glare"
+    assert not Path("a.mp4").exists()
+
+    made = lit_video(light, picture, "--checkpoint-dir", write_levels(lamps=255))
+    assert made.returncode == 0, made.stderr
+    sidecar = json.loads(Path("a.json").read_text())
+    assert sidecar["checked_by"] == ["blocklist", "glare"]
+    assert sidecar["prompt_used"] == "A street. Lamps lit, says Video2WorldSettings on cpu."
+
+
+def test_a_third_party_critic_loads_weights_from_the_checkpoint_folder(light: Path) -> None:
+    encode(Path("clip.mp4"), np.full((5, 48, 64, 3), 120, np.uint8))
+    judge = ("predict2", "critic", "clip.mp4", "--critic", "exposure", "--device", "cpu", "--json")
+    judged = run_script(*judge, "--checkpoint-dir", write_levels(exposure=110), path=light)
+    assert judged.returncode == 0, judged.stderr
+    [video] = json.loads(judged.stdout)["videos"]
+    assert video["score"] == pytest.approx(90, abs=3)
+
+
+def test_missing_weights_of_a_third_party_extension_stop_every_family_before_it_computes(
+    light: Path, picture: Path
+) -> None:
+    encode(Path("clip.mp4"), moving_gradient(5, 48, 64))
+    Path("spec.json").write_text(json.dumps({"edge": {}, "input_video_path": "clip.mp4"}))
+    transfer = ("transfer", "run", "--model", "tiny", "--controlnet-specs", "spec.json", "--json")
+    critic = ("predict2", "critic", "clip.mp4", "--critic", "exposure", "--json")
+    runs = [
+        lit_video(light, picture, "--checkpoint-dir", "nowhere"),
+        *(run_script(*line, "--checkpoint-dir", "nowhere", path=light) for line in (transfer, critic)),
+    ]
+    assert [run.returncode for run in runs] == [4, 4, 4]
+    for run in runs:
+        [problem] = json.loads(run.stdout)["problems"]
+        assert problem["where"] == "nowhere/acme/cosmos-light/levels.safetensors"

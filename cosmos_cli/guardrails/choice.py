@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,28 +12,41 @@ from cosmos_cli.guardrails import Guardrail, Guardrails
 from cosmos_cli.guardrails.builtin import builtin_guardrails
 from cosmos_cli.guardrails.published import text_guardrails, video_guardrails
 
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
 ONLY_WORDS = "guardrail: this model has a short word list for prompts, and nothing that looks at videos"
 
 
 def load_guardrails(
-    checkpoints: Path | None, *, device: torch.device, offload: bool, min_safe_share: float
+    checkpoint_dir: Path,
+    settings: BaseModel,
+    *,
+    is_published: bool,
+    device: torch.device,
+    offload: bool,
+    min_safe_share: float,
 ) -> Guardrails:
     """The guardrails of a run.
 
     Args:
-        checkpoints: the folder that holds the published repositories; None for a model that ships with cosmos.
+        checkpoint_dir: the folder that holds the published repositories, and the weights of plugins.
+        settings: what the run is loaded with, for those of plugins.
+        is_published: whether the model is a published one; one that ships with cosmos has the guardrails that do.
         offload: keep their networks in host memory except while they work.
         min_safe_share: the least share of safe frames in a video that may be written, from 0 to 1.
     Raises:
         CheckpointError: files of the published ones are missing or damaged.
         CosmosError: one of a plugin cannot be built.
     """
-    of_plugins = registry.current().create_extensions("guardrails", device=str(device), offload=offload)
-    if checkpoints is None:
-        own, gap = builtin_guardrails(), ONLY_WORDS
+    of_plugins = registry.current().create_extensions(
+        "guardrails", device=str(device), offload=offload, checkpoint_dir=checkpoint_dir, settings=settings
+    )
+    if is_published:
+        own, gap = text_guardrails(checkpoint_dir, device=device, offload=offload), ""
+        own |= video_guardrails(checkpoint_dir, device=device, offload=offload, min_safe_share=min_safe_share)
     else:
-        own, gap = text_guardrails(checkpoints, device=device, offload=offload), ""
-        own |= video_guardrails(checkpoints, device=device, offload=offload, min_safe_share=min_safe_share)
+        own, gap = builtin_guardrails(), ONLY_WORDS
     return Guardrails(_together(own, of_plugins), gap=gap)
 
 

@@ -185,7 +185,7 @@ def _judge(
 ) -> Ranking:
     from cosmos_plugins.predict2.critic.run import judge_videos
 
-    critic = load_critic(name, settings.checkpoint_dir, settings.device)
+    critic = load_critic(name, settings)
     judgements = judge_videos(
         paths, critic, num_trials=judging.num_critic_trials, seed=seed, folder=folder, again=judging.again
     )

@@ -187,7 +187,9 @@ def checked_guardrails(settings: RunSettings | Video2WorldSettings, prompts: Ite
     if settings.disable_guardrail:
         return Guardrails({}, gap="guardrail: disabled, nothing is checked")
     guardrails = load_guardrails(
-        None if settings.model_size == "tiny" else settings.checkpoint_dir,
+        settings.checkpoint_dir,
+        settings,
+        is_published=settings.model_size != "tiny",
         device=choose_device(settings.device),
         offload=settings.offload_guardrail or getattr(settings, "max_memory", None) is not None,
         min_safe_share=MIN_SAFE_SHARE,

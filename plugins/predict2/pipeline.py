@@ -326,7 +326,13 @@ def _load_refiners(settings: Video2WorldSettings, device: torch.device) -> dict[
         return {}
     offload = settings.offload_prompt_refiner
     if settings.refiner_url is None:
-        installed = registry.current().create_extensions("prompt_refiners", device=str(device), offload=offload)
+        installed = registry.current().create_extensions(
+            "prompt_refiners",
+            device=str(device),
+            offload=offload,
+            checkpoint_dir=settings.checkpoint_dir,
+            settings=settings,
+        )
         if installed or settings.model_size == "tiny":
             return installed
     with output.progress("Loading the prompt refiner"):

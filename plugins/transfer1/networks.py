@@ -41,7 +41,9 @@ def checked_guardrails(settings: TransferSettings | MultiviewSettings, prompts: 
         CheckpointError: files of the guardrails are missing or damaged.
     """
     guardrails = load_guardrails(
-        None if settings.model_size == "tiny" else settings.checkpoint_dir,
+        settings.checkpoint_dir,
+        settings,
+        is_published=settings.model_size != "tiny",
         device=choose_device(settings.device),
         offload=settings.offload_guardrail_models or getattr(settings, "max_memory", None) is not None,
         min_safe_share=MIN_SAFE_SHARE,

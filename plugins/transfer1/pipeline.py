@@ -344,7 +344,13 @@ def _load_refiners(settings: TransferSettings, controls: list[str], device: torc
         assert settings.upsampler_model is not None
         return {settings.upsampler_model: PromptUpsampler.on_server(settings.upsampler_url, settings.upsampler_model)}
     offload = settings.offload_prompt_upsampler
-    installed = registry.current().create_extensions("prompt_refiners", device=str(device), offload=offload)
+    installed = registry.current().create_extensions(
+        "prompt_refiners",
+        device=str(device),
+        offload=offload,
+        checkpoint_dir=settings.checkpoint_dir,
+        settings=settings,
+    )
     control = choose_control(controls)
     if installed or control is None:
         return installed

@@ -12,6 +12,7 @@ import torch
 from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
+from cosmos_cli.settings import MachineSettings
 from tests.clips import moving_gradient
 from tests.guardrails.plugins import Install, installing
 
@@ -109,8 +110,20 @@ def test_a_run_stops_ahead_only_if_nothing_of_it_may_be_made() -> None:
     assert check.num_released == 3  # after every look ahead, so that the networks of the run find room
 
 
+def tiny_guardrails() -> Guardrails:
+    settings = MachineSettings()
+    return load_guardrails(
+        settings.checkpoint_dir,
+        settings,
+        is_published=False,
+        device=torch.device("cpu"),
+        offload=False,
+        min_safe_share=1.0,
+    )
+
+
 def test_a_model_that_ships_with_cosmos_has_a_word_list_and_says_that_this_is_all() -> None:
-    checks = load_guardrails(None, device=torch.device("cpu"), offload=False, min_safe_share=1.0)
+    checks = tiny_guardrails()
     assert checks.names == ["blocklist"]
     assert "nothing that looks at videos" in checks.gap
     checks.check_prompt("A grape vine over the porch of a gorey old house.")  # whole words only
@@ -121,7 +134,7 @@ def test_a_model_that_ships_with_cosmos_has_a_word_list_and_says_that_this_is_al
 
 def test_a_plugin_adds_a_check_but_replaces_none_by_taking_its_name(guardrail: Install) -> None:
     guardrail("blocklist")
-    checks = load_guardrails(None, device=torch.device("cpu"), offload=False, min_safe_share=1.0)
+    checks = tiny_guardrails()
     assert checks.names == ["blocklist", "blocklist of a plugin"]
     with pytest.raises(GuardrailBlocked, match="forbids 'gore'"):
         checks.check_prompt("A street full of gore.")

@@ -20,6 +20,7 @@ from cosmos_cli.guardrails.published import (
     text_guardrails,
     video_guardrails,
 )
+from cosmos_cli.settings import MachineSettings
 from tests.guardrails.plugins import Install, installing
 from tests.guardrails.stand_ins import (
     random_retinaface,
@@ -61,15 +62,20 @@ def test_videos_meet_the_content_filter_and_then_the_face_blur(checkpoints: Path
     assert checks.check_video(np.zeros((1, 64, 64, 3), np.uint8)).shape == (1, 64, 64, 3)
 
 
+def published_guardrails(checkpoints: Path) -> Guardrails:
+    settings = MachineSettings(checkpoint_dir=checkpoints)
+    return load_guardrails(checkpoints, settings, is_published=True, device=CPU, offload=True, min_safe_share=0.0)
+
+
 def test_a_run_has_all_of_them_and_after_them_those_of_plugins(checkpoints: Path, guardrail: Install) -> None:
     guardrail("face-blur", on_video="return None")
-    checks = load_guardrails(checkpoints, device=CPU, offload=True, min_safe_share=0.0)
+    checks = published_guardrails(checkpoints)
     assert checks.names == ["blocklist", "llama-guard", "video-content", "face-blur", "face-blur of a plugin"]
     assert checks.gap == ""
     with pytest.raises(GuardrailBlocked, match="guardrail face-blur of a plugin: returned no video"):
         checks.check_video(np.zeros((1, 64, 64, 3), np.uint8))
     with pytest.raises(CheckpointError):
-        load_guardrails(checkpoints / "empty", device=CPU, offload=True, min_safe_share=0.0)
+        published_guardrails(checkpoints / "empty")
 
 
 def test_the_image_encoder_may_lie_where_the_original_caches_it(checkpoints: Path) -> None:

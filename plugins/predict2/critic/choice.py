@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cosmos_cli import output, registry
-from cosmos_cli.critics import Critic
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from cosmos_cli.critics import Critic
+    from cosmos_plugins.predict2.requests import CriticSettings, Video2WorldSettings
 
 URL_VARIABLE = "COSMOS_CRITIC_URL"
-WAY_OUT = f"Or name a server that runs it in {URL_VARIABLE}, or pass --critic measured, which needs no weights."
 
 
 def choose_critic(asked: str | None, checkpoint_dir: Path, *, is_tiny: bool = False) -> str:
@@ -37,7 +40,7 @@ def choose_critic(asked: str | None, checkpoint_dir: Path, *, is_tiny: bool = Fa
     else:
         name, why = "reason1", "the critic of the published models"
     if name == "reason1" and not os.environ.get(URL_VARIABLE):
-        from cosmos_plugins.predict2.critic.reason import reason1_folder
+        from cosmos_plugins.predict2.critic.reason import WAY_OUT, reason1_folder
 
         reason1_folder(checkpoint_dir, way_out=WAY_OUT)
     if why:
@@ -45,36 +48,18 @@ def choose_critic(asked: str | None, checkpoint_dir: Path, *, is_tiny: bool = Fa
     return name
 
 
-def load_critic(name: str, checkpoint_dir: Path, device: str) -> Critic:
-    """Build the critic of this name.
-
-    Args:
-        device: where to compute: auto, cpu, cuda or cuda:1.
-    Raises:
-        CosmosError: it cannot be built.
-    """
-    import torch
-
+def load_critic(name: str, settings: CriticSettings | Video2WorldSettings) -> Critic:
+    """Build the critic of this name. Raises CosmosError if it cannot be built."""
     from cosmos_cli.runtime.devices import choose_device
 
-    place = choose_device(device)
+    place = choose_device(settings.device)
     with output.progress(f"Loading the critic {name}"):
-        if name == "reason1" and not os.environ.get(URL_VARIABLE):
-            from cosmos_cli.models.chat import LocalChatModel
-            from cosmos_plugins.predict2.critic.reason import MODEL, ReasonCritic, reason1_folder
-
-            # its factory knows the checkpoint folder of the environment only, not that of the command line
-            folder = reason1_folder(checkpoint_dir, way_out=WAY_OUT)
-            return ReasonCritic(LocalChatModel(folder, device=place, dtype=torch.bfloat16), MODEL)
-        extension = registry.current().extensions["critics"][name]
-        try:
-            critic: Critic = extension.resolve()(device=str(place), offload=False)
-        except CosmosError:
-            raise
-        except Exception as error:
-            raise CosmosError(
-                f"critic '{name}' could not be built: {type(error).__name__}: {error}.",
-                where=f"plugin {extension.plugin}",
-                fix="Fix that plugin, or judge by another critic.",
-            ) from error
+        critic: Critic = registry.current().create(
+            "critics",
+            name,
+            device=str(place),
+            offload=False,
+            checkpoint_dir=settings.checkpoint_dir,
+            settings=settings,
+        )
     return critic

@@ -21,6 +21,9 @@ from cosmos_cli.models.chat_messages import evenly_spaced
 MODEL = "nvidia/Cosmos-Reason1-7B"
 """Its repository, and its place under the checkpoint folder, in the original layout."""
 
+WAY_OUT = "Or name a server that runs it in COSMOS_CRITIC_URL, or pass --critic measured, which needs no weights."
+"""For a critic without its files."""
+
 WATCHED_FPS = 16.0
 TOTAL_PIXELS = 8192 * 28 * 28
 MIN_FRAMES = 4
@@ -75,8 +78,8 @@ class ReasonCritic:
         return [parse(answer) for answer in self._chat.answers(messages, sampling)]
 
 
-def reason1(device: str, offload: bool) -> ReasonCritic:
-    """The factory: the model on the server `COSMOS_CRITIC_URL`, or the one in the checkpoint folder.
+def reason1(device: str, offload: bool, checkpoint_dir: Path) -> ReasonCritic:
+    """The factory: the model on the server that `COSMOS_CRITIC_URL` names, or the one in the checkpoint folder.
 
     Raises:
         CheckpointError: no server is named, and the files are missing or damaged.
@@ -84,10 +87,7 @@ def reason1(device: str, offload: bool) -> ReasonCritic:
     if url := os.environ.get("COSMOS_CRITIC_URL"):
         model = os.environ.get("COSMOS_CRITIC_MODEL", MODEL)
         return ReasonCritic(HttpChatModel(url, model), f"{model} on a server")
-    folder = reason1_folder(
-        Path(os.environ.get("COSMOS_CHECKPOINT_DIR", "checkpoints")),
-        way_out="Or name a server that runs it in COSMOS_CRITIC_URL, or use the critic without weights: measured.",
-    )
+    folder = reason1_folder(checkpoint_dir, way_out=WAY_OUT)
     chat = LocalChatModel(folder, device=torch.device(device), dtype=torch.bfloat16, offload=offload)
     return ReasonCritic(chat, MODEL)
 

@@ -18,6 +18,7 @@ from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.critic.choice import load_critic
 from cosmos_plugins.predict2.critic.reason import MODEL
 from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+from cosmos_plugins.predict2.requests import CriticSettings
 from tests.chat_models import build_qwen, chat_server, says
 from tests.clips import encode, moving_gradient
 from tests.third_party import HERE, write_distribution
@@ -204,7 +205,7 @@ def test_missing_weights_of_the_critic_are_known_before_anything_is_made(
 
 def test_the_checkpoint_folder_of_the_command_line_is_that_of_the_critic(tmp_path: Path) -> None:
     build_qwen(tmp_path / MODEL)
-    critic = load_critic("reason1", tmp_path, "cpu")
+    critic = load_critic("reason1", CriticSettings(checkpoint_dir=tmp_path, device="cpu"))
     assert critic.name == MODEL
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_every_trial_asks_a_chat_model_on_its_own_seed_as_the_original_asks(
     server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COSMOS_CRITIC_URL", f"http://127.0.0.1:{server.server_port}")
-    trials = reason1("cpu", offload=False).judge(pan(8), 16, num_trials=3, seed=7)
+    trials = reason1("cpu", offload=False, checkpoint_dir=Path("checkpoints")).judge(pan(8), 16, num_trials=3, seed=7)
     assert [trial.verdict for trial in trials] == [True, False, None]
     assert score(trials) == 50
     for request, seed in zip(server.requests, (7, 8, 9), strict=True):
@@ -217,5 +218,5 @@ def test_the_instructions_spell_out_the_form_that_is_read() -> None:
 
 def test_without_the_model_the_way_out_is_named() -> None:
     with pytest.raises(CheckpointError, match="cosmos download nvidia/Cosmos-Reason1-7B") as caught:
-        reason1("cpu", offload=False)
+        reason1("cpu", offload=False, checkpoint_dir=Path("checkpoints"))
     assert "measured" in str(caught.value)

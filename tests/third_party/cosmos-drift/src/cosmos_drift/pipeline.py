@@ -49,7 +49,9 @@ class DriftPipeline:
     @classmethod
     def load(cls, settings: DriftSettings) -> DriftPipeline:
         """Read the weights. Raises CheckpointError if they are missing or damaged."""
-        checks = registry.current().create_extensions("guardrails", device="cpu", offload=False)
+        checks = registry.current().create_extensions(
+            "guardrails", device="cpu", offload=False, checkpoint_dir=settings.checkpoint_dir, settings=settings
+        )
         return cls(settings, Weights.load(settings.weights), Guardrails(checks))
 
     def __call__(self, request: DriftRequest) -> DriftResult:

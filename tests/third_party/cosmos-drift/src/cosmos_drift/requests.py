@@ -15,6 +15,8 @@ class DriftSettings(StrictModel):
 
     weights: Annotated[Path, Flag(env="COSMOS_DRIFT_WEIGHTS")] = Path("drift.json")
     """Velocity of the world."""
+    checkpoint_dir: Annotated[Path, Flag(env="COSMOS_CHECKPOINT_DIR")] = Path("checkpoints")
+    """Folder of downloaded checkpoints, where guardrails find their weights."""
 
 
 class DriftRequest(StrictModel):
