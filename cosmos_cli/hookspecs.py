@@ -8,7 +8,7 @@ imports nothing heavy.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 import pluggy
 
@@ -56,7 +56,7 @@ class RegisterControl(Protocol):
         help: str,
         checkpoint: str,
         compute: str | None = None,
-        interpolation: str = "linear",
+        interpolation: Literal["linear", "nearest"] = "linear",
         source_frames: bool = False,
     ) -> None:
         """Add a control modality.

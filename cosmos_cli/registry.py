@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
@@ -60,7 +60,6 @@ class Extension:
     """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls", "doctor_checks").
 
     factory: import string of what makes or computes it; None where there is nothing to run.
-    details: what else its hook asks for.
     """
 
     kind: str
@@ -68,12 +67,24 @@ class Extension:
     help: str
     factory: str | None
     plugin: str
-    details: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self) -> Any:
         """What `factory` names. Raises CosmosError if it cannot be loaded."""
         assert self.factory is not None
         return resolve(self.factory, needed_by=f"{self.kind} '{self.name}' of plugin {self.plugin}")
+
+
+@dataclass(frozen=True)
+class ControlModality(Extension):
+    """A registered control modality; its own fields are those of `hookspecs.RegisterControl`."""
+
+    checkpoint: str
+    interpolation: Literal["linear", "nearest"] = "linear"
+    source_frames: bool = False
+
+    def __post_init__(self) -> None:
+        if self.interpolation not in ("linear", "nearest"):
+            raise ValueError(f"interpolation is {self.interpolation!r}, neither 'linear' nor 'nearest'")
 
 
 @dataclass
@@ -101,6 +112,12 @@ class Registry:
     plugins: list[Plugin] = field(default_factory=list)
     families: dict[str, Family] = field(default_factory=dict)
     extensions: dict[str, dict[str, Extension]] = field(default_factory=dict)
+
+    @property
+    def controls(self) -> dict[str, ControlModality]:
+        """The control modalities by name, in the order of their registration."""
+        of_kind = self.extensions.get("controls", {})
+        return {name: control for name, control in of_kind.items() if isinstance(control, ControlModality)}
 
     @property
     def faults(self) -> list[str]:
@@ -295,44 +312,29 @@ def _register_family(
 
 
 def _register_control(
-    registry: Registry,
-    plugin: Plugin,
-    *,
-    name: str,
-    help: str,
-    checkpoint: str,
-    compute: str | None = None,
-    interpolation: str = "linear",
-    source_frames: bool = False,
+    registry: Registry, plugin: Plugin, *, name: str, help: str, compute: str | None = None, **fields: Any
 ) -> None:
-    if interpolation not in ("linear", "nearest"):
-        raise ValueError(f"interpolation is {interpolation!r}, neither 'linear' nor 'nearest'")
-    details = {"checkpoint": checkpoint, "interpolation": interpolation, "source_frames": source_frames}
-    _register_extension("controls", registry, plugin, name=name, help=help, factory=compute, details=details)
+    _add(ControlModality("controls", name, help, compute, plugin.name, **fields), registry, plugin)
 
 
 def _register_doctor_check(registry: Registry, plugin: Plugin, *, name: str, help: str, check: str) -> None:
-    _register_extension("doctor_checks", registry, plugin, name=name, help=help, factory=check)
+    _add(Extension("doctor_checks", name, help, check, plugin.name), registry, plugin)
 
 
-def _register_extension(
-    kind: str,
-    registry: Registry,
-    plugin: Plugin,
-    *,
-    name: str,
-    help: str,
-    factory: str | None,
-    details: Mapping[str, Any] | None = None,
-) -> None:
-    _check(name, [factory] if factory is not None else [])
+def _register_extension(kind: str, registry: Registry, plugin: Plugin, *, name: str, help: str, factory: str) -> None:
+    _add(Extension(kind, name, help, factory, plugin.name), registry, plugin)
+
+
+def _add(extension: Extension, registry: Registry, plugin: Plugin) -> None:
+    kind, name = extension.kind, extension.name
+    _check(name, [extension.factory] if extension.factory is not None else [])
     of_kind = registry.extensions.setdefault(kind, {})
     if name in of_kind:
         holder = _holder(registry, of_kind[name].plugin)
         plugin.faults.append(f"the name '{name}' among {kind} is already taken by {holder}")
     else:
-        of_kind[name] = Extension(kind, name, help, factory, plugin.name, details or {})
-        plugin.extensions.append(of_kind[name])
+        of_kind[name] = extension
+        plugin.extensions.append(extension)
 
 
 def _check(name: str, import_strings: Iterable[str]) -> None:

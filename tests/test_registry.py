@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 
 from cosmos_cli import registry
 from cosmos_cli.errors import CheckpointError, CosmosError
+from cosmos_cli.hookspecs import RegisterControl
 from cosmos_cli.settings import MachineSettings
 from tests.third_party import write_distribution
 
@@ -35,6 +38,11 @@ def guardrail(name: str, factory: str) -> str:
     return (
         f"{HOOK}def cosmos_register_guardrails(register):\n    register(name={name!r}, help='.', factory='{factory}')\n"
     )
+
+
+def control(**fields: object) -> str:
+    given = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+    return f"{HOOK}def cosmos_register_controls(register):\n    register(help='.', {given})\n"
 
 
 @pytest.fixture
@@ -155,6 +163,29 @@ def test_a_factory_may_say_itself_what_the_user_can_do(install: Install) -> None
     install("reg-says", {"reg_says": source})
     with pytest.raises(CheckpointError, match="missing"):
         registry.discover().create_extensions("guardrails", **RUN)
+
+
+def test_a_control_has_the_fields_that_its_hook_names_with_the_same_defaults() -> None:
+    hook = inspect.signature(RegisterControl.__call__).parameters
+    asked = {name: parameter.default for name, parameter in hook.items() if name not in ("self", "name", "help")}
+    assert asked.pop("compute") is None  # the factory of a control
+    own = [field for field in dataclasses.fields(registry.ControlModality) if field.name in asked]
+    defaults = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in own}
+    assert defaults == asked
+    general = {field.name for field in dataclasses.fields(registry.Extension)}
+    assert {field.name for field in dataclasses.fields(registry.ControlModality)} == general | asked.keys()
+
+
+def test_a_control_with_a_wrong_field_is_a_fault_of_that_plugin(install: Install) -> None:
+    grey = {"name": "grey", "checkpoint": "grey.pt"}
+    wrong = [grey | {"interpolation": "cubic"}, grey | {"sorce_frames": True}, {"name": "grey"}]
+    modules = {f"reg_control_{number}": control(**fields) for number, fields in enumerate(wrong)}
+    install("reg-control", modules)
+    found = registry.discover()
+    assert "grey" not in found.controls
+    for fault, words in zip(found.faults, ("neither 'linear' nor", "'sorce_frames'", "'checkpoint'"), strict=True):
+        assert "raised in cosmos_register_controls" in fault
+        assert words in fault
 
 
 def test_import_strings_are_resolved_when_used_not_when_registered(install: Install) -> None:

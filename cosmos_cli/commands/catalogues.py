@@ -106,8 +106,7 @@ def _is_or_holds(path: str, name: str) -> bool:
 
 def _control_branches() -> dict[str, str]:
     """Weights of control branches, under the checkpoint folder, to their modalities."""
-    controls = registry.current().extensions.get("controls", {})
-    return {extension.details["checkpoint"]: name for name, extension in controls.items()}
+    return {control.checkpoint: name for name, control in registry.current().controls.items()}
 
 
 def _used(repositories: Iterable[Repository], branches: Mapping[str, str]) -> set[str]:

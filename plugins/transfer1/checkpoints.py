@@ -122,7 +122,7 @@ def base_file(variant: Variant, driving: bool) -> PurePosixPath:
 
 def control_file(name: str) -> PurePosixPath:
     """Published weights of a modality's control branch under the checkpoint folder."""
-    return PurePosixPath(registry.current().extensions["controls"][name].details["checkpoint"])
+    return PurePosixPath(registry.current().controls[name].checkpoint)
 
 
 def distilled_file(name: str) -> PurePosixPath:

@@ -267,7 +267,7 @@ def check_base_model(settings: TransferSettings, request: TransferRequest) -> No
 
 def check_controls(request: TransferRequest) -> None:
     """Every control is known, has a video or can compute one, and asks for nothing that is not there."""
-    modalities = registry.current().extensions.get("controls", {})
+    modalities = registry.current().controls
     problems = []
     if not request.active_controls:
         problems.append(

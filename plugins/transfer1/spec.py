@@ -29,7 +29,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError("must hold one JSON object.", where=str(path))
     fields = {*TransferRequest.model_fields, *TransferSettings.model_fields} - {"controls"}
-    modalities = sorted(registry.current().extensions.get("controls", {}))
+    modalities = sorted(registry.current().controls)
     values: dict[str, Any] = {}
     controls: dict[str, Any] = {}
     problems: list[Problem] = []

@@ -89,9 +89,9 @@ def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
 
 
 def _needs_source(request: TransferRequest) -> bool:
-    modalities = registry.current().extensions["controls"]
+    modalities = registry.current().controls
     return any(region.mask_prompt for region in request.regional_prompts) or any(
-        control.control_weight_prompt or (control.input_control is None and modalities[name].details["source_frames"])
+        control.control_weight_prompt or (control.input_control is None and modalities[name].source_frames)
         for name, control in request.active_controls.items()
     )
 
@@ -177,8 +177,8 @@ class _Maker:
 
     def compute(self, name: str, control: ControlSpec) -> np.ndarray:
         """A control video, (F, height, width, 3) uint8."""
-        modality = registry.current().extensions["controls"][name]
-        frames_FHWC = self._frames(source=modality.details["source_frames"])
+        modality = registry.current().controls[name]
+        frames_FHWC = self._frames(source=modality.source_frames)
         with output.progress(f"Computing {name}", len(frames_FHWC), unit="frames") as advance:
             made = modality.resolve()(frames_FHWC, self._job(control, frames_FHWC, advance))
         if getattr(made, "shape", None) != frames_FHWC.shape or made.dtype != np.uint8:
@@ -187,7 +187,7 @@ class _Maker:
             )
         if made.shape[1:3] == self.size:
             return made
-        interpolation = _INTERPOLATION[modality.details["interpolation"]]
+        interpolation = _INTERPOLATION[modality.interpolation]
         return np.stack([stretch(image, *self.size, interpolation=interpolation) for image in made])
 
     def find(self, name: str, control: ControlSpec, prompt: str, *, best_only: bool = False) -> np.ndarray:
@@ -218,7 +218,7 @@ class _Maker:
 def _read_control(name: str, control: ControlSpec, frame: _Frame) -> Clip | None:
     if control.input_control is None:
         return None
-    interpolation = _INTERPOLATION[registry.current().extensions["controls"][name].details["interpolation"]]
+    interpolation = _INTERPOLATION[registry.current().controls[name].interpolation]
     clip = read_video(control.input_control, frame.fit(interpolation))
     if frame.fps and abs(clip.fps - frame.fps) > 0.01 * frame.fps:
         output.notice(
