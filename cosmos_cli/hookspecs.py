@@ -8,6 +8,7 @@ imports nothing heavy.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import pluggy
@@ -48,6 +49,19 @@ class RegisterExtension(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Package:
+    """An optional package of somebody else.
+
+    name: as it is imported, without submodules. does: what it is there for, such as "finds people".
+    install: what `pip install` is told to get it.
+    """
+
+    name: str
+    does: str
+    install: str
+
+
 class RegisterControl(Protocol):
     def __call__(
         self,
@@ -58,6 +72,12 @@ class RegisterControl(Protocol):
         compute: str | None = None,
         interpolation: Literal["linear", "nearest"] = "linear",
         source_frames: bool = False,
+        models: str | None = None,
+        needs: Package | None = None,
+        save_computed: bool = True,
+        upscales: bool = False,
+        driving: bool = False,
+        distilled: str | None = None,
     ) -> None:
         """Add a control modality.
 
@@ -67,11 +87,23 @@ class RegisterControl(Protocol):
             checkpoint: weights of its control branch, relative to the checkpoint folder.
             compute: import string of `compute(frames_FHWC, job) -> frames_FHWC`, uint8 RGB of equal shape, which
                 makes the control video out of the input video; None if it must be given. `job.request` is the
-                request, `job.control` this control's part of it, `job.device` where to compute, and
-                `job.cached({...}, make)` keeps what `make()` gives for the next time.
+                request, `job.control` this control's part of it, `job.device` where to compute,
+                `job.checkpoint_dir` the checkpoint folder, and `job.cached({...}, make)` keeps what `make()` gives
+                for the next time.
             interpolation: how its control video is resized, "linear", or "nearest" for labels.
             source_frames: `compute` gets the frames in the input's own size, with at most 1280 pixels a side,
                 instead of stretched to the size of generation.
+            models: import string of the models that `compute` reads from the checkpoint folder, a sequence of
+                `cosmos_cli.checkpoints.catalogue.Repository`; those that are missing are named before anything loads,
+                and `cosmos download` fetches them. The tiny models go without this check.
+            needs: a package that `compute` imports and that may not be installed.
+            save_computed: the control video that `compute` makes is written beside the output; False where it is the
+                input video itself.
+            upscales: the video is made three times as large, in overlapping tiles, each under its part of the control
+                video. Such a control goes alone.
+            driving: its branch belongs to the base model for driving scenes, and not to the usual one.
+            distilled: weights of its distilled model, base and control branch in one, relative to the checkpoint
+                folder; None if there is none.
         """
 
 

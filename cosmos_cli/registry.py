@@ -81,10 +81,24 @@ class ControlModality(Extension):
     checkpoint: str
     interpolation: Literal["linear", "nearest"] = "linear"
     source_frames: bool = False
+    models: str | None = None
+    needs: hookspecs.Package | None = None
+    save_computed: bool = True
+    upscales: bool = False
+    driving: bool = False
+    distilled: str | None = None
 
     def __post_init__(self) -> None:
         if self.interpolation not in ("linear", "nearest"):
             raise ValueError(f"interpolation is {self.interpolation!r}, neither 'linear' nor 'nearest'")
+        if self.models is not None:
+            _check_import_string(self.models)
+
+    def resolve_models(self) -> Any:
+        """What `models` names, nothing if it names nothing. Raises CosmosError if it cannot be loaded."""
+        if self.models is None:
+            return ()
+        return resolve(self.models, needed_by=f"{self.kind} '{self.name}' of plugin {self.plugin}")
 
 
 @dataclass
@@ -341,8 +355,12 @@ def _check(name: str, import_strings: Iterable[str]) -> None:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is not a name: use lower-case letters, digits, '-' and '_'")
     for text in import_strings:
-        if not _IMPORT_STRING.fullmatch(text):
-            raise ValueError(f"{text!r} is not an import string such as 'package.module:attribute'")
+        _check_import_string(text)
+
+
+def _check_import_string(text: str) -> None:
+    if not _IMPORT_STRING.fullmatch(text):
+        raise ValueError(f"{text!r} is not an import string such as 'package.module:attribute'")
 
 
 def _holder(registry: Registry, plugin_name: str) -> str:

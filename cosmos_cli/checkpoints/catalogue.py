@@ -51,7 +51,6 @@ class Repository:
     name: "organisation/repository"; also the folder under the checkpoint folder, as in the original layout.
     revision: the commit that the originals pin.
     gated: whether Hugging Face asks every user to accept the licence first.
-    used_by: control modalities that need it; empty if it is needed whatever the controls are.
     kind: what the Hub calls it; data sets have addresses of their own there.
     cached_in: folder under the checkpoint folder in which the originals have the Hub's client keep it, if they do.
     belongs_to: repository in whose folder it lies instead of one of its own.
@@ -63,7 +62,6 @@ class Repository:
     files: tuple[PublishedFile, ...]
     licence: str
     gated: bool = False
-    used_by: tuple[str, ...] = ()
     kind: Literal["model", "dataset"] = "model"
     cached_in: str | None = None
     belongs_to: str | None = None

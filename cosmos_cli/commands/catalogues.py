@@ -87,7 +87,8 @@ def _meant_by(
         raise InputError(f"{name} may be {' or '.join(matches)}.", where="WHAT", fix="Give the full name.")
     if matches:
         return _needed(models_by_name[matches[0]], controls, branches)
-    everything = merge([*(r for model in models_by_name.values() for r in model), *DATA_SETS])
+    of_models = [repository for model in models_by_name.values() for repository in model]
+    everything = merge([*of_models, *_users_of_models(), *DATA_SETS])
     if whole := [each for each in everything if name.rstrip("/") in (each.belongs_to or each.name, each.name)]:
         return whole
     for repository in everything:
@@ -109,6 +110,15 @@ def _control_branches() -> dict[str, str]:
     return {control.checkpoint: name for name, control in registry.current().controls.items()}
 
 
+def _users_of_models() -> dict[Repository, set[str]]:
+    """The models that compute controls, each to the modalities that it computes."""
+    users: dict[Repository, set[str]] = {}
+    for name, control in registry.current().controls.items():
+        for repository in control.resolve_models():
+            users.setdefault(repository, set()).add(name)
+    return users
+
+
 def _used(repositories: Iterable[Repository], branches: Mapping[str, str]) -> set[str]:
     """The control modalities whose branches are among the files."""
     paths = {f"{repository.name}/{file.path}" for repository in repositories for file in repository.files}
@@ -122,11 +132,12 @@ def _needed(
     found = list(repositories)
     if not controls:
         return found
+    users_of = _users_of_models()
     unwanted = {path for path, control in branches.items() if control not in controls}
     return [
         _with_files(repository, (f for f in repository.files if f"{repository.name}/{f.path}" not in unwanted))
         for repository in found
-        if not repository.used_by or set(controls).intersection(repository.used_by)
+        if (users := users_of.get(repository)) is None or users.intersection(controls)
     ]
 
 

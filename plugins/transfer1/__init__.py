@@ -1,6 +1,6 @@
 """Cosmos-Transfer1: a video turned into another world under the control of its edges, depth, segments or blur."""
 
-from cosmos_cli.hookspecs import RegisterControl, RegisterFamily, hookimpl
+from cosmos_cli.hookspecs import Package, RegisterControl, RegisterFamily, hookimpl
 
 
 @hookimpl
@@ -27,6 +27,7 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         help="Outlines: Canny edges of the input video.",
         checkpoint=f"{folder}/edge_control.pt",
         compute="cosmos_plugins.transfer1.controls:edge",
+        distilled=f"{folder}/edge_control_distilled.pt",
     )
     register(
         name="depth",
@@ -34,6 +35,7 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         checkpoint=f"{folder}/depth_control.pt",
         compute="cosmos_plugins.transfer1.controls:depth",
         source_frames=True,
+        models="cosmos_plugins.transfer1.checkpoints:DEPTH_ESTIMATOR",
     )
     register(
         name="seg",
@@ -42,6 +44,7 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         compute="cosmos_plugins.transfer1.controls:seg",
         interpolation="nearest",
         source_frames=True,
+        models="cosmos_plugins.transfer1.checkpoints:OBJECT_FINDER",
     )
     register(
         name="keypoint",
@@ -49,12 +52,15 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         checkpoint=f"{folder}/keypoint_control.pt",
         compute="cosmos_plugins.transfer1.controls:keypoint",
         source_frames=True,
+        needs=Package("rtmlib", does="finds people", install="cosmos-cli[keypoint]"),
     )
     register(
         name="upscale",
         help="The video itself, three times as large.",
         checkpoint=f"{folder}/4kupscaler_control.pt",
         compute="cosmos_plugins.transfer1.controls:upscale",
+        save_computed=False,
+        upscales=True,
     )
-    register(name="hdmap", help="A rendered road map.", checkpoint=f"{driving}/hdmap_control.pt")
-    register(name="lidar", help="Rendered laser points.", checkpoint=f"{driving}/lidar_control.pt")
+    register(name="hdmap", help="A rendered road map.", checkpoint=f"{driving}/hdmap_control.pt", driving=True)
+    register(name="lidar", help="Rendered laser points.", checkpoint=f"{driving}/lidar_control.pt", driving=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
@@ -36,7 +37,6 @@ _DEPTH = Repository(
         PublishedFile("model.safetensors", 99_173_000),
     ),
     "Apache-2.0",
-    used_by=("depth",),
 )
 _DETECTOR = Repository(
     "IDEA-Research/grounding-dino-tiny",
@@ -50,17 +50,18 @@ _DETECTOR = Repository(
         PublishedFile("model.safetensors", 689_000_000),
     ),
     "Apache-2.0",
-    used_by=("seg",),
 )
 _TRACKER = Repository(
     "facebook/sam2-hiera-large",
     _REVISION,
     (PublishedFile("config.json", 2_000), PublishedFile("model.safetensors", 898_000_000)),
     "Apache-2.0",
-    used_by=("seg",),
 )
-_ANNOTATORS: Mapping[str, tuple[Repository, ...]] = {"depth": (_DEPTH,), "seg": (_DETECTOR, _TRACKER)}
-"""Modality to the models that compute it."""
+DEPTH_ESTIMATOR = (_DEPTH,)
+"""What computes depth."""
+
+OBJECT_FINDER = (_DETECTOR, _TRACKER)
+"""What computes seg, and finds the objects of a prompt."""
 
 
 UPSAMPLER = Repository(
@@ -73,13 +74,22 @@ UPSAMPLER = Repository(
     ),
     _LICENCE,
 )
-_UPSAMPLER_FOLDERS = {"vis": "viscontrol", "edge": "viscontrol", "seg": "segmentation", "depth": "depth"}
 
 
-def annotators(computed: Iterable[str], *, finds_objects: bool) -> list[Repository]:
-    """The models that compute these modalities and, if `finds_objects`, masks of named objects."""
-    wanted = {*computed, *(["seg"] if finds_objects else [])}
-    return [repository for name, needed in _ANNOTATORS.items() if name in wanted for repository in needed]
+class _Learnt(NamedTuple):
+    """A modality that the upsampler has learnt to look at. rank: the lowest is preferred; of one rank the first."""
+
+    rank: int
+    folder: str
+
+
+# no fields of registered controls: which ones the published upsampler knows was settled when it was trained
+_LEARNT: Mapping[str, _Learnt] = {
+    "vis": _Learnt(0, "viscontrol"),
+    "edge": _Learnt(1, "viscontrol"),
+    "seg": _Learnt(2, "segmentation"),
+    "depth": _Learnt(2, "depth"),
+}
 
 
 def choose_control(controls: Sequence[str]) -> str | None:
@@ -89,10 +99,7 @@ def choose_control(controls: Sequence[str]) -> str | None:
         controls: modalities that take part, in the order of the specification.
     Source: cosmos-transfer1, inference/world_generation_pipeline.py (behaviour).
     """
-    for preferred in ("vis", "edge"):
-        if preferred in controls:
-            return preferred
-    return next((name for name in controls if name in ("seg", "depth")), None)
+    return min((name for name in controls if name in _LEARNT), key=lambda name: _LEARNT[name].rank, default=None)
 
 
 def upsampler_folder(checkpoint_dir: Path, control: str) -> Path:
@@ -104,12 +111,13 @@ def upsampler_folder(checkpoint_dir: Path, control: str) -> Path:
         CheckpointError: neither holds a model.
     """
     top = checkpoint_dir / UPSAMPLER.name
-    places = (top, top / _UPSAMPLER_FOLDERS[control])
+    folder = _LEARNT[control].folder
+    places = (top, top / folder)
     for place in places:
         if any((place / name).is_file() for name in ("params.json", "config.json")):
             return place
     raise CheckpointError(
-        f"there is no prompt upsampler: no params.json and no config.json here or in {_UPSAMPLER_FOLDERS[control]}.",
+        f"there is no prompt upsampler: no params.json and no config.json here or in {folder}.",
         where=str(top),
         fix="Download it, give the address of a chat server instead, or leave out --upsample-prompt.",
     )
@@ -126,9 +134,10 @@ def control_file(name: str) -> PurePosixPath:
 
 
 def distilled_file(name: str) -> PurePosixPath:
-    """The distilled model of a modality, base and control branch in one, under the checkpoint folder."""
-    usual = control_file(name)
-    return usual.with_name(f"{usual.stem}_distilled{usual.suffix}")
+    """The distilled model of a modality that has one, base and control branch in one, under the checkpoint folder."""
+    distilled = registry.current().controls[name].distilled
+    assert distilled is not None
+    return PurePosixPath(distilled)
 
 
 def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, distilled: bool) -> list[Repository]:
@@ -138,16 +147,21 @@ def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, di
         files = [distilled_file(name) for name in controls]
     folders = dict.fromkeys(str(file.parent) for file in files)
     models = [
-        Repository(folder, _REVISION, tuple(_published(file) for file in files if str(file.parent) == folder), _LICENCE)
+        Repository(
+            folder,
+            _REVISION,
+            tuple(_published(file, distilled) for file in files if str(file.parent) == folder),
+            _LICENCE,
+        )
         for folder in folders
     ]
     return [*models, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS]
 
 
-def _published(file: PurePosixPath) -> PublishedFile:
+def _published(file: PurePosixPath, distilled: bool) -> PublishedFile:
     if file.name == "base_model.pt":
         return PublishedFile(file.name, _BASE_BYTES)
-    return PublishedFile(file.name, _DISTILLED_BYTES if file.stem.endswith("_distilled") else _CONTROL_BYTES)
+    return PublishedFile(file.name, _DISTILLED_BYTES if distilled else _CONTROL_BYTES)
 
 
 def _model(folder: str, control_bytes: int, controls: tuple[str, ...]) -> Repository:
@@ -162,7 +176,8 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
         TOKENIZER,
         *TEXT_ENCODER,
         *GUARDRAILS,
-        *annotators(_ANNOTATORS, finds_objects=True),
+        *DEPTH_ESTIMATOR,
+        *OBJECT_FINDER,
     ),
     "7B-edge-distilled": (
         Repository(

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.hookspecs import Package
 from cosmos_cli.runtime.files import check_writable
 from cosmos_cli.runtime.workers.layout import choose_layout, parse_layout
 from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.checkpoints import (
+    OBJECT_FINDER,
     TINY_ROOT,
     UPSAMPLER,
-    annotators,
     base_file,
     choose_control,
     control_file,
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
 # F frames, H and W pixel height and width, C = 3 colours; h and w latent height and width
 
-
-DRIVING_CONTROLS = ("hdmap", "lidar")
-"""Modalities of the base model for driving scenes."""
 
 CHECK_PATH = "Check the path: it is relative to the working folder."
 
@@ -150,9 +148,10 @@ def output_paths(request: TransferRequest) -> dict[str, Path]:
 def computed_paths(request: TransferRequest) -> dict[str, Path]:
     """The control videos and the pictures of weight maps that are made out of the input video."""
     folder, stem = request.video_save_folder, request.video_save_name.removesuffix(".mp4")
-    paths = {}
+    modalities, paths = registry.current().controls, {}
     for name, control in request.active_controls.items():
-        if control.input_control is None and name != "upscale":  # that one is the input video itself
+        modality = modalities.get(name)  # another check says what is wrong if there is none
+        if control.input_control is None and modality is not None and modality.save_computed:
             paths[f"control:{name}"] = folder / f"{stem}_{name}_input_control.mp4"
         if control.control_weight_prompt is not None:
             paths[f"weight:{name}"] = folder / f"{stem}_{name}_control_weight.mp4"
@@ -237,31 +236,34 @@ def check_layout(settings: ParallelSettings, *, num_heads: int, guided: bool) ->
 
 
 def check_base_model(settings: TransferSettings, request: TransferRequest) -> None:
-    """Controls for driving scenes go with their own base model, and no others do."""
-    driving = [name for name in request.active_controls if name in DRIVING_CONTROLS]
+    """Controls for driving scenes go with their own base model, and no others do; some go with no others at all."""
+    modalities, active = registry.current().controls, list(request.active_controls)
+    of_driving = [name for name, modality in modalities.items() if modality.driving]
+    of_distilled = [name for name, modality in modalities.items() if modality.distilled is not None]
+    driving = [name for name in active if name in of_driving]
     if driving and not settings.is_av_sample:
         raise InputError(
             f"{' and '.join(driving)} need the base model for driving scenes.",
             where="--is-av-sample",
             fix="Pass --is-av-sample.",
         )
-    others = [name for name in request.active_controls if name not in DRIVING_CONTROLS]
-    if settings.use_distilled and list(request.active_controls) != ["edge"]:
+    others = [name for name in active if name not in of_driving]
+    if settings.use_distilled and (len(active) != 1 or active[0] not in of_distilled):
         raise InputError(
-            f"is a model of edge alone, but the controls are {', '.join(request.active_controls) or 'none'}.",
+            f"is a model of {' or '.join(of_distilled)} alone, but the controls are {', '.join(active) or 'none'}.",
             where="--use-distilled",
-            fix="Leave it out, or give edge alone.",
+            fix=f"Leave it out, or give {' or '.join(of_distilled)} alone.",
         )
-    if request.is_upscaling and len(request.active_controls) > 1:
-        raise InputError("goes alone.", where="upscale", fix="Leave out the other controls.")
-    without_regions = "upscale" if request.is_upscaling else "--use-distilled" if settings.use_distilled else None
+    if request.upscaling_control is not None and len(active) > 1:
+        raise InputError("goes alone.", where=request.upscaling_control, fix="Leave out the other controls.")
+    without_regions = request.upscaling_control or ("--use-distilled" if settings.use_distilled else None)
     if request.regional_prompts and without_regions:
         raise InputError(f"do not go with {without_regions}.", where="regional_prompts", fix="Leave them out.")
     if others and settings.is_av_sample:
         raise InputError(
             f"the base model for driving scenes has no branch for {' and '.join(others)}.",
             where="--is-av-sample",
-            fix=f"Leave it out, or use only {' and '.join(DRIVING_CONTROLS)}.",
+            fix=f"Leave it out, or use only {' and '.join(of_driving)}.",
         )
 
 
@@ -291,12 +293,12 @@ def check_controls(request: TransferRequest) -> None:
                     "Give the path of a control video, or pass --input-video-path.",
                 )
             )
-        elif control.input_control is None and name == "keypoint" and importlib.util.find_spec("rtmlib") is None:
+        elif control.input_control is None and (package := _lacking(modality)) is not None:
             problems.append(
                 Problem(
-                    "has no control video, and rtmlib, which finds people, is not installed.",
+                    f"has no control video, and {package.name}, which {package.does}, is not installed.",
                     f"{name}, input_control",
-                    'Install it: pip install "cosmos-cli[keypoint]"; or give the path of a control video.',
+                    f'Install it: pip install "{package.install}"; or give the path of a control video.',
                 )
             )
         problems += _problems_of_weight(name, control, request)
@@ -311,6 +313,11 @@ def check_controls(request: TransferRequest) -> None:
         )
     if problems:
         raise InputError.from_problems(problems)
+
+
+def _lacking(modality: registry.ControlModality) -> Package | None:
+    package = modality.needs
+    return package if package is not None and importlib.util.find_spec(package.name) is None else None
 
 
 def _problems_of_weight(name: str, control: ControlSpec, request: TransferRequest) -> list[Problem]:
@@ -415,11 +422,15 @@ def check_annotators(settings: TransferSettings, request: TransferRequest) -> No
 
 def needed_annotators(request: TransferRequest) -> list[Repository]:
     """Models that make the missing control videos, weight maps and regions of a request."""
-    computed = [name for name, control in request.active_controls.items() if control.input_control is None]
+    computed = {name for name, control in request.active_controls.items() if control.input_control is None}
     finds_objects = any(control.control_weight_prompt for control in request.active_controls.values()) or any(
         region.mask_prompt for region in request.regional_prompts
     )
-    return annotators(computed, finds_objects=finds_objects)
+    needed: list[Repository] = []
+    for name, modality in registry.current().controls.items():
+        if name in computed:
+            needed += modality.resolve_models()
+    return list(dict.fromkeys([*needed, *(OBJECT_FINDER if finds_objects else ())]))
 
 
 def _require(settings: TransferSettings, needed: list[Repository], missing: list[Problem]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from cosmos_cli import registry
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
@@ -137,9 +138,15 @@ class TransferRequest(StrictModel):
         return {name: control for name, control in self.controls.items() if control.control_weight != 0}
 
     @property
+    def upscaling_control(self) -> str | None:
+        """The control, if any, that has the video made three times as large, in overlapping tiles."""
+        upscaling = (name for name, modality in registry.current().controls.items() if modality.upscales)
+        return next((name for name in upscaling if name in self.active_controls), None)
+
+    @property
     def is_upscaling(self) -> bool:
         """Whether the video is made three times as large, in overlapping tiles."""
-        return "upscale" in self.active_controls
+        return self.upscaling_control is not None
 
     @property
     def starts_from_video(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 import torch
 from torch import nn
 
+from cosmos_cli import registry
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
@@ -20,29 +21,32 @@ from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER, base_file, control_file, distilled_file
-from cosmos_plugins.transfer1.inputs import DRIVING_CONTROLS
 from cosmos_plugins.transfer1.multiview import variants as multiview_variants
 from cosmos_plugins.transfer1.multiview.cameras import CAMERAS
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS
 
 SEED = 20260102
-CONTROLS = ("vis", "edge", "depth", "seg", "keypoint", "upscale")
 
 
 def make(root: Path) -> None:
     """Write all base models, control branches, tokenizer and text encoder under the checkpoint folder `root`."""
     variant = VARIANTS["tiny"]
+    ours = [control for control in registry.current().controls.values() if control.plugin == "transfer1"]
     torch.manual_seed(SEED)
     base = random_weights(GeneralDiT(variant.base(driving=False)))
     _save(_prefixed("base_model.net.", base), root / base_file(variant, driving=False))
-    for name in CONTROLS:
-        _save(_prefixed("net.", _branch(driving=False)), root / control_file(name))
-    distilled = _prefixed("net.base_model.net.", base) | _prefixed("net.net_ctrl.", _branch(driving=False))
-    _save({"model": distilled}, root / distilled_file("edge"))
+    for control in ours:
+        if not control.driving:
+            _save(_prefixed("net.", _branch(driving=False)), root / control_file(control.name))
+    for control in ours:
+        if control.distilled is not None:
+            both = _prefixed("net.base_model.net.", base) | _prefixed("net.net_ctrl.", _branch(driving=False))
+            _save({"model": both}, root / distilled_file(control.name))
     driving = random_weights(GeneralDiT(variant.base(driving=True)))
     _save(_prefixed("net.", driving), root / base_file(variant, driving=True))
-    for name in DRIVING_CONTROLS:
-        _save(_prefixed("net.", _branch(driving=True)), root / control_file(name))
+    for control in ours:
+        if control.driving:
+            _save(_prefixed("net.", _branch(driving=True)), root / control_file(control.name))
     tokenizer = CosmosTokenizer(variant.tokenizer)
     folder = root / TOKENIZER.name
     folder.mkdir(parents=True, exist_ok=True)

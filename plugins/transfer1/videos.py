@@ -209,6 +209,7 @@ class _Maker:
             control=control,
             device=self.settings.device,
             models=annotator_paths(self.settings),
+            checkpoint_dir=self.settings.checkpoint_dir,
             source=f"{digest(self.clip.path)} {frames_FHWC.shape}",
             cache=self.settings.cache_folder / "controls",
             advance=advance,

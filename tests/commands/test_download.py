@@ -58,9 +58,10 @@ def files(**sizes):
     return tuple(PublishedFile(path.replace("__", "/").replace("_", "."), size) for path, size in sizes.items())
 
 TEXT = Repository("acme/text", "main", files(model_bin=400_000), "Text License", gated=True)
-SEEN = Repository("acme/text", "main", files(model_bin=400_000), "Text License", used_by=("parcel-edge",))
+SEEN = Repository("acme/text", "main", files(model_bin=400_000), "Text License")
 WORLD = Repository("acme/world", "v1", files(base_pt=3_000_000, edge_pt=700_000, sub__config_json=13), "World License")
 LISTS = Repository("acme/lists", "v2", (PublishedFile("words/", 200_000),), "Lists License")
+OF_EDGE = (SEEN,)
 CLIPS = Repository("acme/clips", "main", (PublishedFile("videos/", 150_000),), "Clips License", kind="dataset")
 CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,)}
 
@@ -70,7 +71,7 @@ def cosmos_register_families(register):
 
 @hookimpl
 def cosmos_register_controls(register):
-    register(name="parcel-edge", help="Lines.", checkpoint="acme/world/edge.pt")
+    register(name="parcel-edge", help="Lines.", checkpoint="acme/world/edge.pt", models="parcel:OF_EDGE")
     register(name="parcel-none", help="Nothing.", checkpoint="acme/world/none.pt")
 """
 

@@ -26,7 +26,8 @@ class ControlJob:
 
     request: the whole request. control: the part of it that describes this control.
     device: where to compute, such as "cuda:0".
-    models: "depth", "detector" and "tracker" to the folders of the models that annotate videos.
+    models: "depth", "detector" and "tracker" to the folders of our models that annotate videos.
+    checkpoint_dir: the checkpoint folder of the run, for the models of other packages.
     source: what identifies the frames: equal for equal content.
     cache: folder for what was made; None keeps nothing.
     advance: to be called after each frame, for the progress.
@@ -36,6 +37,7 @@ class ControlJob:
     control: ControlSpec
     device: str
     models: Mapping[str, Path]
+    checkpoint_dir: Path
     source: str
     cache: Path | None = None
     advance: Callable[[], None] = field(default=lambda: None)

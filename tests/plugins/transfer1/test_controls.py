@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,7 +19,7 @@ STRENGTHS = ("very_low", "low", "medium", "high", "very_high")
 
 def job(**fields: Any) -> ControlJob:
     request = TransferRequest(controls={}, **fields)
-    return ControlJob(request, ControlSpec(), device="cpu", models={}, source="test")
+    return ControlJob(request, ControlSpec(), device="cpu", models={}, checkpoint_dir=Path(), source="test")
 
 
 def test_every_strength_on_the_command_line_has_a_preset() -> None:

@@ -3,38 +3,129 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 
 from cosmos_cli.media.video import read_video
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, control_file
+from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, control_file, distilled_file
 from tests.third_party import run_script, write_distribution
 
 PLUGIN = """
-from cosmos_cli.hookspecs import hookimpl
+from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.hookspecs import Package, hookimpl
+
+MODELS = (Repository("acme/grey", "main", (PublishedFile("level.txt", 3),), "MIT"),)
 
 @hookimpl
 def cosmos_register_controls(register):
-    register(name="grey", help="Brightness alone.", checkpoint="grey/grey_control.pt", compute="grey_control:grey")
+    fields = dict(FIELDS)
+    fields.setdefault("compute", "grey_control:grey")
+    register(name="grey", help="Brightness alone.", checkpoint="grey/grey_control.pt", **fields)
 
 def grey(frames_FHWC, job):
     return frames_FHWC.mean(axis=-1, keepdims=True).astype("uint8").repeat(3, axis=-1)
+
+def level(frames_FHWC, job):
+    frames_FHWC[:] = int((job.checkpoint_dir / "acme/grey/level.txt").read_text())
+    return frames_FHWC
 """
 
 
+class Grey:
+    """Command lines under the modality grey, of a package that registers it with further fields."""
+
+    def __init__(self, folder: Path, clip: Path, fields: str = "") -> None:
+        self._packages, self._clip = folder / "packages", clip
+        plugin = PLUGIN.replace("FIELDS", fields)
+        write_distribution(self._packages, "cosmos-grey", {"grey_control": plugin}, {"grey": "grey_control"})
+
+    def run(
+        self, *options: object, command: str = "run", branch: str | None = "edge", **others: object
+    ) -> subprocess.CompletedProcess[str]:
+        """`cosmos transfer`, with the weights of one of our branches; `others` are further controls."""
+        grey: dict[str, object] = {"control_weight": 1.0}
+        if branch is not None:
+            grey["ckpt_path"] = str(TINY_ROOT / control_file(branch))
+        Path("spec.json").write_text(json.dumps({"grey": grey, **others, "input_video_path": str(self._clip)}))
+        line = ("transfer", command, "--controlnet-specs", "spec.json", "--num-steps", 1, "--json")
+        return run_script(*line, *options, path=self._packages)
+
+
+TINY = ("--model", "tiny")
+
+
+def problems(result: subprocess.CompletedProcess[str]) -> list[dict[str, str]]:
+    return json.loads(result.stdout)["problems"]
+
+
 def test_a_modality_of_another_package_controls_a_video(clip: Path, tmp_path: Path) -> None:
-    packages = tmp_path / "packages"
-    write_distribution(packages, "cosmos-grey", {"grey_control": PLUGIN}, {"grey": "grey_control"})
-    weights = str(TINY_ROOT / control_file("edge"))
-    spec = {"grey": {"control_weight": 1.0, "ckpt_path": weights}, "input_video_path": str(clip)}
-    Path("spec.json").write_text(json.dumps(spec))
-    line = ("transfer", "run", "--model", "tiny", "--controlnet-specs", "spec.json", "--num-steps", 1, "--json")
-    result = run_script(*line, path=packages)
+    result = Grey(tmp_path, clip).run(*TINY)
     assert result.returncode == 0, result.stderr
     frames = read_video(Path(json.loads(result.stdout)["controls"]["grey"])).frames_FHWC.astype(int)
     assert np.abs(frames[..., 0] - frames[..., 1]).max() < 8  # grey, but for the video codec
 
-    without = run_script(*line)
+    without = run_script("transfer", "run", *TINY, "--controlnet-specs", "spec.json", "--json")
     assert without.returncode == 2
     assert "Unknown modality 'grey'" in without.stderr
+
+
+def test_a_modality_that_upscales_goes_alone_and_makes_the_video_three_times_as_large(
+    clip: Path, tmp_path: Path
+) -> None:
+    grey = Grey(tmp_path, clip, "upscales=True, save_computed=False")
+    beside_another = grey.run(*TINY, edge={})
+    assert beside_another.returncode == 2
+    [problem] = problems(beside_another)
+    assert (problem["where"], problem["what"]) == ("grey", "goes alone.")
+
+    made = grey.run(*TINY)
+    assert made.returncode == 0, made.stderr
+    document = json.loads(made.stdout)
+    assert (document["height"], document["width"]) == (3 * 96, 3 * 128)
+    assert document["controls"] == {}
+    assert not list(Path("outputs").glob("*grey*"))
+
+
+def test_a_modality_for_driving_scenes_goes_with_their_base_model(clip: Path, tmp_path: Path) -> None:
+    grey = Grey(tmp_path, clip, "driving=True")
+    usual = grey.run(*TINY)
+    assert usual.returncode == 2
+    assert problems(usual)[0]["what"] == "grey need the base model for driving scenes."
+    driving = grey.run(*TINY, "--is-av-sample", branch="hdmap")
+    assert driving.returncode == 0, driving.stderr
+
+
+def test_a_modality_with_a_distilled_model_can_be_asked_for_it(clip: Path, tmp_path: Path) -> None:
+    asked = (*TINY, "--use-distilled")
+    [problem] = problems(Grey(tmp_path / "without", clip).run(*asked))
+    assert problem["what"] == "is a model of edge alone, but the controls are grey."
+    both = str(TINY_ROOT / distilled_file("edge"))
+    result = Grey(tmp_path / "with", clip, f"distilled={both!r}").run(*asked, branch=None)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_modality_that_needs_a_package_says_so_while_its_video_is_not_given(clip: Path, tmp_path: Path) -> None:
+    needs = "needs=Package('no_such_package', does='counts greys', install='greys[all]')"
+    result = Grey(tmp_path, clip, needs).run(*TINY)
+    assert result.returncode == 2
+    [problem] = problems(result)
+    assert problem["what"] == "has no control video, and no_such_package, which counts greys, is not installed."
+    assert 'pip install "greys[all]"' in problem["fix"]
+
+
+def test_models_that_compute_a_modality_come_from_the_checkpoint_folder(clip: Path, tmp_path: Path) -> None:
+    grey = Grey(tmp_path, clip, "models='grey_control:MODELS', compute='grey_control:level'")
+    missing = grey.run("--checkpoint-dir", "weights", command="annotate")
+    assert missing.returncode == 4
+    problem = problems(missing)[0]
+    assert problem["where"] == "weights/acme/grey"
+    assert problem["fix"] == "cosmos download acme/grey/level.txt --checkpoint-dir weights"
+    level = Path("weights/acme/grey/level.txt")
+    level.parent.mkdir(parents=True)
+    level.write_text("200")
+    made = grey.run("--checkpoint-dir", "weights", command="annotate")
+    assert made.returncode == 0, made.stderr
+    frames = read_video(Path(json.loads(made.stdout)["files"]["control:grey"])).frames_FHWC
+    assert abs(frames.mean() - 200) < 5
