@@ -18,9 +18,10 @@ from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import write_video
 from cosmos_cli.runtime.files import check_writable, replacing
-from cosmos_plugins.transfer1.inputs import Sample, check_annotators, check_request, computed_paths
+from cosmos_plugins.transfer1.inputs import check_annotators, check_request, computed_paths
 from cosmos_plugins.transfer1.pipeline import preview_rows, write_computed
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.samples import Sample
 from cosmos_plugins.transfer1.videos import read_sample
 
 # F frames, H and W pixel height and width

@@ -27,10 +27,10 @@ from cosmos_cli.runtime.timing import timed
 from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, TiledDenoiser
-from cosmos_plugins.transfer1.inputs import Sample
 from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
 from cosmos_plugins.transfer1.regions import token_masks
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA
+from cosmos_plugins.transfer1.samples import Sample
 from cosmos_plugins.transfer1.tiles import UPSCALE_FACTOR, merge_tiles, split_tiles, tiles_of_frames
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES
 from cosmos_plugins.transfer1.weights import has_maps, normalise_maps, normalise_numbers, stretch_time, to_patch_grid

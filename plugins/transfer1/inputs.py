@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository, require
@@ -27,68 +24,10 @@ from cosmos_plugins.transfer1.checkpoints import (
     upsampler_folder,
 )
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, ControlSpec, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.samples import Paths, Sample
 from cosmos_plugins.transfer1.variants import VARIANTS
 
-if TYPE_CHECKING:
-    import numpy as np
-
-# F frames, H and W pixel height and width, C = 3 colours; h and w latent height and width
-
-
 CHECK_PATH = "Check the path: it is relative to the working folder."
-
-
-@dataclass(frozen=True)
-class Control:
-    """One modality of a sample, brought to size.
-
-    frames_FHWC: control video, (F, height, width, 3) uint8.
-    weight: strength, or a weight map (F, H, W) or (H, W) of floats, at any size.
-    is_computed: whether the video was made here, out of the input video.
-    is_confined: whether the weight map was made here, out of `control_weight_prompt`.
-    """
-
-    name: str
-    frames_FHWC: np.ndarray
-    weight: float | np.ndarray
-    is_computed: bool
-    is_confined: bool = False
-
-
-@dataclass(frozen=True)
-class Region:
-    """A prompt for a part of the video. map_Fhw: where that is, (F, h, w) in [0, 1], at the size of the latents."""
-
-    prompt: str
-    map_Fhw: np.ndarray
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One video to make.
-
-    frames_FHWC: the input video, (F, H, W, 3) uint8; None to start from noise alone.
-    controls: in the order of the specification, without those of weight 0.
-    height, width: of the picture that the networks see; the frames are larger where it is a tile of them.
-    """
-
-    request: TransferRequest
-    frames_FHWC: np.ndarray | None
-    controls: tuple[Control, ...]
-    height: int
-    width: int
-    num_frames: int
-    regions: tuple[Region, ...] = ()
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where a run reads its weights."""
-
-    base: Path
-    tokenizer: Path
-    text_encoder: Path
-    controls: Mapping[str, Path] = field(default_factory=dict)
 
 
 def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:

@@ -18,9 +18,10 @@ from cosmos_cli.media.video import Clip, read_video
 from cosmos_cli.runtime.files import digest
 from cosmos_plugins.transfer1.controls import objects_mask
 from cosmos_plugins.transfer1.controls.job import ControlJob
-from cosmos_plugins.transfer1.inputs import Control, Region, Sample, annotator_paths
+from cosmos_plugins.transfer1.inputs import annotator_paths
 from cosmos_plugins.transfer1.regions import read_region, to_latent_grid
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.samples import Control, Region, Sample
 from cosmos_plugins.transfer1.tiles import upscaled_size
 from cosmos_plugins.transfer1.variants import LATENT_PX, VARIANTS, Variant
 

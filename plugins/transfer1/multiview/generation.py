@@ -19,7 +19,7 @@ from cosmos_plugins.transfer1.chunks import Chunk, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint
 from cosmos_plugins.transfer1.generation import Models
 from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
-from cosmos_plugins.transfer1.multiview.inputs import Sample
+from cosmos_plugins.transfer1.multiview.samples import Sample
 from cosmos_plugins.transfer1.weights import normalise_numbers
 
 # B batch, V views, C latent channels, T latent frames of all views, F pixel frames of one, H and W height and width

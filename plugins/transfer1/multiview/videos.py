@@ -13,8 +13,9 @@ from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
 from cosmos_plugins.transfer1.multiview.clips import clips_of
-from cosmos_plugins.transfer1.multiview.inputs import Control, Sample, control_place, initial_videos, too_short
+from cosmos_plugins.transfer1.multiview.inputs import control_place, initial_videos, too_short
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
+from cosmos_plugins.transfer1.multiview.samples import Control, Sample
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, MultiviewVariant
 
 # V views, F frames, H and W pixel height and width, C = 3 colours
