@@ -18,9 +18,9 @@ from typing import Any
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.plan import Plan
 from cosmos_plugins.transfer1.batch import rows_of
-from cosmos_plugins.transfer1.inputs import read
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.videos import read_sample
 from tests.clips import encode, moving_gradient
 
 NUM_ITEMS, NUM_FRAMES, HEIGHT, WIDTH, NUM_STEPS = 4, 121, 480, 640, 8
@@ -64,7 +64,7 @@ def seconds_one_by_one(folder: Path, name: str) -> float:
     pipeline = warmed_up(settings, batch)
     start = time.perf_counter()
     for item in batch.items:
-        pipeline.write(pipeline.make(read(settings, item.request)))
+        pipeline.write(pipeline.make(read_sample(settings, item.request)))
     return time.perf_counter() - start
 
 

@@ -41,7 +41,7 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
         output.result(planned.text(), {"status": "ok", **planned.document()})
         return
     from cosmos_cli.generation.plan import Watch
-    from cosmos_plugins.transfer1.inputs import check, read
+    from cosmos_plugins.transfer1.inputs import check
 
     # before workers start and before the pipeline is even imported: a wrong request costs no time
     check_workers(settings.num_gpus, settings.device)
@@ -49,10 +49,11 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
     with spread(settings.num_gpus, settings.device):
         from cosmos_plugins.transfer1.networks import checked_guardrails
         from cosmos_plugins.transfer1.pipeline import TransferPipeline, prompts_of
+        from cosmos_plugins.transfer1.videos import read_sample
 
         guardrails = checked_guardrails(settings, [prompts_of(request)])  # before networks compute the controls
         with rank_0_first(settings.num_gpus):
-            sample = read(settings, request)
+            sample = read_sample(settings, request)
         pipeline = TransferPipeline.load(settings, [request], guardrails)
         watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
         result = pipeline.write(pipeline.make(sample), watch)
@@ -96,13 +97,15 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
         output.result(planned.text(), {"status": "ok", **planned.document()})
         return
     from cosmos_cli.generation.plan import Watch
-    from cosmos_plugins.transfer1.multiview.inputs import check, read
+    from cosmos_plugins.transfer1.multiview.inputs import check
 
     # before workers start and before the pipeline is even imported: a wrong request costs no time
     check_workers(settings.num_gpus, settings.device)
     check(settings, request)
     with spread(settings.num_gpus, settings.device):
-        sample = read(settings, request)
+        from cosmos_plugins.transfer1.multiview.videos import read_sample
+
+        sample = read_sample(settings, request)
 
         from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
 

@@ -1,4 +1,4 @@
-"""Everything about a request that can be known before a model loads: checked, and the input and control videos read."""
+"""Everything about a request that can be known before its videos are read, checked; and where its files lie."""
 
 from __future__ import annotations
 
@@ -24,25 +24,19 @@ from cosmos_plugins.transfer1.checkpoints import (
     upsampler_folder,
 )
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, ControlSpec, TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.samples import Paths, Sample
+from cosmos_plugins.transfer1.samples import Paths
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 CHECK_PATH = "Check the path: it is relative to the working folder."
 
 
-def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
-    """Check one request as far as that goes without a model, read its videos and compute the missing controls.
+def check(settings: TransferSettings, request: TransferRequest) -> None:
+    """All that can be known about one request without reading its videos.
 
     Raises:
         InputError: all that is wrong with the settings, the controls, the input and the output.
         CheckpointError: weights are missing.
     """
-    check(settings, request)
-    return read(settings, request)
-
-
-def check(settings: TransferSettings, request: TransferRequest) -> None:
-    """All that can be known about one request without reading its videos; raises what `prepare` does."""
     report_together(
         lambda: check_request(settings, request),
         lambda: check_outputs(request),
@@ -53,13 +47,6 @@ def check(settings: TransferSettings, request: TransferRequest) -> None:
         ),
     )
     check_checkpoints(settings, request)
-
-
-def read(settings: TransferSettings, request: TransferRequest) -> Sample:
-    """The videos of a request that was checked, and the controls that it lacks."""
-    from cosmos_plugins.transfer1.videos import read_sample
-
-    return read_sample(settings, request)
 
 
 def check_request(settings: TransferSettings, request: TransferRequest) -> None:

@@ -41,14 +41,14 @@ from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.transfer1.checkpoints import choose_control
 from cosmos_plugins.transfer1.chunks import plan_chunks
 from cosmos_plugins.transfer1.generation import Generation, Models, Texts
-from cosmos_plugins.transfer1.inputs import output_paths, prepare, read, weight_paths
+from cosmos_plugins.transfer1.inputs import output_paths, weight_paths
 from cosmos_plugins.transfer1.memory import DIT, TEXT, TOKENIZER, plan_stages
 from cosmos_plugins.transfer1.networks import checked_guardrails, load_base, load_branch, load_chunked_tokenizer
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Sample
 from cosmos_plugins.transfer1.upsampler import PromptUpsampler
 from cosmos_plugins.transfer1.variants import VARIANTS
-from cosmos_plugins.transfer1.videos import map_frames_of
+from cosmos_plugins.transfer1.videos import map_frames_of, prepare, read_sample
 
 # F frames, H and W pixel height and width; L text tokens, D embedding width
 
@@ -206,7 +206,7 @@ class TransferPipeline:
         for prompt in prompts_of(request):
             self.guardrails.check_prompt(prompt)
         with cores.taken(self.models.device):
-            return read(self.settings, request)
+            return read_sample(self.settings, request)
 
     @property
     def team(self) -> Team:

@@ -18,7 +18,7 @@ from cosmos_cli.media.video import Clip, read_video
 from cosmos_cli.runtime.files import digest
 from cosmos_plugins.transfer1.controls import objects_mask
 from cosmos_plugins.transfer1.controls.job import ControlJob
-from cosmos_plugins.transfer1.inputs import annotator_paths
+from cosmos_plugins.transfer1.inputs import annotator_paths, check
 from cosmos_plugins.transfer1.regions import read_region, to_latent_grid
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Control, Region, Sample
@@ -62,9 +62,21 @@ class _Input:
     source_FHWC: np.ndarray | None = None
 
 
-def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
-    """The input video and all controls at the model's size and of one length.
+def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
+    """Check one request as far as that goes without a model, read its videos and compute the missing controls.
 
+    Raises:
+        InputError, CheckpointError: as `check` and `read_sample` say.
+    """
+    check(settings, request)
+    return read_sample(settings, request)
+
+
+def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
+    """The input video and all controls, computed where they are missing, at the model's size and of one length.
+
+    Args:
+        request: one that was checked.
     Raises:
         InputError: a video cannot be read, a control does not go with the input, or a weight map is not one.
     """

@@ -1,4 +1,4 @@
-"""Everything about a request that can be known before a model loads: checked, and all videos read."""
+"""Everything about a request that can be known before its videos are read, checked; and where its files lie."""
 
 from __future__ import annotations
 
@@ -12,24 +12,18 @@ from cosmos_plugins.transfer1.inputs import check_layout
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
 from cosmos_plugins.transfer1.multiview.checkpoints import repository
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
-from cosmos_plugins.transfer1.multiview.samples import Paths, Sample
+from cosmos_plugins.transfer1.multiview.samples import Paths
 from cosmos_plugins.transfer1.multiview.variants import CONTROLS, MULTIVIEW_VARIANTS, base_file, control_file
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 
-def prepare(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
-    """Check one request as far as that goes without a model, and read its videos.
+def check(settings: MultiviewSettings, request: MultiviewRequest) -> None:
+    """All that can be known about one request without reading its videos.
 
     Raises:
         InputError: all that is wrong with the settings, the controls, the input and the output.
         CheckpointError: weights are missing.
     """
-    check(settings, request)
-    return read(settings, request)
-
-
-def check(settings: MultiviewSettings, request: MultiviewRequest) -> None:
-    """All that can be known about one request without reading its videos; raises what `prepare` does."""
     check_request(settings, request)
     check_checkpoints(settings, request)
 
@@ -43,13 +37,6 @@ def check_request(settings: MultiviewSettings, request: MultiviewRequest) -> Non
         lambda: check_files(request, cameras),
         lambda: check_outputs(request),
     )
-
-
-def read(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
-    """The videos of a request that was checked. Raises InputError: one cannot be read, or is too short."""
-    from cosmos_plugins.transfer1.multiview.videos import read_sample
-
-    return read_sample(settings, request)
 
 
 def output_paths(request: MultiviewRequest) -> dict[str, Path]:

@@ -42,13 +42,14 @@ from cosmos_plugins.transfer1.generation import Models
 from cosmos_plugins.transfer1.memory import DIT, TEXT, TOKENIZER
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.generation import FRONT, Generation
-from cosmos_plugins.transfer1.multiview.inputs import output_paths, prepare, weight_paths
+from cosmos_plugins.transfer1.multiview.inputs import output_paths, weight_paths
 from cosmos_plugins.transfer1.multiview.memory import plan_stages
 from cosmos_plugins.transfer1.multiview.mosaic import mosaic_frames
 from cosmos_plugins.transfer1.multiview.networks import load_base, load_branch
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.samples import Sample
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, Kind
+from cosmos_plugins.transfer1.multiview.videos import prepare
 from cosmos_plugins.transfer1.networks import checked_guardrails, load_chunked_tokenizer
 from cosmos_plugins.transfer1.variants import VARIANTS
 

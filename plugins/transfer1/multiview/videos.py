@@ -13,7 +13,7 @@ from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
 from cosmos_plugins.transfer1.multiview.clips import clips_of
-from cosmos_plugins.transfer1.multiview.inputs import control_place, initial_videos, too_short
+from cosmos_plugins.transfer1.multiview.inputs import check, control_place, initial_videos, too_short
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.samples import Control, Sample
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, MultiviewVariant
@@ -21,8 +21,18 @@ from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_V
 # V views, F frames, H and W pixel height and width, C = 3 colours
 
 
+def prepare(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
+    """Check one request as far as that goes without a model, and read its videos.
+
+    Raises:
+        InputError, CheckpointError: as `check` and `read_sample` say.
+    """
+    check(settings, request)
+    return read_sample(settings, request)
+
+
 def read_sample(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
-    """All videos of a request at the model's size, cut to the length of the clips that they are good for.
+    """All videos of a checked request at the model's size, cut to the length of the clips that they are good for.
 
     Raises:
         InputError: a video cannot be read, or is too short.

@@ -22,12 +22,12 @@ from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.multiview.cameras import CAMERAS, cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.clips import plan_clips
-from cosmos_plugins.transfer1.multiview.inputs import prepare
 from cosmos_plugins.transfer1.multiview.mosaic import mosaic_frames
 from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline, MultiviewResult
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import read_multiview_spec
 from cosmos_plugins.transfer1.multiview.variants import FOLDER
+from cosmos_plugins.transfer1.multiview.videos import prepare
 from tests.clips import encode, moving_gradient
 
 TINY = MultiviewSettings(model_size="tiny")
@@ -340,10 +340,10 @@ def test_bad_input_is_found_before_anything_heavy_is_loaded() -> None:
     code = (
         "import sys\n"
         "from cosmos_cli.errors import InputError\n"
-        "from cosmos_plugins.transfer1.multiview.inputs import prepare\n"
+        "from cosmos_plugins.transfer1.multiview.inputs import check\n"
         "from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings\n"
         "try:\n"
-        "    prepare(MultiviewSettings(), MultiviewRequest(controls={}, view_condition_video='gone.mp4'))\n"
+        "    check(MultiviewSettings(), MultiviewRequest(controls={}, view_condition_video='gone.mp4'))\n"
         "except InputError:\n"
         "    print(sorted({'torch', 'transformers', 'cv2', 'numpy'} & set(sys.modules)))\n"
     )

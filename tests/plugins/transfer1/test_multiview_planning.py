@@ -36,7 +36,7 @@ print(json.dumps([made.document(), list(sys.modules)]))
 RUN = """
 import json
 from cosmos_cli.generation.plan import Watch
-from cosmos_plugins.transfer1.multiview.inputs import prepare
+from cosmos_plugins.transfer1.multiview.videos import prepare
 from cosmos_plugins.transfer1.multiview.planning import estimate
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 settings = MultiviewSettings(model_size="tiny", cache_dir="cache")

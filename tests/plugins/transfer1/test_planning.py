@@ -24,7 +24,7 @@ print(json.dumps([made.document(), list(sys.modules)]))
 RUN = """
 import json
 from cosmos_cli.generation.plan import Watch
-from cosmos_plugins.transfer1.inputs import prepare
+from cosmos_plugins.transfer1.videos import prepare
 from cosmos_plugins.transfer1.planning import estimate
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 settings = TransferSettings(model_size="tiny", cache_dir="cache")

@@ -14,11 +14,11 @@ from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.requests import validate
-from cosmos_plugins.transfer1.inputs import prepare
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.robot_maps import RobotColours, read_colours
 from cosmos_plugins.transfer1.robot_weights import RobotWeightsReport, RobotWeightsRequest, make_weights
 from cosmos_plugins.transfer1.spec import read_spec
+from cosmos_plugins.transfer1.videos import prepare
 from tests.clips import encode, moving_gradient
 
 HEIGHT, WIDTH, NUM_FRAMES = 72, 96, 9

@@ -15,9 +15,9 @@ from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1.generation import Generation, Texts
-from cosmos_plugins.transfer1.inputs import prepare
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.videos import prepare
 from tests.clips import encode, moving_gradient
 
 Run = Callable[..., CommandResult]
