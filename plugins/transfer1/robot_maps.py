@@ -19,7 +19,7 @@ from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_json
 from cosmos_cli.runtime.files import replacing, write_json
-from cosmos_plugins.transfer1.robot_weights import Example, Strengths
+from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 
 # F frames, H and W pixel height and width, C = 3 colours; f, h and w of a thumbnail
 # K colours of the table, P pixels

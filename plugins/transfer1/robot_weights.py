@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -17,16 +17,9 @@ from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError, report_together
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.runtime.files import check_writable
+from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 
 Setting = Literal["fg_vis_edge_bg_seg", "fg_edge_bg_seg", "setting1", "setting2"]
-
-
-class Strengths(NamedTuple):
-    """What one control weighs on the robot and elsewhere."""
-
-    robot: float
-    elsewhere: float
-
 
 _NOWHERE, _ROBOT, _SCENE = Strengths(0, 0), Strengths(1, 0), Strengths(0, 1)
 _KEEP_LOOK = {"depth": _NOWHERE, "vis": _ROBOT, "edge": _ROBOT, "seg": _SCENE}
@@ -65,41 +58,6 @@ class RobotWeightsRequest(StrictModel):
         if isinstance(words, list | tuple) and not all(words):
             raise ValueError("an empty word would make everything part of the robot.")
         return words
-
-
-@dataclass(frozen=True)
-class Example:
-    """The files of one example, read and written."""
-
-    folder: Path
-    output: Path
-
-    @property
-    def labels(self) -> Path:
-        return self.folder / "segmentation_label"
-
-    @property
-    def pictures(self) -> Path:
-        return self.folder / "segmentation"
-
-    @property
-    def segmentation(self) -> Path:
-        return self.folder / "segmentation.mp4"
-
-    @property
-    def input_video(self) -> Path:
-        return self.folder / "input_video.mp4"
-
-    @property
-    def preview(self) -> Path:
-        return self.output / "weights.png"
-
-    @property
-    def spec(self) -> Path:
-        return self.output / "spec.json"
-
-    def weights(self, control: str) -> Path:
-        return self.output / f"{control}_weights.pt"
 
 
 @dataclass(frozen=True)
