@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import re
 import resource
@@ -89,6 +90,26 @@ def test_a_family_imports_no_other_family_and_nothing_above_it(family: str) -> N
                 if name.startswith("cosmos_plugins."):
                     assert name.split(".")[1] == family, f"{path} imports {name}"
                 assert room(name) not in {"main", "commands", "testing"}, f"{path} imports {name}"
+
+
+def run_time_modules(path: str) -> set[str]:
+    """Files of this project that a module imports when it is imported or when one of its functions runs."""
+    without_types = ast.parse(ast.unparse(SOURCES[path]))
+    for node in ast.walk(without_types):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = [ast.Pass()]
+    found = set()
+    for name in imported_names(without_types):
+        place = name.replace("cosmos_plugins", "plugins").replace(".", "/")
+        folder = place.rpartition("/")[0]
+        candidates = (f"{place}.py", f"{place}/__init__.py", f"{folder}.py", f"{folder}/__init__.py")
+        found.add(next((file for file in candidates if file in SOURCES), path))
+    return found - {path}
+
+
+def test_no_module_imports_one_that_imports_it_not_even_inside_a_function() -> None:
+    order = graphlib.TopologicalSorter({path: run_time_modules(path) for path in SOURCES})
+    order.prepare()  # raises CycleError, which names the circle
 
 
 def docstrings(tree: ast.AST) -> set[ast.expr]:
