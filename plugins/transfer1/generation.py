@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from cosmos_cli.runtime.memory.placement import Stages
 from cosmos_cli.runtime.timing import timed
 from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
-from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, TiledDenoiser
+from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, SharedInputs, TiledDenoiser
 from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
 from cosmos_plugins.transfer1.regions import token_masks
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA
@@ -206,18 +207,23 @@ class Generation:
             models.stages.at_work(DIT),
             output.progress(f"Denoising chunk {chunk.number + 1},", num_steps) as advance,
         ):
+            shared = SharedInputs.of(
+                models.base,
+                chain.from_iterable(hints),
+                start_NCTHW.shape[2:],
+                self._texts.prompt_BLD,
+                self._texts.negative_BLD,
+                guidance=0.0 if models.is_distilled else request.guidance,
+                fps=request.fps,
+                regions=self._regions(chunk),
+            )
             tiles = [
                 ControlledDenoiser(
-                    models.base,
+                    shared,
                     of_tile,
-                    self._texts.prompt_BLD,
-                    self._texts.negative_BLD,
-                    guidance=0.0 if models.is_distilled else request.guidance,
-                    fps=request.fps,
                     conditioning=conditioning,
                     noise_BCTHW=noise,
                     dtype=models.dtype,
-                    regions=self._regions(chunk),
                     guidance_group=models.team.guidance_group,
                 )
                 for of_tile, conditioning in zip(hints, conditionings, strict=True)

@@ -35,7 +35,7 @@ from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.workers.layout import Layout
 from cosmos_cli.runtime.workers.mesh import axis_group, in_halves, make_mesh
-from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts
+from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, SharedInputs
 from tests.processes import Exchanges, run_together
 
 WIDTH, NUM_HEADS = 48, 4
@@ -77,17 +77,23 @@ def transfer(mesh: DeviceMesh | None) -> Tensor:
     corner = torch.zeros(1, 1, *GRID)
     corner[..., 0, 0] = 0.7
     x, latents = noise(1, 16, T, H, W), noise(1, 16, T, H, W, seed=2)
-    denoiser = ControlledDenoiser(
+    hints = [Hint(first, noise(1, 16, T, H, W, seed=3), corner), Hint(second, noise(1, 16, T, H, W, seed=4), 0.5)]
+    shared = SharedInputs.of(
         base,
-        [Hint(first, noise(1, 16, T, H, W, seed=3), corner), Hint(second, noise(1, 16, T, H, W, seed=4), 0.5)],
+        hints,
+        (T, H, W),
         noise(1, 5, 24, seed=5),
         noise(1, 5, 24, seed=6),
         guidance=GUIDANCE,
         fps=24,
+        regions=RegionTexts([noise(1, 3, 24, seed=7), noise(1, 4, 24, seed=8)], noise(2, 60, seed=9) > 0.5),
+    )
+    denoiser = ControlledDenoiser(
+        shared,
+        hints,
         conditioning=first_frames(latents, 1),
         noise_BCTHW=x,
         dtype=torch.float32,
-        regions=RegionTexts([noise(1, 3, 24, seed=7), noise(1, 4, 24, seed=8)], noise(2, 60, seed=9) > 0.5),
         guidance_group=axis_group(mesh, "cfg") if mesh else None,
     )
     return sample_res(denoiser, x * 80, karras_sigmas(3, 0.002, 80.0))

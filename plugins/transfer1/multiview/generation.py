@@ -16,7 +16,7 @@ from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.transfer1.chunks import Chunk, take
-from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint
+from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs
 from cosmos_plugins.transfer1.generation import Models
 from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
 from cosmos_plugins.transfer1.multiview.samples import Sample
@@ -105,17 +105,22 @@ class Generation:
         noise = arch_invariant_noise(conditioning.latents_BCTHW.shape, request.seed + clip.number).to(models.device)
         sigmas = karras_sigmas(request.num_steps, SIGMA_MIN, SIGMA_MAX)
         with output.progress(f"Denoising clip {clip.number + 1},", request.num_steps) as advance:
-            denoiser = ControlledDenoiser(
+            shared = SharedInputs.of(
                 models.base,
                 hints,
+                noise.shape[2:],
                 self._text,
                 torch.zeros_like(self._text),
                 guidance=request.guidance,
                 fps=request.fps,
+                view_indices_V=torch.tensor([camera.view_index for camera in self._sample.cameras]),
+            )
+            denoiser = ControlledDenoiser(
+                shared,
+                hints,
                 conditioning=conditioning,
                 noise_BCTHW=noise,
                 sigma_augment=0.0,
-                view_indices_V=torch.tensor([camera.view_index for camera in self._sample.cameras]),
                 dtype=models.dtype,
                 guidance_group=models.team.guidance_group,
             )

@@ -29,7 +29,7 @@ from cosmos_cli.models.control_branch import sum_residuals
 from cosmos_cli.models.general_dit import stored_constants
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint
+from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import Traces, general_dit_options, grid_of, positions_of
 from tests.parity.adapters.transfer1 import in_time_first_layout
@@ -178,13 +178,19 @@ def controlled(golden: Golden) -> Outputs:
 def _controlled_loop(golden: Golden, base: MultiViewDiT, branch: MultiViewControlBranch, num_frames: int) -> Tensor:
     given, options = golden.inputs, golden.config["generate"]
     latents = given["gen_condition_latent"]
-    denoiser = ControlledDenoiser(
+    hints = [Hint(branch, given["hint"], 1.0)]
+    shared = SharedInputs.of(
         base,
-        [Hint(branch, given["hint"], 1.0)],
+        hints,
+        latents.shape[2:],
         given["gen_ctx"],
         given["gen_neg"],
         guidance=options["guidance"],
         fps=float(given["fps"]),
+    )
+    denoiser = ControlledDenoiser(
+        shared,
+        hints,
         conditioning=given_views(latents, base.config.n_views, num_frames=num_frames, whole_views=(0,)),
         noise_BCTHW=arch_invariant_noise(latents.shape, options["seed"]),
         sigma_augment=options["augment_sigma"],

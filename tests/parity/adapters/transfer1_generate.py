@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +19,7 @@ from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
-from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, TiledDenoiser
+from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs, TiledDenoiser
 from cosmos_plugins.transfer1.tiles import merge_tiles
 from cosmos_plugins.transfer1.weights import normalise_maps, to_patch_grid
 from tests.parity.adapters.base import Adapter, Outputs, network_from
@@ -53,22 +55,43 @@ class Loop:
         negative: Tensor | None = None,
         guidance: float | None = None,
         num_given: int = 0,
-        tile: int | None = None,
         text: Tensor | None = None,
     ) -> ControlledDenoiser:
-        hints = [hint if tile is None else hint[tile : tile + 1] for hint in self.hints]
-        weights = weights or [1.0] * len(hints)
-        shape = hints[0].shape
+        hints = self._hints(self.hints, weights or [1.0] * len(self.hints))
         return ControlledDenoiser(
+            self._shared(hints, text=text, negative=negative, guidance=guidance),
+            hints,
+            conditioning=first_frames(self.given["lat"], num_given) if num_given else None,
+            noise_BCTHW=arch_invariant_noise(self.hints[0].shape, self.config["seed"]) if num_given else None,
+            dtype=torch.float32,
+        )
+
+    def tiles(self) -> list[ControlledDenoiser]:
+        """One for each tile; the hints hold the tiles along the batch axis."""
+        by_tile = zip(*(hint.split(1) for hint in self.hints), strict=True)
+        tiles = [self._hints(hints, [1.0] * len(hints)) for hints in by_tile]
+        shared = self._shared(list(chain.from_iterable(tiles)))
+        return [ControlledDenoiser(shared, hints, dtype=torch.float32) for hints in tiles]
+
+    def _hints(self, latents: Sequence[Tensor], weights: list[Any]) -> list[Hint]:
+        return [Hint(*parts) for parts in zip(self.branches, latents, weights, strict=True)]
+
+    def _shared(
+        self,
+        hints: list[Hint],
+        *,
+        text: Tensor | None = None,
+        negative: Tensor | None = None,
+        guidance: float | None = None,
+    ) -> SharedInputs:
+        return SharedInputs.of(
             self.base,
-            [Hint(*parts) for parts in zip(self.branches, hints, weights, strict=True)],
+            hints,
+            self.hints[0].shape[2:],
             self.text if text is None else text,
             self.negative if negative is None else negative,
             guidance=self.config.get("guidance", 0.0) if guidance is None else guidance,
             fps=float(self.given["fps"]),
-            conditioning=first_frames(self.given["lat"], num_given) if num_given else None,
-            noise_BCTHW=arch_invariant_noise(shape, self.config["seed"]) if num_given else None,
-            dtype=torch.float32,
         )
 
     def sample(self, denoiser: Denoiser, start: Tensor, sigma_max: float) -> Tensor:
@@ -142,8 +165,7 @@ def generate_text_to_video(golden: Golden) -> Outputs:
 
 def generate_patches(golden: Golden) -> Outputs:
     loop, given, config = Loop(golden), golden.inputs, golden.config
-    tiles = [loop.denoiser(tile=i) for i in range(len(given["x_sigma_max"]))]
-    patches = loop.sample(TiledDenoiser(tiles, *config["target"]), given["x_sigma_max"], config["sigma_max"])
+    patches = loop.sample(TiledDenoiser(loop.tiles(), *config["target"]), given["x_sigma_max"], config["sigma_max"])
     return {"patches": patches, "merged": merge_tiles(patches[:, None], *config["target"])}
 
 
