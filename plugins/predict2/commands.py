@@ -31,7 +31,7 @@ from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2
 if TYPE_CHECKING:
     from cosmos_cli.batch.engine import Report
     from cosmos_cli.generation.plan import Plan
-    from cosmos_plugins.predict2.best_of_n import Ranking
+    from cosmos_plugins.predict2.video2world.best_of_n import Ranking
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -53,8 +53,8 @@ def video2world(
     if batch_input.batch is not None:
         _run_batch(settings, options, batch_input.batch, planning)
         return
-    from cosmos_plugins.predict2.inputs import as_request, prepare
     from cosmos_plugins.predict2.planning import estimate, plan
+    from cosmos_plugins.predict2.video2world.inputs import as_request, prepare
 
     request = as_request(options)
     if planning.plan:
@@ -62,7 +62,7 @@ def video2world(
         return
 
     def load(sample: Any) -> Any:
-        from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+        from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
         return Video2WorldPipeline.load(settings, [request])
 
@@ -86,7 +86,7 @@ def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSe
 
     Example: cosmos predict2 best-of-n --model tiny --input-path street.jpg --prompt "The bus drives off."
     """
-    from cosmos_plugins.predict2.best_of_n import plan, run
+    from cosmos_plugins.predict2.video2world.best_of_n import plan, run
 
     if planning.plan:
         _tell(plan(settings, options))
@@ -101,7 +101,7 @@ def critic(request: CriticRequest, judging: Judging, settings: CriticSettings) -
 
     Example: cosmos predict2 critic output/my_existing_videos --critic measured
     """
-    from cosmos_plugins.predict2.best_of_n import judge
+    from cosmos_plugins.predict2.video2world.best_of_n import judge
 
     _report(judge(settings, request, judging))
 
@@ -144,7 +144,7 @@ def text2world(request: Text2WorldRequest, settings: Text2WorldSettings, plannin
     check_workers(settings.num_gpus, settings.device)
     stages = prepare(settings, request)
     with spread(settings.num_gpus, settings.device):
-        from cosmos_plugins.predict2.text2world.run import make
+        from cosmos_plugins.predict2.text2world.pipeline import make
 
         result = make(stages, settings, request, is_planned=settings.num_gpus == 1)
     output.result(result.summary(), {"status": "ok", **result.document()})
@@ -228,7 +228,7 @@ def _tell(planned: Plan) -> None:
 
 
 def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, planning: Planning) -> None:
-    from cosmos_plugins.predict2.batch import plan, run
+    from cosmos_plugins.predict2.video2world.batch import plan, run
 
     if planning.plan:
         _tell(plan(settings, options, path))

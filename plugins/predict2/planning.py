@@ -12,7 +12,9 @@ from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.runtime.machine import Machine
 from cosmos_plugins.predict2.checkpoints import repositories
 from cosmos_plugins.predict2.estimates import LATENT_FRAMES, Work, estimate_work, files_of
-from cosmos_plugins.predict2.inputs import (
+from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.video2world.inputs import (
     check_length,
     check_outputs,
     check_settings,
@@ -20,9 +22,7 @@ from cosmos_plugins.predict2.inputs import (
     resolution_of,
     weight_paths,
 )
-from cosmos_plugins.predict2.long_video import num_frames_of
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.video2world.long_video import num_frames_of
 
 
 def plan(settings: Video2WorldSettings, request: Video2WorldRequest) -> Plan:

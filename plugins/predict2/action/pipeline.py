@@ -24,10 +24,10 @@ from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
 from cosmos_plugins.predict2.action.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
+from cosmos_plugins.predict2.denoise import decode, sample
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
-from cosmos_plugins.predict2.sampling import decode, sample
 from cosmos_plugins.predict2.variants import ACTION, ACTION_FPS, ACTIONS_PER_CHUNK
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width

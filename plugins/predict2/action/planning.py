@@ -8,8 +8,8 @@ from cosmos_plugins.predict2.action.inputs import check, output_paths, weight_pa
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.checkpoints import action_repositories
 from cosmos_plugins.predict2.estimates import Work, estimate_work, files_of
-from cosmos_plugins.predict2.long_video import num_frames_of
 from cosmos_plugins.predict2.variants import ACTION, ACTION_FPS, ACTIONS_PER_CHUNK
+from cosmos_plugins.predict2.video2world.long_video import num_frames_of
 
 
 def plan(settings: ActionSettings, request: ActionRequest) -> Plan:

@@ -22,12 +22,12 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.timing import timed
+from cosmos_plugins.predict2.denoise import decode, sample
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.multiview.inputs import Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
-from cosmos_plugins.predict2.sampling import decode, sample
 from cosmos_plugins.predict2.variants import MAX_VIEWS, MULTIVIEW, VIEW_FPS, VIEW_FRAMES
 
 # B batch, V views, C latent channels, T latent frames of all views, t of one, H and W height and width

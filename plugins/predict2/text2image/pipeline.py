@@ -21,10 +21,10 @@ from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.runtime.devices import choose_device_and_dtype
 from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.timing import timed
+from cosmos_plugins.predict2.denoise import decode, sample, sample_distilled
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.records import say_what_does_not_run, write_sidecar
-from cosmos_plugins.predict2.sampling import decode, sample, sample_distilled
 from cosmos_plugins.predict2.text2image.inputs import JPEG_SUFFIXES, Sample, output_paths, prepare, weight_paths
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.variants import DISTILLED_SIGMAS, TEXT2IMAGE

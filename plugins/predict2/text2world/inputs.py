@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cosmos_cli.errors import CheckpointError, InputError, report_together
-from cosmos_plugins.predict2 import inputs
 from cosmos_plugins.predict2.checks import check_sharing
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.settings import TextSettings
@@ -13,6 +12,7 @@ from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.variants import TEXT2IMAGE, VARIANTS
+from cosmos_plugins.predict2.video2world import inputs
 
 
 @dataclass(frozen=True)

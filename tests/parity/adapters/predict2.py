@@ -18,7 +18,7 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
-from cosmos_plugins.predict2.pipeline import Denoiser
+from cosmos_plugins.predict2.video2world.pipeline import Denoiser
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.tokenizer import wan_vae_from
 from tests.parity.golden import Golden

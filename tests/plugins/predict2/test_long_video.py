@@ -12,11 +12,11 @@ import torch
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.testing import run_cosmos
-from cosmos_plugins.predict2.inputs import Sample, check_length
-from cosmos_plugins.predict2.inputs import prepare as prepare_video
-from cosmos_plugins.predict2.long_video import make_chunks, num_frames_of
-from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.video2world.inputs import Sample, check_length
+from cosmos_plugins.predict2.video2world.inputs import prepare as prepare_video
+from cosmos_plugins.predict2.video2world.long_video import make_chunks, num_frames_of
+from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
 TINY = Video2WorldSettings(model_size="tiny", cache_dir=Path("cache"))
 

@@ -21,14 +21,14 @@ print(json.dumps([made.document(), list(sys.modules)]))
 RUN = """
 import json
 from cosmos_cli.generation.plan import Watch
-from cosmos_plugins.predict2.inputs import prepare
+from cosmos_plugins.predict2.video2world.inputs import prepare
 from cosmos_plugins.predict2.planning import estimate
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 settings = Video2WorldSettings(model_size="tiny", cache_dir="cache", {settings})
 request = Video2WorldRequest(input_path={input!r}, prompt="On and {num_steps}.", num_frames={num_frames},
                              num_steps={num_steps}, overwrite=True)
 sample, planned = prepare(settings, request), estimate(settings, request)
-from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 pipeline = Video2WorldPipeline.load(settings)
 watch = Watch(planned, from_process_start=True)
 print(json.dumps(watch.finish(pipeline.write(pipeline.make(sample)).seconds)))

@@ -16,7 +16,7 @@ from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.image import read_image
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.requests import read_request_file, validate
-from cosmos_plugins.predict2.sampling import sample, sample_distilled
+from cosmos_plugins.predict2.denoise import sample, sample_distilled
 from cosmos_plugins.predict2.text2image.inputs import prepare
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings

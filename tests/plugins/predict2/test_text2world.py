@@ -11,11 +11,11 @@ import pytest
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
-from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 from cosmos_plugins.predict2.text2world.inputs import divide, prepare
+from cosmos_plugins.predict2.text2world.pipeline import run
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
-from cosmos_plugins.predict2.text2world.run import run
+from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
 TINY = Text2WorldSettings(model_size="tiny", cache_dir=Path("cache"))
 

@@ -23,10 +23,10 @@ from cosmos_cli.media.video import read_last_frames, read_video, write_video
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict2.inputs import prepare, weight_paths
-from cosmos_plugins.predict2.pipeline import Denoiser, Video2WorldPipeline
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.variants import VARIANTS
+from cosmos_plugins.predict2.video2world.inputs import prepare, weight_paths
+from cosmos_plugins.predict2.video2world.pipeline import Denoiser, Video2WorldPipeline
 
 Run = Callable[..., CommandResult]
 

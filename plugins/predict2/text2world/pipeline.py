@@ -10,15 +10,15 @@ from cosmos_cli.generation.plan import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.requests import read_json, request_document
 from cosmos_cli.runtime.files import write_json
-from cosmos_plugins.predict2 import inputs
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2world.inputs import Stages, prepare
 from cosmos_plugins.predict2.text2world.planning import estimate_picture, estimate_video, together
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
+from cosmos_plugins.predict2.video2world import inputs
 
 if TYPE_CHECKING:
-    from cosmos_plugins.predict2.pipeline import Video2WorldResult
     from cosmos_plugins.predict2.text2image.pipeline import Text2ImageResult
+    from cosmos_plugins.predict2.video2world.pipeline import Video2WorldResult
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def _make_video(
     *,
     is_planned: bool,
 ) -> Text2WorldResult:
-    from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+    from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
     sample = inputs.prepare(stages.video_settings, stages.video_request)
     pipeline = Video2WorldPipeline.load(stages.video_settings, [stages.video_request], guardrails)

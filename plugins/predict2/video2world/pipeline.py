@@ -36,14 +36,14 @@ from cosmos_cli.runtime.devices import choose_device_and_dtype, cores
 from cosmos_cli.runtime.files import digest, write_json
 from cosmos_cli.runtime.timing import timed
 from cosmos_cli.runtime.workers.mesh import in_halves
-from cosmos_plugins.predict2.inputs import Sample, output_paths, prepare, read, resolution_of, weight_paths
-from cosmos_plugins.predict2.long_video import make_chunks
+from cosmos_plugins.predict2.denoise import decode
 from cosmos_plugins.predict2.memory import DIT, TOKENIZER
 from cosmos_plugins.predict2.networks import Asked, Loaded, checked_guardrails, load_model
 from cosmos_plugins.predict2.refiner import WAY_OUT, load_refiner
 from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.predict2.sampling import decode
 from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.video2world.inputs import Sample, output_paths, prepare, read, resolution_of, weight_paths
+from cosmos_plugins.predict2.video2world.long_video import make_chunks
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width
 # L text tokens, D embedding width
@@ -160,7 +160,7 @@ class Video2WorldPipeline:
         return cls(settings, loaded, refiners)
 
     def __call__(self, request: Video2WorldRequest) -> Video2WorldResult:
-        """Make one video. Raises what `cosmos_plugins.predict2.inputs.prepare`, `make` and `write` raise."""
+        """Make one video. Raises what `prepare`, `make` and `write` raise."""
         return self.write(self.make(prepare(self.settings, request)))
 
     def prepare(self, request: Video2WorldRequest) -> Sample:

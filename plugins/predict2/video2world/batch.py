@@ -17,14 +17,14 @@ from cosmos_cli.runtime.files import check_writable, within
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2 import planning
-from cosmos_plugins.predict2.inputs import (
+from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.video2world.inputs import (
     check_checkpoints,
     check_outputs,
     check_settings,
     output_paths,
     read_conditioning_frames,
 )
-from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 
 _NAMES_IN_ROWS = {"input_path": "input_video", "save_path": "output_video"}
 """Fields that the original's batch files call otherwise; both names are understood."""
@@ -57,7 +57,7 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
     check_checkpoints(settings)
 
     def load(requests: Sequence[Video2WorldRequest]) -> Any:
-        from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+        from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
         return Video2WorldPipeline.load(settings, requests)
 

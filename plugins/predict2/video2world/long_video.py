@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from cosmos_plugins.predict2.inputs import Sample
+from cosmos_plugins.predict2.video2world.inputs import Sample
 
 if TYPE_CHECKING:
     import numpy as np

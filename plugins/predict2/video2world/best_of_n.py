@@ -18,17 +18,9 @@ from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.files import check_writable, digest
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.rank import find_rank
-from cosmos_plugins.predict2.batch import describe_work, make_item, plan_many
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
 from cosmos_plugins.predict2.critic.judgement import Judgement, best
-from cosmos_plugins.predict2.inputs import (
-    as_request,
-    check_checkpoints,
-    check_length,
-    check_settings,
-    read_conditioning_frames,
-)
 from cosmos_plugins.predict2.requests import (
     BestOfNOptions,
     CriticRequest,
@@ -37,12 +29,20 @@ from cosmos_plugins.predict2.requests import (
     Video2WorldRequest,
     Video2WorldSettings,
 )
+from cosmos_plugins.predict2.video2world.batch import describe_work, make_item, plan_many
+from cosmos_plugins.predict2.video2world.inputs import (
+    as_request,
+    check_checkpoints,
+    check_length,
+    check_settings,
+    read_conditioning_frames,
+)
 
 if TYPE_CHECKING:
     from cosmos_cli.guardrails import Guardrails
     from cosmos_cli.runtime.workers.team import Team
-    from cosmos_plugins.predict2.inputs import Sample
-    from cosmos_plugins.predict2.pipeline import Made, Video2WorldPipeline, Video2WorldResult
+    from cosmos_plugins.predict2.video2world.inputs import Sample
+    from cosmos_plugins.predict2.video2world.pipeline import Made, Video2WorldPipeline, Video2WorldResult
 
 REPORT_NAME = "report.html"
 LEDGER_NAME = "best-of-n.ledger.jsonl"
@@ -234,7 +234,7 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
         guardrails.append(checked_guardrails(settings, {item.request.prompt for item in items}))
 
     def load(todo: Sequence[Video2WorldRequest]) -> Any:
-        from cosmos_plugins.predict2.pipeline import Video2WorldPipeline
+        from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
         return _Generator(Video2WorldPipeline.load(settings, todo, *guardrails))
 

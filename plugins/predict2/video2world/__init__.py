@@ -1,0 +1,1 @@
+"""A picture or clip, and what happens next."""
