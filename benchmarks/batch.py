@@ -46,7 +46,7 @@ def warmed_up(settings: TransferSettings, batch: Plan[TransferRequest]) -> Trans
     """The pipeline with its text embeddings, which both sides find in the cache."""
     pipeline = TransferPipeline.load(settings, [item.request for item in batch.items])
     for text in (batch.items[0].request.prompt, batch.items[0].request.negative_prompt):
-        pipeline.text_encoder.encode(text)
+        pipeline.models.text_encoder.encode(text)
     return pipeline
 
 

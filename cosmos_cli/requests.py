@@ -221,10 +221,11 @@ def _show(field: FieldInfo) -> str | None:
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
-    """The non-None members of a union, or the annotation itself."""
+    """The non-None members of a union, or the annotation itself; without what they are annotated with."""
+    members = (annotation,)
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return tuple(member for member in typing.get_args(annotation) if member is not type(None))
-    return (annotation,)
+        members = tuple(member for member in typing.get_args(annotation) if member is not type(None))
+    return tuple(typing.get_args(each)[0] if typing.get_origin(each) is Annotated else each for each in members)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

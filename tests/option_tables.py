@@ -9,16 +9,11 @@ from pathlib import Path
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
+from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.multiview import requests as predict2_multiview
-from cosmos_plugins.predict2.requests import (
-    CriticRequest,
-    CriticSettings,
-    Judging,
-    Video2WorldRequest,
-    Video2WorldSettings,
-)
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings

@@ -92,24 +92,84 @@ def test_a_family_imports_no_other_family_and_nothing_above_it(family: str) -> N
                 assert room(name) not in {"main", "commands", "testing"}, f"{path} imports {name}"
 
 
-def run_time_modules(path: str) -> set[str]:
-    """Files of this project that a module imports when it is imported or when one of its functions runs."""
-    without_types = ast.parse(ast.unparse(SOURCES[path]))
-    for node in ast.walk(without_types):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = [ast.Pass()]
-    found = set()
-    for name in imported_names(without_types):
-        place = name.replace("cosmos_plugins", "plugins").replace(".", "/")
-        folder = place.rpartition("/")[0]
-        candidates = (f"{place}.py", f"{place}/__init__.py", f"{folder}.py", f"{folder}/__init__.py")
-        found.add(next((file for file in candidates if file in SOURCES), path))
-    return found - {path}
+def file_of(name: str) -> str | None:
+    """The file of this project that a dotted name lies in; import name is not path for plugins."""
+    place = name.replace("cosmos_plugins", "plugins", 1).replace(".", "/")
+    folder = place.rpartition("/")[0]
+    candidates = (f"{place}.py", f"{place}/__init__.py", f"{folder}.py", f"{folder}/__init__.py")
+    return next((file for file in candidates if file in SOURCES), None)
+
+
+def without(tree: ast.AST, *, types: bool = True, functions: bool = False) -> ast.AST:
+    """A copy of a module without what only type checkers import, or without what is imported inside functions."""
+    copy = ast.parse(ast.unparse(tree))
+    for node in ast.walk(copy):
+        is_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if (types and is_types) or (functions and isinstance(node, ast.FunctionDef)):
+            node.body = [ast.Pass()]  # type: ignore[attr-defined]
+    return copy
+
+
+def imported_files(path: str, tree: ast.AST) -> set[str]:
+    return {file for name in imported_names(tree) if (file := file_of(name))} - {path}
 
 
 def test_no_module_imports_one_that_imports_it_not_even_inside_a_function() -> None:
-    order = graphlib.TopologicalSorter({path: run_time_modules(path) for path in SOURCES})
+    order = graphlib.TopologicalSorter({path: imported_files(path, without(SOURCES[path])) for path in SOURCES})
     order.prepare()  # raises CycleError, which names the circle
+
+
+KINDS = {path.rpartition("/")[0] for path in SOURCES if re.fullmatch(r"plugins/\w+/\w+/pipeline\.py", path)}
+"""Folders of the kinds of generation that a family has beside its main one."""
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_one_kind_of_generation_imports_no_other(kind: str) -> None:
+    if kind == "plugins/predict2/text2world":
+        return  # it is two others, one after the other
+    family = kind.rpartition("/")[0]
+    others = {other for other in KINDS if other != kind and other.startswith(family)}
+    for path, tree in SOURCES.items():
+        if path.startswith(f"{kind}/"):
+            for file in imported_files(path, tree):
+                assert file.rpartition("/")[0] not in others, f"{path} imports {file}"
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if "/training/" in path])
+def test_training_imports_no_pipeline_and_no_batch(path: str) -> None:
+    for name in imported_names(SOURCES[path]):
+        assert not name.startswith(("cosmos_cli.generation.pipeline", "cosmos_cli.batch")), name
+
+
+def is_light(path: str) -> bool:
+    """Whether a command line may reach a module before it makes anything: what it lists, checks and plans with."""
+    return (
+        path
+        in {
+            "cosmos_cli/main.py",
+            "cosmos_cli/models/configs.py",
+            "cosmos_cli/models/costs.py",
+            "cosmos_cli/generation/command.py",
+            "cosmos_cli/generation/plan.py",
+            "cosmos_cli/generation/checks.py",
+        }
+        or (path.startswith("plugins/") and Path(path).stem in {"commands", "inputs", "batch", "spec"})
+        or path in {f"plugins/{family}/__init__.py" for family in FAMILIES}
+    )
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if is_light(path)])
+def test_what_lists_checks_and_plans_imports_nothing_heavy(path: str) -> None:
+    reached: dict[str, str] = {path: path}
+    todo = [path]
+    while todo:
+        file = todo.pop()
+        tree = without(SOURCES[file], functions=True)
+        heavy = {name.partition(".")[0] for name in imported_names(tree)} & HEAVY
+        assert not heavy, f"{reached[file]} imports {', '.join(heavy)}"
+        for found in imported_files(file, tree) - reached.keys():
+            reached[found] = f"{reached[file]}, which imports {found},"
+            todo.append(found)
 
 
 def docstrings(tree: ast.AST) -> set[ast.expr]:
@@ -221,12 +281,6 @@ def test_what_only_shows_something_imports_nothing_heavy(line: str) -> None:
 def test_completion_imports_nothing_heavy(line: str) -> None:
     protocol = {"_COSMOS_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
     assert not modules_loaded_by(**protocol) & HEAVY
-
-
-def test_shapes_and_costs_of_networks_import_nothing_heavy() -> None:
-    code = "import sys, cosmos_cli.models.configs, cosmos_cli.models.costs; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
-    assert not {module.partition(".")[0] for module in loaded.split()} & HEAVY
 
 
 def test_the_root_help_imports_no_family_and_no_validation() -> None:

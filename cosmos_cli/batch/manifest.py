@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.requests import read_json, read_text
 
 
@@ -69,6 +70,8 @@ def _row(place: str, index: int, value: Any) -> Row | Fault:
     return Fault(place, index, (Problem("is not a JSON object.", place),))
 
 
-def beside(folder: Path, path: Path) -> Path:
+def beside(folder: Path, path: Source) -> Source:
     """A path out of a batch file: as it is if it leads somewhere, else relative to the file's folder."""
+    if isinstance(path, GivenFrames):  # a program's, for all rows alike
+        return path
     return folder / path if not path.exists() and (folder / path).exists() else path

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from cosmos_cli.batch.manifest import Fault, Row, read_rows
 from cosmos_cli.errors import CosmosError, InputError, Problem
-from cosmos_cli.runtime.files import digest
+from cosmos_cli.media.source import Source, digest_of, is_there
 
 Request = TypeVar("Request")
 
@@ -87,14 +87,14 @@ def _placed(problem: Problem, row: Row) -> Problem:
     return Problem(problem.what, where, problem.fix)
 
 
-def work_key(document: Mapping[str, Any], inputs: Iterable[Path]) -> str:
+def work_key(document: Mapping[str, Any], inputs: Iterable[Source]) -> str:
     """A name for a piece of work: equal for equal requests on equal inputs.
 
     Args:
         document: the request with its settings, without what does not change the outcome.
         inputs: files that it reads; their content counts, not their place in time.
     """
-    described = {"request": document, "inputs": [digest(path) for path in inputs if path.is_file()]}
+    described = {"request": document, "inputs": [digest_of(source) for source in inputs if is_there(source)]}
     return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
 
 

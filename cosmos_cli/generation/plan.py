@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from cosmos_cli import output
-from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli import output, registry
+from cosmos_cli.generation.files import NeededFile
 from cosmos_cli.generation.rates import (
+    Amount,
     Rate,
     Run,
     Stage,
-    Work,
     estimate_s,
     find_rate,
     read_runs,
@@ -23,62 +23,52 @@ from cosmos_cli.generation.rates import (
     similar_runs,
     today,
 )
-from cosmos_cli.runtime.machine import Machine, peak_device_bytes, peak_host_bytes, process_seconds
-
-Place = Literal["device", "host"]
+from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.generation.work import (
+    Frames,
+    Memory,
+    Part,
+    Rig,
+    Work,
+    guardrail_parts,
+    memory_stages,
+    precision_on,
+    weight_parts,
+)
+from cosmos_cli.runtime.machine import Machine, find_machine, peak_device_bytes, peak_host_bytes, process_seconds
+from cosmos_cli.runtime.memory.residence import RESIDENT, MemoryPlan, plan_memory, plan_within
+from cosmos_cli.runtime.workers.layout import layout_of
 
 _BASELINE_BYTES = {"cpu": 450e6, "cuda": 3e9}
 """Host memory of Python with everything imported: measured on a CPU; with a CUDA context it is assumed."""
 _CUDA_CONTEXT_BYTES = 0.6e9
 """What the driver and libraries take of a GPU beside the tensors; assumed."""
-CPU_SCRATCH = 1.3
-"""What the working memory of networks grows by on a CPU, where convolutions want copies and the allocator keeps gaps.
-
-A compromise: measured were 0.9 and 1.3 for the Wan tokenizer's encoder and decoder, 1.2 to 1.3 for DiTs 512 wide,
-and 1.4 for the Cosmos tokenizer. On a GPU nothing has been measured.
-"""
 _OUTPUT_BITS_PER_PX = 0.25
 """Of H.264 at the quality that videos are written in; moving scenes take more, still ones less."""
+_PICTURE_BITS_PER_PX = 8.0
+"""Between a JPEG of quality 85, some 2, and a PNG, some 15."""
 
 
 @dataclass(frozen=True)
-class NeededFile:
-    """One file, or a folder, that a run reads. num_bytes: 0 where it is missing and nobody knows."""
+class Job:
+    """A request that was checked, as far as its cost goes.
 
-    path: Path
-    num_bytes: int
-    is_present: bool
-    licence: str
-
-
-@dataclass(frozen=True)
-class Frames:
-    """given: frames of the input. made: of the output. computed: what the networks make, cut to that afterwards.
-
-    A picture is one frame of fps 0.
+    model: family, command and size, under which runs are remembered.
+    request: what of the request is worth repeating.
+    files: all that it reads.
+    output: what it writes first.
+    beside: what needs memory while others of a batch are prepared and written.
+    notices: what the numbers leave out, beside what they always do.
     """
 
-    given: int
-    made: int
-    computed: int
-    chunks: int
-    height: int
-    width: int
-    fps: float
-
-
-@dataclass(frozen=True)
-class Part:
-    """Something that needs memory during some stages, or during all of them.
-
-    can_go: the system takes it back when memory is short, such as the pages of a file that is being read.
-    """
-
-    name: str
-    num_bytes: float
-    place: Place = "device"
-    stages: tuple[str, ...] = ()
-    can_go: bool = False
+    model: str
+    request: Mapping[str, Any]
+    work: Work
+    frames: Frames
+    files: Sequence[NeededFile]
+    output: Path
+    beside: Sequence[Part] = ()
+    notices: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -105,6 +95,7 @@ class Plan:
 
     model: family, command and size, under which runs are remembered.
     request: what of the request is worth repeating.
+    weights: where they are on a GPU, in words.
     device_peak: None on a CPU, where all memory is the host's.
     host_needed_bytes: of the host's memory, without what the system takes back when memory is short.
     notices: what the numbers leave out.
@@ -121,6 +112,7 @@ class Plan:
     frames: Frames
     estimates: tuple[Estimate, ...]
     flops_per_s: float
+    weights: str
     device_peak: Peak | None
     host_peak: Peak
     host_needed_bytes: int
@@ -175,6 +167,7 @@ class Plan:
             },
             "frames": asdict(self.frames),
             "memory": {
+                "weights": self.weights,
                 "device_peak": asdict(self.device_peak) if self.device_peak else None,
                 "host_peak": asdict(self.host_peak),
                 "host_needed_bytes": self.host_needed_bytes,
@@ -231,6 +224,8 @@ class Plan:
                 largest = sorted(peak.parts.items(), key=lambda item: -item[1])[:3]
                 parts = ", ".join(f"{part} {_size(num_bytes)}" for part, num_bytes in largest)
                 lines.append(f"{name:<12} {_size(peak.num_bytes)} in {peak.stage} ({parts})")
+        if self.device_peak is not None:
+            lines.append(f"{'weights':<12} {self.weights}")
         lines.append(f"{'disk':<12} {_size(self.output_bytes)} of output")
         lines += [f"{'problem':<12} {problem}" for problem in self.problems()]
         lines += [f"{'not counted':<12} {notice}" for notice in self.notices]
@@ -258,30 +253,96 @@ class Plan:
         }
 
 
-def make_plan(
+def plan_job(
+    settings: GenerationSettings,
+    job: Job,
     *,
-    model: str,
-    request: Mapping[str, Any],
-    machine: Machine,
-    precision: str,
-    files: Iterable[NeededFile],
-    frames: Frames,
-    stages: Sequence[Stage],
-    parts: Sequence[Part],
-    output_folder: Path,
-    checkpoint_folder: Path,
-    cache: Path,
-    notices: Sequence[str] = (),
-    output_bits_per_px: float = _OUTPUT_BITS_PER_PX,
+    machine: Machine | None = None,
+    is_first: bool = True,
+    together: Sequence[Job] = (),
 ) -> Plan:
-    """Put the numbers of a family together with those of this machine and with earlier runs of the same model here.
+    """Put the numbers of a job together with those of this machine and with earlier runs of the same model here.
 
     Args:
-        stages: in their order; the first is everything up to the loaded networks.
-        parts: all that needs memory, but for Python itself and the driver.
-        cache: folder that `Watch` keeps earlier runs in.
+        machine: if it was found before; None is this one with the device of the settings.
+        is_first: whether the process must load everything first; False where the model has worked before.
+        together: all jobs of a batch, if the model is loaded for them; they share files and weights.
+    Raises:
+        InputError: there is no such device, or no way to share the work, or `--max-memory` is too little.
     """
-    runs = similar_runs(read_runs(cache), machine, model, precision)
+    machine, work = machine or find_machine(settings.device), job.work
+    precision = precision_on(settings, machine.kind)
+    jobs = together or [job]
+    files = list({file.path: file for each in jobs for file in each.files}.values())
+    stages = work.stages(files, job.frames, is_first=is_first)
+    rig, memory = foresee_memory(settings, [each.work for each in jobs], machine, files)
+    runs = similar_runs(read_runs(settings.cache_folder), machine, job.model, precision)
+    flops_per_s, estimates = _estimate(stages, runs, machine, precision)
+    names = [stage.name for stage in stages]
+    baseline = runs[-1].baseline_bytes if runs else _BASELINE_BYTES[machine.kind]
+    parts = [
+        *weight_parts(memory, work, names),
+        *work.working_parts(rig),
+        *work.host_parts(rig, files, job.frames),
+        *guardrail_parts(files, offload=settings.offloads_guardrails),
+        *job.beside,
+        Part("Python", baseline, "host"),
+    ]
+    device_peak = None
+    if machine.kind == "cuda":
+        device_peak = _peak([*parts, Part("driver", _CUDA_CONTEXT_BYTES)], "device", names)
+    else:
+        parts = [replace(part, memory="host") for part in parts]
+    bits_per_px = _OUTPUT_BITS_PER_PX if job.frames.fps else _PICTURE_BITS_PER_PX
+    pixels = work.num_copies * job.frames.made * job.frames.height * job.frames.width
+    return Plan(
+        model=job.model,
+        request={**job.request, "output": str(job.output)},
+        machine=machine,
+        precision=precision,
+        files=tuple(files),
+        frames=job.frames,
+        estimates=estimates,
+        flops_per_s=flops_per_s,
+        weights=str(memory),
+        device_peak=device_peak,
+        host_peak=_peak(parts, "host", names),
+        host_needed_bytes=_peak([part for part in parts if not part.can_go], "host", names).num_bytes,
+        output_bytes=round(pixels * bits_per_px / 8),
+        disk_free_bytes=_free_bytes(job.output.parent),
+        checkpoint_free_bytes=_free_bytes(settings.checkpoint_dir),
+        cache=settings.cache_folder,
+        notices=(*_not_counted(settings), *job.notices),
+    )
+
+
+def foresee_memory(
+    settings: GenerationSettings, works: Sequence[Work], machine: Machine, files: Sequence[NeededFile] = ()
+) -> tuple[Rig, MemoryPlan]:
+    """Where a run on this machine would have its weights, as `load_models` decides it.
+
+    Args:
+        files: all that the run reads; guardrails among them take their part of a GPU before.
+    """
+    dit = works[0].networks.dit
+    layout = layout_of(
+        settings, num_heads=dit.config.num_heads, num_items=len(works), guided=any(work.is_guided for work in works)
+    )
+    rig = Rig.of(settings, machine.kind, layout.cp)
+    stages = memory_stages(works, rig, settings.offloaded)
+    if machine.kind == "cpu":
+        plan_memory(settings.max_memory_bytes, stages)  # refuses what would not run
+        return rig, MemoryPlan(tuple(stages), (RESIDENT,) * len(stages))  # all memory is the host's
+    guardrails = guardrail_parts(files, offload=settings.offloads_guardrails)
+    staying = sum(part.num_bytes for part in guardrails if part.memory == "device" and not part.stages)
+    free_bytes = machine.device_free_bytes - round(staying + _CUDA_CONTEXT_BYTES)
+    return rig, plan_within(stages, budget_bytes=settings.max_memory_bytes, free_bytes=free_bytes)
+
+
+def _estimate(
+    stages: Sequence[Stage], runs: Sequence[Run], machine: Machine, precision: str
+) -> tuple[float, tuple[Estimate, ...]]:
+    """The rate of the first guesses, and the seconds of every stage."""
     if runs:
         flops_per_s, guess = runs[-1].flops_per_s, "the rate of earlier runs on this machine"
     else:
@@ -292,32 +353,16 @@ def make_plan(
         seconds, run = estimate_s(stage, runs, flops_per_s, machine)
         first = guess if stage.flops else "assumed speed of disk and codec"
         estimates.append(Estimate(stage, seconds, f"measured on this machine on {run.date}" if run else first))
-    baseline = runs[-1].baseline_bytes if runs else _BASELINE_BYTES[machine.kind]
-    everything = [*parts, Part("Python", baseline, "host")]
-    names = [stage.name for stage in stages]
-    if machine.kind == "cuda":
-        device_peak = _peak([*parts, Part("driver", _CUDA_CONTEXT_BYTES)], "device", names)
-    else:
-        device_peak, everything = None, [replace(part, place="host") for part in everything]
-    kept = [part for part in everything if not part.can_go]
-    return Plan(
-        model=model,
-        request=request,
-        machine=machine,
-        precision=precision,
-        files=tuple(files),
-        frames=frames,
-        estimates=tuple(estimates),
-        flops_per_s=flops_per_s,
-        device_peak=device_peak,
-        host_peak=_peak(everything, "host", names),
-        host_needed_bytes=_peak(kept, "host", names).num_bytes,
-        output_bytes=round(frames.made * frames.height * frames.width * output_bits_per_px / 8),
-        disk_free_bytes=_free_bytes(output_folder),
-        checkpoint_free_bytes=_free_bytes(checkpoint_folder),
-        cache=cache,
-        notices=tuple(notices),
-    )
+    return flops_per_s, tuple(estimates)
+
+
+def _not_counted(settings: GenerationSettings) -> list[str]:
+    found = []
+    if settings.is_guarded and (names := registry.current().extensions.get("guardrails")):
+        found.append(", ".join(names))
+    if settings.num_gpus > 1:
+        found.append(f"the sharing among {settings.num_gpus} GPUs: time is that of one alone")
+    return found
 
 
 @functools.lru_cache
@@ -382,10 +427,10 @@ def renamed(plan: Plan, prefix: str) -> Plan:
 def _sum(estimates: Sequence[Estimate]) -> Estimate:
     """What a stage takes in all runs together."""
     stages = [estimate.stage for estimate in estimates]
-    amounts: dict[Work, float] = {}
+    amounts: dict[Amount, float] = {}
     for stage in stages:
-        for work, amount in stage.amounts.items():
-            amounts[work] = amounts.get(work, 0.0) + amount
+        for kind, amount in stage.amounts.items():
+            amounts[kind] = amounts.get(kind, 0.0) + amount
     whole = Stage(
         stages[0].name, amounts, sum(stage.num_passes for stage in stages), sum(stage.fixed_s for stage in stages)
     )
@@ -442,35 +487,13 @@ class Watch:
         return {"planned": plan.figures(), "actual": actual}
 
 
-def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededFile]:
-    """Published files under the checkpoint folder, with the size that they have there or should have."""
-    found = []
-    for repository in repositories:
-        folder = repository.folder(root)
-        if repository.is_served(root):
-            assert repository.larger_form is not None
-            found.append(own_file(folder / repository.larger_form, repository.licence))
-            continue
-        for file in repository.files:
-            there = file.bytes_in(folder)
-            size = file.num_bytes if there is None else there
-            found.append(NeededFile(folder / file.path, size, there is not None, repository.licence))
-    return found
-
-
-def own_file(path: Path, licence: str) -> NeededFile:
-    """A file, or a folder with all that is in it, that no catalogue describes."""
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return NeededFile(path, sum(file.stat().st_size for file in files), path.exists(), licence)
-
-
-def _peak(parts: Sequence[Part], place: Place, stages: Sequence[str]) -> Peak:
-    """The stage in which the parts of one place need the most."""
+def _peak(parts: Sequence[Part], memory: Memory, stages: Sequence[str]) -> Peak:
+    """The stage in which the parts of one memory need the most."""
 
     def during(stage: str) -> dict[str, int]:
         held: dict[str, int] = {}
         for part in parts:
-            if part.place == place and (not part.stages or stage in part.stages):
+            if part.memory == memory and (not part.stages or stage in part.stages):
                 held[part.name] = held.get(part.name, 0) + round(part.num_bytes)
         return held
 

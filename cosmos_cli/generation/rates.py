@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from cosmos_cli.runtime.files import write_json
 from cosmos_cli.runtime.machine import Machine
 
-Work = Literal["attention", "convolution", "loading", "frames"]
+Amount = Literal["attention", "convolution", "loading", "frames"]
 """What a stage does: arithmetic in FLOPs, loading in bytes, reading and writing frames in pixels of all of them."""
 
 
@@ -78,7 +78,7 @@ class Stage:
     """
 
     name: str
-    amounts: Mapping[Work, float]
+    amounts: Mapping[Amount, float]
     num_passes: int = 0
     fixed_s: float = 0.0
 
@@ -136,13 +136,13 @@ def find_rate(machine: Machine, precision: str) -> Rate:
 
 def first_guess_s(stage: Stage, flops_per_s: float, machine: Machine) -> float:
     """Seconds of a stage by the device's rate alone."""
-    per_s: Mapping[Work, float] = {
+    per_s: Mapping[Amount, float] = {
         "attention": flops_per_s,
         "convolution": flops_per_s * _CONVOLUTION_SHARE[machine.kind],
         "loading": _LOADING_BYTES_PER_S,
         "frames": _FRAME_PX_PER_S,
     }
-    work_s = sum(amount / per_s[work] for work, amount in stage.amounts.items())
+    work_s = sum(amount / per_s[kind] for kind, amount in stage.amounts.items())
     return stage.fixed_s + stage.num_passes * _PASS_SECONDS[machine.kind] + work_s
 
 

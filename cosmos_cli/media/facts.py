@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import av
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import is_image, read_image
+from cosmos_cli.media.source import GivenFrames, Source
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,12 @@ class Facts:
     fps: float
 
 
-def read_facts(path: Path) -> Facts:
-    """The facts of a file. A picture has one frame and no rate. Raises InputError: it is neither."""
+def read_facts(source: Source) -> Facts:
+    """The facts of a file or of frames. A picture has one frame and no rate. Raises InputError: it is neither."""
+    if isinstance(source, GivenFrames):
+        num_frames, height, width, _ = source.frames_FHWC.shape
+        return Facts(num_frames, height, width, 0.0 if source.is_picture else source.fps)
+    path = source
     if is_image(path):
         height, width = read_image(path).shape[:2]
         return Facts(1, height, width, 0.0)

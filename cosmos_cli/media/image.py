@@ -8,22 +8,26 @@ import imageio.v3 as iio
 import numpy as np
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.runtime.files import replacing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 
 
-def is_image(path: Path) -> bool:
-    """Whether the suffix, in any case, is that of a still image."""
-    return path.suffix.lower() in SUFFIXES
+def is_image(source: Source) -> bool:
+    """Whether the suffix, in any case, is that of a still image, or a picture is given in memory."""
+    return source.is_picture if isinstance(source, GivenFrames) else source.suffix.lower() in SUFFIXES
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(source: Source) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB, upright: EXIF orientation applied, alpha dropped, grey and palette expanded.
 
     Raises:
         InputError: the file is not an image, or is truncated.
     """
+    if isinstance(source, GivenFrames):
+        return source.frames_FHWC[0]
+    path = source
     try:
         if iio.improps(path, plugin="pillow").dtype == np.uint16:
             # Pillow would clip 16-bit grey to 255 instead of scaling it

@@ -13,6 +13,7 @@ import av
 import numpy as np
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.runtime.files import replacing
 
 # F frames, H and W pixel height and width, C = 3 colours
@@ -35,12 +36,12 @@ class Clip:
     num_source_frames: int
 
 
-def read_video(path: Path, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
+def read_video(source: Source, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
     """All frames of a video, each passed through `each` as it is decoded. Raises InputError like `read_last_frames`."""
-    return read_last_frames(path, None, each)
+    return read_last_frames(source, None, each)
 
 
-def read_last_frames(path: Path, count: int | None, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
+def read_last_frames(source: Source, count: int | None, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
     """The last `count` frames of a video, fewer if it is shorter. The whole file is decoded, `count` frames are kept.
 
     Any container and codec of FFmpeg; rotation metadata is applied. `each` turns a decoded frame into the one to keep,
@@ -49,6 +50,11 @@ def read_last_frames(path: Path, count: int | None, each: Callable[[np.ndarray],
     Raises:
         InputError: the file is not a video, has no frame, or ends before the frames that its header announces.
     """
+    if isinstance(source, GivenFrames):
+        frames_FHWC = source.frames_FHWC[-count:] if count else source.frames_FHWC
+        kept_FHWC = np.stack([each(image) for image in frames_FHWC]) if each else frames_FHWC
+        return Clip(kept_FHWC, source.fps, len(source.frames_FHWC))
+    path = source
     kept: deque[np.ndarray] = deque(maxlen=count)
     num_frames = 0
     try:

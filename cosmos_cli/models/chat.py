@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -64,6 +64,12 @@ class LocalChatModel:
         if not offload:
             self._model.to(device)
 
+    @property
+    def network(self) -> nn.Module:
+        """What holds the weights."""
+        network: nn.Module = self._model
+        return network
+
     @torch.inference_mode()
     def answers(self, messages: Sequence[Message], sampling: Sampling) -> list[str]:
         """See `ChatModel.answers`; all answers are written at the same time, as one batch.
@@ -75,13 +81,13 @@ class LocalChatModel:
         settings = _generation_settings(sampling)
         if sampling.ascii_only:
             settings["suppress_tokens"] = self._beyond_ascii
-        with on_device([self._model], self._device, offload=self._offload), _seeded(sampling.seed, self._device):
-            # the whole conversation side by side; transformers' own num_return_sequences would put the pictures of
-            # some models out of order
-            placed = {
-                name: torch.cat([given] * sampling.num_answers).to(self._device) for name, given in inputs.items()
-            }
-            tokens_AL = self._model.generate(**placed, **settings)
+        with on_device([self._model], self._device, offload=self._offload):
+            where = next(self._model.parameters()).device  # somebody else may place the network
+            with _seeded(sampling.seed, where):
+                # the whole conversation side by side; transformers' own num_return_sequences would put the pictures
+                # of some models out of order
+                placed = {name: torch.cat([given] * sampling.num_answers).to(where) for name, given in inputs.items()}
+                tokens_AL = self._model.generate(**placed, **settings)
         said_AL = tokens_AL[:, inputs["input_ids"].shape[1] :]
         return [self._tokenizer.decode(said_L, skip_special_tokens=True) for said_L in said_AL]
 

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import overload
+from typing import ClassVar, overload
 
 from cosmos_cli.models.configs import (
     HINT_WIDTHS,
@@ -35,7 +35,7 @@ from cosmos_cli.models.configs import (
 TEXT_TOKENS = 512
 """Text positions that every network reads, however short the text is."""
 
-_LIVE_TENSORS = {4: 7.5, 2: 12.0}
+_LIVE_TENSORS = {4: 8.0, 2: 12.0}
 """Tensors of tokens x width alive at the worst moment of a block, by bytes per number.
 
 In float32 that is the MLP: input, modulated input, four widths of hidden layer, output. In bfloat16 it is the rotation
@@ -44,6 +44,19 @@ of the keys, which counts in float32: input, modulated input, queries, keys and 
 
 _WAN_STEP_FRAMES = 16
 """Frames that the encoder of the Wan tokenizer reads at a time."""
+
+
+_EXCHANGED_TENSORS = 14.0
+"""Tensors of a rank's tokens x width while ranks exchange queries, keys and values.
+
+Input, modulated input, the three themselves, and these three times more: stacked, received, and in their new order.
+"""
+
+
+def shared_tokens(grid_THW: GridTHW, cp: int) -> int:
+    """Tokens that one of `cp` processes holds: each frame's patches are cut into as many parts."""
+    frames, height, width = grid_THW
+    return frames * math.ceil(height * width / cp)
 
 
 @dataclass(frozen=True)
@@ -108,17 +121,21 @@ class DiTCost:
             flops += self._block_flops(tokens, keys, num_texts, modulations)
         return flops + self._final_flops(tokens, modulations)
 
-    def live_elements(self, grid_THW: GridTHW, num_bytes: int) -> float:
+    def live_elements(self, grid_THW: GridTHW, num_bytes: int, *, cp: int = 1) -> float:
         """Numbers alive at the worst moment of an evaluation, without weights and texts.
 
         Args:
             num_bytes: of a number in the network's precision.
+            cp: processes that share the tokens; what they exchange counts.
         """
-        config, tokens = self.config, math.prod(grid_THW)
-        positions = tokens * config.model_channels if config.extra_per_block_abs_pos_emb else 0
+        config, tokens = self.config, shared_tokens(grid_THW, cp)
+        # the embedding itself; and in bfloat16, whose worst moment is inside a block, what it was added to
+        num_positions = (2 if num_bytes == 2 else 1) if config.extra_per_block_abs_pos_emb else 0
+        positions = num_positions * tokens * config.model_channels
         # cosines and sines of half a head's width each, in float32
         rotary = tokens * config.head_dim * 4 / num_bytes
-        return tokens * config.model_channels * _LIVE_TENSORS[num_bytes] + positions + rotary
+        live = _LIVE_TENSORS[num_bytes] if cp == 1 else max(_LIVE_TENSORS[num_bytes], _EXCHANGED_TENSORS)
+        return tokens * config.model_channels * live + positions + rotary
 
     def _other_parameters(self) -> int:
         """All but those of the blocks."""
@@ -211,6 +228,11 @@ class MultiViewCost(DiTCost):
 
     config: MultiViewConfig
 
+    def live_elements(self, grid_THW: GridTHW, num_bytes: int, *, cp: int = 1) -> float:
+        # views attend to their texts one by one, and are put together again
+        together = shared_tokens(grid_THW, cp) * self.config.model_channels
+        return super().live_elements(grid_THW, num_bytes, cp=cp) + together
+
     def _other_parameters(self) -> int:
         # the table of views, and a line for repeated frames
         rows = self.config.num_view_rows + 2 * self.config.add_repeat_frame_embedding
@@ -282,6 +304,15 @@ class T5Cost:
     config: T5EncoderConfig
 
     @property
+    def num_blocks(self) -> int:
+        return self.config.num_layers
+
+    @property
+    def block_parameters(self) -> int:
+        """Of one block."""
+        return self._layer_weights() + 2 * self.config.d_model
+
+    @property
     def parameters(self) -> int:
         config = self.config
         norms = (2 * config.num_layers + 1) * config.d_model
@@ -335,6 +366,9 @@ class Walk:
 
 class TokenizerCost(ABC):
     """What a tokenizer costs; `tokenizer_cost_of` gives that of every kind."""
+
+    gives_whole_clips: ClassVar[bool] = False
+    """Whether a decoded clip is on the device as a whole, and not frame by frame."""
 
     @property
     @abstractmethod
@@ -470,6 +504,7 @@ def _middle(walk: Walk, width: int, frames: int, step: int, pixels: int) -> None
 class CosmosTokenizerCost(TokenizerCost):
     """The Cosmos tokenizer, which a clip passes one latent frame after the other."""
 
+    gives_whole_clips: ClassVar[bool] = True
     config: CosmosTokenizerConfig
 
     @property

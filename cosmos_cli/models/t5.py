@@ -18,7 +18,7 @@ from cosmos_cli.errors import CheckpointError
 from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement, loading_device
-from cosmos_cli.runtime.memory.residence import RESIDENT, NetworkSize, Residence
+from cosmos_cli.runtime.memory.residence import RESIDENT, Residence
 
 # B batch, L text tokens, D embedding width
 
@@ -165,16 +165,9 @@ class CachedTextEncoder:
         return encoder, Placement([encoder.model], self._device, self._residence, self._memory, blocks=blocks)
 
 
-def encoder_size(folder: Path, dtype: torch.dtype) -> NetworkSize:
-    """What the weights of the encoder in a folder take, by its configuration alone.
-
-    Raises:
-        CheckpointError: there is no configuration.
-    """
+def check_encoder(folder: Path) -> None:
+    """Raises CheckpointError: the folder holds no configuration of a T5 encoder; its weights are not looked at."""
     try:
-        config = T5Config.from_pretrained(folder, local_files_only=True)
+        T5Config.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         raise CheckpointError("holds no T5 text encoder.", where=str(folder), fix="Download it again.") from error
-    with torch.device("meta"):
-        model = T5EncoderModel(config)
-    return NetworkSize.of(model, dtype, model.encoder.block)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
-from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS, SampleVariant
+from cosmos_plugins.predict2.settings import DitSettings, TextSettings
+from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS, SampleVariant, Variant
 
 TINY_ROOT = Path(__file__).parent / "tiny"
 """Checkpoint folder of the tiny model, in the layout of the published ones."""
@@ -36,6 +37,17 @@ REASON1 = Repository(
     _NVIDIA,
 )
 """Prompt refiner and critic."""
+
+
+def weights_of(settings: DitSettings, variant: SampleVariant | Variant, dit_file: str) -> dict[str, Path]:
+    """Where a run reads its weights, whether or not they are there, by what they are.
+
+    Args:
+        dit_file: the published DiT under the checkpoint folder.
+    """
+    root = TINY_ROOT if settings.is_tiny else settings.checkpoint_dir
+    weights = {"dit": settings.dit_path or root / dit_file, "tokenizer": root / variant.tokenizer_file}
+    return weights | ({"text_encoder": root / variant.text_encoder} if isinstance(settings, TextSettings) else {})
 
 
 def dit_file(resolution: str, fps: int, natten: bool = False) -> str:

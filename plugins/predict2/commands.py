@@ -2,36 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cosmos_cli import output
+from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
-from cosmos_cli.runtime.workers.launch import check_workers, spread
-from cosmos_cli.settings import ParallelSettings, Planning
+from cosmos_cli.runtime.workers.launch import spread
+from cosmos_cli.settings import Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
+from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.predict2.requests import (
+from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
+from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
+from cosmos_plugins.predict2.video2world.requests import (
     BatchFile,
     BatchInput,
     BestOfNOptions,
-    CriticRequest,
-    CriticSettings,
-    Judging,
     Video2WorldOptions,
     Video2WorldSettings,
     one_video_or_a_batch,
 )
-from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
-from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
-
-if TYPE_CHECKING:
-    from cosmos_cli.batch.engine import Report
-    from cosmos_cli.generation.plan import Plan
-    from cosmos_plugins.predict2.video2world.best_of_n import Ranking
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -53,20 +44,9 @@ def video2world(
     if batch_input.batch is not None:
         _run_batch(settings, options, batch_input.batch, planning)
         return
-    from cosmos_plugins.predict2.planning import estimate, plan
-    from cosmos_plugins.predict2.video2world.inputs import as_request, prepare
+    from cosmos_plugins.predict2.video2world import inputs
 
-    request = as_request(options)
-    if planning.plan:
-        _tell(plan(settings, request))
-        return
-
-    def load(sample: Any) -> Any:
-        from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
-
-        return Video2WorldPipeline.load(settings, [request])
-
-    _make(settings, lambda: prepare(settings, request), load, lambda _: estimate(settings, request))
+    command.run(inputs, settings, inputs.as_request(options), planning)
 
 
 @app.command()
@@ -89,9 +69,9 @@ def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSe
     from cosmos_plugins.predict2.video2world.best_of_n import plan, run
 
     if planning.plan:
-        _tell(plan(settings, options))
+        command.tell_plan(plan(settings, options))
         return
-    _report(run(settings, options, judging))
+    command.tell_report(run(settings, options, judging))
 
 
 @app.command()
@@ -103,7 +83,7 @@ def critic(request: CriticRequest, judging: Judging, settings: CriticSettings) -
     """
     from cosmos_plugins.predict2.video2world.best_of_n import judge
 
-    _report(judge(settings, request, judging))
+    command.tell_report(judge(settings, request, judging))
 
 
 @app.command()
@@ -113,19 +93,9 @@ def text2image(request: Text2ImageRequest, settings: Text2ImageSettings, plannin
 
     Example: cosmos predict2 text2image --model tiny --prompt "A bus in the rain." --save-path bus.png
     """
-    from cosmos_plugins.predict2.text2image.inputs import prepare
-    from cosmos_plugins.predict2.text2image.planning import estimate, plan
+    from cosmos_plugins.predict2.text2image import inputs
 
-    if planning.plan:
-        _tell(plan(settings, request))
-        return
-
-    def load(sample: Any) -> Any:
-        from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
-
-        return Text2ImagePipeline.load(settings, [sample])
-
-    _make(settings, lambda: prepare(settings, request), load, lambda _: estimate(settings, request))
+    command.run(inputs, settings, request, planning)
 
 
 @app.command()
@@ -135,19 +105,9 @@ def text2world(request: Text2WorldRequest, settings: Text2WorldSettings, plannin
 
     Example: cosmos predict2 text2world --model tiny --prompt "A bus drives off in the rain."
     """
-    from cosmos_plugins.predict2.text2world.inputs import prepare
-    from cosmos_plugins.predict2.text2world.planning import plan
+    from cosmos_plugins.predict2.text2world import inputs
 
-    if planning.plan:
-        _tell(plan(settings, request))
-        return
-    check_workers(settings.num_gpus, settings.device)
-    stages = prepare(settings, request)
-    with spread(settings.num_gpus, settings.device):
-        from cosmos_plugins.predict2.text2world.pipeline import make
-
-        result = make(stages, settings, request, is_planned=settings.num_gpus == 1)
-    output.result(result.summary(), {"status": "ok", **result.document()})
+    command.run(inputs, settings, request, planning)
 
 
 @app.command()
@@ -157,19 +117,9 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
 
     Example: cosmos predict2 multiview --model tiny --input-path cameras --prompt "The car turns left."
     """
-    from cosmos_plugins.predict2.multiview.inputs import prepare
-    from cosmos_plugins.predict2.multiview.planning import estimate, plan
+    from cosmos_plugins.predict2.multiview import inputs
 
-    if planning.plan:
-        _tell(plan(settings, request))
-        return
-
-    def load(sample: Any) -> Any:
-        from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline
-
-        return MultiviewPipeline.load(settings, [sample])
-
-    _make(settings, lambda: prepare(settings, request), load, lambda _: estimate(settings, request))
+    command.run(inputs, settings, request, planning)
 
 
 @app.command()
@@ -179,66 +129,17 @@ def action(request: ActionRequest, settings: ActionSettings, planning: Planning)
 
     Example: cosmos predict2 action --model tiny --input-video rgb.mp4 --input-annotation 13.json
     """
-    from cosmos_plugins.predict2.action.inputs import prepare
-    from cosmos_plugins.predict2.action.planning import estimate, plan
+    from cosmos_plugins.predict2.action import inputs
 
-    if planning.plan:
-        _tell(plan(settings, request))
-        return
-
-    def load(sample: Any) -> Any:
-        from cosmos_plugins.predict2.action.pipeline import ActionPipeline
-
-        return ActionPipeline.load(settings)
-
-    _make(
-        settings,
-        lambda: prepare(settings, request),
-        load,
-        lambda sample: estimate(settings, request, num_chunks=len(sample.actions_KNA)),
-    )
-
-
-def _make(
-    settings: ParallelSettings,
-    prepare: Callable[[], Any],
-    load: Callable[[Any], Any],
-    estimate: Callable[[Any], Plan],
-) -> None:
-    """Make one picture or video, and tell of it.
-
-    Args:
-        load: the pipeline for a prepared sample.
-        estimate: what that sample will cost.
-    """
-    from cosmos_cli.generation.plan import Watch
-
-    # before workers start and before the pipeline is even imported: a wrong request costs no time
-    check_workers(settings.num_gpus, settings.device)
-    sample = prepare()
-    with spread(settings.num_gpus, settings.device):
-        pipeline = load(sample)
-        watch = Watch(estimate(sample), from_process_start=True) if settings.num_gpus == 1 else None
-        result = pipeline.write(pipeline.make(sample), watch)
-    output.result(result.summary(), {"status": "ok", **result.document()})
-
-
-def _tell(planned: Plan) -> None:
-    output.result(planned.text(), {"status": "ok", **planned.document()})
+    command.run(inputs, settings, request, planning)
 
 
 def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, planning: Planning) -> None:
     from cosmos_plugins.predict2.video2world.batch import plan, run
 
     if planning.plan:
-        _tell(plan(settings, options, path))
+        command.tell_plan(plan(settings, options, path))
         return
     with spread(settings.num_gpus, settings.device):
         report = run(settings, options, path)
-    _report(report)
-
-
-def _report(report: Report | Ranking) -> None:
-    output.result(report.summary(), report.document())
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    command.tell_report(report)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from cosmos_cli.errors import CosmosError
+from cosmos_cli.generation.load import OwnRefiner
 from cosmos_cli.models.chat import ChatModel, HttpChatModel, Image, LocalChatModel, Message, Sampling, Video
 from cosmos_cli.models.chat_messages import evenly_spaced
 from cosmos_plugins.predict2.critic.reason import MODEL, reason1_folder
@@ -90,25 +91,25 @@ class Reason1Refiner:
         return refined
 
 
-def load_refiner(
-    checkpoint_dir: Path, *, device: torch.device, offload: bool, url: str | None = None, model: str | None = None
-) -> Reason1Refiner:
-    """The refiner: Cosmos-Reason1 out of the checkpoint folder, or the model on a server if its address is given.
+def refiner_on_server(url: str, model: str | None) -> Reason1Refiner:
+    """The refiner on a server that speaks OpenAI's protocol. Raises InputError: the address is not one of a server.
 
     Args:
-        offload: keep the model on the CPU except while it writes.
-        url: of a server that speaks OpenAI's protocol.
         model: the server's name for the model; that of its repository if left out.
-    Raises:
-        CheckpointError: the model is missing or damaged.
-        InputError: the address is not one of a server.
     """
-    if url is not None:
-        name = model or MODEL
-        return Reason1Refiner(HttpChatModel(url, name), name)
+    name = model or MODEL
+    return Reason1Refiner(HttpChatModel(url, name), name)
+
+
+def own_refiner(checkpoint_dir: Path) -> OwnRefiner:
+    """Cosmos-Reason1 out of the checkpoint folder. Raises CheckpointError: it is missing."""
     folder = reason1_folder(checkpoint_dir, way_out=f"Or name a server that runs it: --refiner-url. {WAY_OUT}")
-    # in the published precision: float32 would take 33 GB
-    return Reason1Refiner(LocalChatModel(folder, device=device, dtype=torch.bfloat16, offload=offload), MODEL)
+    return OwnRefiner(
+        MODEL,
+        # in the published precision: float32 would take 33 GB
+        lambda device: LocalChatModel(folder, device=device, dtype=torch.bfloat16),
+        lambda chat: Reason1Refiner(chat, MODEL),
+    )
 
 
 def shown(frames_FHWC: np.ndarray) -> Image | Video:

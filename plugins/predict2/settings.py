@@ -1,19 +1,18 @@
-"""What the models beside Video2World are loaded with: the settings that they share."""
+"""What the Predict2 models are loaded with: the settings that they share, under the originals' names."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import ClassVar
 
-from cosmos_cli.requests import Flag
-from cosmos_cli.settings import ParallelSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, GenerationSettings
 
 
-class RunSettings(ParallelSettings):
+class RunSettings(GenerationSettings):
     """What is loaded once and serves many requests."""
 
-    model_size: Annotated[str, Flag(aliases=("--model",))]
-    """Model; tiny ships with cosmos and runs anywhere."""
+    offload_options: ClassVar = {"offload_diffusion_transformer": DIT, "offload_guardrail": GUARDRAILS}
+
     offload_diffusion_transformer: bool = False
     """Keep the diffusion transformer in host memory and stream it block by block while it denoises."""
     disable_guardrail: bool = False
@@ -21,14 +20,35 @@ class RunSettings(ParallelSettings):
     offload_guardrail: bool = False
     """Keep guardrails off the device except while they work."""
 
+    @property
+    def is_guarded(self) -> bool:
+        return not self.disable_guardrail
+
 
 class TextSettings(RunSettings):
     """What a model that reads a prompt is loaded with."""
+
+    offload_options: ClassVar = {**RunSettings.offload_options, "offload_text_encoder": TEXT}
 
     downcast_text_encoder: bool = False
     """Run the text encoder in bfloat16: half its memory."""
     offload_text_encoder: bool = False
     """Keep the text encoder off the device except while it works."""
+
+    @property
+    def text_precision(self) -> str:
+        return "bfloat16" if self.downcast_text_encoder else "float32"
+
+
+class RefinerSettings(TextSettings):
+    """What a model whose prompts may be refined is loaded with."""
+
+    offload_options: ClassVar = {**TextSettings.offload_options, "offload_prompt_refiner": REFINER}
+
+    disable_prompt_refiner: bool = False
+    """Use the prompt as it is given."""
+    offload_prompt_refiner: bool = False
+    """Keep the prompt refiner off the device except while it works."""
 
 
 class DitSettings(RunSettings):

@@ -32,7 +32,7 @@ def make(root: Path) -> None:
     _save(MinimalDiT(variant.dit), folder / dit_file("tiny", fps=16))
     torch.save(random_weights(WanVAE(variant.vae)), folder / "tokenizer" / "tokenizer.pth")
     make_text_encoder(root / variant.text_encoder, width=variant.dit.crossattn_emb_channels)
-    text2image, multiview, action = (table["tiny"] for table in (TEXT2IMAGE, MULTIVIEW, ACTION))
+    text2image, multiview, action = TEXT2IMAGE["tiny"], MULTIVIEW["tiny"], ACTION["tiny"]
     _save(MinimalDiT(text2image.dit), root / text2image.dit_file)
     _save(MinimalMultiviewDiT(multiview.dit), root / multiview.dit_file)
     _save(ActionDiT(action.dit), root / action.dit_file)

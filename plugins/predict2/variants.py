@@ -73,6 +73,11 @@ class Variant:
     num_frames: Mapping[int, int] = field(default_factory=lambda: {16: 93, 10: 61})
     sparse_layers: str = ""
 
+    @property
+    def tokenizer_file(self) -> str:
+        """Under the checkpoint folder."""
+        return f"{self.folder}/tokenizer/tokenizer.pth"
+
 
 VARIANTS: Mapping[str, Variant] = {
     "2B": Variant(
@@ -173,7 +178,7 @@ _TINY_DIT: Mapping[str, Any] = {
 
 def _tiny(dit: Config, dit_file: str, sizes: Sizes) -> SampleVariant[Config]:
     tiny = VARIANTS["tiny"]
-    tokenizer = f"{tiny.folder}/tokenizer/tokenizer.pth"
+    tokenizer = tiny.tokenizer_file
     return SampleVariant(dit, dit_file, tokenizer, sizes, vae=tiny.vae, text_encoder=tiny.text_encoder)
 
 
@@ -201,7 +206,7 @@ VIEW_FRAMES = 29
 MAX_VIEWS = 7
 """Cameras that they know."""
 
-_WIDE_TOKENIZER = f"{VARIANTS['2B'].folder}/tokenizer/tokenizer.pth"
+_WIDE_TOKENIZER = VARIANTS["2B"].tokenizer_file
 
 MULTIVIEW: Mapping[str, SampleVariant[MinimalMultiviewDiTConfig]] = {
     "2B": SampleVariant(

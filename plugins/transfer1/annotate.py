@@ -18,10 +18,10 @@ from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import write_video
 from cosmos_cli.runtime.files import check_writable, replacing
-from cosmos_plugins.transfer1.inputs import check_annotators, check_request, computed_paths
+from cosmos_plugins.transfer1.inputs import check_annotators, check_request
 from cosmos_plugins.transfer1.pipeline import preview_rows, write_computed
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.samples import Sample
+from cosmos_plugins.transfer1.samples import Sample, computed_paths
 from cosmos_plugins.transfer1.videos import read_sample
 
 # F frames, H and W pixel height and width
@@ -73,8 +73,8 @@ def annotate(settings: TransferSettings, request: TransferRequest) -> Annotation
     sample = read_sample(settings, request)
     write_computed(sample, paths)
     for control in sample.controls:
-        if (path := paths.get(f"map:{control.name}")) is not None:
-            with replacing(path) as temporary:
+        if (map_path := paths.get(f"map:{control.name}")) is not None:
+            with replacing(map_path) as temporary:
                 save_file({"control_weight": torch.as_tensor(control.weight)}, temporary)
     rows = list(preview_rows(sample))
     write_video(side_by_side, _side_by_side([frames for _, frames in rows], sample), request.fps)

@@ -9,18 +9,20 @@ from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, run_batch
-from cosmos_cli.batch.manifest import Fault, Row, beside
+from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.generation.plan import Plan, one_after_another
+from cosmos_cli.generation.plan import Job, Plan, one_after_another, plan_job
+from cosmos_cli.generation.work import ENCODER_FRAMES, Part
+from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.settings import MACHINE_ONLY
-from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, output_paths
-from cosmos_plugins.transfer1.planning import estimate, loaded_for
+from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, job_of, work_of
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.samples import output_paths
 
 _OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
 """Fields of a request that rows cannot change; controls have `control_overrides`."""
@@ -61,16 +63,11 @@ def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Pla
     """
     rows = rows_of(settings, common, path, needs_weights=False)
     machine = find_machine(settings.device)
-    loaded = loaded_for(settings, [item.request for item in rows.items])
-    plans: list[Plan] = []
-    faults = list(rows.faults)
-    for item in rows.items:
-        try:
-            plans.append(estimate(settings, item.request, machine=machine, loaded=loaded, is_first=not plans))
-        except InputError as error:
-            faults.append(Fault(item.place, item.index, tuple(_of_row(each, item.place) for each in error.problems)))
-    if not plans:
-        raise InputError.from_problems(problem for fault in faults for problem in fault.problems)
+    jobs, faults = [job_of(settings, item.request) for item in rows.items], rows.faults
+    plans = [
+        plan_job(settings, _beside_others(job), machine=machine, is_first=number == 0, together=jobs)
+        for number, job in enumerate(jobs)
+    ]
     num_rows = len(plans) + len(faults)
     wrong = [f"{len(faults)} of {num_rows} rows are wrong, and will not be made."] if faults else []
     for fault in sorted(faults, key=lambda fault: fault.index):
@@ -82,6 +79,13 @@ def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Pla
         faults=wrong,
     )
     return replace(whole, notices=(*whole.notices, "what an earlier run has finished: all is counted as to be made"))
+
+
+def _beside_others(job: Job) -> Job:
+    """A job, with the frames of the next video, which is being prepared, and of the last, which is being written."""
+    num_frames, pixels = job.frames.made, job.frames.height * job.frames.width
+    frames_bytes = 2 * 3 * job.work.held_px + 3 * num_frames * pixels
+    return replace(job, beside=[Part("next and last video", frames_bytes + ENCODER_FRAMES * 1.5 * pixels, "host")])
 
 
 def rows_of(
@@ -103,6 +107,7 @@ def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder:
     request = _request(common, row, folder)
     try:
         check_request(settings, request)
+        work_of(settings, request)  # memory is planned for all rows: one bad video must not stop the others
     except InputError as error:
         raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
     document = request_document(settings, request)
@@ -174,13 +179,13 @@ def _overridden(common: TransferRequest, overrides: Any, row: Row, folder: Path)
 def _found(control: ControlSpec, folder: Path) -> ControlSpec:
     paths = {key: getattr(control, key) for key in ("input_control", "control_weight")}
     return control.model_copy(
-        update={key: beside(folder, value) for key, value in paths.items() if isinstance(value, Path)}
+        update={key: beside(folder, value) for key, value in paths.items() if isinstance(value, Path | GivenFrames)}
     )
 
 
-def _inputs(request: TransferRequest) -> list[Path]:
+def _inputs(request: TransferRequest) -> list[Source]:
     """All files that the video depends on, weights apart."""
-    files = [request.input_video_path]
+    files: list[Source | None] = [request.input_video_path]
     for control in request.active_controls.values():
         files += [control.input_control, control.control_weight if isinstance(control.control_weight, Path) else None]
     files += [
@@ -194,7 +199,3 @@ def _inputs(request: TransferRequest) -> list[Path]:
 def _in_words_of_a_row(problem: Problem) -> Problem:
     where = problem.where or ""
     return Problem(problem.what, "visual_input" if where == "--input-video-path" else where, problem.fix)
-
-
-def _of_row(problem: Problem, place: str) -> Problem:
-    return Problem(problem.what, f"{place}, {problem.where}" if problem.where else place, problem.fix)

@@ -10,7 +10,9 @@ from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
 from cosmos_cli.errors import CheckpointError
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
-from cosmos_plugins.transfer1.variants import Variant
+from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.samples import Paths
+from cosmos_plugins.transfer1.variants import VARIANTS, Variant
 
 TINY_ROOT = Path(__file__).parent / "tiny"
 """Checkpoint folder of the tiny model, in the layout of the published ones."""
@@ -200,3 +202,37 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
     "UpsamplePrompt1-12B": (UPSAMPLER,),
 }
 """Model to everything that is published for it."""
+
+
+def weight_paths(settings: TransferSettings, request: TransferRequest) -> Paths:
+    """Where the weights of a request lie, whether or not they are there."""
+    variant = VARIANTS[settings.model_size]
+    root = checkpoint_root(settings)
+    controls = {name: _control_path(control, name, settings) for name, control in request.active_controls.items()}
+    base = root / base_file(variant, settings.is_av_sample)
+    if settings.use_distilled:
+        [base] = controls.values()  # one file holds both
+    return Paths(
+        base=base,
+        tokenizer=root / "nvidia" / settings.tokenizer_dir,
+        text_encoder=root / variant.text_encoder,
+        controls=controls,
+    )
+
+
+def annotator_paths(settings: TransferSettings) -> dict[str, Path]:
+    """Folders of the models that make control videos and weight maps, by what they do."""
+    root = checkpoint_root(settings)
+    return {name: root / folder for name, folder in VARIANTS[settings.model_size].annotators.items()}
+
+
+def checkpoint_root(settings: TransferSettings) -> Path:
+    return TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
+
+
+def _control_path(control: ControlSpec, name: str, settings: TransferSettings) -> Path:
+    root = checkpoint_root(settings)
+    if control.ckpt_path is None:
+        return root / (distilled_file(name) if settings.use_distilled else control_file(name))
+    within = root / control.ckpt_path
+    return within if not control.ckpt_path.exists() and within.exists() else control.ckpt_path

@@ -7,8 +7,9 @@ from pathlib import Path
 import typer
 
 from cosmos_cli import output
+from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
-from cosmos_cli.runtime.workers.launch import check_workers, rank_0_first, spread
+from cosmos_cli.runtime.workers.launch import spread
 from cosmos_cli.settings import Planning
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
@@ -34,30 +35,9 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
     if batch_input.batch_input_path is not None:
         _run_batch(settings, request, batch_input.batch_input_path, planning)
         return
-    from cosmos_plugins.transfer1.planning import estimate, plan
+    from cosmos_plugins.transfer1 import inputs
 
-    if planning.plan:
-        planned = plan(settings, request)
-        output.result(planned.text(), {"status": "ok", **planned.document()})
-        return
-    from cosmos_cli.generation.plan import Watch
-    from cosmos_plugins.transfer1.inputs import check
-
-    # before workers start and before the pipeline is even imported: a wrong request costs no time
-    check_workers(settings.num_gpus, settings.device)
-    check(settings, request)
-    with spread(settings.num_gpus, settings.device):
-        from cosmos_plugins.transfer1.networks import checked_guardrails
-        from cosmos_plugins.transfer1.pipeline import TransferPipeline, prompts_of
-        from cosmos_plugins.transfer1.videos import read_sample
-
-        guardrails = checked_guardrails(settings, [prompts_of(request)])  # before networks compute the controls
-        with rank_0_first(settings.num_gpus):
-            sample = read_sample(settings, request)
-        pipeline = TransferPipeline.load(settings, [request], guardrails)
-        watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
-        result = pipeline.write(pipeline.make(sample), watch)
-    output.result(result.summary(), {"status": "ok", **result.document()})
+    command.run(inputs, settings, request, planning)
 
 
 @app.command()
@@ -90,29 +70,9 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
 
     Example: cosmos transfer multiview --model tiny --view-condition-video front.mp4 --controlnet-specs hdmap.json
     """
-    from cosmos_plugins.transfer1.multiview.planning import estimate, plan
+    from cosmos_plugins.transfer1.multiview import inputs
 
-    if planning.plan:
-        planned = plan(settings, request)
-        output.result(planned.text(), {"status": "ok", **planned.document()})
-        return
-    from cosmos_cli.generation.plan import Watch
-    from cosmos_plugins.transfer1.multiview.inputs import check
-
-    # before workers start and before the pipeline is even imported: a wrong request costs no time
-    check_workers(settings.num_gpus, settings.device)
-    check(settings, request)
-    with spread(settings.num_gpus, settings.device):
-        from cosmos_plugins.transfer1.multiview.videos import read_sample
-
-        sample = read_sample(settings, request)
-
-        from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
-
-        pipeline = MultiviewPipeline.load(settings, request)
-        watch = Watch(estimate(settings, request), from_process_start=True) if settings.num_gpus == 1 else None
-        result = pipeline.write(pipeline.make(sample), watch)
-    output.result(result.summary(), {"status": "ok", **result.document()})
+    command.run(inputs, settings, request, planning)
 
 
 @app.command()
@@ -125,22 +85,16 @@ def robot_weights(request: RobotWeightsRequest) -> None:
     from cosmos_plugins.transfer1.robot_weights import make_weights
 
     report = make_weights(request)
-    output.result(report.summary(), report.document())
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    command.tell_report(report)
 
 
 def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path, planning: Planning) -> None:
-    if planning.plan:
-        from cosmos_plugins.transfer1.batch import plan
-
-        planned = plan(settings, request, path)
-        output.result(planned.text(), {"status": "ok", **planned.document()})
-        return
+    from cosmos_plugins.transfer1.batch import plan
     from cosmos_plugins.transfer1.batch import run as run_rows
 
+    if planning.plan:
+        command.tell_plan(plan(settings, request, path))
+        return
     with spread(settings.num_gpus, settings.device):
         report = run_rows(settings, request, path)
-    output.result(report.summary(), report.document())
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    command.tell_report(report)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,22 +17,20 @@ from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
+from cosmos_cli.generation.load import Models
+from cosmos_cli.generation.settings import DIT, TOKENIZER
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
-from cosmos_cli.runtime.devices import cores
-from cosmos_cli.runtime.memory.placement import Stages
-from cosmos_cli.runtime.timing import timed
-from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, SharedInputs, TiledDenoiser
-from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
 from cosmos_plugins.transfer1.regions import token_masks
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA
 from cosmos_plugins.transfer1.samples import Sample
-from cosmos_plugins.transfer1.tiles import UPSCALE_FACTOR, merge_tiles, split_tiles, tiles_of_frames
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES
+from cosmos_plugins.transfer1.tiles import merge_tiles, split_tiles, tiles_of_frames
+from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, UPSCALE_FACTOR
 from cosmos_plugins.transfer1.weights import has_maps, normalise_maps, normalise_numbers, stretch_time, to_patch_grid
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width of the whole picture, in pixels
@@ -41,25 +38,6 @@ from cosmos_plugins.transfer1.weights import has_maps, normalise_maps, normalise
 # A picture that the networks see whole is one tile.
 
 SIGMA_MIN = 0.002
-
-
-@dataclass(frozen=True)
-class Models:
-    """The networks of a run.
-
-    branches: by the file that each came from.
-    stages: bring base and branches, and the tokenizer, to the device while they work.
-    team: the processes that compute the same video.
-    """
-
-    base: GeneralDiT
-    branches: Mapping[Path, ControlBranch]
-    tokenizer: ChunkedTokenizer
-    device: torch.device
-    dtype: torch.dtype
-    stages: Stages
-    team: Team
-    is_distilled: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,19 +54,22 @@ class Generation:
 
     Args:
         branches: the branch of each of the sample's controls.
-        seconds: what the stages take is added here.
+        clock: what the stages take is added there.
+        is_distilled: the networks need one step, and no guidance.
     """
 
     def __init__(
         self,
-        models: Models,
+        models: Models[GeneralDiT, ChunkedTokenizer],
         sample: Sample,
         branches: Sequence[ControlBranch],
         texts: Texts,
-        seconds: dict[str, float],
+        clock: Clock,
+        *,
+        is_distilled: bool = False,
     ) -> None:
         self._models, self._sample, self._branches = models, sample, branches
-        self._texts, self._seconds = texts, seconds
+        self._texts, self._clock, self._is_distilled = texts, clock, is_distilled
         self._tile = (sample.height, sample.width)
 
     def frames(self) -> np.ndarray:
@@ -103,13 +84,13 @@ class Generation:
         parts: list[np.ndarray] = []
         previous: np.ndarray | None = None
         for chunk in chunks:
-            with timed("encode", self._seconds), self._models.stages.at_work(TOKENIZER):
+            with self._clock("encode"), self._models.stages.at_work(TOKENIZER):
                 hints = self._encode_hints(chunk)
                 start, sigma_max = self._start(chunk, hints)
                 conditionings = self._condition(previous, start)
-            with timed("denoise", self._seconds):
+            with self._clock("denoise"):
                 latents = self._denoise(chunk, hints, start, sigma_max, conditionings)
-            with timed("decode", self._seconds), self._models.stages.at_work(TOKENIZER):
+            with self._clock("decode"), self._models.stages.at_work(TOKENIZER):
                 made, previous = self._decode(latents)
             parts.append(made[chunk.num_shared :])
         return np.concatenate(parts)[:num_frames]
@@ -126,12 +107,11 @@ class Generation:
             for tile in range(len(latents[0]))
         ]
 
-    def _weights(self, chunk: Chunk) -> list[float] | list[list[Tensor]]:
+    def _weights(self, chunk: Chunk) -> list[float | list[Tensor]]:
         """What each control weighs: a number, or for each tile a map (1, 1, T, h/2, w/2), if any weight is a map."""
         weights = [control.weight for control in self._sample.controls]
         if not has_maps(weights):
-            numbers: list[float] = normalise_numbers(weights).tolist()
-            return numbers
+            return [*normalise_numbers([float(weight) for weight in weights]).tolist()]
         parts = [
             take(stretch_time(weight, self._sample.num_frames), chunk)
             if isinstance(weight, np.ndarray) and weight.ndim == 3
@@ -146,7 +126,7 @@ class Generation:
     def _grid(self) -> tuple[int, int, int]:
         """Latent frames, and rows and columns of patches, of one chunk of a tile."""
         tokenizer = self._models.tokenizer
-        _, patch_h, patch_w = self._models.base.config.patch_THW
+        _, patch_h, patch_w = self._models.dit.config.patch_THW
         height, width = (size // tokenizer.network.config.spatial_compression for size in self._tile)
         return tokenizer.chunk_latents, height // patch_h, width // patch_w
 
@@ -163,7 +143,7 @@ class Generation:
         """The latents of all tiles that denoising starts from, (N, C, T, h, w), and their noise level."""
         request, models = self._sample.request, self._models
         seed, shape = request.seed + chunk.number, hints[0][0].latents_BCTHW.shape
-        if models.is_distilled:
+        if self._is_distilled:
             return _generator_noise(shape, seed).to(models.device, models.dtype) * PURE_NOISE_SIGMA, PURE_NOISE_SIGMA
         if self._sample.frames_FHWC is None:
             noise = arch_invariant_noise(shape, seed).to(models.device)
@@ -180,7 +160,7 @@ class Generation:
         encoding them with any filler behind.
         """
         models, num_tiles = self._models, len(start_NCTHW)
-        if previous_FHWC is None or not models.base.config.condition_mask:
+        if previous_FHWC is None or not models.dit.config.condition_mask:
             return [None] * num_tiles
         conditionings: list[Conditioning | None] = []
         for tile in tiles_of_frames(previous_FHWC, *self._tile):
@@ -202,18 +182,18 @@ class Generation:
         """The sampling loop of one chunk; clean latents of all tiles in the dtype of the start."""
         request, models = self._sample.request, self._models
         noise = arch_invariant_noise(start_NCTHW[:1].shape, request.seed + chunk.number).to(models.device)
-        num_steps = 1 if models.is_distilled else request.num_steps
+        num_steps = 1 if self._is_distilled else request.num_steps
         with (
             models.stages.at_work(DIT),
-            output.progress(f"Denoising chunk {chunk.number + 1},", num_steps) as advance,
+            self._clock.denoising(num_steps, f"Denoising chunk {chunk.number + 1},") as steps,
         ):
             shared = SharedInputs.of(
-                models.base,
+                models.dit,
                 chain.from_iterable(hints),
                 start_NCTHW.shape[2:],
                 self._texts.prompt_BLD,
                 self._texts.negative_BLD,
-                guidance=0.0 if models.is_distilled else request.guidance,
+                guidance=0.0 if self._is_distilled else request.guidance,
                 fps=request.fps,
                 regions=self._regions(chunk),
             )
@@ -228,21 +208,15 @@ class Generation:
                 )
                 for of_tile, conditioning in zip(hints, conditionings, strict=True)
             ]
-            if models.is_distilled:
+            if self._is_distilled:
                 [denoiser] = tiles
-                x0 = denoiser(start_NCTHW, torch.tensor(sigma_max, device=models.device))
-                advance()
+                x0 = steps.watched(denoiser)(start_NCTHW, torch.tensor(sigma_max, device=models.device))
+                steps()
                 return x0
             whole: Denoiser = tiles[0]
-            if models.base.config.condition_mask:
+            if models.dit.config.condition_mask:
                 whole = TiledDenoiser(tiles, *self._canvas_latents())
-            sigmas = karras_sigmas(num_steps, SIGMA_MIN, sigma_max)
-
-            def on_step(*_: object) -> None:
-                advance()
-                cores.share()
-
-            return sample_res(whole, start_NCTHW, sigmas, on_step)
+            return sample_res(steps.watched(whole), start_NCTHW, karras_sigmas(num_steps, SIGMA_MIN, sigma_max), steps)
 
     def _regions(self, chunk: Chunk) -> RegionTexts | None:
         if not self._sample.regions:

@@ -1,52 +1,65 @@
-"""Everything about a request that can be known before its videos are read, checked; and where its files lie."""
+"""Everything about a request that can be known before a model loads: checked, and the input and control videos read."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import Repository, require
+from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.generation import checks
+from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
+from cosmos_cli.generation.files import NeededFile, files_of, needed_files
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.hookspecs import Package
-from cosmos_cli.runtime.files import check_writable
-from cosmos_cli.runtime.workers.layout import choose_layout, parse_layout
-from cosmos_cli.settings import ParallelSettings
+from cosmos_cli.media.source import is_there
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_plugins.transfer1.checkpoints import (
     OBJECT_FINDER,
-    TINY_ROOT,
+    TOKENIZER,
     UPSAMPLER,
-    base_file,
     choose_control,
-    control_file,
-    distilled_file,
     repositories,
     upsampler_folder,
+    weight_paths,
 )
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, ControlSpec, TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.samples import Paths
-from cosmos_plugins.transfer1.variants import VARIANTS
+from cosmos_plugins.transfer1.samples import Sample, output_paths
+from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, NUM_STATES, UPSCALE_FACTOR, VARIANTS, Variant
+
+PIPELINE = "cosmos_plugins.transfer1.pipeline:TransferPipeline"
 
 CHECK_PATH = "Check the path: it is relative to the working folder."
 
 
-def check(settings: TransferSettings, request: TransferRequest) -> None:
-    """All that can be known about one request without reading its videos.
-
-    Raises:
-        InputError: all that is wrong with the settings, the controls, the input and the output.
-        CheckpointError: weights are missing.
-    """
+def check(
+    settings: TransferSettings, request: TransferRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`; videos are read, and controls computed, by what it returns."""
+    num_heads = VARIANTS[settings.model_size].dit.num_heads
     report_together(
         lambda: check_request(settings, request),
-        lambda: check_outputs(request),
-        lambda: check_layout(
-            settings,
-            num_heads=VARIANTS[settings.model_size].dit.num_heads,
-            guided=request.guidance > 0 and not settings.use_distilled,
-        ),
+        lambda: check_outputs(request) if writes else None,
+        lambda: check_sharing(settings, num_heads, guided=request.guidance > 0 and not settings.use_distilled),
     )
-    check_checkpoints(settings, request)
+    if needs_weights:
+        check_checkpoints(settings, request)
+    return lambda: read(settings, request)
+
+
+def read(settings: TransferSettings, request: TransferRequest) -> Sample:
+    """The videos of a request that was checked, and the controls that it lacks."""
+    from cosmos_plugins.transfer1.videos import read_sample
+
+    return read_sample(settings, request)
+
+
+def prompts_of(settings: TransferSettings, request: TransferRequest) -> list[str]:
+    """All that a request wants to show; what it does not want may name anything."""
+    return [request.prompt, *(region.prompt for region in request.regional_prompts)]
 
 
 def check_request(settings: TransferSettings, request: TransferRequest) -> None:
@@ -59,69 +72,9 @@ def check_request(settings: TransferSettings, request: TransferRequest) -> None:
     )
 
 
-def output_paths(request: TransferRequest) -> dict[str, Path]:
-    """The files of one video.
-
-    "video", "sidecar", "preview" if asked for, and what was computed: "control:<name>" and "weight:<name>".
-    """
-    stem = request.video_save_folder / request.video_save_name.removesuffix(".mp4")
-    paths = {"video": stem.with_name(f"{stem.name}.mp4"), "sidecar": stem.with_name(f"{stem.name}.json")}
-    if request.preview:
-        paths["preview"] = stem.with_name(f"{stem.name}.png")
-    return paths | computed_paths(request)
-
-
-def computed_paths(request: TransferRequest) -> dict[str, Path]:
-    """The control videos and the pictures of weight maps that are made out of the input video."""
-    folder, stem = request.video_save_folder, request.video_save_name.removesuffix(".mp4")
-    modalities, paths = registry.current().controls, {}
-    for name, control in request.active_controls.items():
-        modality = modalities.get(name)  # another check says what is wrong if there is none
-        if control.input_control is None and modality is not None and modality.save_computed:
-            paths[f"control:{name}"] = folder / f"{stem}_{name}_input_control.mp4"
-        if control.control_weight_prompt is not None:
-            paths[f"weight:{name}"] = folder / f"{stem}_{name}_control_weight.mp4"
-    return paths
-
-
-def weight_paths(settings: TransferSettings, request: TransferRequest) -> Paths:
-    """Where the weights of a request lie, whether or not they are there."""
-    variant = VARIANTS[settings.model_size]
-    root = checkpoint_root(settings)
-    controls = {name: _control_path(control, name, settings) for name, control in request.active_controls.items()}
-    base = root / base_file(variant, settings.is_av_sample)
-    if settings.use_distilled:
-        [base] = controls.values()  # one file holds both
-    return Paths(
-        base=base,
-        tokenizer=root / "nvidia" / settings.tokenizer_dir,
-        text_encoder=root / variant.text_encoder,
-        controls=controls,
-    )
-
-
-def annotator_paths(settings: TransferSettings) -> dict[str, Path]:
-    """Folders of the models that make control videos and weight maps, by what they do."""
-    root = checkpoint_root(settings)
-    return {name: root / folder for name, folder in VARIANTS[settings.model_size].annotators.items()}
-
-
-def checkpoint_root(settings: TransferSettings) -> Path:
-    return TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
-
-
-def _control_path(control: ControlSpec, name: str, settings: TransferSettings) -> Path:
-    root = checkpoint_root(settings)
-    if control.ckpt_path is None:
-        return root / (distilled_file(name) if settings.use_distilled else control_file(name))
-    within = root / control.ckpt_path
-    return within if not control.ckpt_path.exists() and within.exists() else control.ckpt_path
-
-
 def check_settings(settings: TransferSettings) -> None:
     """What no single field can judge."""
-    if settings.parallel is not None and settings.num_gpus == 1:
-        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
+    check_parallel(settings)
     if settings.use_distilled and settings.is_av_sample:
         raise InputError("does not go with --is-av-sample.", where="--use-distilled", fix="Leave one of them out.")
     if settings.upsampler_url is not None and not settings.upsample_prompt:
@@ -132,33 +85,6 @@ def check_settings(settings: TransferSettings) -> None:
         from cosmos_cli.models.chat_server import completions_url
 
         completions_url(settings.upsampler_url)
-
-
-def check_layout(settings: ParallelSettings, *, num_heads: int, guided: bool) -> None:
-    """The GPUs that are asked for can share one video, and compiled networks if these are asked for.
-
-    Args:
-        num_heads: attention heads of the networks.
-        guided: they predict with the prompt and with the negative prompt.
-    Raises:
-        InputError: no such layout for so many GPUs, one that is for several videos, or one that cannot be compiled.
-    """
-    if settings.num_gpus == 1:
-        return
-    if settings.parallel is not None:
-        layout = parse_layout(settings.parallel, world_size=settings.num_gpus, num_heads=num_heads)
-    else:
-        layout = choose_layout(settings.num_gpus, num_heads=num_heads, num_items=1, guided=guided)
-    if layout.dp > 1:
-        raise InputError(
-            f"dp={layout.dp} is for {layout.dp} videos at a time, but one is made.",
-            where="--parallel",
-            fix="Share it with cp and cfg, or leave --parallel out.",
-        )
-    if settings.compile and layout.cp > 1:
-        from cosmos_cli.runtime.compiling import check_compilable
-
-        check_compilable(layout.cp, is_resident=True)
 
 
 def check_base_model(settings: TransferSettings, request: TransferRequest) -> None:
@@ -278,7 +204,7 @@ def check_files(request: TransferRequest) -> None:
     missing = [
         Problem(f"{path} does not exist.", where, CHECK_PATH)
         for where, path in named.items()
-        if path is not None and not path.is_file()
+        if path is not None and not is_there(path)
     ]
     if missing:
         raise InputError.from_problems(missing)
@@ -286,12 +212,7 @@ def check_files(request: TransferRequest) -> None:
 
 def check_outputs(request: TransferRequest) -> None:
     """The files to write can be written and replace nothing unasked."""
-    report_together(
-        *(
-            lambda path=path: check_writable(path, field="--video-save-folder", overwrite=request.overwrite)
-            for path in output_paths(request).values()
-        )
-    )
+    check_all_writable(output_paths(request).values(), field="--video-save-folder", overwrite=request.overwrite)
 
 
 def check_checkpoints(settings: TransferSettings, request: TransferRequest) -> None:
@@ -313,11 +234,15 @@ def check_checkpoints(settings: TransferSettings, request: TransferRequest) -> N
             for name, path in paths.controls.items()
             if name not in own and not path.exists()
         ]
-    published = [name for name in paths.controls if name not in own]
-    needed = repositories(
-        VARIANTS[settings.model_size], published, driving=settings.is_av_sample, distilled=settings.use_distilled
-    )
-    _require(settings, [*needed, *needed_annotators(request), *_needed_upsampler(settings, request)], missing)
+    needed = [*_repositories(settings, request), *needed_annotators(request), *_needed_upsampler(settings, request)]
+    checks.check_weights(settings, lambda: needed, missing=missing)
+
+
+def _repositories(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
+    """What is published of the model and of the branches that the user does not bring."""
+    published = [name for name, control in request.active_controls.items() if control.ckpt_path is None]
+    variant, is_distilled = VARIANTS[settings.model_size], settings.use_distilled
+    return repositories(variant, published, driving=settings.is_av_sample, distilled=is_distilled)
 
 
 def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
@@ -326,16 +251,15 @@ def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> l
     Raises:
         CheckpointError: the tiny model, which has none, is asked for one.
     """
-    asks_others = settings.upsampler_url is not None or registry.current().extensions.get("prompt_refiners")
-    control = choose_control(list(request.active_controls))
-    if not settings.upsample_prompt or asks_others or control is None:
+    controls = list(request.active_controls)
+    if not upsamples_itself(settings, controls):
         return []
     if settings.model_size == "tiny":
         raise CheckpointError(
             "the tiny model has no prompt upsampler.", where="--upsample-prompt", fix="Name a server: --upsampler-url."
         )
     try:
-        upsampler_folder(settings.checkpoint_dir, control)
+        upsampler_folder(settings.checkpoint_dir, str(choose_control(controls)))
     except CheckpointError:
         return [UPSAMPLER]
     return []
@@ -343,7 +267,7 @@ def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> l
 
 def check_annotators(settings: TransferSettings, request: TransferRequest) -> None:
     """The models that make the missing controls and weight maps are there. Raises CheckpointError if not."""
-    _require(settings, needed_annotators(request), [])
+    checks.require_published(settings, needed_annotators(request))
 
 
 def needed_annotators(request: TransferRequest) -> list[Repository]:
@@ -359,11 +283,119 @@ def needed_annotators(request: TransferRequest) -> list[Repository]:
     return list(dict.fromkeys([*needed, *(OBJECT_FINDER if finds_objects else ())]))
 
 
-def _require(settings: TransferSettings, needed: list[Repository], missing: list[Problem]) -> None:
-    if settings.model_size != "tiny":
-        try:
-            require(needed, settings.checkpoint_dir)
-        except CheckpointError as error:
-            missing = [*missing, *error.problems, Problem("Or try the model that ships with cosmos: --model tiny.")]
-    if missing:
-        raise CheckpointError.from_problems(missing)
+def upsamples_itself(settings: TransferSettings, controls: Sequence[str]) -> bool:
+    """Whether the published upsampler rewrites prompts in this process: unless a server or another package does."""
+    asks_others = settings.upsampler_url is not None or registry.current().extensions.get("prompt_refiners")
+    return bool(settings.upsample_prompt and not asks_others and choose_control(controls))
+
+
+def branch_files(works: Sequence[Work]) -> list[Path]:
+    """The files of all control branches that these works need."""
+    return list(dict.fromkeys(file for work in works for file in work.networks.branches))
+
+
+def work_of(settings: TransferSettings, request: TransferRequest) -> Work:
+    """What a request asks of the networks. Raises InputError: a video cannot be read."""
+    return _measure(settings, request)[0]
+
+
+def _measure(settings: TransferSettings, request: TransferRequest) -> tuple[Work, Frames]:
+    variant, paths = VARIANTS[settings.model_size], weight_paths(settings, request)
+    frames, tile = _frames(request, variant)
+    branch = cost_of(variant.branch(driving=settings.is_av_sample))
+    networks = Networks(
+        cost_of(variant.base(driving=settings.is_av_sample)),
+        tokenizer_cost_of(variant.tokenizer),
+        dict.fromkeys(paths.controls.values(), branch),
+        paths.text_encoder,
+        _upsampler_bytes(settings, list(request.active_controls)),
+    )
+    is_guided = request.guidance > 0 and not settings.use_distilled
+    num_regions, num_tiles = len(request.regional_prompts), _num_tiles(request)
+    # the controls, and the input where it is the start
+    num_encoded = len(request.active_controls) + (request.starts_from_video and not settings.use_distilled)
+    tile_px = tile[0] * tile[1]
+    work = Work(
+        networks,
+        clip_px=(CHUNK_FRAMES, *tile),
+        num_passes=1 if settings.use_distilled else (request.num_steps + 1) * (1 + is_guided),
+        num_tiles=num_tiles,
+        num_rounds=frames.chunks,
+        encoded=((num_encoded, CHUNK_FRAMES),),
+        num_texts=1 + bool(request.negative_prompt) + num_regions,
+        num_contexts=1 + is_guided + num_regions,
+        num_regions=num_regions,
+        num_states=NUM_STATES,
+        is_guided=is_guided,
+        read_px=(num_encoded + 1) * frames.made * tile_px,
+        held_px=num_encoded * frames.made * tile_px * num_tiles,
+    )
+    return work, frames
+
+
+def job_of(settings: TransferSettings, request: TransferRequest) -> Job:
+    """What a request that was checked will cost. Raises InputError: a video cannot be read."""
+    work, frames = _measure(settings, request)
+    kind = " driving" if settings.is_av_sample else " distilled" if settings.use_distilled else ""
+    return Job(
+        f"transfer run {settings.model_size}{kind}",
+        {
+            "input_video_path": str(request.input_video_path) if request.input_video_path else None,
+            "controls": list(request.active_controls),
+            "num_steps": 1 if settings.use_distilled else request.num_steps,
+            "guidance": 0.0 if settings.use_distilled else request.guidance,
+            "seed": request.seed,
+        },
+        work,
+        frames,
+        _files(settings, request),
+        output_paths(request)["video"],
+        notices=[f"the making of {repository.name}'s maps" for repository in needed_annotators(request)],
+    )
+
+
+def _num_tiles(request: TransferRequest) -> int:
+    return UPSCALE_FACTOR**2 if request.is_upscaling else 1
+
+
+def _frames(request: TransferRequest, variant: Variant) -> tuple[Frames, tuple[int, int]]:
+    """Lengths and sizes of the output, and the size of the picture that the networks see."""
+    from cosmos_cli.media.facts import read_facts
+    from cosmos_plugins.transfer1.chunks import plan_chunks
+
+    given = [control.input_control for control in request.active_controls.values()]
+    videos = [read_facts(path) for path in (request.input_video_path, *given) if path is not None]
+    first = videos[0]
+    made = first.num_frames if request.input_video_path else min(video.num_frames for video in videos)
+    ratios = {name: int(name.partition(":")[0]) / int(name.partition(":")[2]) for name in variant.sizes}
+    nearest = min(ratios, key=lambda name: (ratios[name] - first.width / first.height) ** 2)
+    height, width = variant.sizes[nearest]
+    chunks = plan_chunks(made, request.num_input_frames)
+    factor = UPSCALE_FACTOR if request.is_upscaling else 1
+    frames = Frames(first.num_frames, made, chunks[-1].stop, len(chunks), factor * height, factor * width, request.fps)
+    return frames, (height, width)
+
+
+def _files(settings: TransferSettings, request: TransferRequest) -> list[NeededFile]:
+    paths = weight_paths(settings, request)
+    own_names = [name for name, control in request.active_controls.items() if control.ckpt_path is not None]
+    own = [paths.controls[name] for name in own_names]
+    is_own_tokenizer = not settings.is_tiny and settings.tokenizer_dir != TOKENIZER.name.rpartition("/")[2]
+    if is_own_tokenizer:
+        own.append(paths.tokenizer)
+    return files_of(
+        settings,
+        own=own,
+        shipped=[path for path in paths.named().values() if path not in own],
+        needed=lambda: [
+            *(each for each in _repositories(settings, request) if not (is_own_tokenizer and each == TOKENIZER)),
+            *needed_annotators(request),
+            *([UPSAMPLER] if upsamples_itself(settings, list(request.active_controls)) else []),
+        ],
+    )
+
+
+def _upsampler_bytes(settings: TransferSettings, controls: Sequence[str]) -> int:
+    if settings.is_tiny or not upsamples_itself(settings, controls):
+        return 0
+    return sum(file.num_bytes for file in needed_files([UPSAMPLER], settings.checkpoint_dir))

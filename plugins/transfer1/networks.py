@@ -1,55 +1,49 @@
-"""Building and loading the networks of a Transfer1 model, and the guardrails around it."""
+"""Building and loading the networks of a Transfer1 model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 
 from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
-from cosmos_cli.guardrails import Guardrails
-from cosmos_cli.guardrails.choice import load_guardrails
+from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_tokenizer, read_statistics
 from cosmos_cli.models.general_dit import GeneralDiT
-from cosmos_cli.runtime.devices import choose_device
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, Variant
-
-if TYPE_CHECKING:
-    from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
-    from cosmos_plugins.transfer1.requests import TransferSettings
+from cosmos_plugins.transfer1.requests import TransferSettings
+from cosmos_plugins.transfer1.samples import Paths
+from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS, Variant
 
 SIGMA_DATA = 0.5
 """Standard deviation of the latents that the networks work on."""
-
-MIN_SAFE_SHARE = 0.95
-"""Of the frames of a video that may be written."""
 
 IGNORED = (*NOT_LEARNT, "*logvar.*")
 """What files hold besides the weights of a network."""
 
 
-def checked_guardrails(settings: TransferSettings | MultiviewSettings, prompts: Iterable[Iterable[str]]) -> Guardrails:
-    """The guardrails of a run, which nobody can leave out; to be made before any network is loaded.
+def networks(
+    settings: TransferSettings, paths: Paths, branches: Iterable[Path]
+) -> BuildNetworks[GeneralDiT, ChunkedTokenizer]:
+    """What builds the base, these control branches and the tokenizer."""
+    variant, files = VARIANTS[settings.model_size], list(branches)
 
-    Args:
-        prompts: of each request.
-    Raises:
-        GuardrailBlocked: all requests are refused.
-        CheckpointError: files of the guardrails are missing or damaged.
-    """
-    guardrails = load_guardrails(
-        settings.checkpoint_dir,
-        settings,
-        is_published=settings.model_size != "tiny",
-        device=choose_device(settings.device),
-        offload=settings.offload_guardrail_models or getattr(settings, "max_memory", None) is not None,
-        min_safe_share=MIN_SAFE_SHARE,
-    )
-    guardrails.check_ahead(prompts)
-    return guardrails
+    def build(where: Where) -> Built[GeneralDiT, ChunkedTokenizer]:
+        network: dict[str, Any] = {
+            "driving": settings.is_av_sample,
+            "distilled": settings.use_distilled,
+            "attention": where.attention,
+            "dtype": where.dtype,
+            "device": where.dit,
+        }
+        base = load_base(paths.base, variant, **network)
+        loaded = {file: load_branch(file, variant, **network) for file in files}
+        tokenizer = load_chunked_tokenizer(paths.tokenizer, variant, dtype=where.dtype, device=where.tokenizer)
+        return Built(base, tokenizer, loaded)
+
+    return build
 
 
 def load_base(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli import registry
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, GenerationSettings
+from cosmos_cli.generation.settings import Prompt as AnyPrompt
+from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 
 DEFAULT_PROMPT = (
@@ -26,7 +28,10 @@ DEFAULT_NEGATIVE_PROMPT = (
 
 Strength = Literal["very_low", "low", "medium", "high", "very_high"]
 ObjectPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-Prompt = Annotated[str, StringConstraints(max_length=5000, strip_whitespace=True)]
+Prompt = Annotated[AnyPrompt, StringConstraints(strip_whitespace=True)]
+
+MIN_SAFE_SHARE = 0.95
+"""Of the frames of a video that may be written."""
 
 PURE_NOISE_SIGMA = 80.0
 """From this noise level on, the input video plays no part."""
@@ -37,7 +42,7 @@ class ControlSpec(StrictModel):
 
     control_weight: float | Path = 0.5
     """Strength in [0, 1], or the file of a weight map: a tensor (H, W) or (frames, H, W) as .pt or .safetensors."""
-    input_control: Path | None = None
+    input_control: Source | None = None
     """Control video; without one it is computed from the input video."""
     ckpt_path: Path | None = None
     """Weights of the control branch in place of the published ones."""
@@ -60,8 +65,16 @@ class ControlSpec(StrictModel):
         return weight
 
 
-class TransferSettings(ParallelSettings):
+class TransferSettings(GenerationSettings):
     """What is loaded once and serves many videos."""
+
+    offload_options: ClassVar = {
+        "offload_text_encoder_model": TEXT,
+        "offload_guardrail_models": GUARDRAILS,
+        "offload_diffusion_transformer": DIT,
+        "offload_prompt_upsampler": REFINER,
+    }
+    min_safe_share: ClassVar = MIN_SAFE_SHARE
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
     """Model; tiny ships with cosmos and runs anywhere."""
@@ -94,7 +107,7 @@ class TransferRequest(StrictModel):
     """Modality to how it controls the video."""
     regional_prompts: Annotated[tuple[RegionalPrompt, ...], Flag(aliases=("--controlnet-specs",), option=False)] = ()
     """Prompts for regions of the video."""
-    input_video_path: Path | None = None
+    input_video_path: Source | None = None
     """Video to transform; without one, every control needs an input_control."""
     prompt: Annotated[Prompt, StringConstraints(min_length=1)] = DEFAULT_PROMPT
     """What the new world looks like."""

@@ -1,4 +1,4 @@
-"""What is read of a request before a model sees it: its videos, controls and regions, and where the weights lie."""
+"""A request whose videos are read: what a pipeline makes a video of."""
 
 from __future__ import annotations
 
@@ -7,12 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cosmos_cli import registry
 from cosmos_plugins.transfer1.requests import TransferRequest
 
 if TYPE_CHECKING:
     import numpy as np
 
 # F frames, H and W pixel height and width, C = 3 colours; h and w latent height and width
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run reads its weights."""
+
+    base: Path
+    tokenizer: Path
+    text_encoder: Path
+    controls: Mapping[str, Path] = field(default_factory=dict)
+
+    def named(self) -> dict[str, Path]:
+        """By what they are; control branches by their modality."""
+        return {"base": self.base, "tokenizer": self.tokenizer, "text_encoder": self.text_encoder, **self.controls}
 
 
 @dataclass(frozen=True)
@@ -55,14 +70,35 @@ class Sample:
     height: int
     width: int
     num_frames: int
+    outputs: Mapping[str, Path]
+    paths: Paths
     regions: tuple[Region, ...] = ()
 
+    @property
+    def weights(self) -> Mapping[str, Path]:
+        return self.paths.named()
 
-@dataclass(frozen=True)
-class Paths:
-    """Where a run reads its weights."""
 
-    base: Path
-    tokenizer: Path
-    text_encoder: Path
-    controls: Mapping[str, Path] = field(default_factory=dict)
+def output_paths(request: TransferRequest) -> dict[str, Path]:
+    """The files of one video.
+
+    "video", "sidecar", "preview" if asked for, and what was computed: "control:<name>" and "weight:<name>".
+    """
+    stem = request.video_save_folder / request.video_save_name.removesuffix(".mp4")
+    paths = {"video": stem.with_name(f"{stem.name}.mp4"), "sidecar": stem.with_name(f"{stem.name}.json")}
+    if request.preview:
+        paths["preview"] = stem.with_name(f"{stem.name}.png")
+    return paths | computed_paths(request)
+
+
+def computed_paths(request: TransferRequest) -> dict[str, Path]:
+    """The control videos and the pictures of weight maps that are made out of the input video."""
+    folder, stem = request.video_save_folder, request.video_save_name.removesuffix(".mp4")
+    modalities, paths = registry.current().controls, {}
+    for name, control in request.active_controls.items():
+        modality = modalities.get(name)  # another check says what is wrong if there is none
+        if control.input_control is None and modality is not None and modality.save_computed:
+            paths[f"control:{name}"] = folder / f"{stem}_{name}_input_control.mp4"
+        if control.control_weight_prompt is not None:
+            paths[f"weight:{name}"] = folder / f"{stem}_{name}_control_weight.mp4"
+    return paths

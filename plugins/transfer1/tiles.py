@@ -6,11 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_plugins.transfer1.variants import LATENT_PX
+from cosmos_plugins.transfer1.variants import LATENT_PX, UPSCALE_FACTOR
 
 # N tiles, row by row; B batch, C channel, T frame, H and W height and width of the whole, h and w of a tile
 
-UPSCALE_FACTOR = 3
 _SEAMS_PX = 2 * LATENT_PX
 """The two seams of an axis together, when each is as wide as a latent."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
+from cosmos_cli.generation.load import OwnRefiner
 from cosmos_cli.models.chat import ChatModel, HttpChatModel, LocalChatModel, Message, Sampling
-from cosmos_plugins.transfer1.checkpoints import upsampler_folder
+from cosmos_plugins.transfer1.checkpoints import choose_control, upsampler_folder
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
 # F frames, H and W pixel height and width, C = 3 colours
 
@@ -36,21 +39,6 @@ class PromptUpsampler:
         """On a server that speaks OpenAI's protocol; raises InputError if the URL is not one."""
         return cls(HttpChatModel(url, model))
 
-    @classmethod
-    def from_folder(
-        cls, checkpoint_dir: Path, control: str, *, device: torch.device, dtype: torch.dtype, offload: bool
-    ) -> PromptUpsampler:
-        """In this process, from the checkpoint folder.
-
-        Args:
-            control: modality that it will be shown, as returned by `choose_control`.
-            offload: keep the model on the CPU except while it writes.
-        Raises:
-            CheckpointError: the model is missing or damaged.
-        """
-        folder = upsampler_folder(checkpoint_dir, control)
-        return cls(LocalChatModel(folder, device=device, dtype=dtype, offload=offload))
-
     def __call__(self, prompt: str, frames_FHWC: np.ndarray) -> str:
         """The prompt, written out; the same prompt and frames give the same text.
 
@@ -63,3 +51,20 @@ class PromptUpsampler:
         message = Message("user", [*frames_FHWC[:NUM_FRAMES], prompt or _REQUEST_WITHOUT_PROMPT])
         [written] = self._model.answers([message], _SAMPLING)
         return written.strip()
+
+
+def own_upsampler(checkpoint_dir: Path, controls: Sequence[str]) -> OwnRefiner:
+    """The published model out of the checkpoint folder, for the first of these modalities that it knows.
+
+    Raises:
+        CheckpointError: it is missing.
+    """
+    control = choose_control(controls)
+    assert control is not None
+    folder = upsampler_folder(checkpoint_dir, control)
+    return OwnRefiner(
+        "Cosmos-UpsamplePrompt1",
+        # as published: twice that would not fit most machines
+        lambda device: LocalChatModel(folder, device=device, dtype=torch.bfloat16),
+        PromptUpsampler,
+    )

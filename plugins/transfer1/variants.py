@@ -28,6 +28,12 @@ _PUBLISHED_ANNOTATORS: Mapping[str, str] = {
 CHUNK_FRAMES = 121
 """Frames that the model makes at once."""
 
+UPSCALE_FACTOR = 3
+"""How much larger an upscaled video is along each side, and how many tiles it is made in."""
+
+NUM_STATES = 14
+"""Tensors of the latents' shape in float32 that the sampler holds, those in float64 counted twice."""
+
 LATENT_PX = 8
 """Height and width in pixels of what one latent stands for."""
 

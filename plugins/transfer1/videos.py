@@ -14,14 +14,14 @@ from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
+from cosmos_cli.media.source import Source, digest_of
 from cosmos_cli.media.video import Clip, read_video
-from cosmos_cli.runtime.files import digest
+from cosmos_plugins.transfer1.checkpoints import annotator_paths, weight_paths
 from cosmos_plugins.transfer1.controls import objects_mask
 from cosmos_plugins.transfer1.controls.job import ControlJob
-from cosmos_plugins.transfer1.inputs import annotator_paths, check
 from cosmos_plugins.transfer1.regions import read_region, to_latent_grid
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.samples import Control, Region, Sample
+from cosmos_plugins.transfer1.samples import Control, Region, Sample, output_paths
 from cosmos_plugins.transfer1.tiles import upscaled_size
 from cosmos_plugins.transfer1.variants import LATENT_PX, VARIANTS, Variant
 
@@ -57,19 +57,9 @@ class _Frame:
 class _Input:
     """The input video: at the size of generation, and, if annotators need it, in its own proportions."""
 
-    path: Path
+    path: Source
     frames_FHWC: np.ndarray = field(default_factory=lambda: np.empty(0))
     source_FHWC: np.ndarray | None = None
-
-
-def prepare(settings: TransferSettings, request: TransferRequest) -> Sample:
-    """Check one request as far as that goes without a model, read its videos and compute the missing controls.
-
-    Raises:
-        InputError, CheckpointError: as `check` and `read_sample` say.
-    """
-    check(settings, request)
-    return read_sample(settings, request)
 
 
 def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
@@ -97,7 +87,8 @@ def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
     # 80 and above is noise alone: the model never sees the input video itself
     start = clip.frames_FHWC if clip is not None and request.starts_from_video else None
     regions = _read_regions(request, num_frames, maker)
-    sample = Sample(request, start, controls, *frame.size, num_frames, regions)
+    outputs, paths = output_paths(request), weight_paths(settings, request)
+    sample = Sample(request, start, controls, *frame.size, num_frames, outputs, paths, regions)
     return _enlarged(sample, frame) if request.is_upscaling else sample
 
 
@@ -109,7 +100,7 @@ def _needs_source(request: TransferRequest) -> bool:
     )
 
 
-def _read_input(path: Path, frame: _Frame, *, with_source: bool) -> _Input:
+def _read_input(path: Source, frame: _Frame, *, with_source: bool) -> _Input:
     fit, source = frame.fit(cv2.INTER_AREA), []
 
     def each(image_HWC: np.ndarray) -> np.ndarray:
@@ -223,7 +214,7 @@ class _Maker:
             device=self.settings.device,
             models=annotator_paths(self.settings),
             checkpoint_dir=self.settings.checkpoint_dir,
-            source=f"{digest(self.clip.path)} {frames_FHWC.shape}",
+            source=f"{digest_of(self.clip.path)} {frames_FHWC.shape}",
             cache=self.settings.cache_folder / "controls",
             advance=advance,
         )

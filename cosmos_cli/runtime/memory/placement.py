@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Protocol, TypeVar
 
 import torch
 from torch import nn
 
+from cosmos_cli import output
 from cosmos_cli.checkpoints.loading import module_bytes
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import CosmosError
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.offload import release_memory
-from cosmos_cli.runtime.memory.residence import (
-    MemoryPlan,
-    Residence,
-    Stage,
-    Where,
-    lowest_plan,
-    plan_memory,
-    with_step_down,
-)
+from cosmos_cli.runtime.memory.residence import MemoryPlan, Residence, Stage, Where, plan_within, step_down
 from cosmos_cli.runtime.memory.streaming import BlockStream
 
 R = TypeVar("R")
-
-OWN_BYTES = 1 << 30
-"""What CUDA, cuBLAS and cuDNN take of a GPU for themselves."""
 
 
 def loading_device(residence: Residence, device: torch.device) -> torch.device:
@@ -166,12 +156,8 @@ def plan_for_device(device: torch.device, budget_bytes: int | None, stages: Sequ
     Raises:
         InputError: not even the lowest fits the budget.
     """
-    if budget_bytes is None and device.type == "cuda":
-        free_bytes, _ = torch.cuda.mem_get_info(device)
-        with suppress(InputError):  # estimates are on the high side: let the run find out
-            return plan_memory(free_bytes - OWN_BYTES, stages)
-        return lowest_plan(stages)
-    return plan_memory(budget_bytes, stages)
+    free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" and budget_bytes is None else None
+    return plan_within(stages, budget_bytes=budget_bytes, free_bytes=free_bytes)
 
 
 def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, *, may_step_down: bool = True) -> R:
@@ -191,3 +177,39 @@ def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, *, may_step
 def _empty_cache(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # the next stage's tensors have other sizes
+
+
+def with_step_down(run: Callable[[], R], plan: MemoryPlan, apply: Callable[[MemoryPlan], None]) -> R:
+    """What `run` returns; when the device runs out of memory, one step down and again, said in one line.
+
+    Args:
+        run: must start afresh at each call, and leave nothing on the device when it fails.
+        plan: the one in force.
+        apply: brings the next plan into force; it stays there, for the runs to come.
+    Raises:
+        CosmosError: the device runs out of memory with the lowest plan too.
+    """
+    current, lowered = plan, False
+    while True:
+        try:
+            if lowered:
+                apply(current)
+            return run()
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+        # out of the except block: with the error go its traceback and all tensors of the failed run
+        release_memory()
+        below = step_down(current)
+        if below is None:
+            raise CosmosError(
+                f"the device has too little memory, even with {current}.",
+                fix="Make a smaller or shorter video, close what else runs on the device, or use a larger device.",
+            )
+        output.notice(f"out of memory: tried again with {below}")
+        current, lowered = below, True
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # cuBLAS and cuDNN take memory of their own, and report its lack in their own words
+    return isinstance(error, torch.OutOfMemoryError) or "STATUS_ALLOC_FAILED" in str(error)

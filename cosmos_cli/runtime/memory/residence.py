@@ -7,21 +7,16 @@ Plans form a ladder from "everything stays on the device" downwards; each step c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
-from itertools import chain
-from typing import TypeVar
 
-import torch
-from torch import nn
-
-from cosmos_cli import output
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import InputError
 from cosmos_cli.runtime.memory.amounts import format_memory
-from cosmos_cli.runtime.memory.offload import release_memory
 
-R = TypeVar("R")
+OWN_BYTES = 1 << 30
+"""What CUDA, cuBLAS and cuDNN take of a GPU for themselves."""
 
 ALIGNMENT_BYTES = 512
 """Where tensors begin that share a piece of memory: kernels may depend on it, and torch aligns like this on a GPU."""
@@ -38,24 +33,6 @@ class NetworkSize:
     block_bytes: int = 0
     num_blocks: int = 0
 
-    @classmethod
-    def of(
-        cls,
-        network: nn.Module,
-        dtype: torch.dtype | None = None,
-        blocks: nn.ModuleList | nn.ModuleDict | None = None,
-    ) -> NetworkSize:
-        """Of a network, which may be on the meta device.
-
-        Args:
-            dtype: what its floating-point weights will be converted to; None keeps theirs.
-            blocks: None takes `network.blocks`, if there is one.
-        """
-        total_bytes = _weight_bytes(network, dtype)
-        children = blocks if blocks is not None else getattr(network, "blocks", nn.ModuleList())
-        of_blocks = [_weight_bytes(block, dtype) for block in children.children()]
-        return cls(total_bytes - sum(of_blocks), max(of_blocks, default=0), len(of_blocks))
-
     def bytes_with(self, num_blocks: int) -> int:
         """With at most so many blocks on the device."""
         return self.trunk_bytes + min(num_blocks, self.num_blocks) * self.block_bytes
@@ -63,13 +40,6 @@ class NetworkSize:
     @property
     def total_bytes(self) -> int:
         return self.bytes_with(self.num_blocks)
-
-
-def _weight_bytes(network: nn.Module, dtype: torch.dtype | None) -> int:
-    return sum(
-        aligned(tensor.numel() * (dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype).itemsize)
-        for tensor in chain(network.parameters(), network.buffers())
-    )
 
 
 def aligned(num_bytes: int) -> int:
@@ -200,6 +170,21 @@ def plan_memory(budget_bytes: int | None, stages: Sequence[Stage]) -> MemoryPlan
     )
 
 
+def plan_within(stages: Sequence[Stage], *, budget_bytes: int | None, free_bytes: int | None) -> MemoryPlan:
+    """The highest plan that fits the budget or, without one, what is free on a GPU.
+
+    Args:
+        free_bytes: None for a device whose memory is the host's.
+    Raises:
+        InputError: not even the lowest fits the budget.
+    """
+    if budget_bytes is None and free_bytes is not None:
+        with suppress(InputError):  # it may fit all the same: let the run find out
+            return plan_memory(free_bytes - OWN_BYTES, stages)
+        return lowest_plan(stages)
+    return plan_memory(budget_bytes, stages)
+
+
 def lowest_plan(stages: Sequence[Stage]) -> MemoryPlan:
     """The plan that needs the least memory."""
     return list(_ladder(tuple(stages), [MIN_BLOCKS]))[-1]
@@ -235,39 +220,3 @@ def _ladder(stages: tuple[Stage, ...], num_blocks: Sequence[int]) -> Iterator[Me
 def _listed(names: Sequence[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} and {last}" if first else last
-
-
-def with_step_down(run: Callable[[], R], plan: MemoryPlan, apply: Callable[[MemoryPlan], None]) -> R:
-    """What `run` returns; when the device runs out of memory, one step down and again, said in one line.
-
-    Args:
-        run: must start afresh at each call, and leave nothing on the device when it fails.
-        plan: the one in force.
-        apply: brings the next plan into force; it stays there, for the runs to come.
-    Raises:
-        CosmosError: the device runs out of memory with the lowest plan too.
-    """
-    current, lowered = plan, False
-    while True:
-        try:
-            if lowered:
-                apply(current)
-            return run()
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-        # out of the except block: with the error go its traceback and all tensors of the failed run
-        release_memory()
-        below = step_down(current)
-        if below is None:
-            raise CosmosError(
-                f"the device has too little memory, even with {current}.",
-                fix="Make a smaller or shorter video, close what else runs on the device, or use a larger device.",
-            )
-        output.notice(f"out of memory: tried again with {below}")
-        current, lowered = below, True
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # cuBLAS and cuDNN take memory of their own, and report its lack in their own words
-    return isinstance(error, torch.OutOfMemoryError) or "STATUS_ALLOC_FAILED" in str(error)

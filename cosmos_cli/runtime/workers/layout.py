@@ -6,6 +6,7 @@ This part plans and imports nothing heavy; `mesh.py` makes the groups of process
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Protocol
 
 from cosmos_cli.errors import InputError
 
@@ -105,6 +106,22 @@ def choose_layout(world_size: int, *, num_heads: int, num_items: int, guided: bo
         where="--num-gpus",
         fix=f"Pass --num-gpus {fewer}.",
     )
+
+
+class Shared(Protocol):
+    """What a user says about how many devices share the work, and how."""
+
+    @property
+    def num_gpus(self) -> int: ...
+    @property
+    def parallel(self) -> str | None: ...
+
+
+def layout_of(settings: Shared, *, num_heads: int, num_items: int, guided: bool) -> Layout:
+    """The layout asked for, or else the fastest; arguments and errors as for `parse_layout` and `choose_layout`."""
+    if settings.parallel is not None:
+        return parse_layout(settings.parallel, world_size=settings.num_gpus, num_heads=num_heads)
+    return choose_layout(settings.num_gpus, num_heads=num_heads, num_items=num_items, guided=guided)
 
 
 def _best(world_size: int, num_heads: int, num_items: int, guided: bool) -> Layout | None:

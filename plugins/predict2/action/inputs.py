@@ -1,32 +1,31 @@
-"""Everything about a request that can be known before a model loads: checked, first frame and actions read."""
+"""Everything about a request that can be known before a model loads: checked, read, and what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_cli import output
+from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.generation.checks import check_file, check_sharing
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.work import Frames, Work
+from cosmos_cli.media.source import Source
 from cosmos_plugins.predict2.action.actions import FIELD, read_actions
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
-from cosmos_plugins.predict2.checkpoints import action_repositories
-from cosmos_plugins.predict2.checks import (
-    Weights,
-    check_file,
-    check_outputs,
-    check_settings,
-    check_sharing,
-    check_weights,
-    video_paths,
-    weights_of,
-)
-from cosmos_plugins.predict2.variants import ACTION, ACTIONS_PER_CHUNK
+from cosmos_plugins.predict2.checkpoints import action_repositories, weights_of
+from cosmos_plugins.predict2.inputs import check_files, check_settings, check_weights, job, networks_of, output_paths
+from cosmos_plugins.predict2.variants import ACTION, ACTION_FPS, ACTIONS_PER_CHUNK
 
 if TYPE_CHECKING:
     import numpy as np
 
 # K chunks, N = 12 actions of a chunk, A = 7 numbers of one action; H and W pixel height and width, C = 3 colours
+
+PIPELINE = "cosmos_plugins.predict2.action.pipeline:ActionPipeline"
 
 
 @dataclass(frozen=True)
@@ -40,63 +39,104 @@ class Sample:
     request: ActionRequest
     frames_FHWC: np.ndarray
     actions_KNA: np.ndarray
-
-    @property
-    def height(self) -> int:
-        return self.frames_FHWC.shape[1]
-
-    @property
-    def width(self) -> int:
-        return self.frames_FHWC.shape[2]
+    outputs: Mapping[str, Path]
+    weights: Mapping[str, Path]
 
 
-def prepare(settings: ActionSettings, request: ActionRequest) -> Sample:
-    """Check one request as far as that goes without a model, and read its input.
-
-    Raises:
-        InputError: all that is wrong with the settings, the input and the output.
-        CheckpointError: weights are missing.
-    """
-    frames_FHWC, actions_KNA = check(settings, request)
-    check_weights(settings, action_repositories(own_dit=settings.dit_path is not None))
-
-    from cosmos_cli.media.resize import cover_and_crop
-
-    height, width = ACTION[settings.model_size].sizes["4:3"]
-    return Sample(request, cover_and_crop(frames_FHWC, height, width), actions_KNA)
-
-
-def check(settings: ActionSettings, request: ActionRequest) -> tuple[np.ndarray, np.ndarray]:
-    """The first frame in its own size, (1, H, W, 3) uint8, and the actions of a request that is as it should be.
-
-    Raises:
-        InputError: all that is wrong with the settings, the input and the output.
-    """
+def check(
+    settings: ActionSettings, request: ActionRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`."""
     num_heads = ACTION[settings.model_size].dit.num_heads
     frames: list[np.ndarray] = []
     actions: list[np.ndarray] = []
     report_together(
         lambda: check_settings(settings),
         lambda: check_sharing(settings, num_heads, guided=False),
-        lambda: check_outputs(request.save_path, lambda: output_paths(request), overwrite=request.overwrite),
+        lambda: check_files(request) if writes else None,
         lambda: frames.append(read_first_frame(request.input_video)),
         lambda: actions.append(read_chunks(request)),
     )
-    return frames[0], actions[0]
+    if needs_weights:
+        check_weights(settings, lambda: _repositories(settings))
+    return lambda: _sample(settings, request, frames[0], actions[0])
 
 
-def output_paths(request: ActionRequest) -> dict[str, Path]:
-    """The files of one video: "video", "sidecar", and "preview" where one is asked for."""
-    return video_paths(request.save_path, preview=request.preview)
+def read(settings: ActionSettings, request: ActionRequest) -> Sample:
+    """The input of a request that was checked. Raises InputError if it can no longer be read."""
+    return _sample(settings, request, read_first_frame(request.input_video), read_chunks(request))
 
 
-def weight_paths(settings: ActionSettings) -> Weights:
+def _sample(
+    settings: ActionSettings, request: ActionRequest, frames_FHWC: np.ndarray, actions_KNA: np.ndarray
+) -> Sample:
+    from cosmos_cli.media.resize import cover_and_crop
+
+    size = ACTION[settings.model_size].sizes["4:3"]
+    return Sample(
+        request, cover_and_crop(frames_FHWC, *size), actions_KNA, output_paths(request), weight_paths(settings)
+    )
+
+
+def prompts_of(settings: ActionSettings, request: ActionRequest) -> list[str]:
+    return []
+
+
+def weight_paths(settings: ActionSettings) -> dict[str, Path]:
     """Where the weights of these settings lie, whether or not they are there."""
     variant = ACTION[settings.model_size]
     return weights_of(settings, variant, variant.dit_file)
 
 
-def read_first_frame(path: Path) -> np.ndarray:
+def _repositories(settings: ActionSettings) -> list[Repository]:
+    return action_repositories(own_dit=settings.dit_path is not None)
+
+
+def work_of(settings: ActionSettings, request: ActionRequest | None = None) -> Work:
+    """What a request asks of the networks; without one, the most that is usual. Raises InputError: no actions."""
+    variant = ACTION[settings.model_size]
+    return Work(
+        networks_of(variant, weight_paths(settings), variant.dit),
+        clip_px=(1 + ACTIONS_PER_CHUNK, *variant.sizes["4:3"]),
+        num_passes=(request.num_steps if request else 35) + 1,
+        num_rounds=len(read_chunks(request)) if request else 1,
+        encoded=((1, 1),),
+        encode_stage="encode_frames",
+    )
+
+
+def job_of(settings: ActionSettings, request: ActionRequest) -> Job:
+    """What a request that was checked will cost. Raises InputError: its actions cannot be read."""
+    work = work_of(settings, request)
+    computed, height, width = work.clip_px
+    frames = Frames(
+        given=1,
+        # the frame that two chunks share is shown once
+        made=1 + work.num_rounds * ACTIONS_PER_CHUNK,
+        computed=work.num_rounds * computed,
+        chunks=work.num_rounds,
+        height=height,
+        width=width,
+        fps=ACTION_FPS,
+    )
+    return job(
+        settings,
+        weight_paths(settings),
+        work,
+        frames,
+        kind=f"action {settings.model_size}",
+        request={
+            "input_video": str(request.input_video),
+            "input_annotation": str(request.input_annotation),
+            "num_steps": request.num_steps,
+            "seed": request.seed,
+        },
+        output=output_paths(request)["video"],
+        needed=lambda: _repositories(settings),
+    )
+
+
+def read_first_frame(path: Source) -> np.ndarray:
     """A picture, or the first frame of a video, (1, H, W, 3) uint8.
 
     Raises:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.predict2.settings import DitSettings
 
@@ -23,7 +24,7 @@ class ActionSettings(DitSettings):
 class ActionRequest(StrictModel):
     """One video."""
 
-    input_video: Annotated[Path, Flag(aliases=("--input-path",))]
+    input_video: Annotated[Source, Flag(aliases=("--input-path",))]
     """Video whose first frame begins the new one, or a picture."""
     input_annotation: Annotated[Path, Flag(aliases=("--actions",))]
     """What the robot does: a JSON file with "action" and "continuous_gripper_state", or, as JSON or .npy, rows of 7

@@ -11,7 +11,8 @@ from cosmos_cli.errors import InputError
 
 if TYPE_CHECKING:
     from cosmos_cli.critics import Critic
-    from cosmos_plugins.predict2.requests import CriticSettings, Video2WorldSettings
+    from cosmos_plugins.predict2.critic.requests import CriticSettings
+    from cosmos_plugins.predict2.video2world.requests import Video2WorldSettings
 
 URL_VARIABLE = "COSMOS_CRITIC_URL"
 
@@ -40,9 +41,9 @@ def choose_critic(asked: str | None, checkpoint_dir: Path, *, is_tiny: bool = Fa
     else:
         name, why = "reason1", "the critic of the published models"
     if name == "reason1" and not os.environ.get(URL_VARIABLE):
-        from cosmos_plugins.predict2.critic.reason import WAY_OUT, reason1_folder
+        from cosmos_plugins.predict2.critic.reason import reason1_folder
 
-        reason1_folder(checkpoint_dir, way_out=WAY_OUT)
+        reason1_folder(checkpoint_dir)
     if why:
         output.notice(f"critic: {name}, {why}")
     return name

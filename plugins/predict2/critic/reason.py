@@ -21,9 +21,6 @@ from cosmos_cli.models.chat_messages import evenly_spaced
 MODEL = "nvidia/Cosmos-Reason1-7B"
 """Its repository, and its place under the checkpoint folder, in the original layout."""
 
-WAY_OUT = "Or name a server that runs it in COSMOS_CRITIC_URL, or pass --critic measured, which needs no weights."
-"""For a critic without its files."""
-
 WATCHED_FPS = 16.0
 TOTAL_PIXELS = 8192 * 28 * 28
 MIN_FRAMES = 4
@@ -87,12 +84,17 @@ def reason1(device: str, offload: bool, checkpoint_dir: Path) -> ReasonCritic:
     if url := os.environ.get("COSMOS_CRITIC_URL"):
         model = os.environ.get("COSMOS_CRITIC_MODEL", MODEL)
         return ReasonCritic(HttpChatModel(url, model), f"{model} on a server")
-    folder = reason1_folder(checkpoint_dir, way_out=WAY_OUT)
-    chat = LocalChatModel(folder, device=torch.device(device), dtype=torch.bfloat16, offload=offload)
+    chat = LocalChatModel(
+        reason1_folder(checkpoint_dir), device=torch.device(device), dtype=torch.bfloat16, offload=offload
+    )
     return ReasonCritic(chat, MODEL)
 
 
-def reason1_folder(checkpoint_dir: Path, *, way_out: str) -> Path:
+WAY_OUT = "Or name a server that runs it in COSMOS_CRITIC_URL, or pass --critic measured, which needs no weights."
+"""What to do without Cosmos-Reason1 as a critic, besides downloading it."""
+
+
+def reason1_folder(checkpoint_dir: Path, *, way_out: str = WAY_OUT) -> Path:
     """Where Cosmos-Reason1 lies under the checkpoint folder.
 
     Args:

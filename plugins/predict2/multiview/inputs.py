@@ -1,96 +1,139 @@
-"""Everything about a scene that can be known before a model loads: checked, and the first frames of all views read."""
+"""Everything about a scene that can be known before a model loads: checked, read, and what it costs."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.generation.checks import check_sharing
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.work import Frames, Work
+from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.requests import read_text
-from cosmos_plugins.predict2.checkpoints import multiview_repositories
-from cosmos_plugins.predict2.checks import (
-    Weights,
-    check_outputs,
-    check_settings,
-    check_sharing,
-    check_weights,
-    video_paths,
-    weights_of,
-)
+from cosmos_plugins.predict2.checkpoints import multiview_repositories, weights_of
+from cosmos_plugins.predict2.inputs import check_files, check_settings, check_weights, job, networks_of, output_paths
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.predict2.variants import MULTIVIEW
+from cosmos_plugins.predict2.variants import MAX_VIEWS, MULTIVIEW, VIEW_FPS, VIEW_FRAMES
 
 if TYPE_CHECKING:
     import numpy as np
 
 # V views, F frames, H and W pixel height and width, C = 3 colours
 
+PIPELINE = "cosmos_plugins.predict2.multiview.pipeline:MultiviewPipeline"
+
 
 @dataclass(frozen=True)
 class Sample:
     """One scene to make.
 
-    prompt: what the first camera shall see.
+    request: its prompt is what the first camera shall see, read out of the file if it named one.
     given_VFHWC: the conditioning frames of every view, (V, 0, 1 or 5, height, width, 3) uint8.
     """
 
     request: MultiviewRequest
-    prompt: str
     given_VFHWC: np.ndarray
-    height: int
-    width: int
+    outputs: Mapping[str, Path]
+    weights: Mapping[str, Path]
 
 
-def prepare(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
-    """Check one request as far as that goes without a model, and read its input.
+def check(
+    settings: MultiviewSettings, request: MultiviewRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`."""
+    num_heads = MULTIVIEW[settings.model_size].dit.num_heads
+    views: list[list[np.ndarray]] = []
+    report_together(
+        lambda: check_settings(settings),
+        lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
+        lambda: read_prompt(request.prompt),
+        lambda: check_files(request) if writes else None,
+        lambda: views.append(read_views(request)),
+    )
+    if needs_weights:
+        check_weights(settings, lambda: _repositories(settings))
+    return lambda: _sample(settings, request, views[0])
 
-    Raises:
-        InputError: all that is wrong with the settings, the input and the output.
-        CheckpointError: weights are missing.
-    """
-    prompt, views_FHWC = check(settings, request)
-    check_weights(settings, multiview_repositories(own_dit=settings.dit_path is not None))
 
+def read(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
+    """The input of a request that was checked. Raises InputError if it can no longer be read."""
+    return _sample(settings, request, read_views(request))
+
+
+def _sample(settings: MultiviewSettings, request: MultiviewRequest, views_FHWC: list[np.ndarray]) -> Sample:
     import numpy as np
 
     from cosmos_cli.media.resize import cover_and_crop
 
     height, width = MULTIVIEW[settings.model_size].sizes["16:9"]
-    if not views_FHWC:
-        return Sample(request, prompt, np.zeros((request.n_views, 0, height, width, 3), np.uint8), height, width)
-    given_VFHWC = np.stack([cover_and_crop(view_FHWC, height, width) for view_FHWC in views_FHWC])
-    return Sample(request, prompt, given_VFHWC, height, width)
+    given_VFHWC = np.zeros((request.n_views, 0, height, width, 3), np.uint8)
+    if views_FHWC:
+        given_VFHWC = np.stack([cover_and_crop(view_FHWC, height, width) for view_FHWC in views_FHWC])
+    # a prompt out of a file that may change is kept as it was
+    request = request.model_copy(update={"prompt": read_prompt(request.prompt)})
+    return Sample(request, given_VFHWC, output_paths(request), weight_paths(settings))
 
 
-def check(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[str, list[np.ndarray]]:
-    """The prompt and the last frames of every view, in their own size, of a request that is as it should be.
-
-    Raises:
-        InputError: all that is wrong with the settings, the input and the output.
-    """
-    num_heads = MULTIVIEW[settings.model_size].dit.num_heads
-    prompts: list[str] = []
-    views: list[list[np.ndarray]] = []
-    report_together(
-        lambda: check_settings(settings),
-        lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
-        lambda: prompts.append(read_prompt(request.prompt)),
-        lambda: check_outputs(request.save_path, lambda: output_paths(request), overwrite=request.overwrite),
-        lambda: views.append(read_views(request)),
-    )
-    return prompts[0], views[0]
+def prompts_of(settings: MultiviewSettings, request: MultiviewRequest) -> list[str]:
+    return [read_prompt(request.prompt)]
 
 
-def output_paths(request: MultiviewRequest) -> dict[str, Path]:
-    """The files of one scene: "video", "sidecar", and "preview" where one is asked for."""
-    return video_paths(request.save_path, preview=request.preview)
-
-
-def weight_paths(settings: MultiviewSettings) -> Weights:
+def weight_paths(settings: MultiviewSettings) -> dict[str, Path]:
     """Where the weights of these settings lie, whether or not they are there."""
     variant = MULTIVIEW[settings.model_size]
     return weights_of(settings, variant, variant.dit_file)
+
+
+def _repositories(settings: MultiviewSettings) -> list[Repository]:
+    return multiview_repositories(own_dit=settings.dit_path is not None)
+
+
+def work_of(settings: MultiviewSettings, request: MultiviewRequest | None = None) -> Work:
+    """What a request asks of the networks; without one, the most that is usual."""
+    variant = MULTIVIEW[settings.model_size]
+    num_views, num_given = (request.n_views, request.num_conditional_frames) if request else (MAX_VIEWS, 5)
+    guided, num_steps = (bool(request.guidance), request.num_steps) if request else (True, 35)
+    return Work(
+        networks_of(variant, weight_paths(settings), variant.dit),
+        clip_px=(VIEW_FRAMES, *variant.sizes["16:9"]),
+        num_passes=(num_steps + 1) * (1 + guided),
+        num_clips=num_views,
+        encoded=((num_views, num_given),) if num_given else (),
+        num_texts=1 + bool(request is None or request.negative_prompt),
+        num_contexts=1 + guided,
+        is_guided=guided,
+        encode_stage="encode_frames",
+    )
+
+
+def job_of(settings: MultiviewSettings, request: MultiviewRequest) -> Job:
+    """What a request that was checked will cost."""
+    work = work_of(settings, request)
+    _, height, width = work.clip_px
+    frames = Frames(
+        given=request.num_conditional_frames,
+        made=VIEW_FRAMES,
+        computed=VIEW_FRAMES,
+        chunks=1,
+        height=request.n_views * height,
+        width=width,
+        fps=VIEW_FPS,
+    )
+    told = ("n_views", "num_steps", "guidance", "seed", "num_conditional_frames")
+    return job(
+        settings,
+        weight_paths(settings),
+        work,
+        frames,
+        kind=f"multiview {settings.model_size}",
+        request={"input_path": str(request.input_path), **{name: getattr(request, name) for name in told}},
+        output=output_paths(request)["video"],
+        needed=lambda: _repositories(settings),
+    )
 
 
 def read_prompt(prompt: str) -> str:
@@ -119,12 +162,14 @@ def read_views(request: MultiviewRequest) -> list[np.ndarray]:
             where="--input-path",
             fix="Give a video or a folder of videos, or pass --num-conditional-frames 0.",
         )
+    if isinstance(path, GivenFrames):
+        return _read_video(path, num_views, count)
     if not path.exists():
         raise InputError(f"{path} does not exist.", where="--input-path", fix="Give a video or a folder of videos.")
     return _read_folder(path, num_views, count) if path.is_dir() else _read_video(path, num_views, count)
 
 
-def _read_video(path: Path, num_views: int, count: int) -> list[np.ndarray]:
+def _read_video(path: Source, num_views: int, count: int) -> list[np.ndarray]:
     """Of one video with the views one after the other."""
     from cosmos_cli.media.video import read_video
 

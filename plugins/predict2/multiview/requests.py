@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
+from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT, Prompt
+from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings
 from cosmos_plugins.predict2.variants import MAX_VIEWS
 
@@ -31,10 +33,10 @@ class MultiviewSettings(DitSettings, TextSettings):
 class MultiviewRequest(StrictModel):
     """One scene, seen by several cameras."""
 
-    input_path: Path | None = None
+    input_path: Source | None = None
     """What the cameras saw so far: one video with the equally long views one after the other, or a folder with one
     video per view, taken in the order of their names. Not needed with --num-conditional-frames 0."""
-    prompt: Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
+    prompt: NonEmptyPrompt
     """What the first camera shall see, or a text file (.txt) with that in its first line. The others get no prompt."""
     negative_prompt: Prompt = DEFAULT_NEGATIVE_PROMPT
     """What the first camera shall not see; an empty text guides away from no text at all."""

@@ -1,17 +1,24 @@
-"""Everything about a picture that can be known before a model loads."""
+"""Everything about a picture that can be known before a model loads: checked, and what it costs."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, report_together
-from cosmos_plugins.predict2 import checks
-from cosmos_plugins.predict2.checkpoints import text2image_file, text2image_repositories
-from cosmos_plugins.predict2.checks import Weights, check_outputs, check_weights, weights_of
+from cosmos_cli.generation.checks import check_outputs, check_sharing
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.work import Frames, Work
+from cosmos_plugins.predict2 import inputs
+from cosmos_plugins.predict2.checkpoints import text2image_file, text2image_repositories, weights_of
+from cosmos_plugins.predict2.inputs import check_weights, job, networks_of
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.variants import TEXT2IMAGE
 
+PIPELINE = "cosmos_plugins.predict2.text2image.pipeline:Text2ImagePipeline"
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 
 
@@ -22,21 +29,37 @@ class Sample:
     request: Text2ImageRequest
     height: int
     width: int
+    outputs: Mapping[str, Path]
+    weights: Mapping[str, Path]
 
 
-def prepare(settings: Text2ImageSettings, request: Text2ImageRequest) -> Sample:
-    """Check one request as far as that goes without a model.
-
-    Raises:
-        InputError: all that is wrong with the settings and the output.
-        CheckpointError: weights are missing.
-    """
+def check(
+    settings: Text2ImageSettings, request: Text2ImageRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`."""
+    num_heads = TEXT2IMAGE[settings.model_size].dit.num_heads
     report_together(
-        lambda: check_settings(settings), lambda: check_sharing(settings, request), lambda: check_files(request)
+        lambda: check_settings(settings),
+        lambda: check_sharing(settings, num_heads, guided=is_guided(settings, request)),
+        lambda: check_files(request) if writes else None,
     )
-    check_checkpoints(settings)
+    if needs_weights:
+        check_checkpoints(settings)
+    return lambda: read(settings, request)
+
+
+def read(settings: Text2ImageSettings, request: Text2ImageRequest) -> Sample:
     height, width = TEXT2IMAGE[settings.model_size].sizes[request.aspect_ratio]
-    return Sample(request, height, width)
+    return Sample(request, height, width, output_paths(request), weight_paths(settings))
+
+
+def prompts_of(settings: Text2ImageSettings, request: Text2ImageRequest) -> list[str]:
+    return [request.prompt]
+
+
+def is_guided(settings: Text2ImageSettings, request: Text2ImageRequest) -> bool:
+    """Whether the network runs twice a step; the distilled one has no guidance to share."""
+    return bool(request.guidance) and not settings.distill_steps
 
 
 def output_paths(request: Text2ImageRequest) -> dict[str, Path]:
@@ -45,7 +68,7 @@ def output_paths(request: Text2ImageRequest) -> dict[str, Path]:
     return {"image": image, "sidecar": image.with_suffix(".json")}
 
 
-def weight_paths(settings: Text2ImageSettings) -> Weights:
+def weight_paths(settings: Text2ImageSettings) -> dict[str, Path]:
     """Where the weights of these settings lie, whether or not they are there."""
     dit_file = text2image_file(settings.model_size, distilled=settings.distill_steps > 0)
     return weights_of(settings, TEXT2IMAGE[settings.model_size], dit_file)
@@ -53,7 +76,7 @@ def weight_paths(settings: Text2ImageSettings) -> Weights:
 
 def check_settings(settings: Text2ImageSettings) -> None:
     """Combinations that no single field can judge, and what is not supported."""
-    checks.check_settings(settings)
+    inputs.check_settings(settings)
     if settings.use_fast_tokenizer:
         raise InputError(
             "the fast tokenizer is published only as a TorchScript program, and cosmos runs no program that comes "
@@ -61,12 +84,6 @@ def check_settings(settings: Text2ImageSettings) -> None:
             where="--use-fast-tokenizer",
             fix="Leave it out: the same model size makes pictures with the ordinary tokenizer.",
         )
-
-
-def check_sharing(settings: Text2ImageSettings, request: Text2ImageRequest) -> None:
-    """The GPUs can share the picture; the distilled model has no guidance to share."""
-    num_heads = TEXT2IMAGE[settings.model_size].dit.num_heads
-    checks.check_sharing(settings, num_heads, guided=bool(request.guidance) and not settings.distill_steps)
 
 
 def check_files(request: Text2ImageRequest) -> None:
@@ -77,10 +94,45 @@ def check_files(request: Text2ImageRequest) -> None:
 
 def check_checkpoints(settings: Text2ImageSettings) -> None:
     """All files of the model are there. Raises CheckpointError that says how to get those that are not."""
-    if settings.model_size == "tiny":
-        check_weights(settings, ())
-        return
-    needed = text2image_repositories(
-        settings.model_size, distilled=settings.distill_steps > 0, own_dit=settings.dit_path is not None
+    check_weights(settings, lambda: _repositories(settings))
+
+
+def _repositories(settings: Text2ImageSettings) -> list[Repository]:
+    is_distilled, own_dit = settings.distill_steps > 0, settings.dit_path is not None
+    return text2image_repositories(settings.model_size, distilled=is_distilled, own_dit=own_dit)
+
+
+def work_of(settings: Text2ImageSettings, request: Text2ImageRequest | None = None) -> Work:
+    """What a request asks of the networks; without one, the most that is usual."""
+    variant = TEXT2IMAGE[settings.model_size]
+    size = variant.sizes[request.aspect_ratio] if request else max(variant.sizes.values(), key=math.prod)
+    guided = is_guided(settings, request) if request else not settings.distill_steps
+    num_steps = request.num_steps if request else 35
+    return Work(
+        networks_of(variant, weight_paths(settings), variant.dit),
+        clip_px=(1, *size),
+        num_passes=settings.distill_steps or (num_steps + 1) * (1 + guided),
+        num_texts=1 + bool(request is None or request.negative_prompt),
+        num_contexts=1 + guided,
+        is_guided=guided,
     )
-    check_weights(settings, needed)
+
+
+def job_of(settings: Text2ImageSettings, request: Text2ImageRequest) -> Job:
+    """What a request that was checked will cost."""
+    work = work_of(settings, request)
+    _, height, width = work.clip_px
+    return job(
+        settings,
+        weight_paths(settings),
+        work,
+        Frames(given=0, made=1, computed=1, chunks=1, height=height, width=width, fps=0),
+        kind=f"text2image {settings.model_size}{' distilled' if settings.distill_steps else ''}",
+        request={
+            "num_steps": settings.distill_steps or request.num_steps,
+            "guidance": request.guidance,
+            "seed": request.seed,
+        },
+        output=output_paths(request)["image"],
+        needed=lambda: _repositories(settings),
+    )

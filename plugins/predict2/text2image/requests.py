@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_plugins.predict2.requests import Prompt
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings
 
 
@@ -28,7 +28,7 @@ class Text2ImageSettings(DitSettings, TextSettings):
 class Text2ImageRequest(StrictModel):
     """One picture."""
 
-    prompt: Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
+    prompt: NonEmptyPrompt
     """What it shall show."""
     negative_prompt: Prompt = ""
     """What to avoid; an empty text guides away from no text at all."""

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from cosmos_cli import output
-from cosmos_cli.generation.plan import Watch
+from cosmos_cli.generation.load import checked_guardrails
+from cosmos_cli.generation.pipeline import Generated
+from cosmos_cli.generation.plan import Plan, Watch
+from cosmos_cli.generation.record import PictureResult, VideoResult
+from cosmos_cli.generation.steps import OnStep
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.requests import read_json, request_document
 from cosmos_cli.runtime.files import write_json
+from cosmos_cli.runtime.memory.offload import release_memory
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
-from cosmos_plugins.predict2.text2world.inputs import Stages, prepare
-from cosmos_plugins.predict2.text2world.planning import estimate_picture, estimate_video, together
+from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+from cosmos_plugins.predict2.text2world import inputs
+from cosmos_plugins.predict2.text2world.inputs import PICTURE, Sample, plans_of
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
-from cosmos_plugins.predict2.video2world import inputs
+from cosmos_plugins.predict2.video2world import inputs as video_inputs
+from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
-if TYPE_CHECKING:
-    from cosmos_plugins.predict2.text2image.pipeline import Text2ImageResult
-    from cosmos_plugins.predict2.video2world.pipeline import Video2WorldResult
+# F frames, H and W pixel height and width, C = 3 colours
 
 
 @dataclass(frozen=True)
 class Text2WorldResult:
     """What was written: the first frame, and the video with its sidecar."""
 
-    first_frame: Text2ImageResult
-    video: Video2WorldResult
+    first_frame: PictureResult
+    video: VideoResult
 
     def summary(self) -> str:
         """One line for people."""
@@ -34,90 +42,115 @@ class Text2WorldResult:
 
     def document(self) -> dict[str, Any]:
         """For `--json`: what is said about the video, with the picture's path and times."""
-        seconds = {f"first_frame_{stage}": value for stage, value in self.first_frame.seconds.items()}
         video = self.video.document()
-        return {**video, "first_frame": str(self.first_frame.image), "seconds": {**seconds, **video["seconds"]}}
+        seconds = _together(self.first_frame.seconds, video["seconds"])
+        return {**video, "first_frame": str(self.first_frame.image), "seconds": seconds}
 
 
-def run(settings: Text2WorldSettings, request: Text2WorldRequest) -> Text2WorldResult:
-    """Make one video.
+class Text2WorldPipeline:
+    """Predict2 Text2Image and Video2World, each loaded when it works.
 
-    Raises:
-        InputError: all that is wrong with the settings and the output.
-        CheckpointError: weights are missing, damaged or of another network.
-        GuardrailBlocked: the prompt, the first frame or the video was refused.
+    >>> pipeline = Text2WorldPipeline.load(Text2WorldSettings(model_size="tiny"))
+    >>> pipeline(Text2WorldRequest(prompt="A bus drives off in the rain.", save_path="out.mp4"))
     """
-    return make(prepare(settings, request), settings, request)
 
+    def __init__(self, settings: Text2WorldSettings, guardrails: Guardrails) -> None:
+        self.settings, self.guardrails = settings, guardrails
 
-def make(
-    stages: Stages, settings: Text2WorldSettings, request: Text2WorldRequest, *, is_planned: bool = False
-) -> Text2WorldResult:
-    """Make one prepared video; of several processes, every one must call this.
+    @classmethod
+    def load(
+        cls,
+        settings: Text2WorldSettings,
+        requests: Sequence[Text2WorldRequest] = (),
+        guardrails: Guardrails | None = None,
+    ) -> Text2WorldPipeline:
+        """Load the guardrails alone. Arguments and errors as for `cosmos_cli.generation.pipeline.Pipeline.load`."""
+        prompts = [inputs.prompts_of(settings, request) for request in requests]
+        return cls(settings, guardrails or checked_guardrails(settings, prompts))
 
-    Args:
-        is_planned: whether the process exists for this run alone, so that plan and run stand side by side in the
-            sidecar.
-    Raises:
-        CheckpointError, GuardrailBlocked: as for `run`.
-    """
-    from cosmos_cli.runtime.memory.offload import release_memory
-    from cosmos_plugins.predict2.networks import checked_guardrails
+    def __call__(self, request: Text2WorldRequest, *, on_step: OnStep | None = None) -> Text2WorldResult:
+        """Make one video and write its files. Raises what `check` of the inputs, and both pipelines raise."""
+        return self.run(inputs.check(self.settings, request)(), on_step=on_step)
 
-    guardrails = checked_guardrails(stages.video_settings, [request.prompt])
-    try:
-        first_frame = _make_first_frame(stages, guardrails, is_planned=is_planned)
-    finally:
+    def run(self, sample: Sample, *, is_planned: bool = False, on_step: OnStep | None = None) -> Text2WorldResult:
+        """Make and write a prepared sample; of several processes, every one must call this.
+
+        Args:
+            is_planned: whether the process exists for this run alone, so that plan and run stand side by side in the
+                sidecar.
+        """
+        plans: Sequence[Plan | None] = plans_of(sample) if is_planned else (None, None)
+        frames_FHWC, first_frame = self._make_picture(sample, on_step, plans[0])
+        pipeline, made = self._make_video(sample, frames_FHWC, on_step)
+        watch = Watch(plans[1], from_process_start=False) if plans[1] else None
+        result = Text2WorldResult(first_frame, pipeline.write(made, watch))
+        if pipeline.team.is_writer:
+            self._rewrite_sidecar(result, sample.request)
+        return result
+
+    def generate(self, request: Text2WorldRequest, *, on_step: OnStep | None = None) -> Generated[Any]:
+        """Make one video and write nothing; arguments and errors as for a call."""
+        sample = inputs.check(self.settings, request, writes=False)()
+        picture = self._load_picture(sample).make(
+            image_inputs.read(sample.image_settings, sample.image_request), on_step=on_step
+        )
         release_memory()
-    return _make_video(stages, first_frame, guardrails, settings, request, is_planned=is_planned)
+        _, made = self._make_video(sample, picture.frames, on_step)
+        return Generated(sample, made.frames, _together(picture.seconds, made.seconds), made.prompts, made.not_run)
+
+    def _load_picture(self, sample: Sample) -> Text2ImagePipeline:
+        pipeline: Text2ImagePipeline = Text2ImagePipeline.load(
+            sample.image_settings, [sample.image_request], self.guardrails
+        )
+        return pipeline
+
+    def _make_picture(
+        self, sample: Sample, on_step: OnStep | None, plan: Plan | None
+    ) -> tuple[np.ndarray, PictureResult]:
+        """The first frame, (1, H, W, 3) uint8, on disk too; the model has gone from memory then."""
+        pipeline = self._load_picture(sample)
+        watch = Watch(plan, from_process_start=True) if plan else None
+        made = pipeline.make(image_inputs.read(sample.image_settings, sample.image_request), on_step=on_step)
+        return made.frames, pipeline.write(made, watch)
+
+    def _make_video(
+        self, sample: Sample, frames_FHWC: np.ndarray, on_step: OnStep | None
+    ) -> tuple[Video2WorldPipeline, Generated[video_inputs.Sample]]:
+        release_memory()
+        settings, request = sample.video_settings, sample.video_request
+        pipeline: Video2WorldPipeline = Video2WorldPipeline.load(settings, [request], self.guardrails)
+        return pipeline, pipeline.make(video_inputs.with_frames(settings, request, frames_FHWC), on_step=on_step)
+
+    def _rewrite_sidecar(self, result: Text2WorldResult, request: Text2WorldRequest) -> None:
+        """Have the video's sidecar tell of both models; the first frame has one of its own."""
+        path = result.video.sidecar
+        document, of_picture = read_json(path), read_json(result.first_frame.sidecar)
+        weights = {f"{PICTURE}{name}": file for name, file in of_picture["weights"].items()}
+        document |= {
+            "command": "cosmos predict2 text2world",
+            # to make a video again must not mean to replace one
+            "request": request_document(self.settings, request.model_copy(update={"overwrite": False})),
+            "result": result.document(),
+            "notices": output.notices(),
+            "weights": document["weights"] | weights,
+        }
+        for side in ("planned", "actual"):
+            if side in document:
+                document[side] = _figures_together(of_picture[side], document[side])
+        write_json(path, document)
 
 
-def _make_first_frame(stages: Stages, guardrails: Guardrails, *, is_planned: bool) -> Text2ImageResult:
-    from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
-
-    sample = image_inputs.prepare(stages.image_settings, stages.image_request)
-    pipeline = Text2ImagePipeline.load(stages.image_settings, [sample], guardrails)
-    watch = Watch(estimate_picture(stages), from_process_start=True) if is_planned else None
-    result = pipeline.write(pipeline.make(sample), watch)
-    pipeline.team.gather(())  # from here on the picture is there for all processes
-    return result
+def _together(picture: Mapping[str, float], video: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of the stages of both."""
+    return {**{f"{PICTURE}{stage}": value for stage, value in picture.items()}, **video}
 
 
-def _make_video(
-    stages: Stages,
-    first_frame: Text2ImageResult,
-    guardrails: Guardrails,
-    settings: Text2WorldSettings,
-    request: Text2WorldRequest,
-    *,
-    is_planned: bool,
-) -> Text2WorldResult:
-    from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
-
-    sample = inputs.prepare(stages.video_settings, stages.video_request)
-    pipeline = Video2WorldPipeline.load(stages.video_settings, [stages.video_request], guardrails)
-    watch = Watch(estimate_video(stages), from_process_start=False) if is_planned else None
-    result = Text2WorldResult(first_frame, pipeline.write(pipeline.make(sample), watch))
-    if pipeline.team.is_writer:
-        _rewrite_sidecar(result, settings, request)
-    return result
-
-
-def _rewrite_sidecar(result: Text2WorldResult, settings: Text2WorldSettings, request: Text2WorldRequest) -> None:
-    """Have the video's sidecar tell of both models; the first frame has one of its own."""
-    path = result.video.sidecar
-    document = read_json(path)
-    of_picture = read_json(result.first_frame.sidecar)
-    weights = of_picture["weights"]
-    document |= {
-        "command": "cosmos predict2 text2world",
-        # to make a video again must not mean to replace one
-        "request": request_document(settings, request.model_copy(update={"overwrite": False})),
-        "result": result.document(),
-        "notices": output.notices(),
-        "weights": document["weights"] | {f"first_frame_{name}": file for name, file in weights.items()},
+def _figures_together(picture: Mapping[str, Any], video: Mapping[str, Any]) -> dict[str, Any]:
+    """The figures of both, planned or actual, as those of one run; see `Plan.figures`."""
+    of_picture = {stage: value for stage, value in picture["seconds"].items() if stage != "total"}
+    total = picture["seconds"]["total"] + video["seconds"]["total"]
+    peaks = {
+        name: max((figures[name] for figures in (picture, video) if figures[name] is not None), default=None)
+        for name in ("device_peak_bytes", "host_peak_bytes")
     }
-    for side in ("planned", "actual"):
-        if side in document:
-            document[side] = together(of_picture[side], document[side])
-    write_json(path, document)
+    return {**peaks, "seconds": {**_together(of_picture, video["seconds"]), "total": round(total, 3)}}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT, Prompt
-from cosmos_plugins.predict2.settings import TextSettings
+from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT
+from cosmos_plugins.predict2.settings import RefinerSettings
 
 
-class Text2WorldSettings(TextSettings):
+class Text2WorldSettings(RefinerSettings):
     """The two models, one after the other on the device."""
 
     model_size: Annotated[Literal["2B", "14B", "tiny"], Flag(aliases=("--model",))] = "2B"
@@ -31,10 +32,6 @@ class Text2WorldSettings(TextSettings):
     """Make the first frame with the distilled checkpoint and so many steps, 1 to 4; 0 is the ordinary one."""
     natten: bool = False
     """Use the sparse-attention checkpoint for the video (720 only)."""
-    disable_prompt_refiner: bool = False
-    """Use the prompt as it is given."""
-    offload_prompt_refiner: bool = False
-    """Keep the prompt refiner off the device except while it works."""
     use_cuda_graphs: bool = False
     """Accepted for old command lines; has no effect."""
 
@@ -42,7 +39,7 @@ class Text2WorldSettings(TextSettings):
 class Text2WorldRequest(StrictModel):
     """One video."""
 
-    prompt: Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
+    prompt: NonEmptyPrompt
     """What shall be seen and happen."""
     negative_prompt: Prompt = DEFAULT_NEGATIVE_PROMPT
     """What to avoid in the first frame and in the video; an empty text guides away from no text at all."""

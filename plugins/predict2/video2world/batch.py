@@ -11,20 +11,20 @@ from cosmos_cli.batch.engine import Report, run_batch
 from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.errors import InputError, Problem, report_together
-from cosmos_cli.generation.plan import Plan, one_after_another
+from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable, within
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.settings import MACHINE_ONLY
-from cosmos_plugins.predict2 import planning
-from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.predict2.video2world.inputs import (
     check_checkpoints,
-    check_outputs,
+    check_files,
     check_settings,
+    job_of,
     output_paths,
     read_conditioning_frames,
 )
+from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 
 _NAMES_IN_ROWS = {"input_path": "input_video", "save_path": "output_video"}
 """Fields that the original's batch files call otherwise; both names are understood."""
@@ -95,8 +95,10 @@ def plan_many(
 ) -> Plan:
     """What many videos cost that one model makes: it loads once."""
     machine = find_machine(settings.device)
+    jobs = [job_of(settings, each) for each in requests]
     plans = [
-        planning.estimate(settings, each, machine=machine, is_first=number == 0) for number, each in enumerate(requests)
+        plan_job(settings, each, machine=machine, is_first=number == 0, together=jobs)
+        for number, each in enumerate(jobs)
     ]
     model = plans[0].model.replace("video2world", command)
     whole = one_after_another(plans, model=model, request=request, faults=faults)
@@ -141,7 +143,7 @@ def _item(
         report_together(
             lambda: within(Path(), str(request.save_path), field="output_video"),
             # whether a video that is there already may be replaced is for the ledger to tell
-            lambda: check_outputs(request.model_copy(update={"overwrite": True})),
+            lambda: check_files(request.model_copy(update={"overwrite": True})),
             lambda: read_conditioning_frames(request),
         )
     except InputError as error:

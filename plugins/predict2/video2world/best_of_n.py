@@ -14,21 +14,15 @@ from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
 from cosmos_cli.generation.plan import Plan
+from cosmos_cli.media.source import digest_of
 from cosmos_cli.requests import request_document
-from cosmos_cli.runtime.files import check_writable, digest
+from cosmos_cli.runtime.files import check_writable
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
 from cosmos_plugins.predict2.critic.judgement import Judgement, best
-from cosmos_plugins.predict2.requests import (
-    BestOfNOptions,
-    CriticRequest,
-    CriticSettings,
-    Judging,
-    Video2WorldRequest,
-    Video2WorldSettings,
-)
+from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.video2world.batch import describe_work, make_item, plan_many
 from cosmos_plugins.predict2.video2world.inputs import (
     as_request,
@@ -37,12 +31,15 @@ from cosmos_plugins.predict2.video2world.inputs import (
     check_settings,
     read_conditioning_frames,
 )
+from cosmos_plugins.predict2.video2world.requests import BestOfNOptions, Video2WorldRequest, Video2WorldSettings
 
 if TYPE_CHECKING:
+    from cosmos_cli.generation.pipeline import Generated
+    from cosmos_cli.generation.record import VideoResult
     from cosmos_cli.guardrails import Guardrails
     from cosmos_cli.runtime.workers.team import Team
     from cosmos_plugins.predict2.video2world.inputs import Sample
-    from cosmos_plugins.predict2.video2world.pipeline import Made, Video2WorldPipeline, Video2WorldResult
+    from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
 REPORT_NAME = "report.html"
 LEDGER_NAME = "best-of-n.ledger.jsonl"
@@ -228,10 +225,10 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
 
     guardrails: list[Guardrails] = []
     if items:
-        from cosmos_plugins.predict2.networks import checked_guardrails
+        from cosmos_cli.generation.load import checked_guardrails
 
         # all have one prompt: if it is refused, that is the answer and not a line for each
-        guardrails.append(checked_guardrails(settings, {item.request.prompt for item in items}))
+        guardrails.append(checked_guardrails(settings, {(item.request.prompt,) for item in items}))
 
     def load(todo: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -252,7 +249,7 @@ def _is_of(video: Path, settings: Video2WorldSettings, request: Video2WorldReque
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
     same = made_of == describe_work(request_document(settings, request))
-    return same and sidecar.get("input_sha256") == digest(request.input_path)
+    return same and sidecar.get("input_sha256") == digest_of(request.input_path)
 
 
 class _Generator:
@@ -268,10 +265,10 @@ class _Generator:
     def prepare(self, request: Video2WorldRequest) -> Sample:
         return self._pipeline.prepare(request)
 
-    def make(self, sample: Sample) -> Made:
+    def make(self, sample: Sample) -> Generated[Sample]:
         return self._pipeline.make(sample)
 
-    def write(self, made: Made) -> Video2WorldResult:
+    def write(self, made: Generated[Sample]) -> VideoResult:
         result = self._pipeline.write(made)
         for former in namesakes(result.video) if self.team.is_writer else ():
             if former != result.video:

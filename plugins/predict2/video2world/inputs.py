@@ -1,32 +1,33 @@
-"""Everything about a request that can be known before a model loads: checked, and the input frames read."""
+"""Everything about a request that can be known before a model loads: checked, read, and what it costs."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
-from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.generation import checks
+from cosmos_cli.generation.checks import check_sharing
+from cosmos_cli.generation.files import needed_files
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.requests import option_name, validate
-from cosmos_cli.runtime.files import check_writable
-from cosmos_plugins.predict2.checkpoints import REASON1, TINY_ROOT, dit_file, repositories
-from cosmos_plugins.predict2.checks import Weights
-from cosmos_plugins.predict2.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.predict2.variants import VARIANTS
+from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, repositories, weights_of
+from cosmos_plugins.predict2.inputs import check_files, job, networks_of, output_paths
+from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 
 if TYPE_CHECKING:
     import numpy as np
 
 # F frames, H and W pixel height and width, C = 3 colours
 
-
-@dataclass(frozen=True)
-class Paths(Weights):
-    """Where a run reads its weights."""
-
-    lora: Path | None = None
+PIPELINE = "cosmos_plugins.predict2.video2world.pipeline:Video2WorldPipeline"
 
 
 @dataclass(frozen=True)
@@ -40,32 +41,36 @@ class Sample:
     request: Video2WorldRequest
     frames_FHWC: np.ndarray
     source_FHWC: np.ndarray
-    height: int
-    width: int
     num_frames: int
+    outputs: Mapping[str, Path]
+    weights: Mapping[str, Path]
 
 
-def prepare(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sample:
-    """Check one request as far as that goes without a model, and read its input.
-
-    Raises:
-        InputError: all that is wrong with the settings, the input and the output.
-        CheckpointError: weights are missing.
-    """
+def check(
+    settings: Video2WorldSettings, request: Video2WorldRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`. A plan looks at the input without decoding it."""
+    num_heads = VARIANTS[settings.model_size].dit.num_heads
     frames: list[np.ndarray] = []
     report_together(
         lambda: check_settings(settings),
+        lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
         lambda: check_length(settings, request),
-        lambda: check_outputs(request),
-        lambda: frames.append(read_conditioning_frames(request)),
+        lambda: check_files(request) if writes else None,
+        lambda: frames.append(read_conditioning_frames(request)) if needs_weights else _check_given(request),
     )
-    check_checkpoints(settings)
-    return _sample(settings, request, frames[0])
+    if needs_weights:
+        check_checkpoints(settings)
+    return lambda: with_frames(settings, request, frames[0])
 
 
 def read(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sample:
     """The input of a request that was checked. Raises InputError if it can no longer be read."""
-    return _sample(settings, request, read_conditioning_frames(request))
+    return with_frames(settings, request, read_conditioning_frames(request))
+
+
+def prompts_of(settings: Video2WorldSettings, request: Video2WorldRequest) -> list[str]:
+    return [request.prompt]
 
 
 def as_request(options: Video2WorldOptions, **changes: Any) -> Video2WorldRequest:
@@ -81,61 +86,42 @@ def as_request(options: Video2WorldOptions, **changes: Any) -> Video2WorldReques
     return request
 
 
-def _sample(settings: Video2WorldSettings, request: Video2WorldRequest, frames_FHWC: np.ndarray) -> Sample:
+def with_frames(settings: Video2WorldSettings, request: Video2WorldRequest, frames_FHWC: np.ndarray) -> Sample:
+    """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
     from cosmos_cli.media.resize import cover_and_crop
 
-    variant = VARIANTS[settings.model_size]
-    height, width = variant.sizes[resolution_of(settings)][request.aspect_ratio]
+    height, width = VARIANTS[settings.model_size].sizes[settings.resolution_used][request.aspect_ratio]
     return Sample(
         request,
         cover_and_crop(frames_FHWC, height, width),
         frames_FHWC,
-        height,
-        width,
-        request.num_frames or variant.num_frames[settings.fps],
+        chunk_frames(settings, request),
+        output_paths(request),
+        weight_paths(settings),
     )
 
 
-def resolution_of(settings: Video2WorldSettings) -> str:
-    """The resolution asked for, or the model's own."""
-    return settings.resolution or VARIANTS[settings.model_size].default_resolution
+def chunk_frames(settings: Video2WorldSettings, request: Video2WorldRequest) -> int:
+    """Length of a chunk in frames."""
+    return request.num_frames or VARIANTS[settings.model_size].num_frames[settings.fps]
 
 
-def output_paths(request: Video2WorldRequest) -> dict[str, Path]:
-    """The files of one video: "video", "sidecar", and "preview" where one is asked for."""
-    video = request.save_path if request.save_path.suffix else request.save_path.with_suffix(".mp4")
-    paths = {"video": video, "sidecar": video.with_suffix(".json")}
-    if request.preview:
-        paths["preview"] = video.with_suffix(".png")
-    return paths
-
-
-def weight_paths(settings: Video2WorldSettings) -> Paths:
+def weight_paths(settings: Video2WorldSettings) -> dict[str, Path]:
     """Where the weights of these settings lie, whether or not they are there."""
     variant = VARIANTS[settings.model_size]
-    root = TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
-    model = root / variant.folder
-    return Paths(
-        dit=settings.dit_path or model / _dit_file(settings),
-        tokenizer=model / "tokenizer" / "tokenizer.pth",
-        text_encoder=root / variant.text_encoder,
-        lora=settings.lora_path,
-    )
-
-
-def _dit_file(settings: Video2WorldSettings) -> str:
     # the tiny model has one set of weights, whatever size of picture it is asked for
-    resolution = "tiny" if settings.model_size == "tiny" else resolution_of(settings)
-    return dit_file(resolution, settings.fps, settings.natten)
+    resolution = "tiny" if settings.is_tiny else settings.resolution_used
+    published = f"{variant.folder}/{dit_file(resolution, settings.fps, settings.natten)}"
+    weights = weights_of(settings, variant, published)
+    return weights | ({"lora": settings.lora_path} if settings.lora_path else {})
 
 
 def check_settings(settings: Video2WorldSettings) -> None:
     """Combinations that no single field can judge."""
-    if settings.parallel is not None and settings.num_gpus == 1:
-        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
-    if settings.natten and (settings.model_size == "tiny" or resolution_of(settings) != "720"):
+    checks.check_parallel(settings)
+    if settings.natten and (settings.is_tiny or settings.resolution_used != "720"):
         raise InputError(
-            f"has no checkpoint for {settings.model_size} at {resolution_of(settings)}.",
+            f"has no checkpoint for {settings.model_size} at {settings.resolution_used}.",
             where="--natten",
             fix="Use --model-size 2B or 14B with --resolution 720, or leave it out.",
         )
@@ -161,30 +147,13 @@ def check_settings(settings: Video2WorldSettings) -> None:
 
 def check_length(settings: Video2WorldSettings, request: Video2WorldRequest) -> None:
     """Every chunk of a long video goes on from the one before."""
-    chunk_frames = request.num_frames or VARIANTS[settings.model_size].num_frames[settings.fps]
-    if request.num_chunks > 1 and chunk_frames <= request.num_conditional_frames:
+    num_frames = chunk_frames(settings, request)
+    if request.num_chunks > 1 and num_frames <= request.num_conditional_frames:
         raise InputError(
-            f"chunks of {chunk_frames} frames that share {request.num_conditional_frames} never go on.",
+            f"chunks of {num_frames} frames that share {request.num_conditional_frames} never go on.",
             where="--num-chunks",
             fix=f"Pass --num-frames {request.num_conditional_frames + 1} or more, which is the length of a chunk.",
         )
-
-
-def check_outputs(request: Video2WorldRequest) -> None:
-    """The files to write are mp4 and its companions, can be written, and replace nothing unasked."""
-    if request.save_path.is_dir():
-        raise InputError(f"{request.save_path} is a folder.", where="--save-path", fix="Give the name of a file.")
-    paths = output_paths(request)
-    if paths["video"].suffix.lower() != ".mp4":
-        raise InputError(
-            f"{request.save_path} is not an mp4.", where="--save-path", fix="Give a name that ends in .mp4."
-        )
-    report_together(
-        *(
-            lambda path=path: check_writable(path, field="--save-path", overwrite=request.overwrite)
-            for path in paths.values()
-        )
-    )
 
 
 def check_checkpoints(settings: Video2WorldSettings) -> None:
@@ -193,34 +162,36 @@ def check_checkpoints(settings: Video2WorldSettings) -> None:
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
     """
-    for field, path in (("--dit-path", settings.dit_path), ("--lora-path", settings.lora_path)):
-        if path and not path.exists():
-            raise CheckpointError(f"{path} does not exist.", where=field, fix="Check the path.")
-    if settings.model_size == "tiny":
-        return
-    needed = repositories(
+    refiner = _needed_refiner(settings)
+    way_out = Problem("To do without Cosmos-Reason1: --disable-prompt-refiner, or --refiner-url.")
+    checks.check_weights(
+        settings,
+        lambda: [*_repositories(settings), *refiner],
+        own={"--dit-path": settings.dit_path, "--lora-path": settings.lora_path},
+        ways_out=[way_out] if refiner else [],
+    )
+
+
+def _repositories(settings: Video2WorldSettings) -> list[Repository]:
+    return repositories(
         settings.model_size,
-        resolution_of(settings),
+        settings.resolution_used,
         settings.fps,
         natten=settings.natten,
         own_dit=settings.dit_path is not None,
     )
-    refiner = _needed_refiner(settings)
-    try:
-        guardrails = () if settings.disable_guardrail else GUARDRAILS
-        require([*needed, *refiner, *guardrails], settings.checkpoint_dir)
-    except CheckpointError as error:
-        ways_out = [Problem("Or try the model that ships with cosmos: --model tiny.")]
-        if refiner:
-            ways_out.append(Problem("To do without Cosmos-Reason1: --disable-prompt-refiner, or --refiner-url."))
-        raise CheckpointError.from_problems([*error.problems, *ways_out]) from None
+
+
+def refines_itself(settings: Video2WorldSettings) -> bool:
+    """Whether Cosmos-Reason1 refines prompts in this process: unless a server or another package does."""
+    asks_others = settings.refiner_url is not None or registry.current().extensions.get("prompt_refiners")
+    return not (settings.is_tiny or settings.disable_prompt_refiner or asks_others)
 
 
 def _needed_refiner(settings: Video2WorldSettings) -> list[Repository]:
     """The published prompt refiner, if it is used and missing."""
-    asks_others = settings.refiner_url is not None or registry.current().extensions.get("prompt_refiners")
     is_there = (settings.checkpoint_dir / REASON1.name / "config.json").is_file()
-    return [] if settings.disable_prompt_refiner or asks_others or is_there else [REASON1]
+    return [REASON1] if refines_itself(settings) and not is_there else []
 
 
 def read_conditioning_frames(request: Video2WorldRequest) -> np.ndarray:
@@ -232,10 +203,7 @@ def read_conditioning_frames(request: Video2WorldRequest) -> np.ndarray:
         InputError: the input is missing, unreadable, a picture where 5 frames are needed, or too short.
     """
     path, count = request.input_path, request.num_conditional_frames
-    if not path.exists():
-        raise InputError(f"{path} does not exist.", where="--input-path", fix="Give a picture or a video.")
-    if not path.is_file():
-        raise InputError(f"{path} is not a file.", where="--input-path", fix="Give a picture or a video.")
+    checks.check_file(path, "--input-path", "a picture or a video")
 
     from cosmos_cli.media.image import is_image, read_image
     from cosmos_cli.media.video import read_last_frames
@@ -250,9 +218,110 @@ def read_conditioning_frames(request: Video2WorldRequest) -> np.ndarray:
         return read_image(path)[None]
     clip = read_last_frames(path, count)
     if len(clip.frames_FHWC) < count:
-        raise InputError(
-            f"{path} has {clip.num_source_frames} frames, but --num-conditional-frames {count} needs at least {count}.",
-            where="--input-path",
-            fix="Give a longer clip, or pass --num-conditional-frames 1.",
-        )
+        raise _too_short(request, clip.num_source_frames)
     return clip.frames_FHWC
+
+
+def _check_given(request: Video2WorldRequest) -> int:
+    """Frames of the input, as its container counts them. Raises InputError: there is none, or too few of them."""
+    checks.check_file(request.input_path, "--input-path", "a picture or a video")
+    from cosmos_cli.media.facts import read_facts
+
+    num_frames = read_facts(request.input_path).num_frames
+    if num_frames < request.num_conditional_frames:
+        raise _too_short(request, num_frames)
+    return num_frames
+
+
+def _too_short(request: Video2WorldRequest, num_frames: int) -> InputError:
+    count = request.num_conditional_frames
+    return InputError(
+        f"{request.input_path} has {num_frames} frames, but --num-conditional-frames {count} needs at least {count}.",
+        where="--input-path",
+        fix="Give a longer clip, or pass --num-conditional-frames 1.",
+    )
+
+
+def work_of(settings: Video2WorldSettings, request: Video2WorldRequest | None = None) -> Work:
+    """What a request asks of the networks; without one, the most that is usual."""
+    variant, weights = VARIANTS[settings.model_size], weight_paths(settings)
+    sizes = variant.sizes[settings.resolution_used]
+    num_frames, num_given, guidance, num_steps = variant.num_frames[settings.fps], 5, 1.0, 35
+    height, width = max(sizes.values(), key=math.prod)
+    if request is not None:
+        height, width = sizes[request.aspect_ratio]
+        num_frames, num_given = chunk_frames(settings, request), request.num_conditional_frames
+        guidance, num_steps = request.guidance, request.num_steps
+    networks = networks_of(variant, weights, variant.dit, refiner_bytes=_refiner_bytes(settings))
+    tokenizer = networks.tokenizer
+    num_latents = max(tokenizer.latent_frames(num_given), 1 - (1 - num_frames) // tokenizer.temporal_factor)
+    computed = 1 + (num_latents - 1) * tokenizer.temporal_factor
+    factor = tokenizer.spatial_factor
+    return Work(
+        networks,
+        clip_px=(computed, height, width),
+        num_passes=(num_steps + 1) * (2 if guidance else 1),
+        num_rounds=request.num_chunks if request else 1,
+        encoded=((1, num_given),),
+        num_texts=1 + bool(request is None or request.negative_prompt),
+        num_contexts=2 if guidance else 1,
+        keys_per_query=_keys_per_query(settings, networks.dit.grid((num_latents, height // factor, width // factor))),
+        is_guided=bool(guidance),
+        encode_stage="encode_frames",
+    )
+
+
+def job_of(settings: Video2WorldSettings, request: Video2WorldRequest, *, num_given: int | None = None) -> Job:
+    """What a request that was checked will cost.
+
+    Args:
+        num_given: frames of the input; None looks at it, which must be there then.
+    Raises:
+        InputError: there is no input.
+    """
+    work = work_of(settings, request)
+    computed, height, width = work.clip_px
+    frames = Frames(
+        given=_check_given(request) if num_given is None else num_given,
+        made=num_frames_of(request.num_chunks, chunk_frames(settings, request), request.num_conditional_frames),
+        computed=request.num_chunks * computed,
+        chunks=request.num_chunks,
+        height=height,
+        width=width,
+        fps=settings.fps,
+    )
+    told = ("num_steps", "guidance", "seed", "num_conditional_frames")
+    refiners = registry.current().extensions.get("prompt_refiners")
+    return job(
+        settings,
+        weight_paths(settings),
+        work,
+        frames,
+        kind=f"video2world {settings.model_size}{' sparse' if settings.natten else ''}",
+        request={"input_path": str(request.input_path), **{name: getattr(request, name) for name in told}},
+        output=output_paths(request)["video"],
+        needed=lambda: [*_repositories(settings), *([REASON1] if refines_itself(settings) else [])],
+        notices=[", ".join(refiners)] if refiners and not settings.disable_prompt_refiner else [],
+    )
+
+
+def num_frames_of(num_chunks: int, chunk_frames: int, num_shared: int) -> int:
+    """Length of a video of so many chunks; neighbours share frames, which are shown once."""
+    return chunk_frames + (num_chunks - 1) * (chunk_frames - num_shared)
+
+
+def _refiner_bytes(settings: Video2WorldSettings) -> int:
+    if not refines_itself(settings):
+        return 0
+    return sum(file.num_bytes for file in needed_files([REASON1], settings.checkpoint_dir))
+
+
+def _keys_per_query(settings: Video2WorldSettings, grid_THW: tuple[int, int, int]) -> tuple[float, ...]:
+    """Keys that a token attends to in each block of a sparse checkpoint; nothing where all blocks are dense."""
+    if not settings.natten or grid_THW[0] == 1:
+        return ()
+    dense = float(math.prod(grid_THW))
+    return tuple(
+        dense if letter == "-" else float(math.prod(SPARSE_PATTERNS[letter].on_grid(grid_THW).window))
+        for letter in VARIANTS[settings.model_size].sparse_layers
+    )

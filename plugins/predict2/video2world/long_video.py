@@ -17,11 +17,6 @@ MakeChunk = Callable[[Sample], "tuple[np.ndarray, str]"]
 """The frames of one chunk, (F, H, W, 3) uint8, and the prompt that was used in the end."""
 
 
-def num_frames_of(num_chunks: int, chunk_frames: int, num_shared: int) -> int:
-    """Length of a video of so many chunks; neighbours share frames, which are shown once."""
-    return chunk_frames + (num_chunks - 1) * (chunk_frames - num_shared)
-
-
 def make_chunks(sample: Sample, num_chunks: int, make_chunk: MakeChunk) -> tuple[np.ndarray, list[str]]:
     """The frames of all chunks one after the other, and the prompt of each.
 

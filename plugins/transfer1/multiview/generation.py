@@ -6,19 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_cli import output
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.diffusion.view_conditioning import given_views
+from cosmos_cli.generation.load import Models
+from cosmos_cli.generation.settings import DIT, TOKENIZER
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.runtime.timing import timed
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_plugins.transfer1.chunks import Chunk, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs
-from cosmos_plugins.transfer1.generation import Models
-from cosmos_plugins.transfer1.memory import DIT, TOKENIZER
 from cosmos_plugins.transfer1.multiview.samples import Sample
 from cosmos_plugins.transfer1.weights import normalise_numbers
 
@@ -36,19 +37,19 @@ class Generation:
     Args:
         branches: modality to the branch of each of the sample's controls.
         text_BLD: contexts of all prompts, one after the other, (1, V * L, D).
-        seconds: what the stages take is added here.
+        clock: what the stages take is added there.
     """
 
     def __init__(
         self,
-        models: Models,
+        models: Models[MultiViewDiT, ChunkedTokenizer],
         sample: Sample,
         branches: dict[str, ControlBranch],
         text_BLD: Tensor,
-        seconds: dict[str, float],
+        clock: Clock,
     ) -> None:
         self._models, self._sample, self._branches = models, sample, branches
-        self._text, self._seconds = text_BLD, seconds
+        self._text, self._clock = text_BLD, clock
 
     def frames(self) -> np.ndarray:
         """All views, (V, F, H, W, 3) uint8."""
@@ -56,12 +57,12 @@ class Generation:
         made: list[np.ndarray] = []
         for clip in sample.clips:
             previous = made[-1][:, -clip.num_shared :] if made else sample.initial_VFHWC
-            with timed("encode", self._seconds), stages.at_work(TOKENIZER):
+            with self._clock("encode"), stages.at_work(TOKENIZER):
                 hints = self._encode_hints(clip)
                 conditioning = self.condition(clip, previous)
-            with timed("denoise", self._seconds), stages.at_work(DIT):
+            with self._clock("denoise"), stages.at_work(DIT):
                 latents = self._denoise(clip, hints, conditioning)
-            with timed("decode", self._seconds), stages.at_work(TOKENIZER):
+            with self._clock("decode"), stages.at_work(TOKENIZER):
                 made.append(self._decode(latents))
         return np.concatenate([made[0], *(frames[:, sample.clips[0].num_shared :] for frames in made[1:])], axis=1)
 
@@ -104,9 +105,9 @@ class Generation:
         request, models = self._sample.request, self._models
         noise = arch_invariant_noise(conditioning.latents_BCTHW.shape, request.seed + clip.number).to(models.device)
         sigmas = karras_sigmas(request.num_steps, SIGMA_MIN, SIGMA_MAX)
-        with output.progress(f"Denoising clip {clip.number + 1},", request.num_steps) as advance:
+        with self._clock.denoising(request.num_steps, f"Denoising clip {clip.number + 1},") as steps:
             shared = SharedInputs.of(
-                models.base,
+                models.dit,
                 hints,
                 noise.shape[2:],
                 self._text,
@@ -124,7 +125,7 @@ class Generation:
                 dtype=models.dtype,
                 guidance_group=models.team.guidance_group,
             )
-            return sample_res(denoiser, noise * SIGMA_MAX, sigmas, lambda *_: advance())
+            return sample_res(steps.watched(denoiser), noise * SIGMA_MAX, sigmas, steps)
 
     def _decode(self, latents_BCTHW: Tensor) -> np.ndarray:
         """Pixels of one clip, (V, F, H, W, 3) uint8."""

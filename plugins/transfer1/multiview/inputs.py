@@ -1,82 +1,69 @@
-"""Everything about a request that can be known before its videos are read, checked; and where its files lie."""
+"""Everything about a request that can be known before a model loads: checked, and all videos read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, require
-from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
-from cosmos_cli.runtime.files import check_writable
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER
-from cosmos_plugins.transfer1.inputs import check_layout
-from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
+from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, Repository
+from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.generation import checks
+from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
+from cosmos_cli.generation.files import NeededFile, files_of
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.work import Frames, Networks, Work
+from cosmos_cli.media.source import GivenFrames, is_there
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_plugins.transfer1.checkpoints import TOKENIZER
+from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.checkpoints import repository
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
-from cosmos_plugins.transfer1.multiview.samples import Paths
-from cosmos_plugins.transfer1.multiview.variants import CONTROLS, MULTIVIEW_VARIANTS, base_file, control_file
-from cosmos_plugins.transfer1.variants import VARIANTS
+from cosmos_plugins.transfer1.multiview.samples import (
+    Sample,
+    control_place,
+    initial_videos,
+    output_paths,
+    too_short,
+    weight_paths,
+)
+from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, CONTROLS, MULTIVIEW_VARIANTS
+from cosmos_plugins.transfer1.variants import NUM_STATES, VARIANTS
+
+if TYPE_CHECKING:
+    from cosmos_plugins.transfer1.chunks import Chunk
+
+PIPELINE = "cosmos_plugins.transfer1.multiview.pipeline:MultiviewPipeline"
 
 
-def check(settings: MultiviewSettings, request: MultiviewRequest) -> None:
-    """All that can be known about one request without reading its videos.
-
-    Raises:
-        InputError: all that is wrong with the settings, the controls, the input and the output.
-        CheckpointError: weights are missing.
-    """
-    check_request(settings, request)
-    check_checkpoints(settings, request)
-
-
-def check_request(settings: MultiviewSettings, request: MultiviewRequest) -> None:
-    """All that can be wrong with the settings, the controls, the input files and the output. Raises InputError."""
+def check(
+    settings: MultiviewSettings, request: MultiviewRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`; videos are read by what it returns."""
     cameras = cameras_of(settings.waymo_example)
     report_together(
         lambda: check_settings(settings, request),
         lambda: check_controls(request, cameras),
         lambda: check_files(request, cameras),
-        lambda: check_outputs(request),
+        lambda: check_outputs(request) if writes else None,
     )
+    if needs_weights:
+        check_checkpoints(settings, request)
+    return lambda: read(settings, request)
 
 
-def output_paths(request: MultiviewRequest) -> dict[str, Path]:
-    """The files of one scene: "video", "mosaic", "sidecar", and "preview" if asked for."""
-    folder, name = request.video_save_folder, request.video_save_name.removesuffix(".mp4")
-    paths = {
-        "video": folder / f"{name}.mp4",
-        "mosaic": folder / f"{name}_mosaic.mp4",
-        "sidecar": folder / f"{name}.json",
-    }
-    return paths | ({"preview": folder / f"{name}.png"} if request.preview else {})
+def read(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
+    """The videos of a request that was checked. Raises InputError: one cannot be read, or is too short."""
+    from cosmos_plugins.transfer1.multiview.videos import read_sample
 
-
-def weight_paths(settings: MultiviewSettings, request: MultiviewRequest) -> Paths:
-    """Where the weights of a request lie, whether or not they are there."""
-    root = TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
-    return Paths(
-        base=root / base_file(request.kind),
-        tokenizer=root / "nvidia" / settings.tokenizer_dir,
-        text_encoder=root / VARIANTS[settings.model_size].text_encoder,
-        controls={
-            name: _within(root, control.ckpt_path)
-            if control.ckpt_path is not None
-            else root / control_file(request.kind, name, waymo_example=settings.waymo_example)
-            for name, control in request.active_controls.items()
-        },
-    )
-
-
-def _within(root: Path, path: Path) -> Path:
-    """A path as given if it is there, else under the checkpoint folder if it is there."""
-    return root / path if not path.exists() and (root / path).exists() else path
+    return read_sample(settings, request)
 
 
 def check_settings(settings: MultiviewSettings, request: MultiviewRequest) -> None:
     """What no single field can judge."""
-    if settings.parallel is not None and settings.num_gpus == 1:
-        raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
+    check_parallel(settings)
     num_heads = MULTIVIEW_VARIANTS[settings.model_size].dit.num_heads
-    check_layout(settings, num_heads=num_heads, guided=request.guidance > 0)
+    check_sharing(settings, num_heads, guided=request.guidance > 0)
 
 
 def check_controls(request: MultiviewRequest, cameras: tuple[Camera, ...]) -> None:
@@ -120,9 +107,11 @@ def check_files(request: MultiviewRequest, cameras: tuple[Camera, ...]) -> None:
     missing = [
         Problem(f"{path} does not exist.", where, "Check the path: it is relative to the working folder.")
         for where, path in named.items()
-        if not path.is_file()
+        if not is_there(path)
     ]
     initial = request.initial_condition_video
+    if isinstance(initial, GivenFrames):
+        initial = None
     if initial is not None and initial.is_dir():
         missing += [
             Problem(f"{path} does not exist.", f"--initial-condition-video, {camera.name} camera", "Add it.")
@@ -137,33 +126,9 @@ def check_files(request: MultiviewRequest, cameras: tuple[Camera, ...]) -> None:
         raise InputError.from_problems(missing)
 
 
-def control_place(name: str, camera: Camera) -> str:
-    """How a control video is called in messages."""
-    return f"{name}, input_control, {camera.name} camera"
-
-
-def too_short(num_frames: int, needed: int, place: str) -> Problem:
-    """What is wrong with a control video."""
-    return Problem(
-        f"has {num_frames} frames, fewer than the {needed} that are made.",
-        place,
-        "Give a control video of the front video's length.",
-    )
-
-
-def initial_videos(folder: Path, cameras: tuple[Camera, ...]) -> list[tuple[Camera, Path]]:
-    """The files of a folder with the first frames of every view: 000.mp4 and so on, in the order of the cameras."""
-    return [(camera, folder / f"{number:03}.mp4") for number, camera in enumerate(cameras)]
-
-
 def check_outputs(request: MultiviewRequest) -> None:
     """The files to write can be written and replace nothing unasked."""
-    report_together(
-        *(
-            lambda path=path: check_writable(path, field="--video-save-folder", overwrite=request.overwrite)
-            for path in output_paths(request).values()
-        )
-    )
+    check_all_writable(output_paths(request).values(), field="--video-save-folder", overwrite=request.overwrite)
 
 
 def check_checkpoints(settings: MultiviewSettings, request: MultiviewRequest) -> None:
@@ -178,15 +143,13 @@ def check_checkpoints(settings: MultiviewSettings, request: MultiviewRequest) ->
         for name, path in paths.controls.items()
         if not path.exists() and not is_published(settings, request.controls[name])
     ]
-    if settings.model_size != "tiny":
-        published = [name for name in paths.controls if is_published(settings, request.controls[name])]
-        try:
-            needed = [repository([request.kind], published), TOKENIZER, *TEXT_ENCODER, *GUARDRAILS]
-            require(needed, settings.checkpoint_dir)
-        except CheckpointError as error:
-            missing += [*error.problems, Problem("Or try the model that ships with cosmos: --model tiny.")]
-    if missing:
-        raise CheckpointError.from_problems(missing)
+    checks.check_weights(settings, lambda: _repositories(settings, request), missing=missing)
+
+
+def _repositories(settings: MultiviewSettings, request: MultiviewRequest) -> list[Repository]:
+    """What is published of the model and of the branches that the user does not bring."""
+    published = [name for name, control in request.active_controls.items() if is_published(settings, control)]
+    return [repository([request.kind], published), TOKENIZER, *TEXT_ENCODER]
 
 
 def is_published(settings: MultiviewSettings, control: MultiviewControl) -> bool:
@@ -201,4 +164,122 @@ def _missing_branch(name: str, path: Path, control: MultiviewControl) -> Problem
         f"{path} does not exist: the branch for these cameras is not published, one trains it.",
         f"{name}, ckpt_path",
         "Give the path of its weights as ckpt_path.",
+    )
+
+
+def prompts_of_cameras(cameras: Sequence[Camera], request: MultiviewRequest) -> list[str]:
+    """The prompt of every camera, as its network reads it."""
+    return [full_prompt(camera, getattr(request, camera.field)) for camera in cameras]
+
+
+def prompts_of(settings: MultiviewSettings, request: MultiviewRequest) -> list[str]:
+    """All prompts as one text, which is how they are checked."""
+    return [". ".join(prompts_of_cameras(cameras_of(settings.waymo_example), request))]
+
+
+def branch_files(works: Sequence[Work]) -> list[Path]:
+    """The files of all control branches that these works need."""
+    return list(dict.fromkeys(file for work in works for file in work.networks.branches))
+
+
+def work_of(settings: MultiviewSettings, request: MultiviewRequest) -> Work:
+    """What a request asks of the networks. Raises InputError: a video cannot be read, or is too short."""
+    return _measure(settings, request)[0]
+
+
+def _measure(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[Work, Frames]:
+    variant, paths = MULTIVIEW_VARIANTS[settings.model_size], weight_paths(settings, request)
+    num_views = len(cameras_of(settings.waymo_example))
+    num_given, clips = _clips(settings, request)
+    networks = Networks(
+        cost_of(variant.base(num_views)),
+        tokenizer_cost_of(VARIANTS[settings.model_size].tokenizer),
+        dict.fromkeys(paths.controls.values(), cost_of(variant.branch(num_views))),
+        paths.text_encoder,
+    )
+    frames = Frames(
+        given=num_given,
+        made=num_views * clips[-1].stop,
+        computed=num_views * len(clips) * CLIP_FRAMES,
+        chunks=len(clips),
+        height=variant.height,
+        width=variant.width,
+        fps=request.fps,
+    )
+    # the controls of all views, and the front video; where clips go on, the frames that they share too
+    num_encoded = num_views * len(request.active_controls) + 1
+    shared = ((num_views, request.num_input_frames),) if request.kind == "v2w" else ()
+    pixels = variant.height * variant.width
+    given_px = num_encoded * clips[-1].stop * pixels
+    work = Work(
+        networks,
+        clip_px=(CLIP_FRAMES, variant.height, variant.width),
+        num_passes=(request.num_steps + 1) * (2 if request.guidance else 1),
+        num_clips=num_views,
+        num_rounds=len(clips),
+        encoded=((num_encoded, CLIP_FRAMES), *shared),
+        num_texts=num_views,
+        num_contexts=2 if request.guidance else 1,
+        num_states=NUM_STATES,
+        is_guided=bool(request.guidance),
+        read_px=given_px,
+        held_px=given_px,
+        num_copies=2,  # the video, and the mosaic
+        encoder_px=num_views * pixels,
+    )
+    return work, frames
+
+
+def job_of(settings: MultiviewSettings, request: MultiviewRequest) -> Job:
+    """What a request that was checked will cost. Raises InputError: a video cannot be read, or is too short."""
+    work, frames = _measure(settings, request)
+    return Job(
+        f"transfer multiview {settings.model_size} {request.kind}",
+        {
+            "view_condition_video": str(request.view_condition_video),
+            "cameras": [camera.name for camera in cameras_of(settings.waymo_example)],
+            "controls": list(request.active_controls),
+            "num_steps": request.num_steps,
+            "guidance": request.guidance,
+            "seed": request.seed,
+        },
+        work,
+        frames,
+        _files(settings, request),
+        output_paths(request)["video"],
+    )
+
+
+def _clips(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[int, list[Chunk]]:
+    """Frames of the front video, and the clips that it is good for, if the control videos are as long."""
+    from cosmos_cli.media.facts import read_facts
+    from cosmos_plugins.transfer1.multiview.clips import clips_of
+
+    num_given = read_facts(request.view_condition_video).num_frames
+    clips, problems = clips_of(request, num_given), []
+    for name, control in request.active_controls.items():
+        for camera, path in zip(cameras_of(settings.waymo_example), control.input_control, strict=True):
+            num_frames = read_facts(path).num_frames
+            if num_frames < clips[-1].stop:
+                problems.append(too_short(num_frames, clips[-1].stop, control_place(name, camera)))
+    if problems:
+        raise InputError.from_problems(problems)
+    return num_given, clips
+
+
+def _files(settings: MultiviewSettings, request: MultiviewRequest) -> list[NeededFile]:
+    paths = weight_paths(settings, request)
+    if settings.is_tiny:
+        own = [paths.controls[name] for name, control in request.active_controls.items() if control.ckpt_path]
+    else:
+        own = [path for name, path in paths.controls.items() if not is_published(settings, request.controls[name])]
+        if settings.tokenizer_dir != TOKENIZER.name.rpartition("/")[2]:
+            own.append(paths.tokenizer)
+    return files_of(
+        settings,
+        own=own,
+        shipped=[path for path in paths.named().values() if path not in own],
+        needed=lambda: [
+            each for each in _repositories(settings, request) if paths.tokenizer not in own or each != TOKENIZER
+        ],
     )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, GenerationSettings
+from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.settings import ParallelSettings
 from cosmos_plugins.transfer1.multiview.cameras import SENTENCES
 from cosmos_plugins.transfer1.multiview.variants import Kind
-from cosmos_plugins.transfer1.requests import DEFAULT_PROMPT, Prompt
+from cosmos_plugins.transfer1.requests import DEFAULT_PROMPT, MIN_SAFE_SHARE, Prompt
 
 
 class MultiviewControl(StrictModel):
@@ -19,7 +20,7 @@ class MultiviewControl(StrictModel):
 
     control_weight: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
     """Strength in [0, 1]."""
-    input_control: tuple[Path, ...]
+    input_control: tuple[Source, ...]
     """Control videos, one per camera: front, left, right, rear, rear left, rear right."""
     ckpt_path: Path | None = None
     """Weights of the control branch in place of the published ones."""
@@ -27,13 +28,20 @@ class MultiviewControl(StrictModel):
     @field_validator("input_control", mode="before")
     @classmethod
     def _one_per_camera(cls, value: object) -> object:
-        if not isinstance(value, list | tuple) or not all(isinstance(path, str | Path) for path in value):
+        if not isinstance(value, list | tuple) or any(isinstance(path, int | float | dict) for path in value):
             raise ValueError(f"must be a list with the path of one video per camera, but is {value!r}.")
         return value
 
 
-class MultiviewSettings(ParallelSettings):
+class MultiviewSettings(GenerationSettings):
     """What is loaded once and serves many scenes."""
+
+    offload_options: ClassVar = {
+        "offload_text_encoder_model": TEXT,
+        "offload_guardrail_models": GUARDRAILS,
+        "offload_diffusion_transformer": DIT,
+    }
+    min_safe_share: ClassVar = MIN_SAFE_SHARE
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
     """Model; tiny ships with cosmos and runs anywhere."""
@@ -54,9 +62,9 @@ class MultiviewRequest(StrictModel):
 
     controls: Annotated[dict[str, MultiviewControl], Flag(aliases=("--controlnet-specs",), option=False)]
     """Modality, hdmap or lidar, to how it controls the videos."""
-    view_condition_video: Path
+    view_condition_video: Source
     """Video of the front camera, which the other views are made to fit."""
-    initial_condition_video: Path | None = None
+    initial_condition_video: Source | None = None
     """First frames of every view: one video with the views one after the other, such as an earlier result, or a folder
     of 000.mp4, 001.mp4 and so on. Makes clip after clip."""
     prompt: Prompt = DEFAULT_PROMPT

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.media.resize import stretch
+from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.media.video import read_video
 from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
 from cosmos_plugins.transfer1.multiview.clips import clips_of
-from cosmos_plugins.transfer1.multiview.inputs import check, control_place, initial_videos, too_short
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.transfer1.multiview.samples import Control, Sample
+from cosmos_plugins.transfer1.multiview.samples import (
+    Control,
+    Sample,
+    control_place,
+    initial_videos,
+    output_paths,
+    too_short,
+    weight_paths,
+)
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, MultiviewVariant
 
 # V views, F frames, H and W pixel height and width, C = 3 colours
 
 
-def prepare(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
-    """Check one request as far as that goes without a model, and read its videos.
-
-    Raises:
-        InputError, CheckpointError: as `check` and `read_sample` say.
-    """
-    check(settings, request)
-    return read_sample(settings, request)
-
-
 def read_sample(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
-    """All videos of a checked request at the model's size, cut to the length of the clips that they are good for.
+    """All videos of a request at the model's size, cut to the length of the clips that they are good for.
 
     Raises:
         InputError: a video cannot be read, or is too short.
@@ -49,10 +45,11 @@ def read_sample(settings: MultiviewSettings, request: MultiviewRequest) -> Sampl
     initial = None
     if request.initial_condition_video is not None:
         initial = _read_initial(request.initial_condition_video, cameras, variant, request.num_input_frames)
-    return Sample(request, cameras, front[:num_frames], controls, initial, tuple(clips))
+    outputs, paths = output_paths(request), weight_paths(settings, request)
+    return Sample(request, cameras, front[:num_frames], controls, initial, tuple(clips), outputs, paths)
 
 
-def _read(path: Path, variant: MultiviewVariant) -> np.ndarray:
+def _read(path: Source, variant: MultiviewVariant) -> np.ndarray:
     def fit(image_HWC: np.ndarray) -> np.ndarray:
         return stretch(image_HWC, variant.height, variant.width, interpolation=cv2.INTER_LINEAR)
 
@@ -78,10 +75,10 @@ def _read_controls(
     return tuple(controls)
 
 
-def _read_initial(path: Path, cameras: tuple[Camera, ...], variant: MultiviewVariant, num_frames: int) -> np.ndarray:
+def _read_initial(path: Source, cameras: tuple[Camera, ...], variant: MultiviewVariant, num_frames: int) -> np.ndarray:
     """The first `num_frames` of every view, (V, F, H, W, 3); a folder may lack those of the front camera."""
     where = "--initial-condition-video"
-    if not path.is_dir():
+    if isinstance(path, GivenFrames) or not path.is_dir():
         frames_FHWC = _read(path, variant)
         if len(frames_FHWC) % len(cameras):
             raise InputError(

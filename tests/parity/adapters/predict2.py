@@ -18,7 +18,7 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
-from cosmos_plugins.predict2.video2world.pipeline import Denoiser
+from cosmos_plugins.predict2.denoise import guided_by_texts
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.tokenizer import wan_vae_from
 from tests.parity.golden import Golden
@@ -139,7 +139,10 @@ def sampler_loop(golden: Golden) -> Outputs:
     ours: Outputs = {"sigmas": sigmas}
     for count in range(3):
         for label, negative in (("negative", given["neg_crossattn_emb"]), ("uncond", torch.zeros_like(text))):
-            denoiser = Denoiser(net, first_frames(latents, count), text, negative, config["guidance"], torch.float32)
+            conditioning = first_frames(latents, count)
+            denoiser = guided_by_texts(
+                net, text, negative, conditioning, guidance=config["guidance"], dtype=torch.float32
+            )
             noise = arch_invariant_noise(latents.shape, config["seed"]) * config["sigma_max"]
             name = f"cond{count}.{label}"
 
@@ -167,13 +170,13 @@ def end_to_end(golden: Golden) -> Outputs:
         encoded = vae.encode(to_video(prepared, torch.device("cpu"), torch.float32))
         latents = torch.zeros(*encoded.shape[:2], config["state_t"], *encoded.shape[3:])
         latents[:, :, : encoded.shape[2]] = encoded
-        denoiser = Denoiser(
+        denoiser = guided_by_texts(
             dit,
-            first_frames(latents, encoded.shape[2]),
             given["crossattn_emb"],
             given["neg_crossattn_emb"],
-            config["guidance"],
-            torch.float32,
+            first_frames(latents, encoded.shape[2]),
+            guidance=config["guidance"],
+            dtype=torch.float32,
         )
         noise = arch_invariant_noise(latents.shape, config["seed"]) * float(sigmas[0])
         ours[f"{name}.latent"] = sample_ab2(denoiser, noise, sigmas)

@@ -15,7 +15,7 @@ from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.action.actions import read_actions
-from cosmos_plugins.predict2.action.inputs import prepare
+from cosmos_plugins.predict2.action.inputs import check
 from cosmos_plugins.predict2.action.pipeline import ActionPipeline
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from tests.clips import encode, moving_gradient
@@ -66,23 +66,24 @@ def test_13_frames_that_begin_with_the_first_of_the_input(robot: Path) -> None:
     video = read_video(result.video)
     assert video.frames_FHWC.shape == (13, 48, 64, 3)
     assert video.fps == 4
-    sample = prepare(TINY, a_request(overwrite=True))
-    made = pipeline.make(sample).frames_FHWC
+    sample = check(TINY, a_request(overwrite=True))()
+    made = pipeline.make(sample).frames
+    vae = pipeline.models.tokenizer
     given = to_video(sample.frames_FHWC, torch.device("cpu"), torch.float32)
-    np.testing.assert_array_equal(made[:1], to_frames(pipeline.vae.decode(pipeline.vae.encode(given))))
+    np.testing.assert_array_equal(made[:1], to_frames(vae.decode(vae.encode(given))))
     assert np.abs(sample.frames_FHWC[0].astype(int) - read_video(Path("rgb.mp4")).frames_FHWC[0]).max() <= 1
 
 
 def test_a_picture_is_as_good_as_a_video(robot: Path) -> None:
     iio.imwrite("first.png", moving_gradient(1, 96, 128)[0])
-    assert prepare(TINY, a_request(input_video="first.png")).frames_FHWC.shape == (1, 48, 64, 3)
+    assert check(TINY, a_request(input_video="first.png"))().frames_FHWC.shape == (1, 48, 64, 3)
 
 
 def test_the_actions_and_the_seed_make_the_video(robot: Path) -> None:
     pipeline = ActionPipeline.load(TINY)
     Path("other.json").write_text(json.dumps(annotation(12, seed=1)))
     frames = {
-        name: pipeline.make(prepare(TINY, a_request(**changes))).frames_FHWC
+        name: pipeline.make(check(TINY, a_request(**changes))()).frames
         for name, changes in {
             "usual": {},
             "again": {},
@@ -97,16 +98,16 @@ def test_the_actions_and_the_seed_make_the_video(robot: Path) -> None:
 
 def test_a_roll_out_is_clip_after_clip_each_from_the_last_frame_of_the_one_before(robot: Path) -> None:
     pipeline = ActionPipeline.load(TINY)
-    sample = prepare(TINY, a_request(autoregressive=True, seed=7))
+    sample = check(TINY, a_request(autoregressive=True, seed=7))()
     assert sample.actions_KNA.shape == (2, 12, 7)
-    whole = pipeline.make(sample).frames_FHWC
+    whole = pipeline.make(sample).frames
     assert len(whole) == 25
-    first = prepare(TINY, a_request(seed=7))
-    np.testing.assert_array_equal(whole[:13], pipeline.make(first).frames_FHWC)
+    first = check(TINY, a_request(seed=7))()
+    np.testing.assert_array_equal(whole[:13], pipeline.make(first).frames)
     iio.imwrite("last.png", whole[12])
     Path("rest.json").write_text(json.dumps(sample.actions_KNA[1].tolist()))
-    second = prepare(TINY, a_request(input_video="last.png", input_annotation="rest.json", seed=7 + 12))
-    np.testing.assert_array_equal(whole[13:], pipeline.make(second).frames_FHWC[1:])
+    second = check(TINY, a_request(input_video="last.png", input_annotation="rest.json", seed=7 + 12))()
+    np.testing.assert_array_equal(whole[13:], pipeline.make(second).frames[1:])
 
 
 def test_the_sidecar_makes_the_same_video_again(robot: Path) -> None:
@@ -139,25 +140,25 @@ def test_bad_actions_are_named(robot: Path, case: str) -> None:
     content, hint = BAD_ACTIONS[case]
     Path("bad.json").write_text(content)
     with pytest.raises(InputError, match=hint):
-        prepare(TINY, a_request(input_annotation="bad.json"))
+        check(TINY, a_request(input_annotation="bad.json"))
 
 
 def test_an_array_is_never_unpickled(robot: Path) -> None:
     np.save("bad.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="cannot be read"):
-        prepare(TINY, a_request(input_annotation="bad.npy"))
+        check(TINY, a_request(input_annotation="bad.npy"))
 
 
 def test_all_that_is_wrong_is_said_at_once(robot: Path) -> None:
     with pytest.raises(InputError) as caught:
-        prepare(TINY, a_request(input_video="nowhere.mp4", input_annotation="nowhere.json", save_path="out.gif"))
+        check(TINY, a_request(input_video="nowhere.mp4", input_annotation="nowhere.json", save_path="out.gif"))
     for words in ("nowhere.mp4", "nowhere.json", "out.gif"):
         assert words in str(caught.value)
 
 
 def test_missing_checkpoints_are_named_without_a_text_encoder(robot: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
-        prepare(ActionSettings(), a_request())
+        check(ActionSettings(), a_request())
     assert "Cosmos-Predict2-2B-Sample-Action-Conditioned/model-480p-4fps.pt" in str(caught.value)
     assert "tokenizer/tokenizer.pth" in str(caught.value)
     assert "google-t5" not in str(caught.value)

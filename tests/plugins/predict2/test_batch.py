@@ -102,7 +102,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "picture for 5 frames": ({"num_conditional_frames": 5}, "input_video: assets/input0.png is a still picture"),
     "absolute output": ({"output_video": "/tmp/out.mp4"}, "output_video: '/tmp/out.mp4' leads out"),
     "output above": ({"output_video": "output/../../out.mp4"}, "output_video: 'output/../../out.mp4' leads out"),
-    "no mp4": ({"output_video": "out.gif"}, "output_video: out.gif is not an mp4"),
+    "no mp4": ({"output_video": "out.gif"}, "output_video: out.gif does not end in .mp4."),
     "a setting": ({"fps": 10}, "fps: cannot differ from row to row"),
     "replacing": ({"overwrite": True}, "overwrite: cannot differ from row to row"),
     "two names": ({"save_path": "b.mp4"}, "output_video: is also given, as save_path"),

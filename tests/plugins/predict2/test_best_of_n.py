@@ -17,7 +17,7 @@ from cosmos_cli.media.image import write_png
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.critic.choice import load_critic
 from cosmos_plugins.predict2.critic.reason import MODEL
-from cosmos_plugins.predict2.requests import CriticSettings
+from cosmos_plugins.predict2.critic.requests import CriticSettings
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 from tests.chat_models import build_qwen, chat_server, says
 from tests.clips import encode, moving_gradient

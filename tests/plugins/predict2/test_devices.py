@@ -44,7 +44,7 @@ def test_streamed_and_resident_weights_make_the_same_video(picture: Path, cosmos
     for name, options in {
         "plain": (),
         "offloaded": ("--offload-diffusion-transformer", "--offload-text-encoder"),
-        "budget": ("--max-memory", "36MB"),
+        "budget": ("--max-memory", "37MB"),
     }.items():
         result = cosmos(*LINE, *QUICK, *options, "--save-path", f"{name}.mp4")
         assert result.exit_code == 0, result.stderr
@@ -56,6 +56,8 @@ def test_streamed_and_resident_weights_make_the_same_video(picture: Path, cosmos
 CAMERAS = ("multiview", "--num-conditional-frames", 0, "--n-views", 2, "--prompt", "The car turns left.")
 ROBOT = ("action", "--input-video", "a.png", "--input-annotation", "actions.npy")
 PICTURE = ("text2image", "--prompt", "A bus.")
+VIDEO = ("text2world", "--prompt", "A bus.")
+CONTINUED = ("video2world", "--input-path", "a.png", "--prompt", "A bus.")
 TINY = ("--model", "tiny", "--device", "cpu", "--num-steps", 1)
 
 
@@ -71,7 +73,7 @@ def actions() -> Path:
         (PICTURE, ".png", {"cfg2": ("--num-gpus", 2), "cp2": ("--num-gpus", 2, "--parallel", "cp=2")}),
         (CAMERAS, ".mp4", {"cfg2_cp2": ("--num-gpus", 4)}),
         (ROBOT, ".mp4", {"cp2": ("--num-gpus", 2)}),
-        (("text2world", "--prompt", "A bus.", "--num-frames", 5), ".mp4", {"cfg2": ("--num-gpus", 2)}),
+        ((*VIDEO, "--num-frames", 5), ".mp4", {"cfg2": ("--num-gpus", 2)}),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
@@ -103,7 +105,7 @@ def test_two_processes_make_two_seeds_at_a_time_and_one_judges(picture: Path) ->
 
 @pytest.mark.parametrize(
     ("line", "budget", "suffix"),
-    [(PICTURE, "32MB", ".png"), (CAMERAS, "17MB", ".mp4"), (ROBOT, "14.2MB", ".mp4")],
+    [(PICTURE, "20MB", ".png"), (CAMERAS, "20MB", ".mp4"), (ROBOT, "16.2MB", ".mp4")],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_a_small_budget_makes_the_same(
@@ -131,7 +133,7 @@ def test_a_batch_of_seeds_that_are_there_is_judged_by_one_process(cosmos: Callab
     assert (result.exit_code, "runs on one" in result.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("line", [PICTURE, CAMERAS, ("text2world", "--prompt", "A bus.")])
+@pytest.mark.parametrize("line", [PICTURE, CAMERAS, VIDEO])
 def test_shared_tokens_are_not_compiled_and_it_is_said_at_once(
     cosmos: Callable[..., CommandResult], line: tuple[object, ...]
 ) -> None:
@@ -139,4 +141,15 @@ def test_shared_tokens_are_not_compiled_and_it_is_said_at_once(
     assert result.exit_code == 2
     [problem] = result.json["problems"]
     assert problem["where"] == "--compile"
+    assert "workers" not in result.stderr
+
+
+@pytest.mark.parametrize("line", [CONTINUED, CAMERAS, ROBOT, PICTURE, VIDEO], ids=lambda line: line[0])
+def test_several_at_a_time_are_refused_at_once_where_there_is_one_to_make(
+    picture: Path, actions: Path, cosmos: Callable[..., CommandResult], line: tuple[object, ...]
+) -> None:
+    result = cosmos("predict2", *line, *TINY, "--num-gpus", 2, "--parallel", "dp=2", "--json")
+    assert result.exit_code == 2
+    [problem] = result.json["problems"]
+    assert problem["where"] == "--parallel"
     assert "workers" not in result.stderr

@@ -28,8 +28,7 @@ guardrail = pytest.fixture(installing)
 def damaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The tiny models' weights are there and none can be loaded: exit code 4 is the trace of one who tries."""
     root = damaged_copy(TINY_ROOT, tmp_path / "tiny")
-    for module in ("inputs", "checks"):
-        monkeypatch.setattr(f"cosmos_plugins.predict2.{module}.TINY_ROOT", root)
+    monkeypatch.setattr("cosmos_plugins.predict2.checkpoints.TINY_ROOT", root)
 
 
 @pytest.fixture

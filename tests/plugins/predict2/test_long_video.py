@@ -12,11 +12,10 @@ import torch
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.testing import run_cosmos
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.predict2.video2world.inputs import Sample, check_length
-from cosmos_plugins.predict2.video2world.inputs import prepare as prepare_video
-from cosmos_plugins.predict2.video2world.long_video import make_chunks, num_frames_of
+from cosmos_plugins.predict2.video2world.inputs import Sample, check, check_length, num_frames_of
+from cosmos_plugins.predict2.video2world.long_video import make_chunks
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 
 TINY = Video2WorldSettings(model_size="tiny", cache_dir=Path("cache"))
 
@@ -30,7 +29,7 @@ def a_sample(clip: Path, num_given: int, num_frames: int, seed: int = 3) -> Samp
         num_steps=2,
         seed=seed,
     )
-    return prepare_video(TINY, request)
+    return check(TINY, request)()
 
 
 def test_the_published_lengths() -> None:
@@ -50,8 +49,8 @@ def test_each_chunk_begins_with_the_very_frames_that_the_one_before_ends_with(
     def make(part: Sample) -> tuple[np.ndarray, str]:
         parts.append(part)
         made = pipeline.make(part)
-        chunks.append(made.frames_FHWC)
-        return made.frames_FHWC, made.prompts[0]
+        chunks.append(made.frames)
+        return made.frames, made.prompt
 
     frames, prompts = make_chunks(a_sample(clip, num_given, num_frames), 3, make)
     assert len(frames) == num_frames_of(3, num_frames, num_given)
@@ -60,9 +59,10 @@ def test_each_chunk_begins_with_the_very_frames_that_the_one_before_ends_with(
     assert prompts == ["The slope drifts on."] * 3
     for earlier, part in zip(chunks, parts[1:], strict=False):
         np.testing.assert_array_equal(part.frames_FHWC, earlier[-num_given:])
+    vae = pipeline.models.tokenizer
     for part, chunk in zip(parts, chunks, strict=True):
-        given = pipeline.vae.encode(to_video(part.frames_FHWC, torch.device("cpu"), torch.float32))
-        np.testing.assert_array_equal(chunk[:num_given], to_frames(pipeline.vae.decode(given)))
+        given = vae.encode(to_video(part.frames_FHWC, torch.device("cpu"), torch.float32))
+        np.testing.assert_array_equal(chunk[:num_given], to_frames(vae.decode(given)))
     np.testing.assert_array_equal(frames[:num_frames], chunks[0])
     np.testing.assert_array_equal(frames[num_frames:], np.concatenate([chunk[num_given:] for chunk in chunks[1:]]))
 
@@ -79,16 +79,16 @@ def test_the_last_seed_is_followed_by_the_first(clip: Path) -> None:
 
 
 def test_chunks_that_never_go_on_are_refused(clip: Path) -> None:
-    def check(num_chunks: int, num_frames: int) -> None:
+    def check_chunks(num_chunks: int, num_frames: int) -> None:
         request = Video2WorldRequest(
             input_path=clip, prompt="A.", num_conditional_frames=5, num_chunks=num_chunks, num_frames=num_frames
         )
         check_length(Video2WorldSettings(model_size="tiny"), request)
 
     with pytest.raises(InputError, match="--num-frames 6"):
-        check(2, 5)
-    check(1, 5)
-    check(2, 6)
+        check_chunks(2, 5)
+    check_chunks(1, 5)
+    check_chunks(2, 6)
 
 
 def test_a_long_video_on_the_command_line(clip: Path) -> None:

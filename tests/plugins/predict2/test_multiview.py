@@ -14,7 +14,7 @@ from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.video import read_video
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.requests import read_request_file, validate
-from cosmos_plugins.predict2.multiview.inputs import Sample, prepare
+from cosmos_plugins.predict2.multiview.inputs import Sample, check
 from cosmos_plugins.predict2.multiview.pipeline import MultiviewPipeline, of_first_view, stacked
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict2.variants import MULTIVIEW
@@ -50,7 +50,7 @@ def a_request(**changes: object) -> MultiviewRequest:
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_folder_and_one_video_give_the_last_frames_of_every_view(folder: Path, one_video: Path, count: int) -> None:
     for path in (folder, one_video):
-        given = prepare(TINY, a_request(input_path=path, num_conditional_frames=count)).given_VFHWC
+        given = check(TINY, a_request(input_path=path, num_conditional_frames=count))().given_VFHWC
         assert given.shape == (2, count, 48, 80, 3)
         for view, frames in enumerate(views(2, 6)):
             assert np.abs(given[view].astype(int) - frames[-count:]).mean() < 3, path
@@ -87,7 +87,7 @@ def test_given_frames_are_the_head_of_every_view_in_latents_and_in_pixels(
     folder: Path, count: int, num_latents: int
 ) -> None:
     pipeline = MultiviewPipeline.load(TINY)
-    sample = prepare(TINY, a_request(input_path=folder, num_conditional_frames=count))
+    sample = check(TINY, a_request(input_path=folder, num_conditional_frames=count))()
     with torch.inference_mode():
         latents, mask = pipeline.condition(sample)
     assert mask.view(2, 8).sum(dim=1).tolist() == [num_latents] * 2
@@ -95,11 +95,11 @@ def test_given_frames_are_the_head_of_every_view_in_latents_and_in_pixels(
         own = latents[:, :, 8 * view : 8 * view + num_latents]
         if count:
             video = to_video(sample.given_VFHWC[view], torch.device("cpu"), torch.float32)
-            torch.testing.assert_close(own, pipeline.vae.encode(video), atol=0, rtol=0)
+            torch.testing.assert_close(own, pipeline.models.tokenizer.encode(video), atol=0, rtol=0)
     if count == 1:
-        made = pipeline.make(sample).frames_VFHWC
+        made = pipeline.make(sample).frames
         with torch.inference_mode():
-            held = pipeline.vae.decode(latents[:, :, :1])
+            held = pipeline.models.tokenizer.decode(latents[:, :, :1])
         expected = ((held[0, :, 0] + 1) / 2).clamp(0, 1).mul(255).add(0.5).to(torch.uint8).permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(made[0, 0], expected)
 
@@ -143,12 +143,12 @@ def test_bad_input_is_named(folder: Path, one_video: Path, case: str) -> None:
         encode(Path("short") / f"{view}.mp4", moving_gradient(length, 48, 80))
     changes, hint = BAD[case]
     with pytest.raises(InputError, match=hint):
-        prepare(TINY, a_request(**changes))
+        check(TINY, a_request(**changes))
 
 
 def test_missing_checkpoints_are_named_with_their_download() -> None:
     with pytest.raises(CheckpointError) as caught:
-        prepare(MultiviewSettings(), a_request(num_conditional_frames=0))
+        check(MultiviewSettings(), a_request(num_conditional_frames=0))
     for words in (
         "cosmos download nvidia/Cosmos-Predict2-2B-Multiview/model-720p-10fps-7views-29frames.pt",
         "cosmos download nvidia/Cosmos-Predict2-2B-Video2World/tokenizer/tokenizer.pth",
@@ -158,6 +158,6 @@ def test_missing_checkpoints_are_named_with_their_download() -> None:
 
 
 def test_without_an_input_the_sample_has_no_frames() -> None:
-    sample = prepare(TINY, a_request(num_conditional_frames=0, n_views=7))
+    sample = check(TINY, a_request(num_conditional_frames=0, n_views=7))()
     assert isinstance(sample, Sample)
     assert sample.given_VFHWC.shape == (7, 0, 48, 80, 3)

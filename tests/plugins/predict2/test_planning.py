@@ -6,30 +6,34 @@ from typing import Any
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_plugins.predict2.planning import estimate, plan
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_cli.generation.command import plan_one
+from cosmos_cli.generation.plan import Plan, plan_job
+from cosmos_cli.generation.rates import Stage
+from cosmos_cli.runtime.machine import Machine
+from cosmos_plugins.predict2.video2world import inputs
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 from tests.plugins.planned_runs import assert_memory_comes_true, assert_quick_and_light
 
 PLAN = """
 import json, sys
-from cosmos_plugins.predict2.planning import plan
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_cli.generation.command import plan_one
+from cosmos_plugins.predict2.video2world import inputs
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 settings = Video2WorldSettings(model_size="2B", cache_dir="cache")
-made = plan(settings, Video2WorldRequest(input_path={input!r}, prompt="On."))
+made = plan_one(inputs, settings, Video2WorldRequest(input_path={input!r}, prompt="On."))
 print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.generation.plan import Watch
-from cosmos_plugins.predict2.video2world.inputs import prepare
-from cosmos_plugins.predict2.planning import estimate
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_plugins.predict2.video2world import inputs
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 settings = Video2WorldSettings(model_size="tiny", cache_dir="cache", {settings})
 request = Video2WorldRequest(input_path={input!r}, prompt="On and {num_steps}.", num_frames={num_frames},
                              num_steps={num_steps}, overwrite=True)
-sample, planned = prepare(settings, request), estimate(settings, request)
+sample, planned = inputs.check(settings, request)(), plan_job(settings, inputs.job_of(settings, request))
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
-pipeline = Video2WorldPipeline.load(settings)
+pipeline = Video2WorldPipeline.load(settings, [request])
 watch = Watch(planned, from_process_start=True)
 print(json.dumps(watch.finish(pipeline.write(pipeline.make(sample)).seconds)))
 """
@@ -43,6 +47,14 @@ def request(picture: Path, **values: Any) -> Video2WorldRequest:
     return Video2WorldRequest(input_path=picture, prompt="The slope drifts on.", **values)
 
 
+def plan(settings: Video2WorldSettings, request: Video2WorldRequest) -> Plan:
+    return plan_one(inputs, settings, request)
+
+
+def denoising(made: Plan) -> Stage:
+    return next(e.stage for e in made.estimates if e.stage.name == "denoise")
+
+
 def test_a_published_model_lists_all_that_is_missing(picture: Path) -> None:
     document = plan(settings_of("14B", resolution="480"), request(picture)).document()
     needed = {Path(file["path"]).name: file for file in document["files"]["needed"]}
@@ -54,10 +66,10 @@ def test_a_published_model_lists_all_that_is_missing(picture: Path) -> None:
 
 def test_the_work_of_a_published_run_is_what_its_networks_do(picture: Path) -> None:
     settings = settings_of("2B", resolution="720", device="cpu")
-    denoise = {e.stage.name: e.stage for e in plan(settings, request(picture)).estimates}["denoise"]
+    denoise = denoising(plan(settings, request(picture)))
     assert denoise.num_passes == 72
     assert denoise.flops == pytest.approx(1.38e17, rel=0.02)  # 24 latent frames of 44 x 80 patches
-    unguided = plan(settings, request(picture, guidance=0)).estimates[3].stage
+    unguided = denoising(plan(settings, request(picture, guidance=0)))
     assert unguided.flops == pytest.approx(denoise.flops / 2, rel=0.001)
 
 
@@ -65,7 +77,7 @@ def test_sparse_attention_is_less_work(picture: Path) -> None:
     dense, sparse = (
         plan(settings_of("2B", resolution="720", natten=natten), request(picture)) for natten in (False, True)
     )
-    assert sparse.estimates[3].stage.flops < 0.5 * dense.estimates[3].stage.flops
+    assert denoising(sparse).flops < 0.5 * denoising(dense).flops
     assert sparse.model != dense.model
 
 
@@ -77,7 +89,7 @@ def test_a_length_between_latent_frames_is_computed_longer_and_cut(picture: Path
 def test_chunks_are_computed_one_after_the_other(picture: Path) -> None:
     one, three = (plan(settings_of("tiny"), request(picture, num_frames=9, num_chunks=count)) for count in (1, 3))
     assert (three.frames.made, three.frames.chunks) == (25, 3)
-    assert three.estimates[3].stage.flops == pytest.approx(3 * one.estimates[3].stage.flops)
+    assert denoising(three).flops == pytest.approx(3 * denoising(one).flops)
 
 
 def test_a_wrong_request_is_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
@@ -96,7 +108,30 @@ def test_an_existing_output_is_refused_by_a_plan_and_not_by_an_estimate(picture:
     settings, existing = settings_of("tiny"), request(picture, save_path="out.mp4")
     with pytest.raises(InputError, match="exists already"):
         plan(settings, existing)
-    assert estimate(settings, existing).seconds > 0
+    assert plan_job(settings, inputs.job_of(settings, existing)).seconds > 0
+
+
+def test_a_plan_for_a_gpu_has_the_weights_where_the_run_would(picture: Path) -> None:
+    def on(gibibytes: int, **values: Any) -> Plan:
+        settings = settings_of("14B", disable_prompt_refiner=True, disable_guardrail=True, **values)
+        size = gibibytes << 30
+        machine = Machine("cuda", "Some GPU", size, size, 256 << 30, 256 << 30)
+        return plan_job(settings, inputs.job_of(settings, request(picture)), machine=machine)
+
+    def peak(made: Plan) -> int:
+        assert made.device_peak is not None
+        return made.device_peak.num_bytes
+
+    assert on(140).weights == "everything on the device"
+    assert peak(on(140)) > 32 << 30
+    assert "diffusion transformer passing through in blocks" in on(32).weights
+    assert peak(on(32)) <= 32 << 30
+    assert not on(32).problems()[1:]  # but for the files that are missing
+    limited, offloaded = on(140, max_memory="32GiB"), on(140, offload_diffusion_transformer=True)
+    assert "in blocks" in limited.weights
+    assert "in blocks" in offloaded.weights
+    assert peak(limited) <= (32 << 30) + 600e6  # and the driver
+    assert not any("weights" in notice for notice in offloaded.notices)
 
 
 def test_a_plan_is_quick_and_loads_nothing(clip: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -12,9 +13,24 @@ import pytest
 import torch
 
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError
+from cosmos_cli.generation.load import load_models
+from cosmos_cli.generation.settings import REFINER
+from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.chat import Image, LocalChatModel, Message
+from cosmos_cli.runtime.memory.residence import PARKED
 from cosmos_plugins.predict2.critic.reason import MODEL
-from cosmos_plugins.predict2.refiner import INSTRUCTIONS, WAY_OUT, Reason1Refiner, load_refiner, prompt_in, shown
+from cosmos_plugins.predict2.refiner import (
+    INSTRUCTIONS,
+    WAY_OUT,
+    Reason1Refiner,
+    own_refiner,
+    prompt_in,
+    refiner_on_server,
+    shown,
+)
+from cosmos_plugins.predict2.video2world.inputs import work_of
+from cosmos_plugins.predict2.video2world.networks import networks
+from cosmos_plugins.predict2.video2world.requests import Video2WorldSettings
 from tests.chat_models import build_qwen, chat_server, says
 from tests.clips import moving_gradient
 
@@ -36,7 +52,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def refine(checkpoints: Path) -> Reason1Refiner:
-    return load_refiner(checkpoints, device=CPU, offload=False)
+    own = own_refiner(checkpoints)
+    return own.refine(own.load(CPU))
 
 
 def test_the_model_writes_ascii_about_the_picture_or_the_clip_it_sees(refine: Reason1Refiner) -> None:
@@ -46,7 +63,13 @@ def test_the_model_writes_ascii_about_the_picture_or_the_clip_it_sees(refine: Re
 
 
 def test_the_same_prompt_and_frames_give_the_same_text_offloaded_too(checkpoints: Path, refine: Reason1Refiner) -> None:
-    offloaded = load_refiner(checkpoints, device=CPU, offload=True)
+    settings = Video2WorldSettings(model_size="tiny", device="cpu", offload_prompt_refiner=True)
+    work = work_of(settings)
+    work = replace(work, networks=replace(work.networks, refiner_bytes=1))
+    own = own_refiner(checkpoints)
+    models = load_models(settings, [work], Guardrails({}), networks(settings), what="tiny", refiner=own)
+    assert models.stages.plan[REFINER] == PARKED
+    offloaded = models.refiners[MODEL]
     assert refine("A slope.", FRAMES) == refine("A slope.", FRAMES) == offloaded("A slope.", FRAMES)
 
 
@@ -61,7 +84,7 @@ def test_a_picture_is_read_within_the_limits_of_the_original(checkpoints: Path) 
 def test_a_server_is_told_the_prompt_before_it_is_shown_the_picture() -> None:
     photograph = moving_gradient(1, 1080, 1920)
     with chat_server(says("  A long slope.\n")) as server:
-        refine = load_refiner(Path("nowhere"), device=CPU, offload=False, url=server.url, model="a-model")
+        refine = refiner_on_server(server.url, "a-model")
         assert refine("A slope.", photograph) == "A long slope."
     [request] = server.requests
     assert (request["model"], request["max_tokens"]) == ("a-model", 512)
@@ -77,7 +100,7 @@ def test_a_server_is_told_the_prompt_before_it_is_shown_the_picture() -> None:
 
 def test_a_server_is_shown_an_even_number_of_frames_no_larger_than_the_model_sees_them() -> None:
     with chat_server(says("A long slope.")) as server:
-        refine = load_refiner(Path("nowhere"), device=CPU, offload=False, url=server.url)
+        refine = refiner_on_server(server.url, None)
         refine("A slope.", moving_gradient(5, 704, 1280))
     [request] = server.requests
     assert request["model"] == MODEL
@@ -117,7 +140,7 @@ def test_thoughts_and_tags_are_no_part_of_the_prompt(answer: str, prompt: str) -
 
 def test_thoughts_alone_are_no_prompt_and_the_way_out_is_named() -> None:
     with chat_server(says("<think>A bus, but where")) as server:
-        refine = load_refiner(Path("nowhere"), device=CPU, offload=False, url=server.url)
+        refine = refiner_on_server(server.url, None)
         with pytest.raises(CosmosError, match="gave no prompt") as caught:
             refine("A bus.", FRAMES[:1])
     assert WAY_OUT in str(caught.value)
@@ -133,7 +156,7 @@ def test_one_frame_is_a_picture_and_several_are_a_clip_at_the_rate_of_the_origin
 
 def test_without_the_model_download_and_ways_out_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=f"cosmos download {MODEL} --checkpoint-dir") as caught:
-        load_refiner(tmp_path, device=CPU, offload=False)
+        own_refiner(tmp_path)
     assert "--disable-prompt-refiner" in str(caught.value)
     assert "--refiner-url" in str(caught.value)
 
@@ -141,7 +164,7 @@ def test_without_the_model_download_and_ways_out_are_named(tmp_path: Path) -> No
 def test_an_empty_folder_of_the_model_is_a_checkpoint_error(tmp_path: Path) -> None:
     (tmp_path / MODEL).mkdir(parents=True)
     with pytest.raises(CheckpointError, match="is not a chat model"):
-        load_refiner(tmp_path, device=CPU, offload=False)
+        own_refiner(tmp_path).load(CPU)
 
 
 def test_a_prompt_cannot_end_its_turn(refine: Reason1Refiner) -> None:
@@ -151,4 +174,4 @@ def test_a_prompt_cannot_end_its_turn(refine: Reason1Refiner) -> None:
 
 def test_what_is_no_address_is_bad_input() -> None:
     with pytest.raises(InputError, match="not the address"):
-        load_refiner(Path("nowhere"), device=CPU, offload=False, url="localhost:8000")
+        refiner_on_server("localhost:8000", None)

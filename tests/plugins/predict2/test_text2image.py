@@ -13,11 +13,12 @@ from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import first_frames, scaling
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.image import read_image
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.requests import read_request_file, validate
-from cosmos_plugins.predict2.denoise import sample, sample_distilled
-from cosmos_plugins.predict2.text2image.inputs import prepare
+from cosmos_plugins.predict2.denoise import guided_by_texts, sample_distilled, sample_latents
+from cosmos_plugins.predict2.text2image.inputs import check
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.variants import DISTILLED_SIGMAS, TEXT2IMAGE
@@ -74,15 +75,14 @@ def test_the_sampling_loop_is_that_of_the_formulas(resident: Text2ImagePipeline)
     nothing = first_frames(torch.zeros(shape), 0)
     text, negative = torch.randn(2, 1, 512, 128, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        velocities = [resident._velocity(context, shape) for context in (text, negative)]
-        options = {"guidance": 4.0, "num_steps": 4, "seed": 5, "dtype": torch.float32}
-        actual = sample(*velocities, nothing, **options)
+        dit = resident.models.dit
+        denoiser = guided_by_texts(dit, text, negative, nothing, guidance=4.0, dtype=torch.float32)
+        actual = sample_latents(denoiser, nothing, Clock(), num_steps=4, seed=5)
 
         def x0(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
             c = scaling(sigma)
             cond, uncond = (
-                c.c_skip * x + c.c_out * resident.dit(c.c_in * x, c.c_noise.view(1, 1), context)
-                for context in (text, negative)
+                c.c_skip * x + c.c_out * dit(c.c_in * x, c.c_noise.view(1, 1), context) for context in (text, negative)
             )
             return cond + 4.0 * (cond - uncond)
 
@@ -101,7 +101,8 @@ def test_a_distilled_model_that_knows_the_picture_returns_it_and_visits_each_lev
         return (x - (1 - t) * x0) / t - x0
 
     sigmas = DISTILLED_SIGMAS[:num_steps]
-    made = sample_distilled(velocity, first_frames(torch.zeros_like(x0), 0), sigmas, seed=0, dtype=torch.float32)
+    nothing = first_frames(torch.zeros_like(x0), 0)
+    made = sample_distilled(velocity, nothing, Clock(), sigmas, seed=0, dtype=torch.float32)
     torch.testing.assert_close(made, x0, atol=1e-3, rtol=0)
     assert levels == pytest.approx(sigmas, rel=1e-4)
 
@@ -144,14 +145,14 @@ def test_bad_input_is_named(case: str) -> None:
     Path("taken.png").write_text("an earlier picture")
     settings, request, hint = BAD[case]
     with pytest.raises(InputError, match=hint):
-        prepare(TINY.model_copy(update=settings), a_request(**request))
+        check(TINY.model_copy(update=settings), a_request(**request))
 
 
 @pytest.mark.parametrize("size", ["0.6B", "2B", "14B"])
 @pytest.mark.parametrize(("steps", "file"), [(0, "model.pt"), (4, "model_distilled.pt")])
 def test_missing_checkpoints_are_named_with_their_download(size: str, steps: int, file: str) -> None:
     with pytest.raises(CheckpointError) as caught:
-        prepare(Text2ImageSettings(model_size=size, distill_steps=steps), a_request())
+        check(Text2ImageSettings(model_size=size, distill_steps=steps), a_request())
     text = str(caught.value)
     folder = f"nvidia/Cosmos-Predict2-{size}-Text2Image"
     assert f"cosmos download {folder}/{file} {folder}/tokenizer/tokenizer.pth" in text

@@ -12,8 +12,8 @@ from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
-from cosmos_plugins.predict2.text2world.inputs import divide, prepare
-from cosmos_plugins.predict2.text2world.pipeline import run
+from cosmos_plugins.predict2.text2world.inputs import check, divide
+from cosmos_plugins.predict2.text2world.pipeline import Text2WorldPipeline
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
 
@@ -26,7 +26,7 @@ def a_request(**changes: object) -> Text2WorldRequest:
 
 
 def test_it_is_a_picture_and_what_video2world_makes_of_it() -> None:
-    result = run(TINY, a_request(seed=4, preview=True))
+    result = Text2WorldPipeline.load(TINY)(a_request(seed=4, preview=True))
     stages = divide(TINY, a_request(seed=4, save_path="by_hand/out.mp4"))
     picture = Text2ImagePipeline.load(stages.image_settings)(stages.image_request)
     video = Video2WorldPipeline.load(stages.video_settings)(stages.video_request)
@@ -47,17 +47,18 @@ def test_the_first_model_is_gone_before_the_second_loads(monkeypatch: pytest.Mon
         return load(*arguments)
 
     monkeypatch.setattr(Video2WorldPipeline, "load", watched)
-    run(TINY, a_request(num_frames=1, num_steps=1))
+    Text2WorldPipeline.load(TINY)(a_request(num_frames=1, num_steps=1))
 
 
 def test_the_sidecar_tells_of_both_models_and_makes_the_same_video_again() -> None:
-    first = run(TINY.model_copy(update={"distill_steps": 2}), a_request())
+    first = Text2WorldPipeline.load(TINY.model_copy(update={"distill_steps": 2}))(a_request())
     document = json.loads(first.video.sidecar.read_text())
     assert document["command"] == "cosmos predict2 text2world"
     assert {"dit", "tokenizer", "first_frame_dit", "first_frame_tokenizer"} <= set(document["weights"])
     models = [Text2WorldRequest, Text2WorldSettings]
     request, settings = validate(models, read_request_file(first.video.sidecar, models) | {"save_path": "again.mp4"})
-    assert run(settings, request).video.video.read_bytes() == first.video.video.read_bytes()
+    again = Text2WorldPipeline.load(settings)(request)
+    assert again.video.video.read_bytes() == first.video.video.read_bytes()
 
 
 BAD = {
@@ -76,13 +77,13 @@ def test_bad_input_is_named_before_anything_is_made(case: str) -> None:
         Path(name).write_text("an earlier file")
     settings, request, hint = BAD[case]
     with pytest.raises(InputError, match=hint):
-        prepare(TINY.model_copy(update=settings), a_request(**request))
+        check(TINY.model_copy(update=settings), a_request(**request))
     assert not Path("new").exists()
 
 
 def test_missing_checkpoints_of_both_models_are_named_each_once() -> None:
     with pytest.raises(CheckpointError) as caught:
-        prepare(Text2WorldSettings(), a_request())
+        check(Text2WorldSettings(), a_request())
     text = str(caught.value)
     for name in ("2B-Text2Image/model.pt", "2B-Video2World/model-720p-16fps.pt"):
         assert f"cosmos download nvidia/Cosmos-Predict2-{name}" in text

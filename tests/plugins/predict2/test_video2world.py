@@ -12,10 +12,8 @@ import pytest
 import torch
 
 from cosmos_cli.checkpoints.loading import load_network, wanted_keys
-from cosmos_cli.diffusion.ab2 import sample_ab2
-from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import first_frames
-from cosmos_cli.diffusion.schedules import karras_sigmas
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.resize import cover_and_crop
@@ -23,17 +21,18 @@ from cosmos_cli.media.video import read_last_frames, read_video, write_video
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict2.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.denoise import guided_by_texts, sample_latents
 from cosmos_plugins.predict2.variants import VARIANTS
-from cosmos_plugins.predict2.video2world.inputs import prepare, weight_paths
-from cosmos_plugins.predict2.video2world.pipeline import Denoiser, Video2WorldPipeline
+from cosmos_plugins.predict2.video2world.inputs import check, weight_paths
+from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 
 Run = Callable[..., CommandResult]
 
 
 def tiny_vae() -> WanVAE:
     paths = weight_paths(Video2WorldSettings(model_size="tiny"))
-    return load_network(lambda: WanVAE(VARIANTS["tiny"].vae), paths.tokenizer, dtype=torch.float32)
+    return load_network(lambda: WanVAE(VARIANTS["tiny"].vae), paths["tokenizer"], dtype=torch.float32)
 
 
 def held(frames: np.ndarray) -> np.ndarray:
@@ -69,7 +68,7 @@ def test_the_native_length_is_93_frames_at_16_fps_and_61_at_10(picture: Path) ->
     request = Video2WorldRequest(input_path=picture, prompt="x")
     for fps, num_frames in ((16, 93), (10, 61)):
         settings = Video2WorldSettings(model_size="tiny", fps=fps)
-        assert prepare(settings, request).num_frames == num_frames
+        assert check(settings, request)().num_frames == num_frames
 
 
 @pytest.mark.parametrize("size", [(37, 500), (500, 37), (1, 1)])
@@ -98,7 +97,7 @@ def test_the_last_five_frames_of_a_clip_begin_the_video(video2world: Run, clip: 
 
 
 def test_one_frame_of_a_clip_is_its_last(clip: Path) -> None:
-    sample = prepare(Video2WorldSettings(model_size="tiny"), Video2WorldRequest(input_path=clip, prompt="x"))
+    sample = check(Video2WorldSettings(model_size="tiny"), Video2WorldRequest(input_path=clip, prompt="x"))()
     whole = read_video(clip).frames_FHWC
     np.testing.assert_array_equal(sample.frames_FHWC, cover_and_crop(whole[-1:], 80, 144))
 
@@ -164,7 +163,7 @@ def test_a_prompt_seen_before_needs_no_text_encoder(video2world: Run, picture: P
 def test_a_post_trained_dit_is_used_and_its_averaged_weights_on_request(
     video2world: Run, picture: Path, tmp_path: Path
 ) -> None:
-    published = torch.load(weight_paths(Video2WorldSettings(model_size="tiny")).dit, weights_only=True)
+    published = torch.load(weight_paths(Video2WorldSettings(model_size="tiny"))["dit"], weights_only=True)
     changed = {key: tensor * 0.5 for key, tensor in published.items()}
     averaged = {key.replace("net.", "net_ema."): tensor for key, tensor in published.items()}
     torch.save(changed | averaged, tmp_path / "mine.pt")
@@ -179,7 +178,7 @@ def test_a_lora_of_peft_changes_the_video_as_its_merged_weights_do(
     video2world: Run, picture: Path, tmp_path: Path
 ) -> None:
     peft = pytest.importorskip("peft")
-    published = weight_paths(Video2WorldSettings(model_size="tiny")).dit
+    published = weight_paths(Video2WorldSettings(model_size="tiny"))["dit"]
     dit = load_network(
         lambda: MinimalDiT(VARIANTS["tiny"].dit),
         published,
@@ -232,16 +231,15 @@ def test_benchmark_reports_the_mean_of_three_runs(video2world: Run, picture: Pat
 
 def test_without_guidance_the_network_runs_once_per_level() -> None:
     pipeline = Video2WorldPipeline.load(Video2WorldSettings(model_size="tiny"))
-    latents = torch.zeros(1, 16, 2, 12, 12)
+    dit, given = pipeline.models.dit, first_frames(torch.zeros(1, 16, 2, 12, 12), 1)
     text, negative = torch.randn(2, 1, 512, 128)
     calls: list[int] = []
-    hook = pipeline.dit.register_forward_hook(lambda *_: calls.append(1))
+    hook = dit.register_forward_hook(lambda *_: calls.append(1))
     results = {}
     for guidance in (0.0, 1e-12, 7.0):
         calls.clear()
-        denoiser = Denoiser(pipeline.dit, first_frames(latents, 1), text, negative, guidance, torch.float32)
-        noise = arch_invariant_noise(latents.shape, 0) * 80
-        results[guidance] = sample_ab2(denoiser, noise, karras_sigmas(3, 0.002, 80))
+        denoiser = guided_by_texts(dit, text, negative, given, guidance=guidance, dtype=torch.float32)
+        results[guidance] = sample_latents(denoiser, given, Clock(), num_steps=3, seed=0)
         assert len(calls) == (4 if guidance == 0 else 8)
     hook.remove()
     torch.testing.assert_close(results[0.0], results[1e-12], atol=1e-4, rtol=1e-4)
@@ -250,5 +248,5 @@ def test_without_guidance_the_network_runs_once_per_level() -> None:
 
 def test_the_tiny_model_stays_tiny() -> None:
     paths = weight_paths(Video2WorldSettings(model_size="tiny"))
-    root = paths.dit.parents[2]
+    root = paths["dit"].parents[2]
     assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) < 10e6

@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.videos import prepare
 from tests.chat_models import chat_server, says
 from tests.clips import encode, moving_gradient
 
@@ -55,7 +55,7 @@ def test_a_weight_prompt_confines_a_control_to_what_it_finds(transfer: Run, clip
         input_video_path=clip,
         video_save_name="second",
     )
-    edge, vis = prepare(TransferSettings(model_size="tiny"), request).controls
+    edge, vis = inputs.check(TransferSettings(model_size="tiny"), request)().controls
     assert isinstance(edge.weight, np.ndarray)
     assert set(np.unique(edge.weight).tolist()) == {0.0, float(np.float16(0.4))}
     assert vis.weight == 0.5

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.generation.plan import Plan
+from cosmos_cli.generation.plan import Plan, plan_job
+from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS
 from cosmos_cli.runtime.machine import Machine
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1 import batch, planning
+from cosmos_plugins.transfer1 import batch, inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.clips import encode, moving_gradient
 from tests.plugins.planned_runs import assert_quick_and_light
@@ -41,8 +42,8 @@ def folder() -> None:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose rate is in a table, so that no measurement makes plans differ."""
-    for module in (batch, planning):
-        monkeypatch.setattr(module, "find_machine", lambda device: GPU)
+    for module in ("cosmos_cli.generation.plan", "cosmos_plugins.transfer1.batch"):
+        monkeypatch.setattr(f"{module}.find_machine", lambda device: GPU)
 
 
 def settings(**values: Any) -> TransferSettings:
@@ -88,12 +89,13 @@ def test_times_add_up_with_one_loading_and_the_largest_memory_counts(gpu: None) 
     for name in ("encode", "denoise", "decode", "write"):
         assert both[name] == pytest.approx(short[name] + long[name])
     # imports, weights and the building of the text encoder count once, frames and prompts for every row
-    assert planning.START_SECONDS < both["start"] < short["start"] + long["start"] - planning.START_SECONDS + 0.01
-    assert both["encode_text"] == pytest.approx(2 * short["encode_text"] - planning.TEXT_START_SECONDS, rel=0.05)
+    assert START_SECONDS < both["start"] < short["start"] + long["start"] - START_SECONDS + 0.01
+    assert both["encode_text"] == pytest.approx(2 * short["encode_text"] - TEXT_START_SECONDS, rel=0.05)
     peaks = [planned(*rows).host_peak for rows in ([LONG], [SHORT, LONG, {**SHORT, "seed": 2}])]
     assert peaks[0] == peaks[1]
     # the videos before and after it are there as well
-    alone = planning.estimate(settings(), COMMON.model_copy(update={"input_video_path": Path("long.mp4")}))
+    request = COMMON.model_copy(update={"input_video_path": Path("long.mp4")})
+    alone = plan_job(settings(), inputs.job_of(settings(), request))
     assert peaks[0].num_bytes > alone.host_peak.num_bytes
 
 

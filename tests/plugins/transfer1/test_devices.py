@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.transfer1 import inputs
+from cosmos_plugins.transfer1.multiview import inputs as multiview_inputs
+from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
+from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.clips import encode, moving_gradient
+from tests.plugins.transfer1.budgets import budget_after
 from tests.third_party import run_script
 
 SPEC = {"edge": {"control_weight": 0.5}, "vis": {"control_weight": 0.4}, "input_video_path": "clip.mp4"}
@@ -33,6 +39,17 @@ def scene() -> tuple[object, ...]:
     spec = {"hdmap": {"control_weight": 1, "input_control": ["front.mp4"] * 6}, "view_condition_video": "front.mp4"}
     Path("scene.json").write_text(json.dumps(spec))
     return ("transfer", "multiview", *LINE[:4], "--controlnet-specs", "scene.json", "--num-steps", 2)
+
+
+def budget_of_transfer(steps: int, **controls: Any) -> str:
+    request = TransferRequest(controls=controls, input_video_path="clip.mp4")
+    return budget_after(steps, inputs, TransferSettings(model_size="tiny", device="cpu"), request)
+
+
+def budget_of_scene(steps: int) -> str:
+    controls: Any = {"hdmap": {"input_control": ["front.mp4"] * 6}}
+    request = MultiviewRequest(controls=controls, view_condition_video="front.mp4")
+    return budget_after(steps, multiview_inputs, MultiviewSettings(model_size="tiny", device="cpu"), request)
 
 
 def frames_of(name: str) -> np.ndarray:
@@ -84,15 +101,19 @@ def test_layouts_that_do_not_fit_are_refused_before_anything_starts(
     assert not Path("outputs").exists()
 
 
-@pytest.mark.parametrize("budget", ["24MB", "20MB", "18MB"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
 def test_a_budget_changes_where_weights_lie_and_nothing_else(
-    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, budget: str
+    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch, steps: int
 ) -> None:
+    # with three branches the transformer takes more than the tokenizer
+    depth = {"input_control": "clip.mp4"}
+    Path("spec.json").write_text(json.dumps({**SPEC, "depth": depth}))
+    budget = budget_of_transfer(steps, edge={}, vis={}, depth=depth)
     plain = cosmos("transfer", "run", *LINE, "--video-save-name", "plain")
     assert plain.exit_code == 0, plain.stderr
     little = cosmos("transfer", "run", *LINE, "--max-memory", budget, "--video-save-name", "little")
     assert little.exit_code == 0, little.stderr
-    assert ("passing through in blocks" in little.stderr) == (budget == "18MB")
+    assert ("passing through in blocks" in little.stderr) == (steps == 3)
     assert Path("outputs/little.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
     monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget)
     small = cosmos("transfer", "run", *LINE, "--video-save-name", "small")
@@ -112,13 +133,13 @@ def test_a_budget_too_small_for_anything_says_what_it_takes(folder: Path, cosmos
 def test_running_out_of_memory_costs_one_line_and_not_the_video(
     folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cosmos_plugins.transfer1 import pipeline
+    from cosmos_cli.generation import load
 
     assert cosmos("transfer", "run", *LINE, "--video-save-name", "plain").exit_code == 0
     # estimates too low: the plan believes that all fits, and the device finds out
-    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", "20MB")
-    believed = pipeline.plan_for_device
-    monkeypatch.setattr(pipeline, "plan_for_device", lambda device, _, stages: believed(device, None, stages))
+    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget_of_transfer(2, edge={}, vis={}))
+    believed = load.plan_for_device
+    monkeypatch.setattr(load, "plan_for_device", lambda device, _, stages: believed(device, None, stages))
     result = cosmos("transfer", "run", *LINE, "--video-save-name", "lowered")
     assert result.exit_code == 0, result.stderr
     assert "out of memory: tried again with" in result.stderr
@@ -150,9 +171,9 @@ def test_layouts_that_cannot_be_are_refused_before_workers_start(
 ) -> None:
     line = scene if command == "multiview" else ("transfer", "run", *LINE)
     for options, told in {
-        ("--num-gpus", 2, "--parallel", "cp=2", "--compile"): "cannot compile a network whose tokens 2 processes share",
+        ("--num-gpus", 2, "--parallel", "cp=2", "--compile"): "cannot compile a network whose tokens 2 GPUs share",
         ("--num-gpus", 3): "3 GPUs cannot share 1 video",
-        ("--num-gpus", 2, "--parallel", "dp=2"): "2 videos at a time",
+        ("--num-gpus", 2, "--parallel", "dp=2"): "dp=2 makes several at a time, but there is one to make",
         ("--parallel", "cp=2"): "no effect on one GPU",
     }.items():
         result = cosmos(*line, *options)
@@ -161,17 +182,33 @@ def test_layouts_that_cannot_be_are_refused_before_workers_start(
     assert not Path("outputs").exists()
 
 
+def test_several_videos_at_a_time_are_refused_where_one_is_made(
+    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("cosmos_cli.runtime.workers.launch._run_workers", lambda *given: started.append(given) or 1)
+    result = cosmos("transfer", "run", *LINE, "--num-gpus", 2, "--parallel", "dp=2")
+    assert (result.exit_code, started) == (2, [])
+    assert cosmos("transfer", "run", *LINE, "--num-gpus", 2, "--parallel", "cfg=2").exit_code == 1
+    assert len(started) == 1
+    assert not Path("outputs").exists()
+
+
 @pytest.mark.slow
 def test_a_budget_changes_nothing_about_the_videos_of_all_cameras(
     scene: tuple[object, ...], cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cosmos(*scene, "--video-save-name", "plain").exit_code == 0
-    result = cosmos(*scene, "--max-memory", "7.55MB", "--video-save-name", "streamed")
+    result = cosmos(*scene, "--max-memory", budget_of_scene(2), "--video-save-name", "parked")
     assert result.exit_code == 0, result.stderr
-    assert "passing through in blocks" in result.stderr
-    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", "8MB")
-    assert cosmos(*scene, "--offload-diffusion-transformer", "--video-save-name", "offloaded").exit_code == 0
-    for name in ("streamed", "offloaded"):
+    assert "diffusion transformer and text encoder in host memory while idle" in result.stderr
+    # as few as can be: the tiny network has no more than are there at a time otherwise
+    monkeypatch.setattr("cosmos_cli.generation.work.OFFLOADED_BLOCKS", 2)
+    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget_of_scene(2))
+    result = cosmos(*scene, "--offload-diffusion-transformer", "--video-save-name", "streamed")
+    assert result.exit_code == 0, result.stderr
+    assert "passing through in blocks, 2 at a time" in result.stderr
+    for name in ("parked", "streamed"):
         for part in ("", "_mosaic"):
             made, plain = (Path(f"outputs/{each}{part}.mp4").read_bytes() for each in (name, "plain"))
             assert made == plain

@@ -36,7 +36,7 @@ guardrail = pytest.fixture(installing)
 def damaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The tiny models' weights are there and none can be loaded: exit code 4 is the trace of one who tries."""
     root = damaged_copy(TINY_ROOT, tmp_path / "tiny")
-    for module in ("inputs", "multiview.inputs"):
+    for module in ("checkpoints", "multiview.samples"):
         monkeypatch.setattr(f"cosmos_plugins.transfer1.{module}.TINY_ROOT", root)
 
 

@@ -15,11 +15,13 @@ import pytest
 import torch
 
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
+from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.cameras import CAMERAS, cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.clips import plan_clips
 from cosmos_plugins.transfer1.multiview.mosaic import mosaic_frames
@@ -27,7 +29,6 @@ from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline, Multi
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import read_multiview_spec
 from cosmos_plugins.transfer1.multiview.variants import FOLDER
-from cosmos_plugins.transfer1.multiview.videos import prepare
 from tests.clips import encode, moving_gradient
 
 TINY = MultiviewSettings(model_size="tiny")
@@ -56,20 +57,20 @@ def request_of() -> Request:
 
 
 def run(request: MultiviewRequest, settings: MultiviewSettings = TINY) -> MultiviewResult:
-    return MultiviewPipeline.load(settings, request)(request)
+    return MultiviewPipeline.load(settings, [request])(request)
 
 
 def make(request: MultiviewRequest) -> list[np.ndarray]:
     """Every view's frames, as they are before they are written."""
-    pipeline, sample = MultiviewPipeline.load(TINY, request), prepare(TINY, request)
+    pipeline, sample = MultiviewPipeline.load(TINY, [request]), inputs.check(TINY, request)()
     with torch.inference_mode():
         text = pipeline.encode_text([camera.sentence for camera in CAMERAS])
-        return list(pipeline.generation(sample, text, {}).frames())
+        return list(pipeline.generation(sample, text, Clock()).frames())
 
 
 def problems(request: MultiviewRequest, settings: MultiviewSettings = TINY) -> str:
     with pytest.raises(InputError) as error:
-        prepare(settings, request)
+        inputs.check(settings, request)()
     return str(error.value)
 
 
@@ -104,16 +105,16 @@ def test_the_front_view_is_given_and_the_others_follow_the_seed(request_of: Requ
     again, *different = make(request_of(seed=2))
     np.testing.assert_array_equal(front, again)
     assert not any(np.array_equal(*pair) for pair in zip(others, different, strict=True))
-    pipeline = MultiviewPipeline.load(TINY, request_of())
+    pipeline = MultiviewPipeline.load(TINY, [request_of()])
     with torch.inference_mode():
-        video = to_video(prepare(TINY, request_of()).front_FHWC, pipeline.models.device, torch.float32)
+        video = to_video(inputs.check(TINY, request_of())().front_FHWC, pipeline.models.device, torch.float32)
         tokenizer = pipeline.models.tokenizer
         decoded = tokenizer.decode(tokenizer.encode(video))
     np.testing.assert_array_equal(front, to_frames_truncated(decoded))
 
 
 def test_each_prompt_is_encoded_for_its_own_camera(request_of: Request) -> None:
-    pipeline = MultiviewPipeline.load(TINY, request_of())
+    pipeline = MultiviewPipeline.load(TINY, [request_of()])
     prompts = [camera.sentence for camera in CAMERAS]
     with torch.inference_mode():
         before = pipeline.encode_text(prompts).chunk(6, dim=1)
@@ -128,9 +129,9 @@ def test_a_control_video_steers_and_one_of_weight_0_is_neither_read_nor_loaded(r
     made = [make(request)[1] for request in (request_of(), request_of(controls=swapped), idle)]
     assert not np.array_equal(made[0], made[1])
     assert not np.array_equal(made[0], made[2])
-    pipeline, sample = MultiviewPipeline.load(TINY, idle), prepare(TINY, idle)
+    pipeline, sample = MultiviewPipeline.load(TINY, [idle]), inputs.check(TINY, idle)()
     assert not pipeline.models.branches
-    assert any("weight 0" in line for line in pipeline._say_what_does_not_run(sample))
+    assert any("weight 0" in line for line in pipeline.lacks(sample))
 
 
 def test_videos_that_go_on_from_first_frames(request_of: Request) -> None:
@@ -158,11 +159,11 @@ def test_a_clip_is_given_the_last_frames_of_the_one_before(
         view_condition_video=long,
         controls={"hdmap": {"input_control": [long] * 6}},
     )
-    pipeline, sample = MultiviewPipeline.load(TINY, request), prepare(TINY, request)
+    pipeline, sample = MultiviewPipeline.load(TINY, [request]), inputs.check(TINY, request)()
     given: list[np.ndarray] = []
     with torch.inference_mode():
         text = pipeline.encode_text([camera.sentence for camera in CAMERAS])
-        generation = pipeline.generation(sample, text, {})
+        generation = pipeline.generation(sample, text, Clock())
         condition = generation.condition
 
         def noticing(clip: Any, previous: np.ndarray) -> Any:
@@ -185,7 +186,8 @@ def test_a_folder_of_first_frames_is_the_same_as_one_video(request_of: Request) 
     for number, view in enumerate(views[1:], start=1):  # those of the front camera are not needed
         encode(folder / f"{number:03}.mp4", view)
     by_file, by_folder = (
-        prepare(TINY, request_of(initial_condition_video=path)).initial_VFHWC for path in (Path("views.mp4"), folder)
+        inputs.check(TINY, request_of(initial_condition_video=path))().initial_VFHWC
+        for path in (Path("views.mp4"), folder)
     )
     assert by_file is not None
     assert by_folder is not None
@@ -197,9 +199,9 @@ def test_a_folder_of_first_frames_is_the_same_as_one_video(request_of: Request) 
 def test_shared_frames_are_given_in_every_view(request_of: Request) -> None:
     encode(Path("views.mp4"), moving_gradient(6 * 9, 36, 64))
     request = request_of(initial_condition_video="views.mp4", num_input_frames=9)
-    pipeline, sample = MultiviewPipeline.load(TINY, request), prepare(TINY, request)
+    pipeline, sample = MultiviewPipeline.load(TINY, [request]), inputs.check(TINY, request)()
     with torch.inference_mode():
-        generation = pipeline.generation(sample, torch.empty(0), {})
+        generation = pipeline.generation(sample, torch.empty(0), Clock())
         latents, mask = generation.condition(sample.clips[0], sample.initial_VFHWC)
         assert sample.initial_VFHWC is not None
         right = to_video(sample.initial_VFHWC[2], pipeline.models.device, torch.float32)
@@ -220,7 +222,7 @@ def test_five_cameras_without_the_rear_one(request_of: Request) -> None:
     assert read_video(result.mosaic).frames_FHWC[:, 56:, 88:152].mean() < 10  # nothing stands where the rear would
     assert [camera.view_index for camera in cameras_of(True)] == [0, 1, 2, 4, 5]
     with pytest.raises(CheckpointError, match="not published"):
-        prepare(settings, request_of(controls={"hdmap": {"input_control": maps}}, video_save_name="other"))
+        inputs.check(settings, request_of(controls={"hdmap": {"input_control": maps}}, video_save_name="other"))()
 
 
 def test_the_mosaic_shows_each_camera_where_it_looks() -> None:
@@ -318,7 +320,7 @@ def test_a_wrong_specification_says_where(tmp_path: Path, spec: Any, hint: str) 
 def test_only_the_weights_that_a_request_needs_are_asked_for(request_of: Request) -> None:
     settings = MultiviewSettings(checkpoint_dir=Path("empty"))
     with pytest.raises(CheckpointError) as error:
-        prepare(settings, request_of())
+        inputs.check(settings, request_of())()
     text = str(error.value)
     for part in ("t2w_base_model.pt", "t2w_hdmap_control.pt", "autoencoder.jit", "google-t5/t5-11b", "--model tiny"):
         assert part in text
@@ -326,12 +328,12 @@ def test_only_the_weights_that_a_request_needs_are_asked_for(request_of: Request
     assert "v2w" not in text
     own = request_of(controls={"hdmap": {"input_control": ["front.mp4"] * 6, "ckpt_path": "gone.pt"}})
     with pytest.raises(CheckpointError, match=r"hdmap, ckpt_path: gone\.pt does not exist"):
-        prepare(TINY, own)
+        inputs.check(TINY, own)()
 
 
 def test_a_pipeline_of_one_kind_refuses_a_request_of_the_other(request_of: Request) -> None:
     encode(Path("views.mp4"), moving_gradient(6, 36, 64))
-    pipeline = MultiviewPipeline.load(TINY, request_of())
+    pipeline = MultiviewPipeline.load(TINY, [request_of()])
     with pytest.raises(InputError, match="is t2w, but this request needs v2w"):
         pipeline(request_of(initial_condition_video="views.mp4"))
 

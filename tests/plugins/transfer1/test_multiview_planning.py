@@ -14,12 +14,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.command import plan_one
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.models.configs import MultiViewConfig
 from cosmos_cli.models.costs import TEXT_TOKENS, cost_of
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.multiview.planning import plan
+from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import MULTIVIEW_VARIANTS, MultiviewVariant
 from tests.clips import encode, moving_gradient
@@ -27,26 +29,27 @@ from tests.plugins.planned_runs import assert_memory_comes_true, assert_quick_an
 
 PLAN = """
 import json, sys
-from cosmos_plugins.transfer1.multiview.planning import plan
+from cosmos_cli.generation.command import plan_one
+from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 request = MultiviewRequest(controls={"hdmap": {"input_control": ["map.mp4"] * 6}}, view_condition_video="front.mp4")
-made = plan(MultiviewSettings(cache_dir="cache"), request)
+made = plan_one(inputs, MultiviewSettings(cache_dir="cache"), request)
 print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.generation.plan import Watch
-from cosmos_plugins.transfer1.multiview.videos import prepare
-from cosmos_plugins.transfer1.multiview.planning import estimate
+from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 settings = MultiviewSettings(model_size="tiny", cache_dir="cache")
 controls = {{name: {{"input_control": ["map.mp4"] * 6}} for name in {controls}}}
 request = MultiviewRequest(
     controls=controls, view_condition_video="front.mp4", num_steps={num_steps}, overwrite=True
 )
-sample, planned = prepare(settings, request), estimate(settings, request)
+sample = inputs.check(settings, request)()
+planned = plan_job(settings, inputs.job_of(settings, request))
 from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
-pipeline = MultiviewPipeline.load(settings, request)
+pipeline = MultiviewPipeline.load(settings, [request])
 watch = Watch(planned, from_process_start=True)
 print(json.dumps(watch.finish(pipeline.write(pipeline.make(sample)).seconds)))
 """
@@ -68,6 +71,10 @@ def request(*controls: str, video: str = "map.mp4", **values: Any) -> MultiviewR
 
 def settings(**values: Any) -> MultiviewSettings:
     return MultiviewSettings(**{"model_size": "tiny", "cache_dir": "cache", **values})
+
+
+def plan(settings: MultiviewSettings, request: MultiviewRequest) -> Plan:
+    return plan_one(inputs, settings, request)
 
 
 def stages(made_of: MultiviewRequest) -> dict[str, Any]:

@@ -6,30 +6,32 @@ from typing import Any
 import pytest
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.command import plan_one
+from cosmos_cli.generation.plan import Plan, plan_job
 from cosmos_cli.runtime.machine import Machine
-from cosmos_plugins.transfer1 import planning
-from cosmos_plugins.transfer1.planning import plan
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.clips import encode, moving_gradient
 from tests.plugins.planned_runs import assert_memory_comes_true, assert_quick_and_light
 
 PLAN = """
 import json, sys
-from cosmos_plugins.transfer1.planning import plan
+from cosmos_cli.generation.command import plan_one
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 request = TransferRequest(controls={{"edge": {{}}, "depth": {{}}}}, input_video_path={input!r})
-made = plan(TransferSettings(cache_dir="cache"), request)
+made = plan_one(inputs, TransferSettings(cache_dir="cache"), request)
 print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.generation.plan import Watch
-from cosmos_plugins.transfer1.videos import prepare
-from cosmos_plugins.transfer1.planning import estimate
+from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 settings = TransferSettings(model_size="tiny", cache_dir="cache")
 request = TransferRequest(controls={controls}, input_video_path={input!r}, num_steps={num_steps}, overwrite=True)
-sample, planned = prepare(settings, request), estimate(settings, request)
+sample = inputs.check(settings, request)()
+planned = plan_job(settings, inputs.job_of(settings, request))
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 pipeline = TransferPipeline.load(settings, [request])
 watch = Watch(planned, from_process_start=True)
@@ -44,6 +46,10 @@ def tiny_or(**values: Any) -> TransferSettings:
 
 def request(clip: Path, *controls: str, **values: Any) -> TransferRequest:
     return TransferRequest(controls={name: {} for name in controls or ("edge",)}, input_video_path=clip, **values)
+
+
+def plan(settings: TransferSettings, request: TransferRequest) -> Plan:
+    return plan_one(inputs, settings, request)
 
 
 def stages(settings: TransferSettings, made_of: TransferRequest) -> dict[str, Any]:
@@ -82,12 +88,14 @@ def test_upscaling_is_nine_tiles_and_three_times_the_size(clip: Path) -> None:
     settings = tiny_or()
     made, plain = plan(settings, request(clip, "upscale")), plan(settings, request(clip))
     assert (made.frames.height, made.frames.width) == (288, 384)
-    assert made.estimates[3].stage.flops == pytest.approx(9 * plain.estimates[3].stage.flops)
+    work = inputs.work_of(settings, request(clip))
+    texts = work.num_contexts * sum(network.text_flops() for network in work.networks.denoising)
+    assert made.estimates[3].stage.flops == pytest.approx(9 * plain.estimates[3].stage.flops - 8 * texts)
 
 
 def test_offloading_takes_weights_off_a_gpu(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 128 << 30, 120 << 30)
-    monkeypatch.setattr(planning, "find_machine", lambda device: gpu)
+    monkeypatch.setattr("cosmos_cli.generation.plan.find_machine", lambda device: gpu)
     kept, offloaded = (
         plan(tiny_or(model_size="7B", offload_diffusion_transformer=value), request(clip)) for value in (False, True)
     )
@@ -95,12 +103,18 @@ def test_offloading_takes_weights_off_a_gpu(clip: Path, monkeypatch: pytest.Monk
     assert kept.device_peak is not None
     assert offloaded.device_peak is not None
     assert kept.device_peak.stage == "denoise"
-    # the text encoder stays, the networks are there to denoise
-    assert offloaded.device_peak.num_bytes == kept.device_peak.num_bytes
+    # four of the base's 28 blocks are there at a time; the branch has but three
+    block_bytes = 2 * inputs.work_of(tiny_or(model_size="7B"), request(clip)).networks.dit.block_parameters
+    saved_bytes = kept.device_peak.num_bytes - offloaded.device_peak.num_bytes
+    assert saved_bytes == pytest.approx(24 * block_bytes, rel=0.001)
+    assert saved_bytes == kept.device_peak.parts["DiT"] - offloaded.device_peak.parts["DiT"]
     both = tiny_or(model_size="7B", offload_diffusion_transformer=True, offload_text_encoder_model=True)
     offloaded = plan(both, request(clip))
     assert offloaded.device_peak is not None
-    assert kept.device_peak.num_bytes - offloaded.device_peak.num_bytes == pytest.approx(19.5e9, rel=0.01)
+    # the text encoder has the device for itself
+    assert offloaded.device_peak.stage == "encode_text"
+    assert offloaded.device_peak.parts["text encoder"] == pytest.approx(19.5e9, rel=0.01)
+    assert "DiT" not in offloaded.device_peak.parts
     assert offloaded.host_needed_bytes > 16e9 + 19e9
 
 
@@ -132,7 +146,8 @@ def test_after_one_run_the_memory_of_another_is_known(clip: Path) -> None:
 
 def test_guardrails_take_memory_before_the_model_is_loaded_and_after_the_video_is_made(clip: Path) -> None:
     gpu = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 128 << 30, 120 << 30)
-    published = planning.estimate(tiny_or(model_size="7B"), request(clip), machine=gpu)
+    settings = tiny_or(model_size="7B")
+    published = plan_job(settings, inputs.job_of(settings, request(clip)), machine=gpu)
     parts = published.device_peak.parts if published.device_peak else {}
     assert parts["video guardrails"] == 1_900_000_000
     assert "Llama Guard" not in parts  # it has left when the DiT is there

@@ -14,11 +14,11 @@ from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.requests import validate
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.robot_maps import RobotColours, read_colours
 from cosmos_plugins.transfer1.robot_weights import RobotWeightsReport, RobotWeightsRequest, make_weights
 from cosmos_plugins.transfer1.spec import read_spec
-from cosmos_plugins.transfer1.videos import prepare
 from tests.clips import encode, moving_gradient
 
 HEIGHT, WIDTH, NUM_FRAMES = 72, 96, 9
@@ -104,7 +104,7 @@ def test_the_specification_can_be_run_as_it_is(tmp_path: Path, monkeypatch: pyte
     assert list(values["controls"]) == ["depth", "vis", "edge", "seg"]
     [request] = validate([TransferRequest], {**values, "video_save_folder": tmp_path})
     assert isinstance(request, TransferRequest)
-    sample = prepare(TransferSettings(model_size="tiny"), request)
+    sample = inputs.check(TransferSettings(model_size="tiny"), request)()
     assert sample.num_frames == NUM_FRAMES
     assert sample.frames_FHWC is not None
     assert [control.name for control in sample.controls] == ["vis", "edge", "seg"]

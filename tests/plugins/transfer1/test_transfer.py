@@ -11,13 +11,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.generation import Generation, Texts
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.videos import prepare
 from tests.clips import encode, moving_gradient
 
 Run = Callable[..., CommandResult]
@@ -71,9 +72,9 @@ def test_a_chunk_begins_with_the_last_frame_of_the_one_before(clip: Path) -> Non
     """The frame that is carried over comes back exactly: its latent is given, not generated."""
     settings = TransferSettings(model_size="tiny")
     request = TransferRequest(controls={"edge": {}}, input_video_path=clip, num_steps=1, guidance=0)  # type: ignore[dict-item]
-    pipeline, sample = TransferPipeline.load(settings, [request]), prepare(settings, request)
+    pipeline, sample = TransferPipeline.load(settings, [request]), inputs.check(settings, request)()
     nothing = torch.zeros(1, 1, 1)
-    generation = Generation(pipeline.models, sample, [], Texts(nothing, nothing), {})
+    generation = Generation(pipeline.models, sample, [], Texts(nothing, nothing), Clock())
     with torch.inference_mode():
         previous = moving_gradient(1, 96, 128)
         start = torch.zeros(1, 16, 16, 12, 16)
@@ -173,7 +174,7 @@ def test_labels_are_resized_without_mixing_them(tmp_path: Path) -> None:
     labels[:, :, 25:] = 255
     encode(tmp_path / "seg.mp4", labels, qp="0")
     request = TransferRequest(controls={"seg": {"input_control": tmp_path / "seg.mp4"}}, sigma_max=80)  # type: ignore[dict-item]
-    [seg] = prepare(TransferSettings(model_size="tiny"), request).controls
+    [seg] = inputs.check(TransferSettings(model_size="tiny"), request)().controls
     assert seg.frames_FHWC.shape == (2, 96, 128, 3)
     assert set(np.unique(seg.frames_FHWC // 64)) == {0, 3}
 

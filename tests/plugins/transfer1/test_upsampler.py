@@ -15,10 +15,15 @@ from transformers.integrations.mistral.tokenizer import MistralConverter
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.models.chat import LocalChatModel, Message
 from cosmos_cli.models.pixtral import CONTROL_TOKENS, load_pixtral, load_tekken
+from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, Residence
+from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.checkpoints import UPSAMPLER, choose_control, upsampler_folder
+from cosmos_plugins.transfer1.pipeline import TransferPipeline
+from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.upsampler import PromptUpsampler
 from tests.chat_models import chat_server, says
 from tests.clips import moving_gradient
+from tests.plugins.transfer1.budgets import budget_after
 
 CPU = torch.device("cpu")
 WORDS = [b"th", b"he", b"the", b" the", b" a", b"bu", b"bus", b" bus", "ä".encode()]
@@ -172,6 +177,13 @@ def rotate(heads: Tensor, angles: Tensor) -> Tensor:
 FRAMES = moving_gradient(3, 20, 40)
 
 
+def upsampler(
+    root: Path, control: str, *, dtype: torch.dtype = torch.float32, offload: bool = False
+) -> PromptUpsampler:
+    """The model of a checkpoint folder for a modality, by itself."""
+    return PromptUpsampler(LocalChatModel(upsampler_folder(root, control), device=CPU, dtype=dtype, offload=offload))
+
+
 def test_mistrals_own_files_give_the_logits_of_mistrals_own_definition(pixtral: Path) -> None:
     tokens = [1, 3, *[10, 10, 10, 12, 10, 10, 10, 13], *[10, 10, 13], 70, 90, 288, 4]
     generator = torch.Generator().manual_seed(1)
@@ -218,7 +230,7 @@ def test_a_vocabulary_that_lists_its_control_tokens_is_read_as_transformers_read
 
 
 def test_the_upsampler_is_shown_the_first_two_frames_before_the_prompt(pixtral: Path) -> None:
-    upsample = PromptUpsampler.from_folder(pixtral.parents[1], "edge", device=CPU, dtype=torch.float32, offload=False)
+    upsample = upsampler(pixtral.parents[1], "edge")
     first = upsample("a bus", FRAMES)
     assert first == upsample("a bus", FRAMES[:2]) == first.strip()
     assert first != upsample("a bus", FRAMES[1:])
@@ -239,9 +251,7 @@ def test_a_folder_in_the_layout_of_transformers_is_the_same_model(pixtral: Path,
     model, tokenizer = load_pixtral(pixtral, dtype=torch.float32), load_tekken(pixtral)
     model.save_pretrained(copy)
     tokenizer.save_pretrained(copy)
-    settings: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "offload": True}
-    one = PromptUpsampler.from_folder(pixtral.parents[1], "vis", **settings)
-    other = PromptUpsampler.from_folder(copy.parents[1], "vis", **settings)
+    one, other = upsampler(pixtral.parents[1], "vis", offload=True), upsampler(copy.parents[1], "vis", offload=True)
     assert one("a bus", FRAMES) == other("a bus", FRAMES)
 
 
@@ -318,6 +328,56 @@ def test_damaged_files_are_checkpoint_errors(pixtral: Path, damage: str, words: 
 
 
 def test_a_prompt_with_control_tokens_is_bad_input(pixtral: Path) -> None:
-    settings: dict[str, Any] = {"device": CPU, "dtype": torch.float32, "offload": False}
     with pytest.raises(InputError, match=r"\[/INST\]"):
-        PromptUpsampler.from_folder(pixtral.parents[1], "vis", **settings)("a bus[/INST]", FRAMES)
+        upsampler(pixtral.parents[1], "vis")("a bus[/INST]", FRAMES)
+
+
+@pytest.mark.parametrize(
+    ("steps", "offload", "residence"), [(0, False, RESIDENT), (0, True, PARKED), (1, False, PARKED), (2, False, PARKED)]
+)
+def test_its_weights_are_placed_with_those_of_the_video_model_and_change_no_word(
+    pixtral: Path,
+    clip: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
+    offload: bool,
+    residence: Residence,
+) -> None:
+    root = pixtral.parents[1]
+    num_bytes = sum(file.stat().st_size for file in pixtral.iterdir())
+    # the tiny model has none of its own
+    monkeypatch.setattr(inputs, "_upsampler_bytes", lambda settings, controls: num_bytes)
+    settings = TransferSettings(
+        model_size="tiny",
+        device="cpu",
+        checkpoint_dir=root,
+        upsample_prompt=True,
+        offload_prompt_upsampler=offload,
+    )
+    request = TransferRequest(
+        controls={"edge": {"input_control": clip}},  # type: ignore[dict-item]
+        input_video_path=clip,
+        prompt="a bus",
+        num_steps=1,
+        guidance=0,
+    )
+    if steps:
+        settings = settings.model_copy(update={"max_memory": budget_after(steps, inputs, settings, request)})
+    sample = inputs.read(settings, request)
+    pipeline = TransferPipeline.load(settings, [request])
+    plan = pipeline.stages.plan
+    [stage] = [stage for stage in plan.stages if stage.name == "prompt refiner"]
+    assert stage.weight_bytes == num_bytes
+    assert plan["prompt refiner"] == residence
+    worked: list[str] = []
+    at_work = pipeline.stages.at_work
+
+    def noticing(name: str) -> Any:
+        worked.append(name)
+        return at_work(name)
+
+    monkeypatch.setattr(pipeline.stages, "at_work", noticing)
+    generated = pipeline.make(sample)
+    direct = upsampler(root, "edge", dtype=torch.bfloat16)
+    assert generated.prompt == direct("a bus", sample.controls[0].frames_FHWC) != "a bus"
+    assert worked == ["prompt refiner", "tokenizer", "diffusion transformer", "tokenizer"]

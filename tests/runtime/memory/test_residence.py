@@ -13,7 +13,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
-from cosmos_cli.runtime.memory.placement import Placement
+from cosmos_cli.runtime.memory.placement import Placement, with_step_down
 from cosmos_cli.runtime.memory.residence import (
     PARKED,
     RESIDENT,
@@ -24,8 +24,8 @@ from cosmos_cli.runtime.memory.residence import (
     plan_memory,
     step_down,
     streamed,
-    with_step_down,
 )
+from tests.runtime.memory.sizes import size_of
 
 GIB = 2**30
 # about the published sizes: T5-11B's encoder in float32, the tokenizer, Transfer1-7B with one control branch
@@ -63,9 +63,9 @@ def test_sizes_are_those_of_the_weights_in_the_dtype_that_they_will_have() -> No
         net = nn.Module()
         net.embed = nn.Linear(64, 64, bias=False)
         net.blocks = nn.ModuleList([nn.Linear(64, 64, bias=False), nn.Linear(64, 128, bias=False)])
-    assert NetworkSize.of(net) == NetworkSize(4 * 64 * 64, 4 * 64 * 128, 2)
-    assert NetworkSize.of(net, torch.bfloat16) == NetworkSize(2 * 64 * 64, 2 * 64 * 128, 2)
-    assert NetworkSize.of(net.embed) == NetworkSize(4 * 64 * 64)
+    assert size_of(net) == NetworkSize(4 * 64 * 64, 4 * 64 * 128, 2)
+    assert size_of(net, torch.bfloat16) == NetworkSize(2 * 64 * 64, 2 * 64 * 128, 2)
+    assert size_of(net.embed) == NetworkSize(4 * 64 * 64)
 
 
 def test_without_a_budget_everything_stays_unless_the_user_says_otherwise() -> None:
@@ -152,7 +152,7 @@ class Doubling(nn.Module):
 
 def test_a_run_that_runs_out_of_memory_is_done_again_with_the_same_result(capsys: pytest.CaptureFixture[str]) -> None:
     net, block_bytes = Doubling(), 4 * 32 * 32
-    stages = (Stage("diffusion transformer", (NetworkSize.of(net),)),)
+    stages = (Stage("diffusion transformer", (size_of(net),)),)
     memory = DeviceMemory(limit_bytes=4 * block_bytes)
     plan, attempts = plan_memory(None, stages), []
     placement = Placement([net], torch.device("cpu"), plan["diffusion transformer"], memory)

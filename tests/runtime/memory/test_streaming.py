@@ -19,8 +19,9 @@ from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.runtime.memory import streaming
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement
-from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, NetworkSize, streamed
+from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, streamed
 from cosmos_cli.runtime.memory.streaming import BlockStream
+from tests.runtime.memory.sizes import size_of
 
 CPU = torch.device("cpu")
 SIZE: dict[str, Any] = {"model_channels": 48, "num_heads": 2, "crossattn_emb_channels": 24, "adaln_lora_dim": 8}
@@ -149,7 +150,7 @@ def test_a_text_encoder_streams_and_its_shared_weights_stay_shared() -> None:
 @pytest.mark.parametrize("num_resident", [2, 3, 4, None])
 def test_the_device_holds_the_trunk_and_no_more_blocks_than_asked_for(num_resident: int | None) -> None:
     net, memory = minimal(), DeviceMemory()
-    size = NetworkSize.of(net)
+    size = size_of(net)
     stream = BlockStream(net, CPU, num_resident=num_resident, memory=memory)
     assert memory.num_bytes == 0
     with stream:
@@ -160,7 +161,7 @@ def test_the_device_holds_the_trunk_and_no_more_blocks_than_asked_for(num_reside
 
 def test_what_does_not_fit_leaves_nothing_behind_and_fewer_blocks_fit() -> None:
     net = minimal()
-    expected, size = predict(net), NetworkSize.of(net)
+    expected, size = predict(net), size_of(net)
     memory = DeviceMemory(limit_bytes=size.bytes_with(3))
     stream = BlockStream(net, CPU, num_resident=4, memory=memory)
     with pytest.raises(torch.OutOfMemoryError, match="Simulated device out of memory"), stream:
@@ -228,7 +229,7 @@ def test_one_resident_block_is_too_few() -> None:
 
 def test_a_stage_goes_down_step_by_step_and_back_to_work_with_the_same_result() -> None:
     net, memory = minimal(), DeviceMemory()
-    expected, size = predict(net), NetworkSize.of(net)
+    expected, size = predict(net), size_of(net)
     placement = Placement([net], CPU, RESIDENT, memory)
     assert 0 < memory.num_bytes <= size.total_bytes
     for residence, blocks in ((PARKED, 5), (streamed(3), 3), (streamed(2), 2)):
@@ -255,7 +256,7 @@ def test_on_a_gpu_copies_beside_the_work_change_nothing_and_save_memory(gpu: tor
     config = MinimalDiTConfig(model_channels=1024, num_blocks=12, num_heads=8, crossattn_emb_channels=64)
     net = randomised(MinimalDiT(config)).to(gpu, torch.bfloat16)
     expected = [predict(net, seed, gpu) for seed in range(4)]
-    total_bytes = NetworkSize.of(net).total_bytes
+    total_bytes = size_of(net).total_bytes
     stream = BlockStream(net, gpu)
     for stream.num_resident in (2, 3, 6):
         torch.cuda.empty_cache()

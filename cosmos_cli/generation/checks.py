@@ -1,48 +1,25 @@
-"""What the models beside Video2World check before they load, and where their files lie."""
+"""What every kind of generation checks before it loads anything."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.media.source import Source
 from cosmos_cli.runtime.files import check_writable
-from cosmos_cli.runtime.workers.layout import choose_layout, parse_layout
+from cosmos_cli.runtime.workers.layout import layout_of
 from cosmos_cli.settings import ParallelSettings
-from cosmos_plugins.predict2.checkpoints import TINY_ROOT
-from cosmos_plugins.predict2.settings import DitSettings
-from cosmos_plugins.predict2.variants import SampleVariant
+
+TRY_TINY = Problem("Or try the model that ships with cosmos: --model tiny.")
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Where a run reads its weights, whether or not they are there."""
-
-    dit: Path
-    tokenizer: Path
-    text_encoder: Path
-
-
-def weights_of(settings: DitSettings, variant: SampleVariant, dit_file: str) -> Weights:
-    """Where the weights of these settings lie; `dit_file` is the published one under the checkpoint folder."""
-    root = TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
-    return Weights(
-        dit=settings.dit_path or root / dit_file,
-        tokenizer=root / variant.tokenizer_file,
-        text_encoder=root / variant.text_encoder,
-    )
-
-
-def check_settings(settings: DitSettings) -> None:
-    """Combinations that no single field can judge."""
+def check_parallel(settings: ParallelSettings) -> None:
+    """A way to share work is given only where there are several to share it."""
     if settings.parallel is not None and settings.num_gpus == 1:
         raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
-    if settings.load_ema and not settings.dit_path:
-        raise InputError(
-            "needs --dit-path: the published files hold no averaged weights.", where="--load-ema", fix="Leave it out."
-        )
 
 
 def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -> None:
@@ -51,13 +28,12 @@ def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -
     Args:
         num_heads: attention heads of the network.
         guided: whether it predicts with the prompt and with the negative prompt.
+    Raises:
+        InputError: no such layout for so many GPUs, one that is for several videos, or one that cannot be compiled.
     """
     if settings.num_gpus == 1:
         return
-    if settings.parallel is None:
-        layout = choose_layout(settings.num_gpus, num_heads=num_heads, num_items=1, guided=guided)
-    else:
-        layout = parse_layout(settings.parallel, world_size=settings.num_gpus, num_heads=num_heads)
+    layout = layout_of(settings, num_heads=num_heads, num_items=1, guided=guided)
     if layout.dp > 1:
         raise InputError(
             f"dp={layout.dp} makes several at a time, but there is one to make.",
@@ -76,22 +52,45 @@ def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -
         )
 
 
-def check_weights(settings: DitSettings, repositories: Iterable[Repository]) -> None:
-    """All files of the model, and of the guardrails unless they are disabled, are there.
+def check_weights(
+    settings: GenerationSettings,
+    repositories: Callable[[], Iterable[Repository]],
+    *,
+    own: Mapping[str, Path | None] | None = None,
+    missing: Iterable[Problem] = (),
+    ways_out: Iterable[Problem] = (),
+) -> None:
+    """All files of the model, and of its guardrails, are there.
 
+    Args:
+        repositories: tells what is published of them; not asked for the tiny model.
+        own: option to the file or folder that a user brings.
+        missing: what else is.
+        ways_out: what to do without these files, besides using the tiny model.
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
     """
-    if settings.dit_path and not settings.dit_path.exists():
-        raise CheckpointError(f"{settings.dit_path} does not exist.", where="--dit-path", fix="Check the path.")
-    if settings.model_size == "tiny":
+    for option, path in (own or {}).items():
+        if path is not None and not path.exists():
+            raise CheckpointError(f"{path} does not exist.", where=option, fix="Check the path.")
+    problems = list(missing)
+    try:
+        guardrails = GUARDRAILS if settings.is_guarded else ()
+        require_published(settings, () if settings.is_tiny else (*repositories(), *guardrails))
+    except CheckpointError as error:
+        problems += [*error.problems, *ways_out]
+    if problems:
+        raise CheckpointError.from_problems(problems)
+
+
+def require_published(settings: GenerationSettings, repositories: Iterable[Repository]) -> None:
+    """All files of these repositories are there, unless the model is the tiny one. Raises CheckpointError."""
+    if settings.is_tiny:
         return
     try:
-        guardrails = () if settings.disable_guardrail else GUARDRAILS
-        require([*repositories, *guardrails], settings.checkpoint_dir)
+        require(list(repositories), settings.checkpoint_dir)
     except CheckpointError as error:
-        way_out = Problem("Or try the model that ships with cosmos: --model tiny.")
-        raise CheckpointError.from_problems([*error.problems, way_out]) from None
+        raise CheckpointError.from_problems([*error.problems, TRY_TINY]) from None
 
 
 def video_paths(save_path: Path, *, preview: bool) -> dict[str, Path]:
@@ -111,20 +110,23 @@ def check_outputs(
     """
     if save_path.is_dir():
         raise InputError(f"{save_path} is a folder.", where="--save-path", fix="Give the name of a file.")
-    named, *others = paths().values()
+    named = next(iter(paths().values()))
     if named.suffix.lower() not in suffixes:
         raise InputError(
             f"{save_path} does not end in {' or '.join(suffixes)}.",
             where="--save-path",
             fix=f"Give a name that ends in {suffixes[0]}.",
         )
-    report_together(
-        *(lambda path=path: check_writable(path, field="--save-path", overwrite=overwrite) for path in (named, *others))
-    )
+    check_all_writable(paths().values(), field="--save-path", overwrite=overwrite)
 
 
-def check_file(path: Path, field: str, wanted: str) -> None:
-    """A file that the request names is there."""
-    if not path.is_file():
+def check_all_writable(paths: Iterable[Path], *, field: str, overwrite: bool) -> None:
+    """Every file can be written, and replaces nothing unasked. Raises InputError for all that cannot."""
+    report_together(*(lambda path=path: check_writable(path, field=field, overwrite=overwrite) for path in paths))
+
+
+def check_file(path: Source, field: str, wanted: str) -> None:
+    """A file that the request names is there, unless it gives frames."""
+    if isinstance(path, Path) and not path.is_file():
         what = "is not a file" if path.exists() else "does not exist"
         raise InputError(f"{path} {what}.", where=field, fix=f"Give {wanted}.")

@@ -1,0 +1,81 @@
+"""What the commands of every kind call: plan or make one request, and tell of it. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+from cosmos_cli import output
+from cosmos_cli.registry import resolve
+from cosmos_cli.runtime.workers.launch import check_workers, rank_0_first, spread
+
+if TYPE_CHECKING:
+    from cosmos_cli.generation.pipeline import Inputs
+    from cosmos_cli.generation.plan import Plan
+    from cosmos_cli.settings import Planning
+
+
+class Reported(Protocol):
+    """What became of several things."""
+
+    @property
+    def exit_code(self) -> int: ...
+    def summary(self) -> str: ...
+    def document(self) -> Any: ...
+
+
+def run(inputs: Inputs, settings: Any, request: Any, planning: Planning) -> None:
+    """Make one picture or video and tell of it, or say what that would cost."""
+    if planning.plan:
+        tell_plan(plan_one(inputs, settings, request))
+    else:
+        make_one(inputs, settings, request)
+
+
+def plan_one(inputs: Inputs, settings: Any, request: Any) -> Plan:
+    """Check a request as far as that goes without its frames, and say what it will cost.
+
+    Missing weights are part of the plan, no error.
+
+    Raises:
+        InputError: all that is wrong with the settings, the input and the output.
+    """
+    from cosmos_cli.generation.plan import plan_job
+
+    inputs.check(settings, request, needs_weights=False)
+    kind: Any = inputs
+    planned: Plan
+    if hasattr(kind, "plan_of"):
+        planned = kind.plan_of(settings, request)
+    else:
+        planned = plan_job(settings, kind.job_of(settings, request))
+    return planned
+
+
+def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
+    """Make one picture or video, and tell of it."""
+    # before workers start and before the pipeline is even imported: a wrong request costs no time
+    check_workers(settings.num_gpus, settings.device)
+    read = inputs.check(settings, request)
+    with spread(settings.num_gpus, settings.device):
+        from cosmos_cli.generation.load import checked_guardrails
+
+        # before networks compute what is missing of the input
+        guardrails = checked_guardrails(settings, [inputs.prompts_of(settings, request)])
+        with rank_0_first(settings.num_gpus):
+            sample = read()
+        pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)
+        result = pipeline.run(sample, is_planned=settings.num_gpus == 1)
+    output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+def tell_plan(planned: Plan) -> None:
+    output.result(planned.text(), {"status": "ok", **planned.document()})
+
+
+def tell_report(report: Reported) -> None:
+    """Raises typer.Exit: something failed."""
+    output.result(report.summary(), report.document())
+    if report.exit_code:
+        raise typer.Exit(report.exit_code)

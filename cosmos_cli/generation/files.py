@@ -1,0 +1,63 @@
+"""The files that a run reads, with their sizes and licences, whether or not they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository
+from cosmos_cli.generation.settings import GenerationSettings
+
+
+@dataclass(frozen=True)
+class NeededFile:
+    """One file, or a folder, that a run reads. num_bytes: 0 where it is missing and nobody knows."""
+
+    path: Path
+    num_bytes: int
+    is_present: bool
+    licence: str
+
+
+def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededFile]:
+    """Published files under the checkpoint folder, with the size that they have there or should have."""
+    found = []
+    for repository in repositories:
+        folder = repository.folder(root)
+        if repository.is_served(root):
+            assert repository.larger_form is not None
+            found.append(own_file(folder / repository.larger_form, repository.licence))
+            continue
+        for file in repository.files:
+            there = file.bytes_in(folder)
+            size = file.num_bytes if there is None else there
+            found.append(NeededFile(folder / file.path, size, there is not None, repository.licence))
+    return found
+
+
+def files_of(
+    settings: GenerationSettings,
+    *,
+    own: Iterable[Path | None],
+    shipped: Iterable[Path],
+    needed: Callable[[], Iterable[Repository]],
+) -> list[NeededFile]:
+    """All files that a run reads.
+
+    Args:
+        own: those that the user brings.
+        shipped: the others, of the tiny model.
+        needed: tells what is published of them, guardrails apart; not asked for the tiny model.
+    """
+    files = [own_file(path, "your own") for path in own if path is not None]
+    if settings.is_tiny:
+        return [*files, *(own_file(path, "Apache-2.0, ships with cosmos") for path in dict.fromkeys(shipped))]
+    guardrails = GUARDRAILS if settings.is_guarded else ()
+    return [*files, *needed_files([*needed(), *guardrails], settings.checkpoint_dir)]
+
+
+def own_file(path: Path, licence: str) -> NeededFile:
+    """A file, or a folder with all that is in it, that no catalogue describes."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return NeededFile(path, sum(file.stat().st_size for file in files), path.exists(), licence)

@@ -1,0 +1,314 @@
+"""The skeleton of every kind of generation: load once, then check, make, check and write, many times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from cosmos_cli import output
+from cosmos_cli.generation.load import Models, checked_guardrails
+from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_cli.generation.record import Result, write_sidecar
+from cosmos_cli.generation.steps import Clock, OnStep
+from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.media.image import write_png
+from cosmos_cli.media.preview import contact_sheet
+from cosmos_cli.media.video import write_video
+from cosmos_cli.runtime.devices import cores
+from cosmos_cli.runtime.memory.placement import Stages
+from cosmos_cli.runtime.workers.team import Team
+
+# F frames, V views, H and W pixel height and width, C = 3 colours
+
+
+class Sample(Protocol):
+    """A request whose inputs are read and brought to size.
+
+    outputs: the files to write, among them "sidecar"; weights: where the model's weights lie, by name.
+    height, width: of the picture that the networks make.
+    """
+
+    @property
+    def request(self) -> Any: ...
+    @property
+    def outputs(self) -> Mapping[str, Path]: ...
+    @property
+    def weights(self) -> Mapping[str, Path]: ...
+
+
+S = TypeVar("S", bound=Sample)
+R = TypeVar("R", bound=Result)
+
+
+class Inputs(Protocol):
+    """What a kind's module `inputs` offers to commands; nothing in it imports torch.
+
+    For the pipeline of one model it has `read(settings, request)`, which gives the sample of a request that was
+    checked, `work_of(settings, request)` and `job_of(settings, request)`, its cost. A kind of several models has
+    `plan_of(settings, request)` instead.
+    """
+
+    PIPELINE: str
+    """Import string of the pipeline."""
+
+    def check(
+        self, settings: Any, request: Any, *, writes: bool = True, needs_weights: bool = True
+    ) -> Callable[[], Any]:
+        """Check one request as far as that goes without a model.
+
+        Args:
+            writes: whether files are written in the end, which must be possible then.
+            needs_weights: whether weights that are missing are an error; a plan lists them instead.
+        Returns:
+            What reads the rest of the input and gives the sample.
+        Raises:
+            InputError: all that is wrong with the settings, the input and the output.
+            CheckpointError: weights are missing.
+        """
+
+    def prompts_of(self, settings: Any, request: Any) -> list[str]:
+        """All that a request wants to show; what it does not want may name anything."""
+
+
+@dataclass(frozen=True)
+class Generated(Generic[S]):
+    """What was made, and is not yet on disk.
+
+    frames: uint8 RGB, (F, H, W, 3); a picture is one frame. Of several views (V, F, H, W, 3).
+    seconds: stage to wall time in seconds.
+    prompts: what was used in the end, for each chunk or view; none for models without text.
+    not_run: stages that did not take part, in words.
+    """
+
+    sample: S
+    frames: np.ndarray
+    seconds: dict[str, float]
+    prompts: list[str]
+    not_run: list[str] = field(default_factory=list)
+
+    @property
+    def prompt(self) -> str:
+        """The prompt that was used in the end; the first of several."""
+        return self.prompts[0] if self.prompts else ""
+
+
+class Pipeline(Generic[S, R]):
+    """A loaded model that makes one kind of thing. A kind says what is its own; the rest stands here, once.
+
+    Attributes:
+        inputs: the kind's module of that name.
+        command: what makes it on the command line, for the sidecar.
+        tiny_shows: what the tiny model's random weights make, in words.
+        check_stage: what the sidecar calls the check of what was made.
+    """
+
+    inputs: Any
+    command: ClassVar[str]
+    tiny_shows: ClassVar[str] = "the video shows noise"
+    check_stage: ClassVar[str] = "check_video"
+
+    def __init__(self, settings: Any, models: Models[Any, Any]) -> None:
+        self.settings, self.models = settings, models
+
+    # What a kind says
+
+    @classmethod
+    def load_models(cls, settings: Any, requests: Sequence[Any], guardrails: Guardrails) -> Models[Any, Any]:
+        """Load the networks for some requests; none stands for whatever the model may be asked."""
+        raise NotImplementedError
+
+    def frames(self, sample: S, prompt: str, clock: Clock) -> np.ndarray:
+        """The frames of one clip, unchecked: encode, denoise, decode. Starts afresh at each call."""
+        raise NotImplementedError
+
+    def result(self, generated: Generated[S], **common: Any) -> R:
+        """What to tell of it. common: the fields of `Result`, but for the size."""
+        raise NotImplementedError
+
+    def write_media(self, generated: Generated[S]) -> None:
+        """Write all files but the sidecar."""
+        raise NotImplementedError
+
+    def check_prompts(self, sample: S) -> str:
+        """The prompt to use. Raises GuardrailBlocked: a prompt of the sample was refused."""
+        [prompt] = self.inputs.prompts_of(self.settings, sample.request)
+        self.guardrails.check_prompt(prompt)
+        return str(prompt)
+
+    def make_all(self, sample: S, clock: Clock) -> tuple[np.ndarray, list[str]]:
+        """All frames, checked, and the prompts that were used; kinds that make several clips loop here."""
+        frames, prompt = self.make_clip(sample, clock)
+        return frames, [prompt]
+
+    def lacks(self, sample: S) -> Iterable[str]:
+        """Stages that do not take part beside guardrails, in words."""
+        return ()
+
+    def before(self, sample: S) -> None:
+        """Notice what a user should know before a sample is made. Raises InputError: this model cannot make it."""
+
+    def tells(self, generated: Generated[S]) -> Mapping[str, Any]:
+        """Entries of the sidecar that only this kind has."""
+        return {}
+
+    # What stands once
+
+    @classmethod
+    def load(cls, settings: Any, requests: Sequence[Any] = (), guardrails: Guardrails | None = None) -> Any:
+        """Load a model, to serve many requests.
+
+        Args:
+            requests: what it will be asked, from which memory and several GPUs are planned, if that is known.
+            guardrails: those of `checked_guardrails`, if the prompts have been checked.
+
+        Raises:
+            GuardrailBlocked: the prompts of all requests are refused; nothing is loaded.
+            CheckpointError: weights are missing, damaged or of another network.
+            InputError: the device or the attention backend is not to be had.
+        """
+        prompts = (cls.inputs.prompts_of(settings, request) for request in requests)
+        return cls(settings, cls.load_models(settings, requests, guardrails or checked_guardrails(settings, prompts)))
+
+    def __call__(self, request: Any, *, on_step: OnStep | None = None) -> R:
+        """Make one and write its files.
+
+        Args:
+            on_step: called after each denoising step.
+        Raises:
+            InputError, CheckpointError: as `check` of the kind's inputs.
+            GuardrailBlocked: what goes in or what comes out was refused.
+        """
+        return self.run(self.inputs.check(self.settings, request)(), on_step=on_step)
+
+    def generate(self, request: Any, *, on_step: OnStep | None = None) -> Generated[S]:
+        """Make one and write nothing; arguments and errors as for a call."""
+        return self.make(self.inputs.check(self.settings, request, writes=False)(), on_step=on_step)
+
+    def run(self, sample: S, *, is_planned: bool = False, on_step: OnStep | None = None) -> R:
+        """Make and write a prepared sample; of several processes, every one must call this.
+
+        Args:
+            is_planned: whether the process exists for this run alone, so that plan and run stand side by side in the
+                sidecar.
+        """
+        watch = None
+        if is_planned:
+            planned = plan_job(self.settings, self.inputs.job_of(self.settings, sample.request))
+            watch = Watch(planned, from_process_start=True)
+        return self.write(self.make(sample, on_step=on_step), watch)
+
+    def prepare(self, request: Any) -> S:
+        """Read the input of a request that was checked; in a thread of its own, while another is made.
+
+        Raises:
+            GuardrailBlocked: a prompt was refused, so that nothing is computed for it.
+            InputError: the input can no longer be read.
+        """
+        for prompt in self.inputs.prompts_of(self.settings, request):
+            self.guardrails.check_prompt(prompt)
+        with cores.taken(self.device):
+            sample: S = self.inputs.read(self.settings, request)
+            return sample
+
+    @torch.inference_mode()
+    def make(self, sample: S, *, on_step: OnStep | None = None) -> Generated[S]:
+        """Make a prepared sample. Raises GuardrailBlocked: what goes in or what comes out was refused."""
+        not_run = [*([self.guardrails.gap] if self.guardrails.gap else []), *self.lacks(sample)]
+        for line in not_run:
+            output.notice(line)
+        self.before(sample)
+        if self.settings.is_tiny:
+            output.notice(f"the tiny model has random weights: {self.tiny_shows}")
+        clock = Clock(on_step)
+        with clock("total"), cores.at_work(self.device):
+            frames, prompts = self.make_all(sample, clock)
+        return Generated(sample, frames, clock.seconds, prompts, not_run)
+
+    def make_clip(self, sample: S, clock: Clock) -> tuple[np.ndarray, str]:
+        """The checked frames of one clip, and the prompt that was used in the end."""
+        with clock("check_prompt"):
+            prompt = self.check_prompts(sample)
+        frames = self.stages.run(lambda: self.frames(sample, prompt, clock))
+        return self.checked(frames, clock), prompt
+
+    def checked(self, frames: np.ndarray, clock: Clock) -> np.ndarray:
+        """Frames that may be written, of one view or of several. Raises GuardrailBlocked."""
+        with clock(self.check_stage):
+            return self.guardrails.check_video(frames.reshape(-1, *frames.shape[-3:])).reshape(frames.shape)
+
+    def write(self, generated: Generated[S], watch: Watch | None = None) -> R:
+        """Write the files; the sidecar comes last, so it vouches for the others.
+
+        Of several processes that made it together, one writes.
+
+        Args:
+            watch: what was planned, to stand in the sidecar beside what it took.
+        """
+        sample, seconds = generated.sample, generated.seconds
+        with Clock(seconds=seconds)("write"), cores.taken(self.device):
+            if self.team.is_writer:
+                self.write_media(generated)
+        seconds["total"] += seconds["write"]
+        result = self.result(
+            generated,
+            sidecar=sample.outputs["sidecar"],
+            seconds={stage: round(value, 3) for stage, value in seconds.items()},
+            not_run=generated.not_run,
+        )
+        compared = watch.finish(seconds) if watch else {}
+        if self.team.is_writer:
+            write_sidecar(
+                result.sidecar,
+                self.command,
+                self.settings,
+                sample.request,
+                self.models,
+                result=result,
+                weights=sample.weights,
+                more={**self.tells(generated), **compared},
+            )
+        return result
+
+    def write_video(
+        self, generated: Generated[S], frames: Iterable[np.ndarray], fps: float, rows: Iterable[tuple[str, np.ndarray]]
+    ) -> None:
+        """Write the video of a sample and, where one is asked for, its contact sheet.
+
+        Args:
+            frames: (H, W, 3) uint8 each.
+            rows: title and (F, H, W, 3) uint8 frames of each row of the sheet.
+        """
+        outputs = generated.sample.outputs
+        write_video(outputs["video"], frames, fps)
+        if "preview" in outputs:
+            write_png(outputs["preview"], contact_sheet(self.title(generated), list(rows)))
+
+    def title(self, generated: Generated[S]) -> str:
+        """Of the contact sheet."""
+        return generated.prompt
+
+    @property
+    def stages(self) -> Stages:
+        return self.models.stages
+
+    @property
+    def team(self) -> Team:
+        """The processes that this pipeline works with."""
+        return self.models.team
+
+    @property
+    def guardrails(self) -> Guardrails:
+        return self.models.guardrails
+
+    @property
+    def device(self) -> torch.device:
+        return self.models.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.models.dtype

@@ -1,0 +1,121 @@
+"""What is told about a generation: notices before it, its result, and the sidecar after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cosmos_cli import output
+from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.requests import StrictModel, request_document
+from cosmos_cli.runtime import provenance
+from cosmos_cli.runtime.files import write_json
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from cosmos_cli.generation.load import Models
+
+V = TypeVar("V", bound="VideoResult")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What was written, and how long its stages took.
+
+    seconds: stage to wall time in seconds.
+    not_run: stages that did not take part.
+    """
+
+    sidecar: Path
+    height: int
+    width: int
+    seconds: dict[str, float]
+    not_run: list[str] = field(default_factory=list)
+
+    def summary(self) -> str:
+        """One line for people."""
+        return f"{self._file()}  ({self._size()}, {self.seconds['total']:.1f} s)"
+
+    def document(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
+
+    def _file(self) -> Path:
+        raise NotImplementedError
+
+    def _size(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureResult(Result):
+    """A picture that was written."""
+
+    image: Path
+
+    def _file(self) -> Path:
+        return self.image
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoResult(Result):
+    """A video that was written. preview: its contact sheet, where one was asked for."""
+
+    video: Path
+    preview: Path | None
+    num_frames: int
+    fps: int
+
+    @classmethod
+    def of(cls: type[V], frames: np.ndarray, outputs: Mapping[str, Path], fps: int, **others: Any) -> V:
+        """Of frames (F, H, W, 3), or of those of several views (V, F, H, W, 3); others: all other fields."""
+        num_frames, height, width = frames.shape[-4:-1]
+        return cls(
+            video=outputs["video"],
+            preview=outputs.get("preview"),
+            num_frames=num_frames,
+            height=height,
+            width=width,
+            fps=fps,
+            **others,
+        )
+
+    def _file(self) -> Path:
+        return self.video
+
+    def _size(self) -> str:
+        return f"{self.num_frames} frames, {super()._size()}, {self.fps} fps"
+
+
+def write_sidecar(
+    path: Path,
+    command: str,
+    settings: GenerationSettings,
+    request: StrictModel,
+    models: Models[Any, Any],
+    *,
+    result: Result,
+    weights: Mapping[str, Path],
+    more: Mapping[str, Any],
+) -> None:
+    """Write how something was made; `--from-file` makes it again from the part under "request".
+
+    Args:
+        more: what only this kind tells, and what was planned beside what it took, see `Watch.finish`.
+    """
+    document = {
+        "command": command,
+        # to make something again must not mean to replace it
+        "request": request_document(settings, request.model_copy(update={"overwrite": False})),
+        "result": result.document(),
+        "checked_by": models.guardrails.names,
+        "notices": output.notices(),
+        "weights": provenance.weights(weights),
+        "environment": provenance.environment(models.device, models.dtype),
+        "parallel": str(models.team.layout),
+        **more,
+    }
+    write_json(path, document)

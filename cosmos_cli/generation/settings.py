@@ -1,0 +1,58 @@
+"""What every kind of generation is loaded with, and the prompts that all of them read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import StringConstraints
+
+from cosmos_cli.requests import Flag
+from cosmos_cli.settings import ParallelSettings
+
+MAX_PROMPT_CHARACTERS = 5000
+"""The text encoder reads 512 tokens, some 2,500 characters; twice that is surely not what its author meant."""
+
+Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
+NonEmptyPrompt = Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
+
+TEXT, TOKENIZER, DIT = "text encoder", "tokenizer", "diffusion transformer"
+REFINER, GUARDRAILS = "prompt refiner", "guardrails"
+"""What works one after the other in a run, and may leave the device meanwhile."""
+
+
+class GenerationSettings(ParallelSettings):
+    """What is loaded once and serves many requests. Families add their own, under the originals' names."""
+
+    offload_options: ClassVar[Mapping[str, str]] = {}
+    """Field to what leaves the device, except while it works, where the field is true."""
+    min_safe_share: ClassVar[float] = 1.0
+    """Share of the frames of a video that must be safe for it to be written."""
+
+    model_size: Annotated[str, Flag(aliases=("--model",))]
+    """Model; tiny ships with cosmos and runs anywhere."""
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether the model ships with cosmos, and needs no file that others publish."""
+        return self.model_size == "tiny"
+
+    @property
+    def offloaded(self) -> frozenset[str]:
+        """What leaves the device except while it works, as far as the user asks for it."""
+        return frozenset(part for field, part in self.offload_options.items() if getattr(self, field))
+
+    @property
+    def offloads_guardrails(self) -> bool:
+        """Whether guardrails wait in host memory: asked for, or implied by a limit on the device's."""
+        return GUARDRAILS in self.offloaded or self.max_memory is not None
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether guardrails check what goes in and what comes out; families say who may leave them out."""
+        return True
+
+    @property
+    def text_precision(self) -> str:
+        """Of the text encoder: "float32" or "bfloat16"."""
+        return "float32"
