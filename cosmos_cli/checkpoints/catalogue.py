@@ -186,7 +186,7 @@ def require(repositories: Iterable[Repository], root: Path) -> None:
         CheckpointError: for each folder what is missing, how large it is, and the command that fetches it.
     """
     lacking: dict[Path, list[Repository]] = {}
-    for repository in repositories:
+    for repository in dict.fromkeys(repositories):
         if repository.missing(root):
             lacking.setdefault(repository.folder(root), []).append(repository)
     problems = []

@@ -23,7 +23,7 @@ class NeededFile:
 def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededFile]:
     """Published files under the checkpoint folder, with the size that they have there or should have."""
     found = []
-    for repository in repositories:
+    for repository in dict.fromkeys(repositories):
         folder = repository.folder(root)
         if repository.is_served(root):
             assert repository.larger_form is not None

@@ -493,7 +493,7 @@ def _peak(parts: Sequence[Part], memory: Memory, stages: Sequence[str]) -> Peak:
     def during(stage: str) -> dict[str, int]:
         held: dict[str, int] = {}
         for part in parts:
-            if part.memory == memory and (not part.stages or stage in part.stages):
+            if part.memory == memory and round(part.num_bytes) and (not part.stages or stage in part.stages):
                 held[part.name] = held.get(part.name, 0) + round(part.num_bytes)
         return held
 

@@ -143,7 +143,7 @@ def distilled_file(name: str) -> PurePosixPath:
 
 
 def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, distilled: bool) -> list[Repository]:
-    """What a run with the published weights of these controls needs."""
+    """What a run with the published weights of these controls needs, guardrails apart."""
     files = [base_file(variant, driving), *(control_file(name) for name in controls)]
     if distilled:
         files = [distilled_file(name) for name in controls]
@@ -157,7 +157,7 @@ def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, di
         )
         for folder in folders
     ]
-    return [*models, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS]
+    return [*models, TOKENIZER, *TEXT_ENCODER]
 
 
 def _published(file: PurePosixPath, distilled: bool) -> PublishedFile:
