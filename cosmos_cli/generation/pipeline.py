@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from cosmos_cli import output
+from cosmos_cli.errors import InputError
 from cosmos_cli.generation.load import Models, checked_guardrails
 from cosmos_cli.generation.plan import Watch, plan_job
 from cosmos_cli.generation.record import Result, write_sidecar
@@ -105,12 +106,14 @@ class Pipeline(Generic[S, R]):
         command: what makes it on the command line, for the sidecar.
         tiny_shows: what the tiny model's random weights make, in words.
         check_stage: what the sidecar calls the check of what was made.
+        needs_requests: whether requests say which networks to load, so that there must be some.
     """
 
     inputs: Any
     command: ClassVar[str]
     tiny_shows: ClassVar[str] = "the video shows noise"
     check_stage: ClassVar[str] = "check_video"
+    needs_requests: ClassVar[bool] = False
 
     def __init__(self, settings: Any, models: Models[Any, Any]) -> None:
         self.settings, self.models = settings, models
@@ -169,8 +172,14 @@ class Pipeline(Generic[S, R]):
         Raises:
             GuardrailBlocked: the prompts of all requests are refused; nothing is loaded.
             CheckpointError: weights are missing, damaged or of another network.
-            InputError: the device or the attention backend is not to be had.
+            InputError: the device or the attention backend is not to be had, or requests are needed.
         """
+        if cls.needs_requests and not requests:
+            raise InputError(
+                "are needed: they say which networks to load.",
+                where="requests",
+                fix="Give those that the model will be asked: load(settings, [request]).",
+            )
         prompts = (cls.inputs.prompts_of(settings, request) for request in requests)
         return cls(settings, cls.load_models(settings, requests, guardrails or checked_guardrails(settings, prompts)))
 

@@ -350,9 +350,12 @@ def memory_stages(works: Sequence[Work], rig: Rig, offloaded: frozenset[str] = f
     if first.t5 is not None:
         size = _size_of(first.t5, rig.text_bytes)
         stages.append(MemoryStage(TEXT, (size,), working[TEXT], is_helper=True, highest=highest(TEXT, PARKED)))
-    if first.refiner_bytes:
-        size = NetworkSize(first.refiner_bytes)
-        stages.append(MemoryStage(REFINER, (size,), is_helper=True, highest=highest(REFINER, PARKED)))
+    # some requests may do without
+    refiner_bytes = max(work.networks.refiner_bytes for work in works)
+    if refiner_bytes:
+        stages.append(
+            MemoryStage(REFINER, (NetworkSize(refiner_bytes),), is_helper=True, highest=highest(REFINER, PARKED))
+        )
     return stages
 
 

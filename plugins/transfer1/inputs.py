@@ -246,23 +246,24 @@ def _repositories(settings: TransferSettings, request: TransferRequest) -> list[
 
 
 def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
-    """The published prompt upsampler, if it is used and missing.
-
-    Raises:
-        CheckpointError: the tiny model, which has none, is asked for one.
-    """
+    """The published prompt upsampler, if it is used and missing. Raises CheckpointError: see `check_upsampler`."""
     controls = list(request.active_controls)
     if not upsamples_itself(settings, controls):
         return []
-    if settings.model_size == "tiny":
-        raise CheckpointError(
-            "the tiny model has no prompt upsampler.", where="--upsample-prompt", fix="Name a server: --upsampler-url."
-        )
+    check_upsampler(settings)
     try:
         upsampler_folder(settings.checkpoint_dir, str(choose_control(controls)))
     except CheckpointError:
         return [UPSAMPLER]
     return []
+
+
+def check_upsampler(settings: TransferSettings) -> None:
+    """Raises CheckpointError: the tiny model, which has no upsampler, is asked for one."""
+    if settings.is_tiny:
+        raise CheckpointError(
+            "the tiny model has no prompt upsampler.", where="--upsample-prompt", fix="Name a server: --upsampler-url."
+        )
 
 
 def check_annotators(settings: TransferSettings, request: TransferRequest) -> None:

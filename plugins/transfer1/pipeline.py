@@ -47,6 +47,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     inputs = inputs
     command = "cosmos transfer run"
+    needs_requests = True
 
     @classmethod
     def load_models(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,8 @@ def test_weights_of_all_branches_and_the_most_work_count_for_a_batch() -> None:
     [_, dit] = memory_stages([one, other, large], Rig(2))
     assert len(dit.networks) == 1 + 3
     assert dit.working_bytes == max(each.working_bytes(Rig(2))[DIT] for each in (one, other, large))
+    refined = replace(other, networks=replace(other.networks, refiner_bytes=25))
+    assert [stage.weight_bytes for stage in memory_stages([large, refined], Rig(2))][2:] == [25]  # upscaling has none
 
 
 def test_processes_that_share_tokens_need_less_each_but_hold_whole_texts() -> None:

@@ -56,6 +56,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
     inputs = inputs
     command = "cosmos transfer multiview"
     tiny_shows = "the videos show noise"
+    needs_requests = True
     kind: Kind
 
     @classmethod

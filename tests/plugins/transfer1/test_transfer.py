@@ -11,12 +11,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.generation import Generation, Texts
+from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline
+from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.clips import encode, moving_gradient
@@ -191,3 +194,10 @@ def test_the_tiny_model_stays_tiny() -> None:
     from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 
     assert sum(path.stat().st_size for path in TINY_ROOT.rglob("*") if path.is_file()) < 20e6
+
+
+def test_a_model_is_loaded_for_requests_that_say_which_branches() -> None:
+    with pytest.raises(InputError, match="which networks to load"):
+        TransferPipeline.load(TransferSettings(model_size="tiny", device="cpu"))
+    with pytest.raises(InputError, match="which networks to load"):
+        MultiviewPipeline.load(MultiviewSettings(model_size="tiny", device="cpu"))
