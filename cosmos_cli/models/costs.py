@@ -193,11 +193,6 @@ class ControlCost(DiTCost):
 
     config: ControlBranchConfig
 
-    @property
-    def block_parameters(self) -> int:
-        """Those of one block and of the projection to its residual."""
-        return super().block_parameters + self.config.model_channels**2 + self.config.model_channels
-
     def hint_flops(self, grid_THW: GridTHW) -> float:
         """The control's tokens, which are computed once."""
         weights = self._hint_embedding() + sum(m * n for m, n in self._hint_layers())
@@ -205,7 +200,9 @@ class ControlCost(DiTCost):
 
     def _other_parameters(self) -> int:
         hint = self._hint_embedding() + sum(m * n + n for m, n in self._hint_layers())
-        return super()._other_parameters() + hint
+        width = self.config.model_channels
+        # projections to the residuals are no part of the blocks, and stay where blocks stream
+        return super()._other_parameters() + hint + self.num_blocks * (width**2 + width)
 
     def _block_flops(self, tokens: int, keys: float, num_texts: int, modulations: int) -> float:
         block = super()._block_flops(tokens, keys, num_texts, modulations)

@@ -78,7 +78,7 @@ def test_a_general_dit_and_its_branch(condition_mask: bool) -> None:
     x, context, sigma = torch.randn(LATENTS), torch.randn(1, TEXT_TOKENS, 32), torch.rand(1)
     text, own_text, hint = base.encode_text(context), branch.encode_text(context), branch.encode_hint(x)
     assert (cost.parameters, of_branch.parameters) == (parameters(base), parameters(branch))
-    assert of_branch.block_parameters == parameters(branch.blocks["block0"]) + parameters(branch.zero_blocks["block0"])
+    assert of_branch.block_parameters == parameters(branch.blocks["block0"])
     assert cost.pass_flops(GRID, modulations=cost.modulations(3)) == near(flops(lambda: base(x, sigma, text, fps=24)))
     assert of_branch.pass_flops(GRID) == near(flops(lambda: branch(x, sigma, own_text, hint, fps=24)))
     assert of_branch.hint_flops(GRID) == near(flops(lambda: branch.encode_hint(x)))
