@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ class Generated(Generic[S]):
         return self.prompts[0] if self.prompts else ""
 
 
-class Pipeline(Generic[S, R]):
+class Pipeline(ABC, Generic[S, R]):
     """A loaded model that makes one kind of thing. A kind says what is its own; the rest stands here, once.
 
     Attributes:
@@ -121,21 +122,24 @@ class Pipeline(Generic[S, R]):
     # What a kind says
 
     @classmethod
+    @abstractmethod
     def load_models(cls, settings: Any, requests: Sequence[Any], guardrails: Guardrails) -> Models[Any, Any]:
         """Load the networks for some requests; none stands for whatever the model may be asked."""
-        raise NotImplementedError
 
     def frames(self, sample: S, prompt: str, clock: Clock) -> np.ndarray:
-        """The frames of one clip, unchecked: encode, denoise, decode. Starts afresh at each call."""
+        """The frames of one clip, unchecked: encode, denoise, decode. Starts afresh at each call.
+
+        A kind without it makes its clips in a `make_all` of its own.
+        """
         raise NotImplementedError
 
+    @abstractmethod
     def result(self, generated: Generated[S], **common: Any) -> R:
         """What to tell of it. common: the fields of `Result`, but for the size."""
-        raise NotImplementedError
 
+    @abstractmethod
     def write_media(self, generated: Generated[S]) -> None:
         """Write all files but the sidecar."""
-        raise NotImplementedError
 
     def check_prompts(self, sample: S) -> str:
         """The prompt to use. Raises GuardrailBlocked: a prompt of the sample was refused."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +23,7 @@ V = TypeVar("V", bound="VideoResult")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class Result(ABC):
     """What was written, and how long its stages took.
 
     seconds: stage to wall time in seconds.
@@ -43,8 +44,8 @@ class Result:
         """For `--json`."""
         return {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self).items()}
 
-    def _file(self) -> Path:
-        raise NotImplementedError
+    @abstractmethod
+    def _file(self) -> Path: ...
 
     def _size(self) -> str:
         return f"{self.width}x{self.height}"
