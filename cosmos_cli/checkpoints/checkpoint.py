@@ -30,10 +30,13 @@ class Checkpoint(ABC):
 
     Tensors that were handed out stay valid after closing. They may be views of the file, so the file must
     not be changed in place while they are in use (replacing it by renaming another over it is safe).
+
+    wrapper: the dict in the file that the tensors were in, None if they were in none.
     """
 
-    def __init__(self, path: Path, specs: Mapping[str, TensorSpec]) -> None:
+    def __init__(self, path: Path, specs: Mapping[str, TensorSpec], wrapper: str | None = None) -> None:
         self.path = path
+        self.wrapper = wrapper
         self._specs = dict(specs)
         self._is_open = True
 

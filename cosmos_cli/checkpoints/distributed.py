@@ -8,7 +8,7 @@ Source: torch 2.13, torch/distributed/checkpoint/metadata.py and filesystem.py (
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, resolve_files
-from cosmos_cli.checkpoints.keys import WRAPPERS
+from cosmos_cli.checkpoints.keys import WRAPPERS, dots_for_dashes
 from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
@@ -28,13 +28,15 @@ from cosmos_cli.errors import CheckpointError
 class DistributedCheckpoint(Checkpoint):
     """A folder with `.metadata` and `*.distcp` files, written by any number of processes.
 
+    Args:
+        wrappers: see `open_checkpoint`.
     Raises:
         CheckpointError: the folder is incomplete, damaged or hostile.
     """
 
-    def __init__(self, folder: Path) -> None:
-        entries = _read_metadata(folder)
-        super().__init__(folder, {key: spec for key, (spec, _) in entries.items()})
+    def __init__(self, folder: Path, wrappers: Sequence[str] = WRAPPERS) -> None:
+        entries, wrapper = _read_metadata(folder, wrappers)
+        super().__init__(folder, {key: spec for key, (spec, _) in entries.items()}, wrapper)
         self._chunks = {key: chunks for key, (_, chunks) in entries.items()}
 
     def _read(self, key: str) -> Tensor:
@@ -106,8 +108,13 @@ _STAND_INS: dict[str, type] = {
 }
 
 
-def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
-    """Shape, dtype and pieces of every tensor of the weights, checked against each other and against the files."""
+def _read_metadata(
+    folder: Path, wrappers: Sequence[str]
+) -> tuple[dict[str, tuple[TensorSpec, list[_Chunk]]], str | None]:
+    """Shape, dtype and pieces of every tensor of the weights, checked against each other and against the files.
+
+    The second is the wrapper that they were in.
+    """
     path = folder / DISTRIBUTED_METADATA
     try:
         metadata = StandInUnpickler(path.read_bytes(), path, _STAND_INS.get).load()
@@ -124,7 +131,7 @@ def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
         }
         files = resolve_files(folder, {info["relative_path"] for info in pieces.values()}, listed_in=path)
         tensors = {key: _read_entry(key, entry, pieces, files) for key, entry in entries.items()}
-        names = _names_in_wrapper(tensors, metadata.fields.get("planner_data") or {})
+        names, wrapper = _names_in_wrapper(tensors, metadata.fields.get("planner_data") or {}, wrappers)
     except CheckpointError:
         raise
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
@@ -137,20 +144,22 @@ def _read_metadata(folder: Path) -> dict[str, tuple[TensorSpec, list[_Chunk]]]:
         raise CheckpointError(
             f"{path.name} lists no tensors.", where=str(path), fix="Give the folder of the model's weights."
         )
-    return {name: tensors[key] for key, name in names.items()}
+    return {name: tensors[key] for key, name in names.items()}, wrapper
 
 
-def _names_in_wrapper(keys: Collection[str], nesting: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _names_in_wrapper(
+    keys: Collection[str], nesting: Mapping[str, tuple[str, ...]], wrappers: Sequence[str]
+) -> tuple[dict[str, str], str | None]:
     """Key to name, of the tensors in the first wrapper that there is; of all tensors where there is none.
 
     Args:
         nesting: for every key the dicts it was saved in and its name in the innermost, which the key joins by dots.
     """
-    for wrapper in WRAPPERS:
+    for wrapper in wrappers:
         inside = [key for key in keys if len(nesting.get(key, ())) > 1 and nesting[key][0] == wrapper]
         if inside:
-            return {key: key.removeprefix(f"{wrapper}.") for key in inside}
-    return {key: key for key in keys}
+            return {key: dots_for_dashes(wrapper, key.removeprefix(f"{wrapper}.")) for key in inside}, wrapper
+    return {key: key for key in keys}, None
 
 
 def _read_entry(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import translate
 
@@ -23,57 +23,116 @@ NOT_LEARNT = (
     "pos_embedder_options.*",
 )
 
-# Training scripts wrap the weights under one of these; where a file has several, the first in this order counts.
 WRAPPERS = ("model", "module", "state_dict", "ema")
+"""Dicts that training scripts put around the weights, in the order in which networks take them."""
+
+AVERAGED = "ema"
+"""Of the wrappers, the one that holds weights averaged over the steps of a training."""
+
+SHELLS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+"""Parts that keys have anywhere if weights were saved from inside of DDP, torch.compile, FSDP or checkpointing."""
 
 _NUM_SHOWN = 8
 
 
 @dataclass(frozen=True)
-class KeyFilter:
-    """Turns a key of a file into the network's name for it, or None if the network does not want it.
+class KeyMatch:
+    """How the keys of a file fall to a network.
 
-    prefix: in front of every wanted key; removed.
-    ignored: shell-style patterns of keys that are known and not wanted, matched with and without the prefix.
-    accepts_bare: take keys without the prefix as they are; otherwise they are not wanted.
+    key_of: the network's name to the key of the file, also for names that the network does not have.
+    outside: keys that are not of this network, and not known to stand beside it.
+    repeated: pairs of keys with one name.
     """
 
-    prefix: str
-    ignored: tuple[str, ...] = ()
-    accepts_bare: bool = True
-    _ignored: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    key_of: Mapping[str, str]
+    outside: Sequence[str]
+    repeated: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How files name the weights of a network, and which of several sets in a file are meant.
+
+    prefixes: in front of the network's names; "" is nothing. Of those that a file has, the first counts, and every key
+        with it is of the network. What has another is outside of the network, and left alone.
+    known: shell-style patterns of keys that files are known to hold besides, matched with and without the prefix.
+    wrappers: dicts around the weights. Of those that a file has, the first counts.
+    is_averaged: whether the weights averaged over the steps of a training are meant, see `averaged`.
+    """
+
+    prefixes: tuple[str, ...] = ("",)
+    known: tuple[str, ...] = ()
+    wrappers: tuple[str, ...] = WRAPPERS
+    is_averaged: bool = False
+    _known: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         # without any pattern, one that matches nothing
-        object.__setattr__(self, "_ignored", re.compile("|".join(map(translate, self.ignored)) or r"(?!)"))
+        object.__setattr__(self, "_known", re.compile("|".join(map(translate, self.known)) or r"(?!)"))
 
-    def __call__(self, key: str) -> str | None:
-        name = key.removeprefix(self.prefix)
-        is_bare = name == key and self.prefix != ""
-        if self._ignored.match(key) or self._ignored.match(name) or (is_bare and not self.accepts_bare):
-            return None
-        return name
+    def averaged(self) -> Naming:
+        """The same network's averaged weights: those in the wrapper `ema`, or else under `net_ema.` instead of `net.`.
 
-    def __str__(self) -> str:
-        return f"{self.prefix}*"
+        They must be named as such: nothing would tell bare keys from the others.
+        """
+        rest = (wrapper for wrapper in self.wrappers if wrapper != AVERAGED)
+        return replace(self, wrappers=(AVERAGED, *rest), is_averaged=True)
+
+    def match(self, keys: Iterable[str], names: Collection[str], wrapper: str | None = None) -> KeyMatch:
+        """Which keys are of the network.
+
+        Args:
+            keys: of the file. names: of the network's parameters and buffers.
+            wrapper: what stood around the keys.
+        """
+        prefixes, other_set = self.prefixes_in(wrapper)
+        strip = without_shells(names)
+        bare = {key: strip(key) for key in keys}
+        bare = {key: name for key, name in bare.items() if not (name.startswith(other_set) or self._known.match(name))}
+        prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in bare.values())), None)
+        key_of: dict[str, str] = {}
+        outside: list[str] = []
+        repeated: list[tuple[str, str]] = []
+        for key, full in bare.items():
+            inside = prefix is not None and full.startswith(prefix)
+            name = full.removeprefix(prefix or "")
+            if not inside and not ("" in prefixes and name in names):
+                outside.append(key)
+            elif self._known.match(name):
+                continue
+            elif name in key_of:
+                repeated.append((key_of[name], key))
+            else:
+                key_of[name] = key
+        return KeyMatch(key_of, outside, repeated)
+
+    def prefixes_in(self, wrapper: str | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """What may stand in front of the names inside of this wrapper, and in front of those of the other set."""
+        averaged = tuple(f"{prefix.removesuffix('.')}_ema." for prefix in self.prefixes if prefix)
+        if self.is_averaged and wrapper != AVERAGED:
+            return averaged, tuple(prefix for prefix in self.prefixes if prefix)
+        return self.prefixes, averaged
 
 
-def wanted_keys(prefix: str = "net.", *, ema: bool = False, ignored: Iterable[str] = NOT_LEARNT) -> KeyFilter:
-    """The convention of published Cosmos checkpoints.
+def without_shells(names: Iterable[str]) -> Callable[[str], str]:
+    """Takes shells out of a key, except for those whose name a module has that these names are of."""
+    own = {part for name in names for part in name.split(".")}
+    shells = "|".join(shell for shell in SHELLS if shell not in own)
+    pattern = re.compile(rf"(?<![^.])(?:{shells})\.") if shells else re.compile(r"(?!)")
+    return lambda key: pattern.sub("", key)
 
-    Every key has the name of the network in front (`net.`); files from training may hold a second set, averaged over
-    the steps, under `net_ema.`. Bare keys are accepted, except for the averaged weights: nothing would tell them apart.
 
-    Args:
-        prefix: of the network in the file, with its dot: `net.`, `base_model.net.`, `net.net_ctrl.`.
-        ema: take the averaged set instead. A file without one gives no keys, which `load_network` reports.
-        ignored: patterns of what else may be in the file; name a second network here, as in
-            `wanted_keys("base_model.net.", ignored=(*NOT_LEARNT, "net.*", "*logvar.*"))`.
-    """
-    ema_prefix = f"{prefix.removesuffix('.')}_ema."
-    if ema:
-        return KeyFilter(ema_prefix, tuple(ignored), accepts_bare=False)
-    return KeyFilter(prefix, (*ignored, f"{ema_prefix}*"))
+PUBLISHED = Naming(("net.", ""), known=(*NOT_LEARNT, "*logvar.*", "*conditioner.*"))
+"""The convention of published Cosmos checkpoints.
+
+Every key has the name of the network in front; training leaves a second set, averaged over the steps, under `net_ema.`.
+Beside them are a head that weighs the loss and the parts that prepare conditions, which have nothing learnt.
+"""
+
+
+def dots_for_dashes(wrapper: str | None, key: str) -> str:
+    """The name of a key in a wrapper: the tool that averages weights writes `-` where names have a `.`."""
+    return key.replace("-", ".") if wrapper == AVERAGED and "." not in key else key
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -11,25 +11,24 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.checkpoints.keys import NOT_LEARNT, KeyFilter, KeyReport, compare_keys, wanted_keys
+from cosmos_cli import output
+from cosmos_cli.checkpoints.keys import Naming, compare_keys
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
-__all__ = ["NOT_LEARNT", "KeyReport", "compare_keys", "load_network", "module_bytes", "wanted_keys"]
+__all__ = ["load_network", "module_bytes"]
 
 M = TypeVar("M", bound=nn.Module)
 
-
-def keep_name(key: str) -> str:
-    """For checkpoints whose keys are the network's own."""
-    return key
+_NUM_NAMED = 3
+"""Keys that a notice names."""
 
 
 def load_network(
     build: Callable[[], M],
     checkpoint: Checkpoint | str | Path,
     *,
-    rename: Callable[[str], str | None] = keep_name,
+    naming: Naming = Naming(),
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
 ) -> M:
@@ -42,25 +41,27 @@ def load_network(
     Args:
         build: makes the network; called under the meta device, so it must not compute with its parameters.
         checkpoint: opened, or a path for `open_checkpoint`.
-        rename: the network's name for a key of the file; None if the key is known and not wanted.
+        naming: how the file names the network's weights; by default by the network's own names. Keys outside of the
+            network are left alone, with a notice unless they are known.
         dtype: convert floating-point tensors to it; None keeps the stored one.
         device: where the weights go.
     Returns:
         The network in eval mode, none of its parameters requiring gradients.
     Raises:
-        CheckpointError: keys are missing, unexpected or misshapen (all reported together), or the file is unusable.
+        CheckpointError: keys are missing, unexpected inside of the network, or misshapen (all reported together), or
+            the file is unusable.
         ValueError: the network has non-persistent buffers, which no checkpoint can fill.
     """
     if not isinstance(checkpoint, Checkpoint):
-        with open_checkpoint(checkpoint) as opened:
-            return load_network(build, opened, rename=rename, dtype=dtype, device=device)
+        with open_checkpoint(checkpoint, naming.wrappers) as opened:
+            return load_network(build, opened, naming=naming, dtype=dtype, device=device)
 
     with torch.device("meta"):
         network = build()
     network.requires_grad_(False)
     network.eval()
 
-    key_of = _match_keys(network, checkpoint, rename)
+    key_of = _match_keys(network, checkpoint, naming)
     # One tensor at a time: each source is released before the next is read.
     weights = {name: _convert(checkpoint.tensor(key), dtype, device) for name, key in key_of.items()}
     network.load_state_dict(weights, assign=True)
@@ -83,27 +84,20 @@ def _convert(tensor: Tensor, dtype: torch.dtype | None, device: torch.device | s
     return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
 
 
-def _match_keys(network: nn.Module, checkpoint: Checkpoint, rename: Callable[[str], str | None]) -> dict[str, str]:
+def _match_keys(network: nn.Module, checkpoint: Checkpoint, naming: Naming) -> Mapping[str, str]:
     """The checkpoint's key for each parameter and buffer of the network.
 
     Raises:
         CheckpointError: they do not correspond one to one, with equal shapes.
     """
-    key_of: dict[str, str] = {}
-    repeated: list[str] = []
-    for key in checkpoint:
-        name = rename(key)
-        if name is None:
-            continue
-        if name in key_of:
-            repeated.append(f"{key_of[name]} and {key}")
-        key_of.setdefault(name, key)
-
-    if not key_of:
-        raise _nothing_wanted(checkpoint, rename)
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    match = naming.match(checkpoint, expected, checkpoint.wrapper)
+    key_of, repeated = match.key_of, [" and ".join(pair) for pair in match.repeated]
+    if not key_of:
+        raise _nothing_wanted(checkpoint, naming)
     report = compare_keys(expected, {name: checkpoint.shape(key) for name, key in key_of.items()})
     if report.matches and not repeated:
+        notice_outside(checkpoint.path, match.outside, type(network).__name__)
         return key_of
 
     title = f"{checkpoint.path.name} does not fit {type(network).__name__}."
@@ -122,10 +116,21 @@ def _match_keys(network: nn.Module, checkpoint: Checkpoint, rename: Callable[[st
     raise CheckpointError(title, where=str(checkpoint.path), fix=fix, others=others)
 
 
-def _nothing_wanted(checkpoint: Checkpoint, rename: Callable[[str], str | None]) -> CheckpointError:
+def notice_outside(path: Path, keys: Sequence[str], network: str) -> None:
+    """Say which keys of a file are left alone, if there are any."""
+    if keys:
+        rest = f" and {len(keys) - _NUM_NAMED} more" if len(keys) > _NUM_NAMED else ""
+        output.notice(
+            f"{path.name}: keys outside of {network} are ignored, {len(keys)} of them: "
+            f"{', '.join(keys[:_NUM_NAMED])}{rest}"
+        )
+
+
+def _nothing_wanted(checkpoint: Checkpoint, naming: Naming) -> CheckpointError:
     counts = Counter(f"{key.partition('.')[0]}.*" if "." in key else key for key in checkpoint)
     groups = ", ".join(f"{count} {name}" for name, count in counts.most_common(8))
-    wanted = f"named {rename}" if isinstance(rename, KeyFilter) else "for this network"
+    prefixes, _ = naming.prefixes_in(checkpoint.wrapper)
+    wanted = f"named {' or '.join(f'{prefix}*' for prefix in prefixes)}" if all(prefixes) else "for this network"
     return CheckpointError(
         f"{checkpoint.path.name} holds no weights {wanted}. It holds: {groups}.",
         where=str(checkpoint.path),

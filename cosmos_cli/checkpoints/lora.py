@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.adapter_config import ADAPTER_CONFIG, LoraStrength, read_strength
-from cosmos_cli.checkpoints.keys import NOT_LEARNT, list_names
+from cosmos_cli.checkpoints.keys import AVERAGED, PUBLISHED, list_names, without_shells
+from cosmos_cli.checkpoints.loading import notice_outside
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _LORA_KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<half>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
-_NOT_LEARNT = re.compile("|".join(translate(f"*{pattern}") for pattern in NOT_LEARNT))
+_KNOWN = re.compile("|".join(translate(f"*{pattern}") for pattern in PUBLISHED.known))
 
 
 @torch.no_grad()
@@ -39,7 +40,7 @@ def merge_lora(network: nn.Module, path: str | Path, *, alpha: float | None = No
         path: a folder of peft (`adapter_config.json` and the weights), or anything for `open_checkpoint`. Names may
             have any prefix in front of the network's, such as `base_model.model.` or `net.`.
         alpha: strength, in place of what `adapter_config.json` says. Where nothing says it, it is the rank.
-        ema: take the averaged set (`net_ema.`) of a training checkpoint instead of the other.
+        ema: take the averaged set of a training checkpoint instead of the other, see `Naming.averaged`.
     Returns:
         The number of layers with a LoRA.
     Raises:
@@ -50,9 +51,11 @@ def merge_lora(network: nn.Module, path: str | Path, *, alpha: float | None = No
     if alpha is not None:
         strength = LoraStrength(alpha, use_rslora=strength.use_rslora)
     weights = dict(network.named_parameters(remove_duplicate=False))
-    with open_checkpoint(file) as checkpoint:
+    naming = PUBLISHED.averaged() if ema else PUBLISHED
+    with open_checkpoint(file, naming.wrappers) as checkpoint:
         found = _match(weights, checkpoint, ema)
         _check(found, weights, checkpoint, strength, type(network).__name__)
+        notice_outside(checkpoint.path, found.outside, type(network).__name__)
         if strength.alpha is None:
             ranks = sorted({checkpoint.shape(halves["A"])[0] for halves in found.layers.values()})
             output.notice(f"{file.name} does not say its LoRA's alpha: taken as its rank, {_joined(ranks)}")
@@ -66,12 +69,14 @@ class _Found:
     """Keys of the file, by the weight of the network that they belong to.
 
     layers: the keys of "A" and "B". whole: keys of weights themselves. others: keys that belong to nothing.
-    repeated: pairs of keys for the same thing. adapters: names of adapters in the keys.
+    outside: keys of weights whose prefix is none of the network's. repeated: pairs of keys for the same thing.
+    adapters: names of adapters in the keys.
     """
 
     layers: dict[str, dict[str, str]] = field(default_factory=dict)
     whole: dict[str, str] = field(default_factory=dict)
     others: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
     adapters: set[str] = field(default_factory=set)
 
@@ -93,22 +98,32 @@ def _files(path: Path) -> tuple[Path, Path | None]:
 
 def _match(weights: Mapping[str, Tensor], checkpoint: Checkpoint, ema: bool) -> _Found:
     found = _Found()
+    prefixes: set[str] = set()
+    homeless: dict[str, str] = {}
+    strip = without_shells(weights)
     for key in checkpoint:
-        is_averaged = any(part.endswith("_ema") for part in key.split("."))
-        if _NOT_LEARNT.match(key) or is_averaged != ema:
+        bare = strip(key)
+        # in the wrapper of the averaged set there is no other
+        is_meant = checkpoint.wrapper == AVERAGED or ema == any(part.endswith("_ema") for part in bare.split("."))
+        if _KNOWN.match(bare) or not is_meant:
             continue
-        lora = _LORA_KEY.fullmatch(key)
+        lora = _LORA_KEY.fullmatch(bare)
         # peft calls a layer that it wraps `base_layer`
-        name = _own_name(f"{lora['layer']}.weight" if lora else key.replace(".base_layer.", "."), weights)
+        full = f"{lora['layer']}.weight" if lora else bare.replace(".base_layer.", ".")
+        name = _own_name(full, weights)
         if name is None:
-            found.others.append(key)
+            homeless[key] = bare
             continue
+        prefixes.add(full.removesuffix(name))
         keys, slot = (found.layers.setdefault(name, {}), lora["half"]) if lora else (found.whole, name)
         if slot in keys:
             found.repeated.append(f"{keys[slot]} and {key}")
         keys[slot] = key
         if lora and lora["adapter"]:
             found.adapters.add(lora["adapter"])
+    for key, bare in homeless.items():
+        is_inside = ".lora_" in bare or not prefixes or bare.startswith(tuple(prefixes))
+        (found.others if is_inside else found.outside).append(key)
     return found
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.distributed import DistributedCheckpoint
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN, FileFormat, identify
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, checkpoint_files, read_index
-from cosmos_cli.checkpoints.keys import WRAPPERS
+from cosmos_cli.checkpoints.keys import WRAPPERS, dots_for_dashes
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
 
@@ -24,9 +25,10 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 class MappedCheckpoint(Checkpoint):
     """Tensors that are views of their files (or, in the oldest torch format, already in memory)."""
 
-    def __init__(self, path: Path, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__(path, {key: TensorSpec(tensor.shape, tensor.dtype) for key, tensor in tensors.items()})
-        self._tensors = dict(tensors)
+    def __init__(self, path: Path, content: _Content) -> None:
+        specs = {key: TensorSpec(tensor.shape, tensor.dtype) for key, tensor in content.tensors.items()}
+        super().__init__(path, specs, content.wrapper)
+        self._tensors = content.tensors
 
     def _read(self, key: str) -> Tensor:
         return self._tensors[key]
@@ -36,43 +38,51 @@ class MappedCheckpoint(Checkpoint):
         self._tensors.clear()
 
 
-def open_checkpoint(path: str | Path) -> Checkpoint:
+@dataclass(frozen=True)
+class _Content:
+    """The tensors of a file by name, and the wrapper that they were in."""
+
+    tensors: dict[str, Tensor]
+    wrapper: str | None = None
+
+
+def open_checkpoint(path: str | Path, wrappers: Sequence[str] = WRAPPERS) -> Checkpoint:
     """Open a checkpoint for reading. What it is is decided by its content.
 
     Args:
         path: a `.safetensors` file; a file written by torch.save; an index of shards (`*.index.json`); or a folder that
             holds exactly one of these, a numbered set of shards, or a torch.distributed.checkpoint, which a training
             run may keep in a folder `model` inside.
+        wrappers: names of dicts that may be around the tensors; the first that there is and has any is opened.
     Returns:
-        The tensors by name. A wrapper (`model`, `module`, `state_dict` or `ema`) around them is removed, and entries
-        that are no tensors are left out.
+        The tensors by name. Entries that are no tensors are left out.
     Raises:
         CheckpointError: the path holds no usable checkpoint; says what it holds instead and what to do.
     """
     path = Path(path)
     files = checkpoint_files(path) if path.is_dir() else [path]
     if len(files) > 1:
-        return MappedCheckpoint(path, _merge(path, files))
+        return MappedCheckpoint(path, _merge(path, files, wrappers))
     (file,) = files
     if file.name == DISTRIBUTED_METADATA:
-        return DistributedCheckpoint(file.parent)
+        return DistributedCheckpoint(file.parent, wrappers)
     if identify(file) is FileFormat.SHARD_INDEX:
-        return MappedCheckpoint(path, _read_shards(file))
-    return MappedCheckpoint(path, _read_file(file))
+        return MappedCheckpoint(path, _read_shards(file, wrappers))
+    return MappedCheckpoint(path, _read_file(file, wrappers))
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
+def _read_file(path: Path, wrappers: Sequence[str]) -> _Content:
     """All tensors of one file. Nothing but the table of contents is read where the format allows."""
     file_format = identify(path)
     if file_format is FileFormat.SHARD_INDEX:
         raise CheckpointError(f"{path.name} is an index, but should hold tensors.", where=str(path), fix=DOWNLOAD_AGAIN)
     if file_format is FileFormat.SAFETENSORS:
-        return _read_safetensors(path)
+        return _Content(_read_safetensors(path))
     # given a path that ends in .safetensors, torch.load does not look at the content
     if file_format is FileFormat.TORCH_ZIP and path.suffix != ".safetensors":
-        return _tensors_in(load_without_code(path, path, mmap=True), path)
+        return _tensors_in(load_without_code(path, path, mmap=True), path, wrappers)
     with path.open("rb") as file:
-        return _tensors_in(load_without_code(file, path), path)
+        return _tensors_in(load_without_code(file, path), path, wrappers)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -87,7 +97,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
+def _tensors_in(content: Any, path: Path, wrappers: Sequence[str]) -> _Content:
     """The named tensors of an unpickled file, out of their wrapper."""
     if not isinstance(content, Mapping):
         raise CheckpointError(
@@ -95,9 +105,9 @@ def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
             where=str(path),
             fix="Give a state dict, as written by torch.save(model.state_dict()).",
         )
-    wrapped = (content.get(name) for name in WRAPPERS)
-    weights = next((inner for inner in wrapped if isinstance(inner, Mapping) and _select_tensors(inner)), content)
-    tensors = _select_tensors(weights)
+    inside = {name: _select_tensors(content[name]) for name in wrappers if isinstance(content.get(name), Mapping)}
+    wrapper = next((name for name, found in inside.items() if found), None)
+    tensors = _select_tensors(content) if wrapper is None else inside[wrapper]
     if not tensors:
         names = ", ".join(repr(name) for name in list(content)[:8]) or "nothing"
         raise CheckpointError(
@@ -112,38 +122,45 @@ def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
             where=str(path),
             fix="Save the weights as dense tensors.",
         )
-    return tensors
+    named = {dots_for_dashes(wrapper, key): tensor for key, tensor in tensors.items()}
+    return _Content(named, wrapper)
 
 
 def _select_tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {key: value.detach() for key, value in entries.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
-def _read_shards(index: Path) -> dict[str, Tensor]:
+def _read_shards(index: Path, wrappers: Sequence[str]) -> _Content:
     """The tensors that an index lists, from its shards."""
     file_of = read_index(index)
-    shards = {file: _read_file(file) for file in sorted(set(file_of.values()))}
-    absent = [f"{key} in {file.name}" for key, file in file_of.items() if key not in shards[file]]
+    shards = {file: _read_file(file, wrappers) for file in sorted(set(file_of.values()))}
+    absent = [f"{key} in {file.name}" for key, file in file_of.items() if key not in shards[file].tensors]
     if absent:
         raise CheckpointError(
             f"{index.name} lists {len(absent)} tensors that are not in their files: {', '.join(absent[:8])}.",
             where=str(index),
             fix="Index and files are of different versions: download all of them again.",
         )
-    return {key: shards[file][key] for key, file in file_of.items()}
+    return _Content({key: shards[file].tensors[key] for key, file in file_of.items()}, _wrapper_of(shards.values()))
 
 
-def _merge(folder: Path, files: Iterable[Path]) -> dict[str, Tensor]:
+def _merge(folder: Path, files: Iterable[Path], wrappers: Sequence[str]) -> _Content:
     """The tensors of a numbered set of shards without an index."""
+    shards = {file: _read_file(file, wrappers) for file in files}
     tensors: dict[str, Tensor] = {}
-    for file in files:
-        shard = _read_file(file)
-        repeated = tensors.keys() & shard.keys()
+    for file, shard in shards.items():
+        repeated = tensors.keys() & shard.tensors.keys()
         if repeated:
             raise CheckpointError(
                 f"The folder holds `{min(repeated)}` in more than one shard, last in {file.name}.",
                 where=str(folder),
                 fix="The files are of different checkpoints: download all of them again.",
             )
-        tensors |= shard
-    return tensors
+        tensors |= shard.tensors
+    return _Content(tensors, _wrapper_of(shards.values()))
+
+
+def _wrapper_of(shards: Iterable[_Content]) -> str | None:
+    """The wrapper of shards; None if they differ."""
+    found = {shard.wrapper for shard in shards}
+    return found.pop() if len(found) == 1 else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cosmos_cli.checkpoints.torch_files import refuse_object
+from cosmos_cli.errors import CheckpointError
 
 # What a pickle's callable may be replaced by, given its qualified name; None refuses the file.
 StandIns = Callable[[str], Any]
@@ -53,3 +53,13 @@ class StandInUnpickler(pickle.Unpickler):
         if module == "torch" and isinstance(value, torch.dtype):
             return value
         raise refuse_object(self._path, qualified_name)
+
+
+def refuse_object(path: Path, name: str) -> CheckpointError:
+    """The error for a file that asks for `name` (`module.attribute`) when it is unpickled."""
+    return CheckpointError(
+        f"{path.name} was refused, and nothing in it was run: it asks for the Python object `{name}`. Weights need "
+        "only tensors; objects can run any code.",
+        where=str(path),
+        fix="Use a safetensors file, or if you trust the source, save the state dict alone with torch.save.",
+    )

@@ -10,11 +10,27 @@ from typing import Any, BinaryIO
 import torch
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints.stand_ins import Record, refuse_object
 from cosmos_cli.errors import CheckpointError
+
+_HARMLESS: list[Any] = [
+    # Transformer Engine stores its bookkeeping (`_extra_state`) as a buffer of bytes, which can do no harm
+    io.BytesIO,
+    # Counters of a training are often NumPy's. Nobody asks for them, and NumPy itself trusts what a pickle says of a
+    # type, pointers included: so a record of what was said stands in for each.
+    *(
+        (Record, name)
+        for name in (
+            "numpy.dtype",
+            "numpy.ndarray",
+            *(f"numpy.{core}.multiarray.{what}" for core in ("core", "_core") for what in ("scalar", "_reconstruct")),
+        )
+    ),
+]
 
 
 def load_without_code(source: Path | BinaryIO, path: Path, *, mmap: bool = False) -> Any:
-    """torch.load for untrusted files: only tensors and plain containers come out, and nothing is executed.
+    """torch.load for untrusted files: only tensors, plain containers and inert records come out, nothing is executed.
 
     Args:
         source: what to read; a path if `mmap`.
@@ -24,21 +40,10 @@ def load_without_code(source: Path | BinaryIO, path: Path, *, mmap: bool = False
         CheckpointError: the file is damaged, or holds Python objects.
     """
     try:
-        # Transformer Engine stores its bookkeeping (`_extra_state`) as BytesIO: a buffer of bytes, which can do no harm
-        with torch.serialization.safe_globals([io.BytesIO]):
+        with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
         raise _unreadable(path, error) from error
-
-
-def refuse_object(path: Path, name: str) -> CheckpointError:
-    """The error for a file that asks for `name` (`module.attribute`) when it is unpickled."""
-    return CheckpointError(
-        f"{path.name} was refused, and nothing in it was run: it asks for the Python object `{name}`. Weights need "
-        "only tensors; objects can run any code.",
-        where=str(path),
-        fix="Use a safetensors file, or if you trust the source, save the state dict alone with torch.save.",
-    )
 
 
 def _unreadable(path: Path, error: Exception) -> CheckpointError:

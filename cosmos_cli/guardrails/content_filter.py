@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SiglipVisionModel
 
-from cosmos_cli.checkpoints.keys import KeyFilter
+from cosmos_cli.checkpoints.keys import Naming
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.pretrained import load_model
 from cosmos_cli.errors import GuardrailBlocked
@@ -67,7 +67,7 @@ class VideoContentFilter:
         self._classifier = load_network(
             lambda: FrameClassifier(self._encoder.config.hidden_size),
             classifier,
-            rename=KeyFilter("network.", ignored=("*num_batches_tracked",)),
+            naming=Naming(("network.", ""), known=("*num_batches_tracked",)),
             dtype=torch.float32,
         )
         self._min_safe_share, self._device, self._offload = min_safe_share, device, offload

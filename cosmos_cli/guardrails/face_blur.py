@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_cli.checkpoints.keys import KeyFilter
+from cosmos_cli.checkpoints.keys import Naming
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.guardrails.retinaface import MEAN_BGR, RetinaFace, decode, priors, suppress
 from cosmos_cli.runtime.memory.offload import helper_at_work
@@ -41,7 +41,7 @@ class FaceBlur:
         self._network = load_network(
             RetinaFace,
             detector,
-            rename=KeyFilter("module.", ignored=("*num_batches_tracked", "LandmarkHead.*")),
+            naming=Naming(known=("*num_batches_tracked", "LandmarkHead.*")),
             dtype=torch.float32,
             device="cpu" if offload else device,
         )

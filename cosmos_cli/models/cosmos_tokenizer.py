@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint
-from cosmos_cli.checkpoints.keys import KeyFilter
+from cosmos_cli.checkpoints.keys import Naming
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.checkpoints.torch_files import load_without_code
@@ -407,8 +407,8 @@ def load_tokenizer(
     """
     config = config or CosmosTokenizerConfig()
     with _open_weights(path) as checkpoint:
-        rename = KeyFilter("network.", ignored=_unused_keys(config))
-        return load_network(lambda: CosmosTokenizer(config), checkpoint, rename=rename, dtype=dtype, device=device)
+        naming = Naming(("network.", ""), known=_unused_keys(config))
+        return load_network(lambda: CosmosTokenizer(config), checkpoint, naming=naming, dtype=dtype, device=device)
 
 
 def read_statistics(path: Path, channels: int = 16) -> LatentStatistics:

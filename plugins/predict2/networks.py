@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.checkpoints.keys import PUBLISHED
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.models.configs import WanVAEConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
@@ -36,7 +37,7 @@ def dit_and_tokenizer(
         dit = load_network(
             lambda: build_dit(where.attention),
             weights["dit"],
-            rename=wanted_keys(ema=ema),
+            naming=PUBLISHED.averaged() if ema else PUBLISHED,
             dtype=where.dtype,
             device=where.dit,
         )

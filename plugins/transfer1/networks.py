@@ -8,20 +8,18 @@ from typing import Any
 
 import torch
 
-from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_tokenizer, read_statistics
 from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_plugins.transfer1.formats import BASE, BRANCH, DISTILLED_BASE, DISTILLED_BRANCH
 from cosmos_plugins.transfer1.requests import TransferSettings
 from cosmos_plugins.transfer1.samples import Paths
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS, Variant
 
 SIGMA_DATA = 0.5
 """Standard deviation of the latents that the networks work on."""
-
-IGNORED = (*NOT_LEARNT, "*logvar.*")
-"""What files hold besides the weights of a network."""
 
 
 def networks(
@@ -56,16 +54,11 @@ def load_base(
     dtype: torch.dtype,
     device: torch.device,
 ) -> GeneralDiT:
-    """The base network.
-
-    Files carry its keys under `base_model.net.`, those for driving scenes under `net.`, and distilled ones, which hold
-    the control branch too, under `net.base_model.net.`.
-    """
-    prefix = "net." if driving else "net.base_model.net." if distilled else "base_model.net."
+    """The base network; distilled files hold the control branch, too."""
     return load_network(
         lambda: GeneralDiT(variant.base(driving=driving), attention),
         path,
-        rename=wanted_keys(prefix, ignored=(*IGNORED, *(["net.net_ctrl.*"] if distilled else []))),
+        naming=DISTILLED_BASE if distilled else BASE,
         dtype=dtype,
         device=device,
     )
@@ -81,15 +74,11 @@ def load_branch(
     dtype: torch.dtype,
     device: torch.device,
 ) -> ControlBranch:
-    """One control branch; its keys stand under `net.`, in distilled files, which hold the base too, `net.net_ctrl.`."""
+    """One control branch; distilled files hold the base, too."""
     return load_network(
         lambda: ControlBranch(variant.branch(driving=driving), attention),
         path,
-        rename=(
-            wanted_keys("net.net_ctrl.", ignored=(*IGNORED, "net.base_model.*"))
-            if distilled
-            else wanted_keys("net.", ignored=IGNORED)
-        ),
+        naming=DISTILLED_BRANCH if distilled else BRANCH,
         dtype=dtype,
         device=device,
     )

@@ -6,14 +6,18 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import nn
 
-from cosmos_cli.checkpoints.loading import NOT_LEARNT, compare_keys, load_network, module_bytes, wanted_keys
+from cosmos_cli import output
+from cosmos_cli.checkpoints.keys import PUBLISHED, Naming, compare_keys
+from cosmos_cli.checkpoints.loading import load_network, module_bytes
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import CheckpointError
 
@@ -98,7 +102,7 @@ def test_a_file_of_another_network_is_called_that(original: Network, tmp_path: P
 def test_two_keys_for_one_parameter_are_refused(original: Network, tmp_path: Path) -> None:
     path = save(original, tmp_path / "model.pt", prefix="net.", **{"embedder.weight": torch.zeros(8, 4)})
     with pytest.raises(CheckpointError, match=r"given twice: net.embedder.weight and embedder.weight"):
-        load_network(Network, path, rename=wanted_keys())
+        load_network(Network, path, naming=PUBLISHED)
 
 
 def test_tables_that_no_checkpoint_can_fill_are_a_mistake_of_the_network(tmp_path: Path) -> None:
@@ -121,20 +125,20 @@ def test_published_files_load_with_and_without_prefix_and_what_is_not_learnt_is_
     constants = ["accum_iteration", "pos_embedder.seq", "pos_embedder.dim_spatial_range", "blocks.0.attn._extra_state"]
     extras = {f"{prefix}{name}": torch.zeros(3) for name in constants}
     path = save(original, tmp_path / "model.pt", prefix, **extras, **{"net_ema.embedder.weight": torch.zeros(1)})
-    assert_same(load_network(Network, path, rename=wanted_keys()), original)
+    assert_same(load_network(Network, path, naming=PUBLISHED), original)
 
 
 def test_anything_else_in_a_published_file_is_still_an_error(original: Network, tmp_path: Path) -> None:
     path = save(original, tmp_path / "model.pt", "net.", **{"net.pos_embedder.learnt": torch.zeros(3)})
     with pytest.raises(CheckpointError, match=r"1 unexpected:\n  pos_embedder.learnt"):
-        load_network(Network, path, rename=wanted_keys())
+        load_network(Network, path, naming=PUBLISHED)
 
 
 def test_averaged_weights_are_taken_when_asked_for(original: Network, tmp_path: Path) -> None:
     averaged = {f"net_ema.{name}": tensor + 1 for name, tensor in original.state_dict().items()}
     path = save(original, tmp_path / "model.pt", "net.", **averaged)
-    assert_same(load_network(Network, path, rename=wanted_keys()), original)
-    ema = load_network(Network, path, rename=wanted_keys(ema=True))
+    assert_same(load_network(Network, path, naming=PUBLISHED), original)
+    ema = load_network(Network, path, naming=PUBLISHED.averaged())
     assert torch.equal(ema.embedder.weight, original.embedder.weight + 1)
 
 
@@ -145,15 +149,92 @@ def test_a_file_without_averaged_weights_says_what_it_has_instead(
     path = save(original, tmp_path / "model.pt", prefix)
     has = r"8 net\.\*\." if prefix else r"6 blocks\.\*, 1 .*, 1 "
     with pytest.raises(CheckpointError, match=rf"no weights named net_ema\.\*\. It holds: {has}"):
-        load_network(Network, path, rename=wanted_keys(ema=True))
+        load_network(Network, path, naming=PUBLISHED.averaged())
 
 
-def test_other_families_name_their_prefix_and_what_else_is_in_the_file() -> None:
-    base = wanted_keys("base_model.net.", ignored=(*NOT_LEARNT, "net.*", "*logvar.*"))
-    keys = ["base_model.net.x", "base_model.net.pos_embedder.seq", "base_model.logvar.0.freqs", "net.x", "logvar.1.w"]
-    assert [base(key) for key in keys] == ["x", None, None, None, None]
-    control = wanted_keys("net.net_ctrl.", ignored=(*NOT_LEARNT, "net.base_model.*"))
-    assert [control(key) for key in ["net.net_ctrl.x", "net.base_model.net.x", "accum_iteration"]] == ["x", None, None]
+def test_of_several_prefixes_the_first_that_a_file_has_counts_and_the_rest_is_noticed(
+    original: Network, tmp_path: Path
+) -> None:
+    naming = Naming(("base_model.net.", "net.", ""))
+    for prefix in naming.prefixes:
+        assert_same(load_network(Network, save(original, tmp_path / "one.pt", prefix), naming=naming), original)
+    assert output.notices() == []
+    stray = {f"net.{name}": torch.full_like(tensor, 9) for name, tensor in Network().state_dict().items()}
+    both = save(original, tmp_path / "both.pt", "base_model.net.", **stray, **{"logvar.0.freqs": torch.zeros(3)})
+    assert_same(load_network(Network, both, naming=naming), original)
+    assert output.notices() == [
+        "both.pt: keys outside of Network are ignored, 9 of them: net.steps, net.embedder.weight, "
+        "net.blocks.0.weight and 6 more"
+    ]
+
+
+def test_what_is_known_to_stand_beside_a_network_is_not_worth_a_notice(original: Network, tmp_path: Path) -> None:
+    beside = ["logvar.0.freqs", "base_model.logvar.1.weight", "conditioner.text.weight", "net_ema.embedder.weight"]
+    path = save(original, tmp_path / "model.pt", "net.", **{key: torch.zeros(2) for key in beside})
+    assert_same(load_network(Network, path, naming=PUBLISHED), original)
+    assert output.notices() == []
+
+
+def test_a_larger_network_under_the_right_prefix_is_not_cut_down(original: Network, tmp_path: Path) -> None:
+    more = {f"net.blocks.{i}.{name}": torch.zeros(8, 8) for i in (3, 4) for name in ("weight", "bias")}
+    path = save(original, tmp_path / "model.pt", "net.", **more)
+    with pytest.raises(CheckpointError, match=r"does not fit Network(.|\n)*4 unexpected:\n  blocks.3.weight"):
+        load_network(Network, path, naming=PUBLISHED)
+
+
+SHELLS = [
+    lambda key: f"module.{key}",
+    lambda key: key.replace("net.", "net._orig_mod.").replace("blocks.1.", "blocks.1._fsdp_wrapped_module."),
+    lambda key: key.replace("net.", "net.module._orig_mod._fsdp_wrapped_module._checkpoint_wrapped_module."),
+    lambda key: f"_orig_mod.{key}".replace(".weight", "._checkpoint_wrapped_module.weight"),
+]
+
+
+@pytest.mark.parametrize("into_shells", SHELLS)
+def test_weights_saved_from_inside_of_shells_load(
+    into_shells: Callable[[str], str], original: Network, tmp_path: Path
+) -> None:
+    torch.save({into_shells(f"net.{k}"): tensor for k, tensor in original.state_dict().items()}, tmp_path / "model.pt")
+    assert_same(load_network(Network, tmp_path / "model.pt", naming=PUBLISHED), original)
+    assert output.notices() == []
+
+
+def test_a_module_of_the_name_of_a_shell_keeps_it(tmp_path: Path) -> None:
+    class Outer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(2, 2)
+
+    outer = Outer()
+    assert_same(load_network(Outer, save(outer, tmp_path / "model.pt")), outer)
+
+
+def averaged(network: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
+    """As the tool that averages weights names them, each one larger by 1."""
+    return {f"{prefix}{name}".replace(".", "-"): tensor + 1 for name, tensor in network.state_dict().items()}
+
+
+def test_which_wrapper_counts_is_a_matter_of_the_naming(original: Network, tmp_path: Path) -> None:
+    weights = {f"net.{name}": tensor for name, tensor in original.state_dict().items()}
+    path = tmp_path / "model.pt"
+    torch.save({"model": weights, "ema": averaged(original, "net."), "iteration": 7}, path)
+    assert_same(load_network(Network, path, naming=PUBLISHED), original)
+    first = replace(PUBLISHED, wrappers=("ema", "model"))
+    for naming in (first, PUBLISHED.averaged()):
+        loaded = load_network(Network, path, naming=naming)
+        assert torch.equal(loaded.blocks[2].bias, original.blocks[2].bias + 1)
+    torch.save({"model": weights, "ema": None}, path)
+    assert_same(load_network(Network, path, naming=first), original)
+    torch.save({"ema": averaged(original, "net.")}, path)
+    assert load_network(Network, path, naming=PUBLISHED).steps == original.steps + 1
+
+
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_a_distributed_checkpoint_of_both_sets_gives_the_one_that_is_meant(original: Network, tmp_path: Path) -> None:
+    weights = {f"net.{name}": tensor for name, tensor in original.state_dict().items()}
+    dcp.save({"model": weights, "ema": averaged(original, "net.")}, checkpoint_id=tmp_path / "dcp", no_dist=True)
+    assert_same(load_network(Network, tmp_path / "dcp", naming=PUBLISHED), original)
+    assert load_network(Network, tmp_path / "dcp", naming=PUBLISHED.averaged()).steps == original.steps + 1
 
 
 # ---- comparing keys
@@ -184,7 +265,8 @@ def test_module_bytes_counts_buffers_and_shared_parameters_once(original: Networ
 
 LOAD_2B = """
 import sys, torch
-from cosmos_cli.checkpoints.loading import load_network, module_bytes, wanted_keys
+from cosmos_cli.checkpoints.keys import PUBLISHED
+from cosmos_cli.checkpoints.loading import load_network, module_bytes
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
 
@@ -194,7 +276,7 @@ def kib(field):
 build = lambda: MinimalDiT(MinimalDiTConfig(model_channels=2048, num_blocks=28, num_heads=16))
 dtype = getattr(torch, sys.argv[2])
 before = kib("VmRSS"), kib("RssAnon")
-network = load_network(build, sys.argv[1], rename=wanted_keys(), dtype=dtype)
+network = load_network(build, sys.argv[1], naming=PUBLISHED, dtype=dtype)
 for parameter in network.parameters():
     parameter.max()
 after = kib("VmHWM"), kib("RssAnon")

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.checkpoints.keys import PUBLISHED
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.models.configs import MinimalDiTConfig
@@ -182,7 +183,39 @@ def test_a_training_checkpoint_brings_its_own_network_and_either_set(
     assert merge_lora(other, path, alpha=8, ema=ema) == 2
     assert_weights(other, expected)
     with pytest.raises(CheckpointError, match=r"holds a LoRA.*--lora-path"):
-        load_network(lambda: MinimalDiT(CONFIG), path, rename=wanted_keys())
+        load_network(lambda: MinimalDiT(CONFIG), path, naming=PUBLISHED)
+
+
+def test_what_stands_beside_the_network_that_the_lora_was_trained_on_is_left_alone(
+    network: MinimalDiT, tmp_path: Path
+) -> None:
+    adapter = adapter_of(network)
+    expected = merged_by_hand(network, adapter, scale=1.0)
+    beside = {"conditioner.text.weight": torch.ones(2), "logvar.0.freqs": torch.ones(2), "critic.head": torch.ones(2)}
+    torch.save({f"net._orig_mod.{key}": tensor for key, tensor in adapter.items()} | beside, tmp_path / "lora.pt")
+    assert merge_lora(network, tmp_path / "lora.pt", alpha=4) == 2
+    assert_weights(network, expected)
+    assert output.notices() == [
+        "lora.pt: keys outside of MinimalDiT are ignored, 1 of them: critic.head",
+    ]
+    torch.save(
+        {f"net.{key}": t for key, t in adapter.items()} | {"net.crossattn_proj.0.bias": torch.ones(2)},
+        path := tmp_path / "other.pt",
+    )
+    with pytest.raises(CheckpointError, match=r"1 belong to nothing in MinimalDiT:\n  net.crossattn_proj.0.bias"):
+        merge_lora(network, path, alpha=4)
+
+
+def test_the_averaged_lora_is_also_taken_out_of_its_wrapper(network: MinimalDiT, tmp_path: Path) -> None:
+    adapter = adapter_of(network)
+    expected = merged_by_hand(network, {k: t * 2 for k, t in adapter.items()}, scale=1.0)
+    content = {
+        "model": {f"net.{key}": tensor for key, tensor in adapter.items()},
+        "ema": {f"net.{key}".replace(".", "-"): tensor * 2 for key, tensor in adapter.items()},
+    }
+    torch.save(content, tmp_path / "lora.pt")
+    merge_lora(network, tmp_path / "lora.pt", alpha=4, ema=True)
+    assert_weights(network, expected)
 
 
 def test_the_sum_is_rounded_once_and_the_file_of_the_network_is_left_alone(network: MinimalDiT, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cosmos_cli.checkpoints.readers import open_checkpoint
+from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
 
 Weights = dict[str, Tensor]
@@ -184,6 +186,45 @@ def test_a_training_checkpoint_is_unwrapped_and_its_extras_left_out(
     assert_holds(folder / "model.pt", weights)
 
 
+@pytest.mark.parametrize("zipped", [True, False])
+def test_counters_and_random_states_of_numpy_are_left_out(zipped: bool, weights: Weights, folder: Path) -> None:
+    extras = {
+        "iteration": np.int64(7),
+        "loss": [np.float32(0.5), np.bool_(True), np.float64("nan")],
+        "shape": np.arange(3),
+        "random": {"numpy": np.random.RandomState(0).get_state()},
+    }
+    torch.save(weights | extras, folder / "model.pt", _use_new_zipfile_serialization=zipped)
+    assert_holds(folder / "model.pt", weights)
+
+
+def test_the_wrapper_that_is_preferred_is_opened_and_dashes_in_averaged_names_are_dots(
+    weights: Weights, folder: Path
+) -> None:
+    averaged = {key.replace(".", "-"): tensor + 1 for key, tensor in weights.items()}
+    path = folder / "model.pt"
+    torch.save({"model": weights, "ema": averaged}, path)
+    assert_holds(path, weights)
+    checkpoint = open_checkpoint(path, ("ema", "model"))
+    assert (checkpoint.wrapper, set(checkpoint)) == ("ema", set(weights))
+    assert torch.equal(checkpoint.tensor("net.a.weight"), weights["net.a.weight"] + 1)
+    torch.save({"ema": averaged}, path)
+    assert set(open_checkpoint(path)) == set(weights)
+    torch.save({"my-layer": torch.ones(1)}, path)
+    assert set(open_checkpoint(path)) == {"my-layer"}
+
+
+def test_shards_of_a_training_are_unwrapped_alike(weights: Weights, folder: Path) -> None:
+    files = {}
+    for number, (key, tensor) in enumerate(weights.items(), 1):
+        files[key] = f"pytorch_model-{number:05}-of-00003.bin"
+        torch.save({"model": {key: tensor}, "ema": {key.replace(".", "-"): tensor + 1}}, folder / files[key])
+    for path in (folder, write_index(folder, files, "pytorch_model.bin.index.json")):
+        assert_holds(path, weights)
+        checkpoint = open_checkpoint(path, ("ema",))
+        assert (checkpoint.wrapper, checkpoint.tensor("net.count")) == ("ema", 8)
+
+
 def test_one_of_the_wrapper_names_may_also_be_a_plain_tensor(folder: Path) -> None:
     weights = {"model": torch.ones(2), "other": torch.ones(3)}
     assert_holds(write_torch(weights, folder), weights)
@@ -321,13 +362,32 @@ def write_evil_pickle(path: Path) -> None:
     path.write_bytes(pickle.dumps(Evil()))
 
 
-@pytest.mark.parametrize("write", [write_evil_zip, write_evil_legacy, write_evil_old_pickle, write_evil_pickle])
+def write_evil_array(path: Path) -> None:
+    torch.save({"net.a": torch.ones(2), "random": np.array([Evil()], dtype=object)}, path)
+
+
+@pytest.mark.parametrize(
+    "write", [write_evil_zip, write_evil_legacy, write_evil_old_pickle, write_evil_pickle, write_evil_array]
+)
 def test_a_hostile_pickle_is_refused_and_nothing_is_run(write: Callable[[Path], None], tmp_path: Path) -> None:
     write(tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=r"nothing in it was run") as caught:
         open_checkpoint(tmp_path / "model.pt")
     assert "weights_only=False" not in str(caught.value), "never advise to switch the protection off"
     assert not Path("executed").exists()
+
+
+def test_numpy_types_are_never_built_from_what_a_file_says(tmp_path: Path) -> None:
+    class Pointer:
+        """A number of a type that NumPy would take for the address of an object."""
+
+        def __reduce__(self) -> tuple[object, tuple[object, bytes]]:
+            return np.float64(0).__reduce__()[0], (np.dtype([("a", "O")]), bytes(8))
+
+    torch.save({"net.a": torch.ones(2), "step": Pointer()}, tmp_path / "model.pt")
+    assert set(open_checkpoint(tmp_path / "model.pt")) == {"net.a"}
+    content = load_without_code(tmp_path / "model.pt", tmp_path / "model.pt")
+    assert not isinstance(content["step"], np.generic | np.ndarray)
 
 
 def test_hostile_metadata_of_a_distributed_checkpoint_is_refused_and_nothing_is_run(tmp_path: Path) -> None:

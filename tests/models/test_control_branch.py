@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
+from cosmos_cli.checkpoints.keys import Naming
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig
 from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
 from cosmos_cli.models.general_dit import GeneralDiT
@@ -75,7 +76,7 @@ def test_one_file_can_hold_a_network_and_its_branch(tmp_path: Path) -> None:
         loaded = load_network(
             partial(network.__class__, network.config),
             tmp_path / "distilled.pt",
-            rename=wanted_keys(prefix, ignored=(*NOT_LEARNT, *others)),
+            naming=Naming((prefix,), known=tuple(others)),
         )
         assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in network.state_dict().items())
 

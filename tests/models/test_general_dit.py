@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.checkpoints.loading import NOT_LEARNT, load_network, wanted_keys
+from cosmos_cli.checkpoints.keys import PUBLISHED
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.general_dit import LOGVAR_SHAPES, GeneralDiT, stored_constants
 
@@ -87,8 +88,8 @@ def test_a_file_of_the_published_layout_loads_without_what_is_not_learnt(tmp_pat
     bookkeeping = {f"{prefix}blocks.block0.blocks.0.block.attn.attn_op._extra_state": torch.zeros(0)}
     weights = {f"{prefix}{name}": tensor for name, tensor in net.state_dict().items()}
     torch.save(weights | constants | logvar | bookkeeping, tmp_path / "model.pt")
-    rename = wanted_keys(prefix, ignored=(*NOT_LEARNT, "*logvar.*"))
-    loaded = load_network(lambda: GeneralDiT(TINY), tmp_path / "model.pt", rename=rename)
+    naming = replace(PUBLISHED, prefixes=(prefix,))
+    loaded = load_network(lambda: GeneralDiT(TINY), tmp_path / "model.pt", naming=naming)
     inputs = random_inputs()
     with torch.inference_mode():
         assert torch.equal(loaded(**inputs), net(**inputs))

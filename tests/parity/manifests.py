@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cosmos_cli.checkpoints.loading import KeyReport, compare_keys
+from cosmos_cli.checkpoints.keys import KeyReport, compare_keys
 from cosmos_cli.models import general_dit, minimal_multiview_dit
 from cosmos_cli.models.configs import (
     ControlBranchConfig,

@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 
-from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_plugins.transfer1.formats import BASE, BRANCH
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of
 from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, MultiviewVariant
-from cosmos_plugins.transfer1.networks import IGNORED, load_chunked_tokenizer
+from cosmos_plugins.transfer1.networks import load_chunked_tokenizer
 from cosmos_plugins.transfer1.samples import Paths
 from cosmos_plugins.transfer1.variants import VARIANTS
 
@@ -53,10 +54,9 @@ def load_base(
     dtype: torch.dtype,
     device: torch.device,
 ) -> MultiViewDiT:
-    """The base network; its keys stand under `net.`."""
+    """The base network."""
     config = variant.base(num_views)
-    rename = wanted_keys("net.", ignored=IGNORED)
-    return load_network(lambda: MultiViewDiT(config, attention), path, rename=rename, dtype=dtype, device=device)
+    return load_network(lambda: MultiViewDiT(config, attention), path, naming=BASE, dtype=dtype, device=device)
 
 
 def load_branch(
@@ -68,9 +68,8 @@ def load_branch(
     dtype: torch.dtype,
     device: torch.device,
 ) -> MultiViewControlBranch:
-    """One control branch; its keys stand under `net.`."""
+    """One control branch."""
     config = variant.branch(num_views)
-    rename = wanted_keys("net.", ignored=IGNORED)
     return load_network(
-        lambda: MultiViewControlBranch(config, attention), path, rename=rename, dtype=dtype, device=device
+        lambda: MultiViewControlBranch(config, attention), path, naming=BRANCH, dtype=dtype, device=device
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cosmos_cli.checkpoints.keys import Naming
 from cosmos_cli.checkpoints.loading import load_network
 from tests.parity.golden import Golden
 
@@ -29,10 +30,4 @@ class Adapter:
 
 def network_from(golden: Golden, build: Callable[[], nn.Module], part: str = "", ignored: tuple[str, ...] = ()) -> Any:
     """A network filled from the file through the production loader."""
-    prefix = f"weights.{part}"
-
-    def rename(key: str) -> str | None:
-        name = key.removeprefix(prefix)
-        return name if key.startswith(prefix) and name not in ignored else None
-
-    return load_network(build, golden.path, rename=rename)
+    return load_network(build, golden.path, naming=Naming((f"weights.{part}",), known=ignored))

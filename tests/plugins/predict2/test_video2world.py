@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_cli.checkpoints.loading import load_network, wanted_keys
+from cosmos_cli.checkpoints.keys import PUBLISHED
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames, to_video
@@ -182,7 +183,7 @@ def test_a_lora_of_peft_changes_the_video_as_its_merged_weights_do(
     dit = load_network(
         lambda: MinimalDiT(VARIANTS["tiny"].dit),
         published,
-        rename=wanted_keys(),
+        naming=PUBLISHED,
         dtype=torch.float32,
     )
     config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "mlp.layer1"])
