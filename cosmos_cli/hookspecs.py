@@ -20,7 +20,9 @@ hookimpl = pluggy.HookimplMarker("cosmos")
 
 
 class RegisterFamily(Protocol):
-    def __call__(self, *, name: str, help: str, commands: str, checkpoints: str | None = None) -> None:
+    def __call__(
+        self, *, name: str, help: str, commands: str, checkpoints: str | None = None, formats: str | None = None
+    ) -> None:
         """Claim `cosmos <name>`.
 
         Args:
@@ -29,6 +31,8 @@ class RegisterFamily(Protocol):
             commands: import string of a `typer.Typer` with the family's commands.
             checkpoints: import string of its catalogue, a mapping of model names to what each needs: a sequence of
                 `cosmos_cli.checkpoints.catalogue.Repository`, its own first. The main model comes first.
+            formats: import string of the shapes in which those files load, a sequence of
+                `cosmos_cli.checkpoints.formats.Format`.
         """
 
 

@@ -41,6 +41,7 @@ class Family:
     commands: str
     checkpoints: str | None
     plugin: str
+    formats: str | None = None
 
 
 CORE_COMMANDS = {
@@ -311,16 +312,23 @@ def _call(hook: Callable[..., object], name: str, register: Callable[..., None],
 
 
 def _register_family(
-    registry: Registry, plugin: Plugin, *, name: str, help: str, commands: str, checkpoints: str | None = None
+    registry: Registry,
+    plugin: Plugin,
+    *,
+    name: str,
+    help: str,
+    commands: str,
+    checkpoints: str | None = None,
+    formats: str | None = None,
 ) -> None:
-    _check(name, [commands, *([checkpoints] if checkpoints else [])])
+    _check(name, [commands, *filter(None, [checkpoints, formats])])
     if name in CORE_COMMANDS:
         plugin.faults.append(f"the family name '{name}' is a command of cosmos itself")
     elif name in registry.families:
         holder = _holder(registry, registry.families[name].plugin)
         plugin.faults.append(f"the family name '{name}' is already taken by {holder}")
     else:
-        family = Family(name, help, commands, checkpoints, plugin.name)
+        family = Family(name, help, commands, checkpoints, plugin.name, formats)
         registry.families[name] = family
         plugin.families.append(family)
 

@@ -1,11 +1,17 @@
-"""The option tables of the guides, derived from the request models: `python -m tests.option_tables` writes them."""
+"""The tables of the guides that are derived from code: `python -m tests.option_tables` writes them.
+
+Options come from the request models, and what published files may look like from the families' formats.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 
+from cosmos_cli.checkpoints.formats import Format
+from cosmos_cli.commands.formats import formats
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
@@ -37,11 +43,13 @@ COMMANDS: dict[str, list[OptionDescription]] = {
 """Command to the options of its table, which stands in a guide between two comments."""
 
 _TABLE = re.compile(r"(<!-- options of (?P<command>[^:]+): [^>]*-->\n).*?(<!-- end of options -->)", re.DOTALL)
+_FORMATS = re.compile(r"(<!-- published files: [^>]*-->\n).*?(<!-- end of published files -->)", re.DOTALL)
 
 
 def with_tables(text: str) -> str:
     """The text of a guide with its tables as they should be."""
-    return _TABLE.sub(lambda found: f"{found[1]}\n{_table(COMMANDS[found['command']])}\n\n{found[3]}", text)
+    text = _TABLE.sub(lambda found: f"{found[1]}\n{_table(COMMANDS[found['command']])}\n\n{found[3]}", text)
+    return _FORMATS.sub(lambda found: f"{found[1]}\n{_formats_table(formats())}\n\n{found[2]}", text)
 
 
 def commands_in(text: str) -> list[str]:
@@ -57,6 +65,21 @@ def _table(options: Sequence[OptionDescription]) -> str:
         default = "required" if option.required else option.default or ""
         variable = f" Variable: `{option.env}`." if option.env else ""
         rows.append(f"| {names} {values} | {option.help}{variable} | {default} |")
+    return "\n".join(rows)
+
+
+def _formats_table(known: Iterable[Format]) -> str:
+    """A row for the files of one folder that may look alike."""
+
+    def row(each: Format) -> tuple[str, str, str]:
+        return each.file.rpartition("/")[0], each.shapes, each.test
+
+    rows = ["| files | shapes | test |", "| --- | --- | --- |"]
+    for (folder, shapes, test), alike in groupby(sorted(known, key=row), row):
+        names = ", ".join(f" `{name}`" for each in alike if (name := each.file.rpartition("/")[2]))
+        # a `*` would be taken for emphasis
+        shapes = re.sub(r"\S*\*", lambda name: f"`{name[0]}`", shapes)
+        rows.append(f"| `{folder}/`{names} | {shapes} | `{test}` |")
     return "\n".join(rows)
 
 

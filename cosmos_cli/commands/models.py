@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import DATA_SETS, DEFAULT_ROOT, Repository
 from cosmos_cli.commands.catalogues import catalogues
+from cosmos_cli.commands.formats import show_formats
 from cosmos_cli.commands.options import CheckpointDir
 
 app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 
 
 @app.callback()
-def models(checkpoint_dir: CheckpointDir = DEFAULT_ROOT, json: output.JsonFlag = False) -> None:
+def models(
+    checkpoint_dir: CheckpointDir = DEFAULT_ROOT,
+    formats: Annotated[bool, typer.Option("--formats", help="List in which shapes the files may be instead.")] = False,
+    json: output.JsonFlag = False,
+) -> None:
     """List every published model and data set, and whether its files are there. Example: cosmos models"""
+    if formats:
+        show_formats()
+        return
     documents = []
     for family, catalogue in catalogues().items():
         for model, repositories in catalogue.items():

@@ -10,6 +10,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         help="Continue a picture or a clip as a video, guided by a prompt (Cosmos-Predict2).",
         commands="cosmos_plugins.predict2.commands:app",
         checkpoints="cosmos_plugins.predict2.checkpoints:CATALOGUE",
+        formats="cosmos_plugins.predict2.formats:FORMATS",
     )
 
 

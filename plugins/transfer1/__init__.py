@@ -10,6 +10,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         help="Turn a video into another world under edge, depth, seg and blur control (Cosmos-Transfer1).",
         commands="cosmos_plugins.transfer1.commands:app",
         checkpoints="cosmos_plugins.transfer1.checkpoints:CATALOGUE",
+        formats="cosmos_plugins.transfer1.formats:FORMATS",
     )
 
 
