@@ -221,12 +221,14 @@ def test_the_tokenizer_of_transfer_may_be_in_halves_or_in_a_file_of_weights(tmp_
 # ---- in other shapes
 
 
-def alone(load: Callable[..., nn.Module], *, distilled: bool = False) -> Callable[[Path], nn.Module]:
+def alone(
+    load: Callable[..., nn.Module], *, driving: bool = False, distilled: bool = False
+) -> Callable[[Path], nn.Module]:
     """Loads one network of Transfer without the others."""
     given = {"attention": WHERE.attention, "dtype": WHERE.dtype, "device": WHERE.dit}
     if load in (cameras.load_base, cameras.load_branch):
         return lambda path: load(path, MULTIVIEW_VARIANTS["7B"], 6, **given)
-    return lambda path: load(path, VARIANTS["7B"], driving=False, distilled=distilled, **given)
+    return lambda path: load(path, VARIANTS["7B"], driving=driving, distilled=distilled, **given)
 
 
 @dataclass(frozen=True)
@@ -325,6 +327,43 @@ def test_every_shape_that_is_claimed_loads(kind: str, shape: str, tmp_path: Path
     assert_filled(meant.load(tmp_path))
     notices = [notice for notice in output.notices() if "are ignored" in notice]
     assert len(notices) == (shape == "beside-others")
+
+
+@pytest.mark.parametrize("prefix", ["base_model.net.", "net."])
+@pytest.mark.parametrize(
+    ("file", "loader"),
+    [
+        (f"{TRANSFER}/base_model.pt", alone(transfer.load_base)),
+        (f"{DRIVING}/base_model.pt", alone(transfer.load_base, driving=True)),
+        (f"{CAMERAS}/t2w_base_model.pt", alone(cameras.load_base)),
+    ],
+)
+def test_all_bases_of_transfer_may_stand_beside_a_branch_or_alone(
+    file: str, loader: Callable[[Path], nn.Module], prefix: str, tmp_path: Path
+) -> None:
+    entries = {key.rpartition("net.")[2]: entry for key, entry in published(file).items() if "net." in key}
+    branch = published(f"{TRANSFER}/edge_control.pt", 2.0) if prefix == "base_model.net." else {}
+    assert_filled(loader(save(branch | under(entries, "", prefix), tmp_path / "base_model.pt")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken"),
+    {
+        "base": "ema",
+        "branch": "ema",
+        "cameras-base": "ema",
+        "cameras-branch": "ema",
+        "distilled-base": "model",
+        "distilled-branch": "model",
+        "DiT": "model",
+        "averaged-DiT": "ema",
+    }.items(),
+)
+def test_of_both_sets_in_a_file_that_is_taken_which_the_originals_take(kind: str, taken: str, tmp_path: Path) -> None:
+    meant = KINDS[kind]
+    sets = {name: under(meant.entries(1.0 + (name != taken)), "", meant.prefix) for name in ("model", "ema")}
+    save({"model": sets["model"], "ema": with_dashes(sets["ema"])}, tmp_path / meant.file)
+    assert_filled(meant.load(tmp_path))
 
 
 @pytest.mark.parametrize("kind", KINDS)
