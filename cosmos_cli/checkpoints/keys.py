@@ -55,20 +55,23 @@ class Naming:
 
     prefixes: in front of the network's names; "" is nothing. Of those that a file has, the first counts, and every key
         with it is of the network. What has another is outside of the network, and left alone.
-    known: shell-style patterns of keys that files are known to hold besides, matched with and without the prefix.
+    unlearnt: shell-style patterns of the network's own names that files have for nothing learnt.
+    beside: shell-style patterns of keys that files are known to hold outside of the network.
     wrappers: dicts around the weights. Of those that a file has, the first counts.
     is_averaged: whether the weights averaged over the steps of a training are meant, see `averaged`.
     """
 
     prefixes: tuple[str, ...] = ("",)
-    known: tuple[str, ...] = ()
+    unlearnt: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     wrappers: tuple[str, ...] = WRAPPERS
     is_averaged: bool = False
-    _known: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _unlearnt: re.Pattern[str] = field(init=False, repr=False, compare=False)
+    _beside: re.Pattern[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        # without any pattern, one that matches nothing
-        object.__setattr__(self, "_known", re.compile("|".join(map(translate, self.known)) or r"(?!)"))
+        object.__setattr__(self, "_unlearnt", any_of(self.unlearnt))
+        object.__setattr__(self, "_beside", any_of(self.beside))
 
     def averaged(self) -> Naming:
         """The same network's averaged weights: those in the wrapper `ema`, or else under `net_ema.` instead of `net.`.
@@ -88,18 +91,18 @@ class Naming:
         prefixes, other_set = self.prefixes_in(wrapper)
         strip = without_shells(names)
         bare = {key: strip(key) for key in keys}
-        bare = {key: name for key, name in bare.items() if not (name.startswith(other_set) or self._known.match(name))}
-        prefix = next((prefix for prefix in prefixes if any(name.startswith(prefix) for name in bare.values())), None)
+        bare = {key: full for key, full in bare.items() if not (full.startswith(other_set) or self._beside.match(full))}
+        prefix = next((prefix for prefix in prefixes if any(full.startswith(prefix) for full in bare.values())), None)
         key_of: dict[str, str] = {}
         outside: list[str] = []
         repeated: list[tuple[str, str]] = []
         for key, full in bare.items():
             inside = prefix is not None and full.startswith(prefix)
             name = full.removeprefix(prefix or "")
+            if self._unlearnt.match(name):
+                continue
             if not inside and not ("" in prefixes and name in names):
                 outside.append(key)
-            elif self._known.match(name):
-                continue
             elif name in key_of:
                 repeated.append((key_of[name], key))
             else:
@@ -114,6 +117,11 @@ class Naming:
         return self.prefixes, averaged
 
 
+def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
+    """Matches what one of these shell-style patterns does; without any, nothing."""
+    return re.compile("|".join(map(translate, patterns)) or r"(?!)")
+
+
 def without_shells(names: Iterable[str]) -> Callable[[str], str]:
     """Takes shells out of a key, except for those whose name a module has that these names are of."""
     own = {part for name in names for part in name.split(".")}
@@ -122,7 +130,14 @@ def without_shells(names: Iterable[str]) -> Callable[[str], str]:
     return lambda key: pattern.sub("", key)
 
 
-PUBLISHED = Naming(("net.", ""), known=(*NOT_LEARNT, "*logvar.*", "*conditioner.*"))
+_CONTAINERS = ("", "base_model.", "net.base_model.")
+"""What networks stand in, together with parts that have nothing learnt."""
+
+PUBLISHED = Naming(
+    ("net.", ""),
+    unlearnt=NOT_LEARNT,
+    beside=tuple(f"{container}{part}.*" for container in _CONTAINERS for part in ("logvar", "conditioner")),
+)
 """The convention of published Cosmos checkpoints.
 
 Every key has the name of the network in front; training leaves a second set, averaged over the steps, under `net_ema.`.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from fnmatch import translate
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.adapter_config import ADAPTER_CONFIG, LoraStrength, read_strength
-from cosmos_cli.checkpoints.keys import AVERAGED, PUBLISHED, list_names, without_shells
+from cosmos_cli.checkpoints.keys import AVERAGED, NOT_LEARNT, PUBLISHED, any_of, list_names, without_shells
 from cosmos_cli.checkpoints.loading import notice_outside
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
@@ -25,7 +24,8 @@ from cosmos_cli.errors import CheckpointError, Problem
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 _LORA_KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<half>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
-_KNOWN = re.compile("|".join(translate(f"*{pattern}") for pattern in PUBLISHED.known))
+_NOT_LEARNT = any_of(f"*{pattern}" for pattern in NOT_LEARNT)
+_BESIDE = any_of(PUBLISHED.beside)
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def _match(weights: Mapping[str, Tensor], checkpoint: Checkpoint, ema: bool) -> 
         bare = strip(key)
         # in the wrapper of the averaged set there is no other
         is_meant = checkpoint.wrapper == AVERAGED or ema == any(part.endswith("_ema") for part in bare.split("."))
-        if _KNOWN.match(bare) or not is_meant:
+        if _NOT_LEARNT.match(bare) or _BESIDE.match(bare) or not is_meant:
             continue
         lora = _LORA_KEY.fullmatch(bare)
         # peft calls a layer that it wraps `base_layer`

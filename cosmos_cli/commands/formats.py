@@ -35,7 +35,7 @@ def _document(each: Format) -> dict[str, object]:
             "averaged": naming.is_averaged,
             "prefixes": naming.prefixes,
             "wrappers": naming.wrappers,
-            "ignored": naming.known,
+            "without_note": [*naming.unlearnt, *naming.beside],
         }
         for name, naming in each.networks.items()
     ]

@@ -67,7 +67,7 @@ class VideoContentFilter:
         self._classifier = load_network(
             lambda: FrameClassifier(self._encoder.config.hidden_size),
             classifier,
-            naming=Naming(("network.", ""), known=("*num_batches_tracked",)),
+            naming=Naming(("network.", ""), unlearnt=("*num_batches_tracked",)),
             dtype=torch.float32,
         )
         self._min_safe_share, self._device, self._offload = min_safe_share, device, offload

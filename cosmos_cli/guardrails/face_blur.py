@@ -41,7 +41,7 @@ class FaceBlur:
         self._network = load_network(
             RetinaFace,
             detector,
-            naming=Naming(known=("*num_batches_tracked", "LandmarkHead.*")),
+            naming=Naming(unlearnt=("*num_batches_tracked", "LandmarkHead.*")),
             dtype=torch.float32,
             device="cpu" if offload else device,
         )

@@ -407,7 +407,7 @@ def load_tokenizer(
     """
     config = config or CosmosTokenizerConfig()
     with _open_weights(path) as checkpoint:
-        naming = Naming(("network.", ""), known=_unused_keys(config))
+        naming = Naming(("network.", ""), unlearnt=_unused_names(config), beside=("ema.*",))
         return load_network(lambda: CosmosTokenizer(config), checkpoint, naming=naming, dtype=dtype, device=device)
 
 
@@ -452,11 +452,10 @@ def _open_weights(path: Path) -> Checkpoint:
     return TorchScriptCheckpoint(path, path) if is_torchscript(path) else open_checkpoint(path)
 
 
-def _unused_keys(config: CosmosTokenizerConfig) -> tuple[str, ...]:
-    """Patterns of what files may hold besides: averaged weights, wavelet constants, resamplers that never run."""
+def _unused_names(config: CosmosTokenizerConfig) -> tuple[str, ...]:
+    """Patterns of what files may hold of it besides: wavelet constants, resamplers that never run."""
     levels = range(len(config.channels_mult))
     return (
-        "ema.*",
         *STORED_CONSTANTS,
         *(f"encoder.down.{level}.downsample.*" for level in levels if not any(config.downsamples(level))),
         *(f"decoder.up.{level}.upsample.*" for level in levels if not any(config.upsamples(level))),

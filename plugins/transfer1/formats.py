@@ -21,8 +21,8 @@ BASE = replace(PUBLISHED, prefixes=("base_model.net.", "net.", ""), wrappers=_AV
 BRANCH = replace(PUBLISHED, wrappers=_AVERAGED_FIRST)
 """A control branch; files of a training have the base beside it."""
 
-DISTILLED_BASE = replace(PUBLISHED, prefixes=("net.base_model.net.",), known=(*PUBLISHED.known, "net.net_ctrl.*"))
-DISTILLED_BRANCH = replace(PUBLISHED, prefixes=("net.net_ctrl.",), known=(*PUBLISHED.known, "net.base_model.*"))
+DISTILLED_BASE = replace(PUBLISHED, prefixes=("net.base_model.net.",), beside=(*PUBLISHED.beside, "net.net_ctrl.*"))
+DISTILLED_BRANCH = replace(PUBLISHED, prefixes=("net.net_ctrl.",), beside=(*PUBLISHED.beside, "net.base_model.*"))
 """Both are in one file."""
 
 _FOLDER, _AV_FOLDER = VARIANTS["7B"].folder, VARIANTS["7B"].av_folder

@@ -175,6 +175,13 @@ def test_what_is_known_to_stand_beside_a_network_is_not_worth_a_notice(original:
     assert output.notices() == []
 
 
+@pytest.mark.parametrize("name", ["logvar.head.weight", "text_conditioner.weight", "conditioner.weight"])
+def test_what_is_known_outside_is_an_error_inside(name: str, original: Network, tmp_path: Path) -> None:
+    path = save(original, tmp_path / "model.pt", "net.", **{f"net.{name}": torch.zeros(2)})
+    with pytest.raises(CheckpointError, match=rf"1 unexpected:\n  {name}"):
+        load_network(Network, path, naming=PUBLISHED)
+
+
 def test_a_larger_network_under_the_right_prefix_is_not_cut_down(original: Network, tmp_path: Path) -> None:
     more = {f"net.blocks.{i}.{name}": torch.zeros(8, 8) for i in (3, 4) for name in ("weight", "bias")}
     path = save(original, tmp_path / "model.pt", "net.", **more)

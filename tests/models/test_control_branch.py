@@ -76,7 +76,7 @@ def test_one_file_can_hold_a_network_and_its_branch(tmp_path: Path) -> None:
         loaded = load_network(
             partial(network.__class__, network.config),
             tmp_path / "distilled.pt",
-            naming=Naming((prefix,), known=tuple(others)),
+            naming=Naming((prefix,), beside=tuple(others)),
         )
         assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in network.state_dict().items())
 

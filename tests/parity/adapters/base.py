@@ -30,4 +30,4 @@ class Adapter:
 
 def network_from(golden: Golden, build: Callable[[], nn.Module], part: str = "", ignored: tuple[str, ...] = ()) -> Any:
     """A network filled from the file through the production loader."""
-    return load_network(build, golden.path, naming=Naming((f"weights.{part}",), known=ignored))
+    return load_network(build, golden.path, naming=Naming((f"weights.{part}",), unlearnt=ignored))
