@@ -312,7 +312,7 @@ def plan_job(
         disk_free_bytes=_free_bytes(job.output.parent),
         checkpoint_free_bytes=_free_bytes(settings.checkpoint_dir),
         cache=settings.cache_folder,
-        notices=(*_not_counted(settings), *job.notices),
+        notices=(*_not_counted(settings, machine), *job.notices),
     )
 
 
@@ -356,8 +356,10 @@ def _estimate(
     return flops_per_s, tuple(estimates)
 
 
-def _not_counted(settings: GenerationSettings) -> list[str]:
+def _not_counted(settings: GenerationSettings, machine: Machine) -> list[str]:
     found = []
+    if not machine.is_sure:
+        found.append("that CUDA may mean another of the GPUs here; CUDA_DEVICE_ORDER=PCI_BUS_ID settles which")
     if settings.is_guarded and (names := registry.current().extensions.get("guardrails")):
         found.append(", ".join(names))
     if settings.num_gpus > 1:

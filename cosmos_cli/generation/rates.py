@@ -129,9 +129,10 @@ def find_rate(machine: Machine, precision: str) -> Rate:
     gpu = next((row for name, row in _GPUS.items() if name.lower() in machine.name.lower()), None)
     source = "the table" if gpu else "an assumption: this GPU is in no table"
     row = gpu or _UNKNOWN_GPU
+    peak = row.peak * machine.device_share
     if gpu:
         source += ", measured by NVIDIA" if gpu.measured else ", share of its peak assumed"
-    return Rate(row.peak * row.share * (_FLOAT32_SHARE if precision == "float32" else 1.0), source)
+    return Rate(peak * row.share * (_FLOAT32_SHARE if precision == "float32" else 1.0), source)
 
 
 def first_guess_s(stage: Stage, flops_per_s: float, machine: Machine) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from cosmos_cli.checkpoints.disk import free_bytes
-from cosmos_cli.runtime.machine import find_gpus
+from cosmos_cli.runtime.gpus import find_gpus
 from cosmos_cli.runtime.memory.amounts import format_memory
 
 SMALL_GPU_BYTES = 12 << 30

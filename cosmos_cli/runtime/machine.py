@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
-import subprocess
+import re
 import sys
 import time
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.gpus import Gpu, find_gpus
+from cosmos_cli.runtime.host import host_memory
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Machine:
     name: of the device as its maker calls it; for a CPU with its number of cores.
     device_bytes, device_free_bytes: memory of the GPU, and what of it nobody uses now; of the host for a CPU.
     host_bytes, host_free_bytes: the same of the host.
+    device_share: of the GPU's multiprocessors, less than 1 for a slice (MIG).
+    is_sure: False where CUDA may mean another of the GPUs here, see `find_gpus`.
     """
 
     kind: Literal["cuda", "cpu"]
@@ -30,15 +33,25 @@ class Machine:
     device_free_bytes: int
     host_bytes: int
     host_free_bytes: int
+    device_share: float = 1.0
+    is_sure: bool = True
 
 
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU as the driver sees it."""
+def parse_device(name: str) -> tuple[Literal["auto", "cpu", "cuda"], int | None]:
+    """The kind and the number of the device that a user calls "auto", "cpu", "cuda" or "cuda:1".
 
-    name: str
-    total_bytes: int
-    free_bytes: int
+    Raises:
+        InputError: it is called something else.
+    """
+    found = re.fullmatch(r"(auto|cpu|cuda)(?:(?<=cuda):([0-9]+))?", name)
+    if found is None:
+        raise InputError(f"{name!r} is not a device.", where="--device", fix="Use auto, cpu, cuda or cuda:1.")
+    return found[1], int(found[2]) if found[2] else None  # type: ignore[return-value]  # it matched
+
+
+def usable_gpus() -> list[Gpu]:
+    """The GPUs that the installed PyTorch would compute on; none if it was built for the CPU."""
+    return find_gpus() if _torch_has_cuda() else []
 
 
 def find_machine(device: str) -> Machine:
@@ -47,45 +60,18 @@ def find_machine(device: str) -> Machine:
     Raises:
         InputError: no such device on this machine.
     """
-    host_bytes, host_free_bytes = _host_memory()
-    kind, _, index = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (index and not index.isdigit()):
-        raise InputError(f"{device!r} is not a device.", where="--device", fix="Use auto, cpu, cuda or cuda:1.")
-    found = find_gpus() if kind != "cpu" and _torch_has_cuda() else []
-    if kind == "cuda" and int(index or 0) >= len(found):
+    host_bytes, host_free_bytes = host_memory()
+    kind, index = parse_device(device)
+    found = usable_gpus() if kind != "cpu" else []
+    if kind == "cuda" and (index or 0) >= len(found):
         raise InputError(
             f"{device} does not exist; there are {len(found)} CUDA devices.", where="--device", fix="Use --device cpu."
         )
     if found:
-        gpu = found[int(index or 0)]
-        return Machine("cuda", gpu.name, gpu.total_bytes, gpu.free_bytes, host_bytes, host_free_bytes)
+        gpu = found[index or 0]
+        host = host_bytes, host_free_bytes
+        return Machine("cuda", gpu.name, gpu.total_bytes, gpu.free_bytes, *host, gpu.share, gpu.is_sure)
     return Machine("cpu", _cpu_name(), host_bytes, host_free_bytes, host_bytes, host_free_bytes)
-
-
-def find_gpus() -> list[Gpu]:
-    """The GPUs that a process started here would see, in its order; none without NVIDIA's driver."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = "--query-gpu=index,uuid,name,memory.total,memory.free"
-    try:
-        answer = subprocess.run(
-            [program, query, "--format=csv,noheader,nounits"], capture_output=True, text=True, timeout=5, check=True
-        )
-        rows = [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines() if line.strip()]
-        gpus = {row[0]: (row[1], Gpu(row[2], int(row[3]) << 20, int(row[4]) << 20)) for row in rows}
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return []  # a driver that does not answer is none to compute with
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return [gpu for _, gpu in gpus.values()]
-    chosen = []
-    for wanted in visible.split(","):
-        matches = [gpu for index, (uuid, gpu) in gpus.items() if wanted.strip() in (index, uuid)]
-        if not matches:
-            break  # CUDA ignores everything after the first that it does not know
-        chosen += matches
-    return chosen
 
 
 def process_seconds() -> float:
@@ -103,9 +89,9 @@ def peak_host_bytes() -> int:
 
 
 def peak_device_bytes() -> int | None:
-    """The most GPU memory that tensors of this process have taken; None without a GPU."""
+    """The most memory of the calling thread's GPU that tensors of this process have taken; None if it uses no GPU."""
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available():
+    if torch is None or not torch.cuda.is_initialized():
         return None
     return int(torch.cuda.max_memory_allocated())
 
@@ -121,16 +107,3 @@ def _cpu_name() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else os.uname().machine}, {len(os.sched_getaffinity(0))} cores"
-
-
-def _host_memory() -> tuple[int, int]:
-    """Total and available bytes; a container's own limit where it has one."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    sizes = {words[0].rstrip(":"): int(words[1]) << 10 for words in lines}
-    total, available = sizes["MemTotal"], sizes["MemAvailable"]
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit, which reads "max"
-        return total, available
-    return min(total, limit), min(available, max(0, limit - used))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from cosmos_cli.testing import CommandResult
+from tests.fake_driver import FakeCard, install_driver
 from tests.hub_server import TOKEN, Hub, serving
 from tests.third_party import write_distribution
 
@@ -72,11 +72,7 @@ def test_a_gpu_that_this_pytorch_cannot_use_is_a_failure(
 ) -> None:
     import torch
 
-    driver = tmp_path / "nvidia-smi"
-    driver.write_text("#!/bin/sh\necho '0, GPU-1, NVIDIA Stand-in, 81920, 80000'\n")
-    driver.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    install_driver(tmp_path, monkeypatch, [FakeCard("GPU-1", "NVIDIA Stand-in")])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", None)
     assert checks(cosmos)["torch"]["state"] == "failure"

@@ -24,7 +24,7 @@ from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.generation.work import Frames, Networks, Part, Work
 from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
-from cosmos_cli.runtime.machine import Machine, find_gpus, find_machine, process_seconds
+from cosmos_cli.runtime.machine import Machine, find_machine, process_seconds
 
 GPU = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 64 << 30, 60 << 30)
 CPU = Machine("cpu", "a processor, 2 cores", 8 << 30, 4 << 30, 8 << 30, 4 << 30)
@@ -169,28 +169,6 @@ def test_a_watched_run_is_set_beside_its_plan_and_teaches_the_next_plan() -> Non
 def test_a_run_whose_networks_need_the_most_says_nothing_about_python() -> None:
     Watch(plan(CPU), from_process_start=True).finish({"total": 1.0})
     assert plan(CPU).host_peak.parts["Python"] == 450_000_000
-
-
-def fake_driver(folder: Path, monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
-    program = folder / "nvidia-smi"
-    program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines))
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
-
-
-def test_gpus_are_those_that_the_process_may_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    fake_driver(tmp_path, monkeypatch, "0, GPU-a, NVIDIA A100, 81920, 80000", "1, GPU-b, NVIDIA L40S, 46068, 1000")
-    assert [gpu.name for gpu in find_gpus()] == ["NVIDIA A100", "NVIDIA L40S"]
-    assert find_gpus()[1].free_bytes == 1000 << 20
-    for visible, names in (("1,0", ["NVIDIA L40S", "NVIDIA A100"]), ("GPU-b", ["NVIDIA L40S"]), ("", []), ("7,0", [])):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert [gpu.name for gpu in find_gpus()] == names
-
-
-def test_a_driver_that_fails_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_driver(tmp_path, monkeypatch, "NVIDIA-SMI has failed")
-    assert find_gpus() == []
 
 
 @pytest.mark.parametrize("device", ["tpu", "cuda:x", "cuda:99"])

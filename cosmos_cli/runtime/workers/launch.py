@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.machine import find_gpus
+from cosmos_cli.runtime.gpus import find_gpus
 from cosmos_cli.runtime.workers import worker
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
 from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, Rank, command, find_rank
