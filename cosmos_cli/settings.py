@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.runtime.memory.amounts import parse_memory
+from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
 
 
 class MachineSettings(StrictModel):
     """Where to compute and where files lie. Families add what they load."""
+
+    gpu_shortcuts: ClassVar[Shortcuts] = Shortcuts()
+    """What the family's original does for speed on a GPU."""
 
     checkpoint_dir: Annotated[Path, Flag(env="COSMOS_CHECKPOINT_DIR")] = Path("checkpoints")
     """Folder of downloaded checkpoints in the original layout."""
@@ -27,10 +31,17 @@ class MachineSettings(StrictModel):
     """Attention backend: sdpa, sdpa-cudnn, sdpa-flash, sdpa-math, flash-attention or transformer-engine."""
     compile: bool = False
     """Compile the blocks of the DiT: a slower first step, faster ones after it."""
+    deterministic: bool = False
+    """On a GPU, round alike in every run: no TF32, which has 8 times the peak, and no choice of kernels by trial."""
     num_gpus: int = Field(default=1, ge=1)
     """Number of GPUs; the command starts one worker on each."""
     cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None
     """Folder for what is computed once, such as text embeddings."""
+
+    @property
+    def shortcuts(self) -> Shortcuts:
+        """What a GPU may do for speed in this run."""
+        return NO_SHORTCUTS if self.deterministic else self.gpu_shortcuts
 
     @property
     def cache_folder(self) -> Path:
@@ -75,5 +86,8 @@ class Planning(StrictModel):
     """Say what would be done on this machine and what it would cost; load nothing."""
 
 
-MACHINE_ONLY = {"device", "num_gpus", "attention", "compile", "cache_dir", "parallel", "max_memory"}
+MACHINE_ONLY = {
+    *("device", "num_gpus", "attention", "compile", "deterministic"),
+    *("cache_dir", "parallel", "max_memory"),
+}
 """Fields that do not change what a video shows."""

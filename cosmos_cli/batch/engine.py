@@ -15,6 +15,7 @@ from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.runtime.threads import same_device
 from cosmos_cli.runtime.workers.rank import find_rank
 
 Request = TypeVar("Request")
@@ -275,7 +276,7 @@ class _Run:
 @contextmanager
 def _thread(name: str) -> Iterator[ThreadPoolExecutor]:
     """A thread for one step; what it has not begun when the batch is stopped, it does not begin."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+    pool = ThreadPoolExecutor(1, thread_name_prefix=name, initializer=same_device())
     try:
         yield pool
     finally:

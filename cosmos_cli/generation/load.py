@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER, GenerationSettings
-from cosmos_cli.generation.work import Rig, Work, memory_stages
+from cosmos_cli.generation.work import Rig, Work, asked_of, memory_stages
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
 from cosmos_cli.models.context_parallel import ParallelNetwork, parallelise
 from cosmos_cli.models.prompts import Refiner, encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder, check_encoder
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
-from cosmos_cli.runtime.devices import choose_device, choose_device_and_dtype
+from cosmos_cli.runtime.devices import choose_device, choose_device_and_dtype, computing
 from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
 from cosmos_cli.runtime.memory.placement import (
     Lowerable,
@@ -169,13 +169,7 @@ def load_models(
     """
     device, dtype = choose_device_and_dtype(settings)
     networks = works[0].networks
-    team = Team.form(
-        device,
-        settings.parallel,
-        num_heads=networks.dit.config.num_heads,
-        num_items=len(works),
-        guided=any(work.is_guided for work in works),
-    )
+    team = Team.form(device, settings.parallel, **asked_of(works))
     may_step_down = team.mesh is None and not settings.compile
     memory = limit_device(device, settings.max_memory_bytes)
     if networks.text_folder is not None:
@@ -277,13 +271,15 @@ def checked_guardrails(settings: GenerationSettings, prompts: Iterable[Iterable[
     """
     if not settings.is_guarded:
         return Guardrails({}, gap="guardrail: disabled, nothing is checked")
-    guardrails = load_guardrails(
-        settings.checkpoint_dir,
-        settings,
-        is_published=not settings.is_tiny,
-        device=choose_device(settings.device),
-        offload=settings.offloads_guardrails,
-        min_safe_share=settings.min_safe_share,
-    )
-    guardrails.check_ahead(prompts)
+    device = choose_device(settings.device)
+    with computing(device, settings.shortcuts):
+        guardrails = load_guardrails(
+            settings.checkpoint_dir,
+            settings,
+            is_published=not settings.is_tiny,
+            device=device,
+            offload=settings.offloads_guardrails,
+            min_safe_share=settings.min_safe_share,
+        )
+        guardrails.check_ahead(prompts)
     return guardrails

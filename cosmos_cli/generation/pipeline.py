@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -21,8 +22,9 @@ from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.video import write_video
-from cosmos_cli.runtime.devices import cores
+from cosmos_cli.runtime.devices import choose_device, computing, cores
 from cosmos_cli.runtime.memory.placement import Stages
+from cosmos_cli.runtime.shortcuts import COST
 from cosmos_cli.runtime.workers.team import Team
 
 # F frames, V views, H and W pixel height and width, C = 3 colours
@@ -185,7 +187,12 @@ class Pipeline(ABC, Generic[S, R]):
                 fix="Give those that the model will be asked: load(settings, [request]).",
             )
         prompts = (cls.inputs.prompts_of(settings, request) for request in requests)
-        return cls(settings, cls.load_models(settings, requests, guardrails or checked_guardrails(settings, prompts)))
+        guardrails = guardrails or checked_guardrails(settings, prompts)
+        device = choose_device(settings.device)
+        if settings.deterministic and device.type == "cuda":
+            output.notice(f"deterministic: without {settings.gpu_shortcuts}; {COST}")
+        with computing(device, settings.shortcuts):
+            return cls(settings, cls.load_models(settings, requests, guardrails))
 
     def __call__(self, request: Any, *, on_step: OnStep | None = None) -> R:
         """Make one and write its files.
@@ -222,11 +229,12 @@ class Pipeline(ABC, Generic[S, R]):
             GuardrailBlocked: a prompt was refused, so that nothing is computed for it.
             InputError: the input can no longer be read.
         """
-        for prompt in self.inputs.prompts_of(self.settings, request):
-            self.guardrails.check_prompt(prompt)
-        with cores.taken(self.device):
-            sample: S = self.inputs.read(self.settings, request)
-            return sample
+        with self._computing():
+            for prompt in self.inputs.prompts_of(self.settings, request):
+                self.guardrails.check_prompt(prompt)
+            with cores.taken(self.device):
+                sample: S = self.inputs.read(self.settings, request)
+                return sample
 
     @torch.inference_mode()
     def make(self, sample: S, *, on_step: OnStep | None = None) -> Generated[S]:
@@ -237,8 +245,8 @@ class Pipeline(ABC, Generic[S, R]):
         self.before(sample)
         if self.settings.is_tiny:
             output.notice(f"the tiny model has random weights: {self.tiny_shows}")
-        clock = Clock(on_step)
-        with clock("total"), cores.at_work(self.device):
+        clock = Clock(on_step, device=self.device)
+        with self._computing(), clock("total"), cores.at_work(self.device):
             frames, prompts = self.make_all(sample, clock)
         return Generated(sample, frames, clock.seconds, prompts, not_run)
 
@@ -263,7 +271,8 @@ class Pipeline(ABC, Generic[S, R]):
             watch: what was planned, to stand in the sidecar beside what it took.
         """
         sample, seconds = generated.sample, generated.seconds
-        with Clock(seconds=seconds)("write"), cores.taken(self.device):
+        # without a device: it may be at work on the next
+        with self._computing(), Clock(seconds=seconds)("write"), cores.taken(self.device):
             if self.team.is_writer:
                 self.write_media(generated)
         seconds["total"] += seconds["write"]
@@ -273,7 +282,8 @@ class Pipeline(ABC, Generic[S, R]):
             seconds={stage: round(value, 3) for stage, value in seconds.items()},
             not_run=generated.not_run,
         )
-        compared = watch.finish(seconds) if watch else {}
+        with self._computing():
+            compared = watch.finish(seconds) if watch else {}
         if self.team.is_writer:
             write_sidecar(
                 result.sidecar,
@@ -286,6 +296,10 @@ class Pipeline(ABC, Generic[S, R]):
                 more={**self.tells(generated), **compared},
             )
         return result
+
+    def _computing(self) -> AbstractContextManager[None]:
+        """A block in which the calling thread computes for this pipeline; another may have another device."""
+        return computing(self.device, self.settings.shortcuts)
 
     def write_video(
         self, generated: Generated[S], frames: Iterable[np.ndarray], fps: float, rows: Iterable[tuple[str, np.ndarray]]

@@ -30,6 +30,7 @@ from cosmos_cli.generation.work import (
     Part,
     Rig,
     Work,
+    asked_of,
     guardrail_parts,
     memory_stages,
     precision_on,
@@ -324,10 +325,7 @@ def foresee_memory(
     Args:
         files: all that the run reads; guardrails among them take their part of a GPU before.
     """
-    dit = works[0].networks.dit
-    layout = layout_of(
-        settings, num_heads=dit.config.num_heads, num_items=len(works), guided=any(work.is_guided for work in works)
-    )
+    layout = layout_of(settings, **asked_of(works))
     rig = Rig.of(settings, machine.kind, layout.cp)
     stages = memory_stages(works, rig, settings.offloaded)
     if machine.kind == "cpu":

@@ -115,7 +115,7 @@ def write_sidecar(
         "checked_by": models.guardrails.names,
         "notices": output.notices(),
         "weights": provenance.weights(weights),
-        "environment": provenance.environment(models.device, models.dtype),
+        "environment": provenance.environment(models.device, models.dtype, settings.shortcuts),
         "parallel": str(models.team.layout),
         **more,
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cosmos_cli import output
@@ -70,15 +71,21 @@ class Clock:
 
     seconds: stage to wall time so far.
     on_step: what a caller wants to be told after each denoising step.
+    device: where the stages compute; None where they do not.
     """
 
-    def __init__(self, on_step: OnStep | None = None, seconds: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        on_step: OnStep | None = None,
+        seconds: dict[str, float] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         self.seconds = {} if seconds is None else seconds
-        self._on_step = on_step
+        self._on_step, self._device = on_step, device
 
     def __call__(self, stage: str) -> AbstractContextManager[None]:
         """A block that is a stage, or a part of one."""
-        return timed(stage, self.seconds)
+        return timed(stage, self.seconds, self._device)
 
     @contextmanager
     def denoising(self, num_steps: int, label: str = "Denoising") -> Iterator[Steps]:

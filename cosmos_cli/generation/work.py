@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 from cosmos_cli.checkpoints.catalogue import LLAMA_GUARD
 from cosmos_cli.generation.files import NeededFile
@@ -370,6 +370,20 @@ def _size_of(network: DiTCost | T5Cost, num_bytes: int) -> NetworkSize:
 def _aligning_bytes(num_tensors: int) -> int:
     """The most that is lost between so many tensors in one piece of memory."""
     return num_tensors * (ALIGNMENT_BYTES - 1)
+
+
+class Asked(TypedDict):
+    """What decides how processes can share requests: arguments of `cosmos_cli.runtime.workers.layout.layout_of`."""
+
+    num_heads: int
+    num_items: int
+    guided: bool
+
+
+def asked_of(works: Sequence[Work]) -> Asked:
+    """What one model is asked by all of them."""
+    num_heads = works[0].networks.dit.config.num_heads
+    return Asked(num_heads=num_heads, num_items=len(works), guided=any(work.is_guided for work in works))
 
 
 _AT_WORK: Mapping[str, tuple[str, ...]] = {

@@ -13,29 +13,45 @@ import torch
 from cosmos_cli.errors import InputError
 from cosmos_cli.runtime.attention import load_backend
 from cosmos_cli.runtime.compiling import check_compiler
+from cosmos_cli.runtime.machine import parse_device
+from cosmos_cli.runtime.shortcuts import Shortcuts
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
+    """The device called "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1"; a GPU always with its number.
+
+    "cuda" is the calling thread's current device: that of a worker is its own.
 
     Raises:
         InputError: no such device on this machine.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(
-            f"{name!r} is not a device.", where="--device", fix="Use auto, cpu, cuda or cuda:1."
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    kind, index = parse_device(name)
+    if kind == "cpu" or (kind == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
         raise InputError("no CUDA device is visible here.", where="--device", fix="Use --device cpu.")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if index is not None and index >= torch.cuda.device_count():
         raise InputError(
             f"{name} does not exist; there are {torch.cuda.device_count()} CUDA devices.", where="--device"
         )
-    return device
+    return torch.device("cuda", torch.cuda.current_device() if index is None else index)
+
+
+@contextmanager
+def computing(device: torch.device, shortcuts: Shortcuts | None = None) -> Iterator[None]:
+    """A block in which the calling thread computes on `device`, kernels that ask for no device included.
+
+    Args:
+        shortcuts: what this process may do for speed from now on, on a GPU; None changes nothing. On a CPU there are
+            none.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    if shortcuts is not None:
+        shortcuts.apply()
+    with torch.cuda.device(device):
+        yield
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -10,17 +10,19 @@ from typing import Any
 import torch
 
 from cosmos_cli import __version__
+from cosmos_cli.runtime.shortcuts import Shortcuts
 
 
-def environment(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    """Versions, device and precision."""
-    return {
+def environment(device: torch.device, dtype: torch.dtype, shortcuts: Shortcuts) -> dict[str, str]:
+    """Versions, device and precision, and on a GPU its shortcuts."""
+    told = {
         "cosmos-cli": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": str(dtype).removeprefix("torch."),
     }
+    return told | ({"shortcuts": str(shortcuts)} if device.type == "cuda" else {})
 
 
 def weights(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

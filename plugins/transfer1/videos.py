@@ -16,6 +16,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.source import Source, digest_of
 from cosmos_cli.media.video import Clip, read_video
+from cosmos_cli.runtime.devices import choose_device, computing
 from cosmos_plugins.transfer1.checkpoints import annotator_paths, weight_paths
 from cosmos_plugins.transfer1.controls import objects_mask
 from cosmos_plugins.transfer1.controls.job import ControlJob
@@ -80,13 +81,15 @@ def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
         clip.frames_FHWC = clip.frames_FHWC[:num_frames]
         clip.source_FHWC = clip.source_FHWC[:num_frames] if clip.source_FHWC is not None else None
     assert frame.size is not None
-    maker = _Maker(settings, request, clip, frame.size)
-    controls = tuple(
-        _control(name, control, given[name], num_frames, maker) for name, control in request.active_controls.items()
-    )
+    device = choose_device(settings.device)
+    maker = _Maker(settings, request, clip, frame.size, device)
+    with computing(device, settings.shortcuts):
+        controls = tuple(
+            _control(name, control, given[name], num_frames, maker) for name, control in request.active_controls.items()
+        )
+        regions = _read_regions(request, num_frames, maker)
     # 80 and above is noise alone: the model never sees the input video itself
     start = clip.frames_FHWC if clip is not None and request.starts_from_video else None
-    regions = _read_regions(request, num_frames, maker)
     outputs, paths = output_paths(request), weight_paths(settings, request)
     sample = Sample(request, start, controls, *frame.size, num_frames, outputs, paths, regions)
     return _enlarged(sample, frame) if request.is_upscaling else sample
@@ -178,6 +181,7 @@ class _Maker:
     request: TransferRequest
     clip: _Input | None
     size: tuple[int, int]
+    device: torch.device
 
     def compute(self, name: str, control: ControlSpec) -> np.ndarray:
         """A control video, (F, height, width, 3) uint8."""
@@ -211,7 +215,7 @@ class _Maker:
         return ControlJob(
             request=self.request,
             control=control,
-            device=self.settings.device,
+            device=str(self.device),
             models=annotator_paths(self.settings),
             checkpoint_dir=self.settings.checkpoint_dir,
             source=f"{digest_of(self.clip.path)} {frames_FHWC.shape}",

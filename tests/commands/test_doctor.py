@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import constants
 
 from cosmos_cli.testing import CommandResult
-from tests.fake_driver import FakeCard, install_driver
+from tests.fake_nvidia_smi import FakeCard, install_driver
 from tests.hub_server import TOKEN, Hub, serving
 from tests.third_party import write_distribution
 

@@ -10,7 +10,7 @@ import pytest
 from cosmos_cli.runtime.gpus import Gpu, find_gpus
 from cosmos_cli.runtime.host import host_memory
 from cosmos_cli.runtime.machine import find_machine
-from tests.fake_driver import A100, SECOND_A100, SLICED, T400, FakeCard, install_driver
+from tests.fake_nvidia_smi import A100, SECOND_A100, SLICED, T400, FakeCard, install_driver
 
 FIRST, SECOND, SMALL = "A100, 80000", "A100, 1000", "T400, 1900"
 HALF, SEVENTH = "A100 MIG 3g.40gb, 40150", "A100 MIG 1g.10gb, 9700"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.gpus import find_gpus
+from cosmos_cli.runtime.machine import usable_gpus
 from cosmos_cli.runtime.workers import worker
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
 from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, Rank, command, find_rank
@@ -113,13 +113,17 @@ def _check_name(num_gpus: int, device: str) -> None:
 def _check_machine(num_gpus: int, device: str) -> None:
     if device == "cpu":
         return
-    num_found = len(find_gpus())
-    if num_found < num_gpus:
-        raise InputError(
-            f"asks for {num_gpus} GPUs, but this machine shows {num_found}.",
-            where="--num-gpus",
-            fix="Ask for as many as there are, or start it on several machines with torchrun or Slurm.",
-        )
+    num_found = len(usable_gpus())
+    if num_found >= num_gpus:
+        return
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = "" if visible is None else f" (CUDA_VISIBLE_DEVICES={visible})"
+    fix = "Ask for as many as there are, or start it on several machines with torchrun or Slurm."
+    if not num_found:
+        fix = f"To share the work among {num_gpus} processes on the CPU, pass --device cpu."
+    raise InputError(
+        f"asks for {num_gpus} GPUs, but this machine shows {num_found}{chosen}.", where="--num-gpus", fix=fix
+    )
 
 
 def _run_workers(num_workers: int) -> int:

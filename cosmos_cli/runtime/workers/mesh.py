@@ -23,7 +23,7 @@ def make_mesh(layout: Layout, device: torch.device) -> DeviceMesh:
     yet meet here, by the environment that torch elastic sets: over NCCL on GPUs, over gloo on CPUs.
 
     Args:
-        device: this process's own.
+        device: this process's own, a GPU with its number.
     Raises:
         ValueError: the layout is for another number of processes.
     """

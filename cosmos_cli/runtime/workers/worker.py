@@ -122,13 +122,16 @@ def joined(own: Rank, device: str) -> Iterator[None]:
         from cosmos_cli.runtime.devices import choose_device
 
         os.environ.update(own.environment())
-        backend = "gloo"
+        backend, gpu = "gloo", None
         if choose_device(device).type == "cuda":
-            backend = "cpu:gloo,cuda:nccl"
-            torch.cuda.set_device(_own_gpu(own, torch.cuda.device_count()))
+            # no `device_id`: a mesh would split NCCL's group, which not every PyTorch can if there is gloo beside it
+            backend, gpu = "cpu:gloo,cuda:nccl", _own_gpu(own, torch.cuda.device_count())
+            torch.cuda.set_device(gpu)
         step("joining the other workers")
         # the watch shall come first: it knows the step
         distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s + 30))
+        if gpu is not None:
+            check_own_gpu(own, gpu)
         yield
         step("waiting for the other workers to finish")
         distributed.barrier()
@@ -137,7 +140,7 @@ def joined(own: Rank, device: str) -> Iterator[None]:
 
 def _own_gpu(own: Rank, num_visible: int) -> int:
     if num_visible == 1:
-        return 0  # Slurm may show each worker its own alone
+        return 0  # each may be shown its own alone, as Slurm does; `check_own_gpu` tells
     if own.local_rank >= num_visible:
         raise InputError(
             f"{own.launcher} started more workers on this machine than it has GPUs, which are {num_visible}.",
@@ -145,6 +148,27 @@ def _own_gpu(own: Rank, num_visible: int) -> int:
             fix="Start one worker per GPU.",
         )
     return own.local_rank
+
+
+def check_own_gpu(own: Rank, gpu: int) -> None:
+    """No two workers have one GPU; every one of them must call this. With one they would wait for each other for ever.
+
+    Args:
+        gpu: the number of this worker's.
+    Raises:
+        InputError: two have the same, in all workers alike.
+    """
+    import torch
+    from torch import distributed
+
+    gpus: list[str] = [""] * own.world_size
+    distributed.all_gather_object(gpus, str(torch.cuda.get_device_properties(gpu).uuid))
+    if len(set(gpus)) < own.world_size:
+        raise InputError(
+            f"{own.launcher} shows one GPU to several of its {own.world_size} workers.",
+            where="--num-gpus",
+            fix="Start one worker per GPU, or pass --device cpu.",
+        )
 
 
 def read_timeout() -> float:

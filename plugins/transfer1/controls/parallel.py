@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import cv2
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from cosmos_cli.runtime.devices import cores
+from cosmos_cli.runtime.threads import same_device
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,7 +52,8 @@ def on_all_cores(compute: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
     So a network rounds the same however many cores there are. Raises what an item raised.
     """
-    with _libraries_on_one_thread(), ThreadPoolExecutor(cores.here, initializer=_torch_on_one_thread) as pool:
+    begin = partial(_begin, same_device())
+    with _libraries_on_one_thread(), ThreadPoolExecutor(cores.here, initializer=begin) as pool:
         yield from pool.map(compute, items)
 
 
@@ -67,6 +70,7 @@ def _libraries_on_one_thread() -> Iterator[None]:
             torch.set_num_threads(torch_threads)
 
 
-def _torch_on_one_thread() -> None:
-    # torch keeps the number per thread, so each worker has to say it
+def _begin(go_to_device: Callable[[], None]) -> None:
+    # torch keeps the device and the number of threads per thread, so each worker has to say them
+    go_to_device()
     torch.set_num_threads(1)

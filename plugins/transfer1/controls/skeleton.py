@@ -129,6 +129,9 @@ class SkeletonEstimator:
                     where="keypoint",
                     fix="Check the connection, or give the control video as input_control.",
                 ) from error
+        if device.index:  # rtmlib takes the first GPU, whichever is current
+            for network in (self._people.det_model, self._people.pose_model):
+                network.session.set_providers(["CUDAExecutionProvider"], [{"device_id": device.index}])
 
     def estimate(self, frames_FHWC: np.ndarray, on_frame: Callable[[], None] = lambda: None) -> np.ndarray:
         """The skeletons of all people.

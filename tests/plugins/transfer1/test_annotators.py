@@ -318,6 +318,26 @@ def test_rtmlib_gets_frames_as_opencv_has_them_and_keeps_off_stdout(
     assert "load network cpu" in captured.err
 
 
+def test_rtmlib_works_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[tuple[list[str], list[dict[str, int]]]] = []
+
+    class Session:
+        def set_providers(self, names: list[str], options: list[dict[str, int]]) -> None:
+            devices.append((names, options))
+
+    class Wholebody:
+        def __init__(self, device: str, **_: str) -> None:
+            assert device == "cuda"  # it knows no number
+            self.det_model = self.pose_model = SimpleNamespace(session=Session())
+
+    monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody=Wholebody))
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+    SkeletonEstimator(torch.device("cuda", 0))
+    assert not devices
+    SkeletonEstimator(torch.device("cuda", 1))
+    assert devices == [(["CUDAExecutionProvider"], [{"device_id": 1}])] * 2
+
+
 def test_union_covers_every_object() -> None:
     masks = np.zeros((2, 1, 2, 2), bool)
     masks[0, 0, 0, 0] = masks[1, 0, 1, 1] = True
