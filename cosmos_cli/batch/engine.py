@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -155,26 +156,41 @@ def run_batch(
         for fault in plan.faults
     }
     with open_ledger(ledger, is_ours=place is None or place.rank == 0) as book:
-        todo: list[Item[Request]] = []
-        for item in plan.items:
-            known = book[item.key]
-            if known and known.status == "done" and not overwrite and all(file.exists() for file in item.files):
-                outcomes[item.index] = Outcome(
-                    item.name, item.place, item.index, "done before", known.seconds, result=known.result
-                )
-                continue
-            try:
-                check_unowned(item, is_known=known is not None, overwrite=overwrite)
-                todo.append(item)
-            except InputError as error:
-                output.status(f"wrong row: {describe(error)}")
-                outcomes[item.index] = Outcome(item.name, item.place, item.index, "failed", error=describe(error))
+        todo, others = _sort(plan, book, overwrite=overwrite)
+        for outcome in others:
+            outcomes[outcome.index] = outcome
+            if outcome.error:
+                output.status(f"wrong row: {outcome.error}")
         if num_before := sum(outcome.status == "done before" for outcome in outcomes.values()):
             output.status(f"{num_before} of {len(plan.items)} items were finished by an earlier run")
         if todo:
             outcomes |= {outcome.index: outcome for outcome in _work_off(todo, load, book)}
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     return Report(ordered, ledger, time.perf_counter() - start)
+
+
+def left_to_do(plan: Plan[Request], *, ledger: Path, overwrite: bool = False) -> list[Item[Request]]:
+    """The items that `run_batch` would make now; arguments as there. Writes nothing."""
+    if not ledger.exists():
+        return _sort(plan, Ledger(io.BytesIO()), overwrite=overwrite)[0]
+    with open_ledger(ledger, is_ours=False) as book:
+        return _sort(plan, book, overwrite=overwrite)[0]
+
+
+def _sort(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[Item[Request]], list[Outcome]]:
+    """The items that are to be made, and what has become of the others already."""
+    todo, others = [], []
+    for item in plan.items:
+        known = book[item.key]
+        if known and known.status == "done" and not overwrite and all(file.exists() for file in item.files):
+            others.append(Outcome(item.name, item.place, item.index, "done before", known.seconds, result=known.result))
+            continue
+        try:
+            check_unowned(item, is_known=known is not None, overwrite=overwrite)
+            todo.append(item)
+        except InputError as error:
+            others.append(Outcome(item.name, item.place, item.index, "failed", error=describe(error)))
+    return todo, others
 
 
 def _work_off(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.generation.work import Work, asked_of
 from cosmos_cli.media.source import Source
 from cosmos_cli.runtime.files import check_writable
-from cosmos_cli.runtime.workers.layout import layout_of
+from cosmos_cli.runtime.workers.layout import Layout, layout_of
 from cosmos_cli.settings import ParallelSettings
 
 TRY_TINY = Problem("Or try the model that ships with cosmos: --model tiny.")
@@ -31,15 +32,29 @@ def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -
     Raises:
         InputError: no such layout for so many GPUs, one that is for several videos, or one that cannot be compiled.
     """
-    if settings.num_gpus == 1:
-        return
-    layout = layout_of(settings, num_heads=num_heads, num_items=1, guided=guided)
+    layout = _checked_layout(settings, num_heads, num_items=1, guided=guided)
     if layout.dp > 1:
         raise InputError(
             f"dp={layout.dp} makes several at a time, but there is one to make.",
             where="--parallel",
             fix="Use cp and cfg.",
         )
+
+
+def check_sharing_many(settings: ParallelSettings, works: Sequence[Work]) -> None:
+    """The GPUs can share what one model will be asked, if anything; said before workers start.
+
+    Raises:
+        InputError: no such layout for so many GPUs, or one that cannot be compiled.
+    """
+    if works:
+        _checked_layout(settings, **asked_of(works))
+
+
+def _checked_layout(settings: ParallelSettings, num_heads: int, *, num_items: int, guided: bool) -> Layout:
+    if settings.num_gpus == 1:
+        return Layout()
+    layout = layout_of(settings, num_heads=num_heads, num_items=num_items, guided=guided)
     if layout.cfg > 1 and not guided:
         raise InputError(
             "cfg=2 shares the halves of guidance, but there is no guidance.", where="--parallel", fix="Use cp alone."
@@ -50,6 +65,7 @@ def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -
             where="--compile",
             fix="Leave it out, or use one GPU" + (", or two with --parallel cfg=2." if guided else "."),
         )
+    return layout
 
 
 def check_weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -68,6 +69,22 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
         pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)
         result = pipeline.run(sample, is_planned=settings.num_gpus == 1)
     output.result(result.summary(), {"status": "ok", **result.document()})
+
+
+def make_many(settings: Any, run: Callable[[], Reported], *, check: Callable[[], None]) -> None:
+    """Make several pictures or videos with one model, and tell of them.
+
+    Args:
+        check: refuses what each of several workers would; asked before they start.
+    Raises:
+        typer.Exit: something failed.
+    """
+    own = check_workers(settings.num_gpus, settings.device)
+    if own is None and settings.num_gpus > 1:
+        check()
+    with spread(settings.num_gpus, settings.device):
+        report = run()
+    tell_report(report)
 
 
 def tell_plan(planned: Plan) -> None:

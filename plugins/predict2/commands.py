@@ -8,7 +8,6 @@ import typer
 
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
-from cosmos_cli.runtime.workers.launch import spread
 from cosmos_cli.settings import Planning
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
@@ -135,11 +134,10 @@ def action(request: ActionRequest, settings: ActionSettings, planning: Planning)
 
 
 def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, planning: Planning) -> None:
-    from cosmos_plugins.predict2.video2world.batch import plan, run
+    from cosmos_plugins.predict2.video2world.batch import check_workers, plan, run
 
     if planning.plan:
         command.tell_plan(plan(settings, options, path))
         return
-    with spread(settings.num_gpus, settings.device):
-        report = run(settings, options, path)
-    command.tell_report(report)
+    given = settings, options, path
+    command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch.engine import Report, left_to_do, run_batch
 from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Job, Plan, one_after_another, plan_job
 from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames, Source
@@ -49,8 +50,18 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
 
         return TransferPipeline.load(settings, requests)
 
-    ledger = common.video_save_folder / f"{path.stem}.ledger.jsonl"
-    return run_batch(rows, load, ledger=ledger, overwrite=common.overwrite)
+    return run_batch(rows, load, ledger=_ledger(common, path), overwrite=common.overwrite)
+
+
+def check_workers(settings: TransferSettings, common: TransferRequest, path: Path) -> None:
+    """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
+    rows = rows_of(settings, common, path, needs_weights=True)
+    left = left_to_do(rows, ledger=_ledger(common, path), overwrite=common.overwrite)
+    check_sharing_many(settings, [work_of(settings, item.request) for item in left])
+
+
+def _ledger(common: TransferRequest, path: Path) -> Path:
+    return common.video_save_folder / f"{path.stem}.ledger.jsonl"
 
 
 def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Plan:

@@ -9,7 +9,6 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
-from cosmos_cli.runtime.workers.launch import spread
 from cosmos_cli.settings import Planning
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
@@ -89,12 +88,11 @@ def robot_weights(request: RobotWeightsRequest) -> None:
 
 
 def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path, planning: Planning) -> None:
-    from cosmos_plugins.transfer1.batch import plan
+    from cosmos_plugins.transfer1.batch import check_workers, plan
     from cosmos_plugins.transfer1.batch import run as run_rows
 
     if planning.plan:
         command.tell_plan(plan(settings, request, path))
         return
-    with spread(settings.num_gpus, settings.device):
-        report = run_rows(settings, request, path)
-    command.tell_report(report)
+    given = settings, request, path
+    command.make_many(settings, lambda: run_rows(*given), check=lambda: check_workers(*given))

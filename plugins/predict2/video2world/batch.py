@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch.engine import Report, left_to_do, run_batch
 from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.requests import request_document, validate
 from cosmos_cli.runtime.files import check_writable, within
@@ -23,6 +25,7 @@ from cosmos_plugins.predict2.video2world.inputs import (
     job_of,
     output_paths,
     read_conditioning_frames,
+    work_of,
 )
 from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 
@@ -52,9 +55,7 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
         InputError: the settings are wrong, the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    ledger = _check(settings, common, path)
-    plan = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
-    check_checkpoints(settings)
+    plan, ledger = _rows(settings, common, path)
 
     def load(requests: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -62,6 +63,23 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
         return Video2WorldPipeline.load(settings, requests)
 
     return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
+
+
+def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> None:
+    """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
+    rows, ledger = _rows(settings, common, path)
+    left = left_to_do(rows, ledger=ledger, overwrite=common.overwrite)
+    check_sharing_many(settings, [work_of(settings, item.request) for item in left])
+
+
+def _rows(
+    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path
+) -> tuple[Rows[Video2WorldRequest], Path]:
+    """The rows of a batch file, and its ledger; arguments and errors as for `run`."""
+    ledger = _check(settings, common, path)
+    rows = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+    check_checkpoints(settings)
+    return rows, ledger
 
 
 def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Plan:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
-from cosmos_cli.batch.engine import Outcome, Report, run_batch
+from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
+from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
 from cosmos_cli.media.source import digest_of
 from cosmos_cli.requests import request_document
@@ -30,6 +31,7 @@ from cosmos_plugins.predict2.video2world.inputs import (
     check_length,
     check_settings,
     read_conditioning_frames,
+    work_of,
 )
 from cosmos_plugins.predict2.video2world.requests import BestOfNOptions, Video2WorldRequest, Video2WorldSettings
 
@@ -118,9 +120,13 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
         find_videos([options.save_path])
         name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
         return _judge([options.save_path], name, options.seed, judging, settings, options.save_path)
-    check_workers(settings.num_gpus, settings.device)
+    own = check_workers(settings.num_gpus, settings.device)
     requests = _requests(settings, options)
     check_checkpoints(settings)
+    if own is None and settings.num_gpus > 1:
+        batch = Batch(options.save_path, tuple(_missing(settings, requests, options)[0]), ())
+        left = left_to_do(batch, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
+        check_sharing_many(settings, [work_of(settings, item.request) for item in left])
     # before hours of generation, not after
     name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
     with spread(settings.num_gpus, settings.device):
@@ -180,12 +186,14 @@ def _judge(
     settings: CriticSettings | Video2WorldSettings,
     folder: Path,
 ) -> Ranking:
+    from cosmos_cli.runtime.devices import choose_device, computing
     from cosmos_plugins.predict2.critic.run import judge_videos
 
-    critic = load_critic(name, settings)
-    judgements = judge_videos(
-        paths, critic, num_trials=judging.num_critic_trials, seed=seed, folder=folder, again=judging.again
-    )
+    with computing(choose_device(settings.device)):
+        critic = load_critic(name, settings)
+        judgements = judge_videos(
+            paths, critic, num_trials=judging.num_critic_trials, seed=seed, folder=folder, again=judging.again
+        )
     return Ranking(tuple(judgements), name, folder / REPORT_NAME)
 
 
@@ -205,8 +213,10 @@ def _requests(settings: Video2WorldSettings, options: BestOfNOptions) -> list[Vi
     return requests
 
 
-def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions) -> Report:
-    """Make the videos that are not there yet; one that fails does not stop the others."""
+def _missing(
+    settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions
+) -> tuple[list[Item[Video2WorldRequest]], list[Outcome]]:
+    """The videos that are not there yet, under whatever score, and what has become of the others already."""
     outcomes: list[Outcome] = []
     items: list[Item[Video2WorldRequest]] = []
     for index, request in enumerate(requests):
@@ -216,10 +226,18 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
             outcomes.append(Outcome(item.name, item.place, index, "done before"))
         elif there is not None and there != request.save_path:
             error = f"{there} exists already, from another request. Choose another --save-path, or pass --overwrite."
-            output.status(f"{item.name}: {error}")
             outcomes.append(Outcome(item.name, item.place, index, "failed", error=error))
         else:
             items.append(item)
+    return items, outcomes
+
+
+def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions) -> Report:
+    """Make the videos that are not there yet; one that fails does not stop the others."""
+    items, outcomes = _missing(settings, requests, options)
+    for outcome in outcomes:
+        if outcome.error:
+            output.status(f"{outcome.name}: {outcome.error}")
     if num_before := sum(outcome.status == "done before" for outcome in outcomes):
         output.status(f"{num_before} of {len(requests)} videos were made by an earlier run")
 

@@ -11,7 +11,9 @@ import pytest
 
 from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.media.video import read_video
+from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.predict2.video2world.requests import Video2WorldSettings
 from tests.clips import moving_gradient
 from tests.third_party import run_script
 
@@ -153,3 +155,119 @@ def test_several_at_a_time_are_refused_at_once_where_there_is_one_to_make(
     [problem] = result.json["problems"]
     assert problem["where"] == "--parallel"
     assert "workers" not in result.stderr
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many workers were started, which do nothing."""
+    started: list[int] = []
+    monkeypatch.setattr("cosmos_cli.runtime.workers.launch._run_workers", lambda number: started.append(number) or 0)
+    return started
+
+
+ROWS = ("batch", "rows.json", "--num-frames", 5)
+SEEDS = ("best-of-n", *CONTINUED[1:], "--num-frames", 5)
+KINDS = [CONTINUED, CAMERAS, ROBOT, PICTURE, VIDEO, ROWS, SEEDS]
+
+
+@pytest.fixture
+def rows(picture: Path) -> Path:
+    """A batch of three rows."""
+    made = [{"input_video": "a.png", "prompt": "A bus.", "output_video": f"{name}.mp4"} for name in "bcd"]
+    Path("rows.json").write_text(json.dumps(made))
+    return Path("rows.json")
+
+
+@pytest.mark.parametrize("line", KINDS, ids=lambda line: line[0])
+def test_several_gpus_where_there_is_none_are_refused_at_once_and_the_cpu_is_named(
+    rows: Path,
+    actions: Path,
+    cosmos: Callable[..., CommandResult],
+    monkeypatch: pytest.MonkeyPatch,
+    workers: list[int],
+    line: tuple[object, ...],
+) -> None:
+    monkeypatch.setattr("cosmos_cli.runtime.machine.usable_gpus", list)
+    monkeypatch.setattr("cosmos_cli.runtime.workers.launch.usable_gpus", list)
+    for device in ((), ("--device", "cuda")):
+        result = cosmos("predict2", *line, *TINY[:2], *device, "--num-gpus", 2, "--json")
+        assert result.exit_code == 2
+        [problem] = result.json["problems"]
+        assert (problem["where"], "--device cpu" in problem["fix"]) == ("--num-gpus", True)
+    assert not workers
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "told"),
+    [
+        (CONTINUED, (), "3 GPUs cannot share 1 video"),
+        (CAMERAS, (), "3 GPUs cannot share 1 video"),
+        (ROBOT, (), "3 GPUs cannot share 1 video"),
+        (PICTURE, (), "3 GPUs cannot share 1 video"),
+        (VIDEO, (), "3 GPUs cannot share 1 video"),
+        (ROWS, ("--parallel", "cp=3"), "cp=3 does not divide the 4 attention heads"),
+        (SEEDS, ("--parallel", "cp=3"), "cp=3 does not divide the 4 attention heads"),
+        (SEEDS, ("--num-generations", 1), "3 GPUs cannot share 1 video"),
+        (SEEDS, ("--parallel", "cp=3", "--num-generations", 1), "cp=3 does not divide the 4 attention heads"),
+        (ROWS, ("--parallel", "cfg=3"), "guidance has two halves"),
+        (ROWS, ("--parallel", "dp=2"), "dp=2 is for 2 = 2 GPUs, but there are 3"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, tuple) and len(value) < 5 else "",
+)
+def test_three_processes_for_four_heads_are_refused_before_they_start(
+    rows: Path,
+    actions: Path,
+    cosmos: Callable[..., CommandResult],
+    workers: list[int],
+    line: tuple[object, ...],
+    options: tuple[object, ...],
+    told: str,
+) -> None:
+    before = sorted(Path().rglob("*"))
+    result = cosmos("predict2", *line, *TINY, "--num-gpus", 3, *options, "--json")
+    assert result.exit_code == 2, result.stderr
+    assert told in result.json["problems"][0]["what"]
+    assert not workers
+    assert sorted(Path().rglob("*")) == before
+
+
+@pytest.mark.parametrize("line", [ROWS, (*SEEDS, "--num-generations", 3)], ids=["batch", "best-of-n"])
+def test_shared_tokens_of_several_videos_are_not_compiled_either(
+    rows: Path, cosmos: Callable[..., CommandResult], workers: list[int], line: tuple[object, ...]
+) -> None:
+    result = cosmos("predict2", *line, *TINY, "--num-gpus", 4, "--parallel", "cp=4", "--compile", "--json")
+    assert (result.exit_code, result.json["problems"][0]["where"], workers) == (2, "--compile", [])
+
+
+def test_workers_of_a_batch_share_what_an_earlier_run_has_left(
+    rows: Path, cosmos: Callable[..., CommandResult], workers: list[int]
+) -> None:
+    three = rows.read_text()
+    assert cosmos("predict2", *ROWS, *TINY, "--num-gpus", 3).exit_code == 0
+    assert workers == [3]
+    rows.write_text(json.dumps(json.loads(three)[:2]))
+    assert cosmos("predict2", *ROWS, *TINY).exit_code == 0
+    rows.write_text(three)
+    result = cosmos("predict2", *ROWS, *TINY, "--num-gpus", 3, "--json")
+    assert (result.exit_code, workers) == (2, [3])
+    assert "3 GPUs cannot share 1 video" in result.json["problems"][0]["what"]
+    assert cosmos("predict2", *ROWS, *TINY, "--num-gpus", 3, "--overwrite").exit_code == 0
+    assert workers == [3, 3]
+    rows.write_text(json.dumps(json.loads(three)[:2]))  # nothing is left: the workers will say so
+    assert cosmos("predict2", *ROWS, *TINY, "--num-gpus", 3).exit_code == 0
+
+
+def test_on_a_gpu_float32_is_computed_as_in_the_original() -> None:
+    settings = Video2WorldSettings(model_size="tiny")
+    assert settings.shortcuts == Shortcuts(tf32_products=True, tf32_convolutions=True, trials=True)
+    assert settings.model_copy(update={"deterministic": True}).shortcuts == NO_SHORTCUTS
+
+
+def test_both_models_of_text2world_round_alike_if_asked(cosmos: Callable[..., CommandResult]) -> None:
+    assert (
+        cosmos("predict2", *VIDEO, "--num-frames", 5, *TINY, "--deterministic", "--save-path", "v.mp4").exit_code == 0
+    )
+    for sidecar in ("v.json", "v_first_frame.json"):
+        document = json.loads(Path(sidecar).read_text())
+        assert document["request"]["deterministic"] is True
+        assert "shortcuts" not in document["environment"]  # a CPU has none

@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from cosmos_cli.media.video import read_video
+from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1 import inputs
+from cosmos_plugins.transfer1.controls.job import ControlJob
 from cosmos_plugins.transfer1.multiview import inputs as multiview_inputs
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.videos import read_sample
 from tests.clips import encode, moving_gradient
+from tests.fake_driver import FakeDriver
 from tests.plugins.transfer1.budgets import budget_after
 from tests.third_party import run_script
 
@@ -213,3 +218,46 @@ def test_a_budget_changes_nothing_about_the_videos_of_all_cameras(
             made, plain = (Path(f"outputs/{each}{part}.mp4").read_bytes() for each in (name, "plain"))
             assert made == plain
     assert "at the" in cosmos(*scene, "--max-memory", "3MB").stderr
+
+
+def test_workers_of_a_batch_are_refused_what_they_cannot_share_before_they_start(
+    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("cosmos_cli.runtime.workers.launch._run_workers", lambda *given: started.append(given) or 0)
+    monkeypatch.setattr("cosmos_cli.runtime.workers.launch.usable_gpus", list)
+    Path("rows.jsonl").write_text("\n".join(json.dumps({"visual_input": "clip.mp4", "seed": seed}) for seed in (0, 1)))
+    line = ("transfer", "batch", "rows.jsonl", *LINE, "--num-gpus", 3, "--json")
+    for options, told in {
+        (): "3 GPUs cannot share 2 videos",
+        ("--parallel", "cp=3"): "cp=3 does not divide the 4 attention heads",
+        ("--device", "auto"): "this machine shows 0",
+    }.items():
+        result = cosmos(*line, *options)
+        assert result.exit_code == 2
+        assert told in result.json["problems"][0]["what"]
+    assert not started
+    assert not Path("outputs").exists()
+    assert cosmos(*line[:-3], "--num-gpus", 2).exit_code == 0
+    assert len(started) == 1
+
+
+def test_controls_are_computed_on_the_gpu_that_was_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeDriver(monkeypatch, ["a", "b"])
+    seen: list[tuple[str, int]] = []
+
+    def edge(frames_FHWC: np.ndarray, job: ControlJob) -> np.ndarray:
+        seen.append((job.device, torch.cuda.current_device()))
+        return frames_FHWC
+
+    monkeypatch.setattr("cosmos_plugins.transfer1.controls.edge", edge)
+    request = TransferRequest(controls={"edge": {}}, input_video_path="clip.mp4")
+    read_sample(TransferSettings(model_size="tiny", device="cuda:1"), request)
+    torch.cuda.set_device(1)  # as a worker does
+    read_sample(TransferSettings(model_size="tiny", device="cuda"), request)
+    assert seen == [("cuda:1", 1)] * 2
+
+
+def test_on_a_gpu_float32_is_computed_as_in_the_original() -> None:
+    assert TransferSettings().shortcuts == MultiviewSettings().shortcuts == Shortcuts()
+    assert TransferSettings(deterministic=True).shortcuts == NO_SHORTCUTS
