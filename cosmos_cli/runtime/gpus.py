@@ -166,8 +166,8 @@ def _slices() -> dict[str, list[_Device]]:
         for each in gpu.iter("mig_device"):
             profile, name = listed[uuid, int(_text(each, "index"))]
             older_name = f"MIG-{uuid}/{_text(each, 'gpu_instance_id')}/{_text(each, 'compute_instance_id')}"
-            memory = [_mebibytes(_text(each, f"fb_memory_usage/{which}")) for which in ("total", "free")]
-            found_gpu = Gpu(profile, *memory, share=_share(profile))
+            total, free = (_mebibytes(_text(each, f"fb_memory_usage/{which}")) for which in ("total", "free"))
+            found_gpu = Gpu(profile, total, free, share=_share(profile))
             slices.setdefault(uuid, []).append(_Device((name, older_name), found_gpu, is_slice=True))
     return slices
 

@@ -123,8 +123,16 @@ def joined(own: Rank, device: str) -> Iterator[None]:
 
         os.environ.update(own.environment())
         backend, gpu = "gloo", None
-        if choose_device(device).type == "cuda":
-            # no `device_id`: a mesh would split NCCL's group, which not every PyTorch can if there is gloo beside it
+        is_on_gpu = choose_device(device).type == "cuda"
+        if not is_on_gpu and device != "cpu":
+            raise InputError(
+                "PyTorch sees no GPU in a worker that shall compute on one.",
+                where="--device",
+                fix="Run cosmos doctor; or pass --device cpu to compute on the CPU.",
+            )
+        if is_on_gpu:
+            # no `device_id`: a mesh would split the group, which fails with two backends (pytorch#159200); and so
+            # barriers go through gloo, and need no GPU
             backend, gpu = "cpu:gloo,cuda:nccl", _own_gpu(own, torch.cuda.device_count())
             torch.cuda.set_device(gpu)
         step("joining the other workers")

@@ -82,6 +82,27 @@ def test_more_workers_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, joi
         pytest.fail("joined")
 
 
+def test_a_worker_whose_pytorch_sees_no_gpu_does_not_compute_on_the_cpu_unasked(
+    monkeypatch: pytest.MonkeyPatch, joins: list[str]
+) -> None:
+    FakeDriver(monkeypatch, [])
+    with pytest.raises(InputError, match=r"PyTorch sees no GPU.*--device cpu"), joined(worker(local_rank=0), "auto"):
+        pytest.fail("joined")
+    with joined(worker(local_rank=0), "cpu"):
+        assert joins == ["gloo"]
+
+
+def test_barriers_and_messages_of_workers_on_gpus_go_through_gloo() -> None:
+    from torch.testing._internal.distributed import fake_pg  # noqa: F401  # registers what stands for NCCL
+
+    dist.init_process_group("cpu:gloo,cuda:fake", rank=0, world_size=1, store=dist.HashStore())
+    try:
+        # barriers ask the same
+        assert dist.distributed_c10d._get_object_coll_device(dist.group.WORLD) == "cpu"
+    finally:
+        dist.destroy_process_group()
+
+
 def refusal(uuids: list[str]) -> str:
     """What a worker says that sees one GPU, of those of all workers."""
     rank = dist.get_rank()
