@@ -32,7 +32,7 @@ class MachineSettings(StrictModel):
     compile: bool = False
     """Compile the blocks of the DiT: a slower first step, faster ones after it."""
     deterministic: bool = False
-    """On a GPU, round alike in every run: no TF32, which has 8 times the peak, and no choice of kernels by trial."""
+    """On a GPU, round alike in every run: without TF32, which has some 8 times the peak, and without trying kernels."""
     num_gpus: int = Field(default=1, ge=1)
     """Number of GPUs; the command starts one worker on each."""
     cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING
 
 from cosmos_cli.runtime.host import host_memory
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _cards() -> list[_Card]:
         are_sliced = any(row[4] == "Enabled" for row in rows)
         slices = _slices() if are_sliced else {}
         return [_card(*row, slices=slices) for row in rows]
-    except (OSError, subprocess.SubprocessError, ElementTree.ParseError, ValueError, LookupError, TypeError):
+    except (OSError, subprocess.SubprocessError, SyntaxError, ValueError, LookupError, TypeError):
         return []  # a driver that does not answer is none to compute with
 
 
@@ -153,6 +156,8 @@ def _card(
 
 def _slices() -> dict[str, list[_Device]]:
     """UUID of a GPU to its slices. Their memory stands in one answer of the driver, and their names in another."""
+    from xml.etree import ElementTree  # whose errors are SyntaxErrors
+
     listed: dict[tuple[str, int], tuple[str, str]] = {}
     card = ""
     for line in _ask("-L").splitlines():
@@ -182,7 +187,7 @@ def _mebibytes(amount: str) -> int:
     return int(amount.removesuffix("MiB")) << 20
 
 
-def _text(element: ElementTree.Element, path: str) -> str:
+def _text(element: Element, path: str) -> str:
     found = element.findtext(path)
     if found is None:
         raise LookupError(path)

@@ -46,5 +46,5 @@ class Shortcuts:
 NO_SHORTCUTS = Shortcuts(tf32_convolutions=False, changing=False)
 """The same bits in every run on the same GPU, as far as its kernels go."""
 
-COST = "what computes in float32, such as the text encoder, is slower: on an A100 or H100 TF32 has 8 times the peak"
+COST = "what computes in float32, such as the text encoder, is slower: TF32 has some 8 times its peak on A100 and H100"
 """Of having none, in words."""

@@ -164,7 +164,7 @@ def test_shortcuts_are_in_force_while_it_computes_and_in_the_sidecar(
     assert document["request"]["deterministic"] == is_deterministic
     on = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
     assert on == (not is_deterministic,) * 3
-    costs = [notice for notice in document["notices"] if "8 times the peak" in notice]
+    costs = [notice for notice in document["notices"] if "TF32 has some 8 times" in notice]
     assert len(costs) == is_deterministic
 
 

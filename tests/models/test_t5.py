@@ -135,3 +135,21 @@ def test_a_hostile_pickle_is_refused_and_nothing_runs(folder: Path, tmp_path: Pa
     with pytest.raises(CheckpointError):
         T5TextEncoder(folder, dtype=torch.float32, device=CPU)
     assert not (tmp_path / "pwned").exists()
+
+
+def test_an_embedding_in_tf32_is_not_taken_for_one_in_full(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_full = cached(folder, tmp_path / "cache", []).encode("A harbour at dusk.")
+    computed: list[str] = []
+    monkeypatch.setattr(CachedTextEncoder, "_compute", lambda self, text, path: computed.append(text))
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        for device, tf32 in ((CPU, True), (torch.device("cuda", 0), True), (torch.device("cuda", 0), False)):
+            torch.backends.cuda.matmul.allow_tf32 = tf32
+            given = cached(folder, tmp_path / "cache", [], device=device).encode("A harbour at dusk.")
+            assert (given is None) == (device.type == "cuda" and tf32)
+            assert given is None or torch.equal(given[0], in_full[0])
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    assert len(computed) == 1
