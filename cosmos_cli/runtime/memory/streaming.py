@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -19,8 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.errors import CosmosError
-from cosmos_cli.runtime.memory.amounts import format_memory
+from cosmos_cli import output
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.residence import MIN_BLOCKS, aligned
 
@@ -43,7 +43,6 @@ class BlockStream:
         memory: what counts the weights on the device.
     Raises:
         ValueError: `num_resident` is less than 2.
-        CosmosError: host memory cannot be pinned.
     """
 
     def __init__(
@@ -62,10 +61,10 @@ class BlockStream:
         block_modules = [list(block.modules()) for block in children.children()]
         in_blocks = set(chain.from_iterable(block_modules))
         trunk_modules = [module for module in network.modules() if module not in in_blocks]
-        is_pinned = device.type == "cuda"
+        pinned_for = device if device.type == "cuda" else None
         with torch.inference_mode(False), torch.no_grad():
-            self._trunk = _Weights(trunk_modules, is_pinned)
-            self._blocks = [_Weights(modules, is_pinned) for modules in block_modules]
+            self._trunk = _Weights(trunk_modules, pinned_for)
+            self._blocks = [_Weights(modules, pinned_for) for modules in block_modules]
         # Hooks stand on the modules that hold weights, not on the blocks: methods may use a part of a block alone.
         for module in trunk_modules:
             _hook(module, self._check_entered)
@@ -208,7 +207,7 @@ class _Entry:
 class _Weights:
     """The weights of some modules in one piece of host memory, and views of any piece of the same layout."""
 
-    def __init__(self, modules: Iterable[nn.Module], is_pinned: bool) -> None:
+    def __init__(self, modules: Iterable[nn.Module], pinned_for: torch.device | None) -> None:
         places: dict[Tensor, list[tuple[nn.Module, str]]] = {}
         for module in modules:
             for name, tensor in _own_tensors(module):
@@ -219,8 +218,8 @@ class _Weights:
             entries.append(_Entry(holders, self.num_bytes, tensor))
             self.num_bytes += aligned(tensor.nbytes)
         self.host = torch.empty(self.num_bytes, dtype=torch.uint8)
-        if is_pinned and self.num_bytes:
-            _pin(self, self.host)
+        if pinned_for is not None and self.num_bytes:
+            _pin(self, self.host, pinned_for)
         self._entries = entries
         self.on_host = self.views(self.host)
         for entry, view in zip(entries, self.on_host, strict=True):
@@ -245,16 +244,25 @@ class _Weights:
                 setattr(module, name, tensor)
 
 
-def _pin(owner: _Weights, host: Tensor) -> None:
+def _pin(owner: _Weights, host: Tensor, device: torch.device) -> None:
+    """Pin host memory for copies to a GPU; what cannot be pinned is copied all the same, only not beside other work."""
     # torch's own pinned memory comes in powers of two: a network's blocks may take nearly twice their size
     cudart: Any = torch.cuda.cudart()
     if int(cudart.cudaHostRegister(host.data_ptr(), host.nbytes, 1)) != 0:  # 1: for the contexts of all devices
-        raise CosmosError(
-            f"cannot pin {format_memory(host.nbytes)} of host memory.",
-            fix="Free host memory or raise the limit of locked memory (ulimit -l), or keep the network on the device.",
+        _forget_error(device)
+        output.notice(
+            "host memory cannot be pinned, so weights pass to the device more slowly; "
+            "`ulimit -l` shows how much may be locked"
         )
+        return
     # the finalizer holds the memory itself, so it is still there when it is unpinned
     weakref.finalize(owner, lambda: cudart.cudaHostUnregister(host.data_ptr())).atexit = False
+
+
+def _forget_error(device: torch.device) -> None:
+    # CUDA keeps the error for whoever asks next, and the next kernel, which has nothing to do with it, would raise it
+    with suppress(RuntimeError):
+        torch.ones(1, device=device)
 
 
 @dataclass

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers import T5Config, T5EncoderModel
 
+from cosmos_cli import output
 from cosmos_cli.models.configs import ControlBranchConfig, GeneralDiTConfig, MinimalDiTConfig
 from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
 from cosmos_cli.models.general_dit import GeneralDiT
@@ -268,3 +269,47 @@ def test_on_a_gpu_copies_beside_the_work_change_nothing_and_save_memory(gpu: tor
         for number, value in enumerate(found):
             assert torch.equal(value, expected[number % 4])
         assert torch.cuda.max_memory_allocated(gpu) - before < 0.8 * total_bytes
+
+
+class Cudart:
+    """CUDA's runtime on a machine that pins host memory, or does not."""
+
+    def __init__(self, result: int) -> None:
+        self.result, self.calls = result, 0
+
+    def cudaHostRegister(self, address: int, num_bytes: int, flags: int) -> int:
+        self.calls += 1
+        return self.result
+
+    def cudaHostUnregister(self, address: int) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(("result", "num_notices"), [(0, 0), (2, 1)])
+def test_host_memory_that_cannot_be_pinned_costs_time_and_not_the_run(
+    monkeypatch: pytest.MonkeyPatch, result: int, num_notices: int
+) -> None:
+    net = minimal()
+    expected, cudart = predict(net), Cudart(result)
+    kernels: list[tuple[int, ...]] = []
+    ones = torch.ones
+
+    def launch(*size: int, **options: Any) -> Tensor:
+        if str(options.get("device")) != "cuda:0":
+            return ones(*size, **options)
+        kernels.append(size)
+        raise torch.AcceleratorError("CUDA error: out of memory")  # of the pinning, told to who comes next
+
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: cudart)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch, "ones", launch)
+    stream = BlockStream(net, torch.device("cuda:0"), num_resident=2)
+    assert cudart.calls > 3
+    assert len(kernels) == (cudart.calls if result else 0)
+    notices = output.notices()
+    output.configure(speaking=False)
+    assert len(notices) == num_notices
+    assert all("cannot be pinned" in notice for notice in notices)
+    stream._device = torch.device("cpu")  # there is no other here
+    with stream:
+        assert torch.equal(predict(net), expected)
