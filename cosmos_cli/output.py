@@ -82,14 +82,19 @@ def status(text: str) -> None:
         _say(text)
 
 
-def notice(text: str) -> None:
-    """A line the user should not miss, on stderr; also kept for the sidecar and the JSON document."""
+def notice(text: str, *, was_said: bool = False) -> None:
+    """A line the user should not miss, on stderr; also kept for the sidecar and the JSON document.
+
+    Args:
+        was_said: another process has shown it.
+    """
     record = _record.get()
     if record is not None and text not in record.notices:
         record.notices.append(text)
     if text not in _notices:
         _notices.append(text)
-        _say(f"note: {text}")
+        if not was_said:
+            _say(f"note: {text}")
 
 
 def notices() -> list[str]:

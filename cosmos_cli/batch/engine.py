@@ -16,6 +16,7 @@ from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.runtime.memory.steps import OutOfMemory
 from cosmos_cli.runtime.threads import same_device
 from cosmos_cli.runtime.workers.rank import find_rank
 
@@ -145,6 +146,7 @@ def run_batch(
         overwrite: make every item again, and replace files of others.
     Raises:
         InputError: another process works on the same batch.
+        OutOfMemory: the device of one of several processes is too small; what is finished is kept.
         KeyboardInterrupt: it was stopped; what is finished is kept and known to the ledger.
     """
     start, place = time.perf_counter(), find_rank()
@@ -232,6 +234,8 @@ class _Step:
         with output.recording(self.notices, in_background=in_background):
             try:
                 value, error = work(self.value), None
+            except OutOfMemory:  # the others of the group wait for this process: only together can they go on
+                raise
             except Exception as raised:  # one item's failure shall not cost the others
                 value, error = None, raised
             seconds = self.seconds + time.perf_counter() - start

@@ -6,6 +6,7 @@ Training builds and fills its networks through the same functions of a family, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
@@ -22,10 +23,11 @@ from cosmos_cli.guardrails.choice import load_guardrails
 from cosmos_cli.models.context_parallel import ParallelNetwork, parallelise
 from cosmos_cli.models.prompts import Refiner, encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder, check_encoder
-from cosmos_cli.runtime.compiling import check_compilable, compile_blocks
+from cosmos_cli.runtime.compiling import check_compilable, compile_blocks, uncompile_blocks
 from cosmos_cli.runtime.devices import choose_device, choose_device_and_dtype, computing
 from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
 from cosmos_cli.runtime.memory.placement import (
+    Descent,
     Lowerable,
     Placement,
     Stages,
@@ -33,7 +35,8 @@ from cosmos_cli.runtime.memory.placement import (
     loading_device,
     plan_for_device,
 )
-from cosmos_cli.runtime.memory.residence import RESIDENT, MemoryPlan
+from cosmos_cli.runtime.memory.residence import RESIDENT, MemoryPlan, Residence, step_down
+from cosmos_cli.runtime.memory.steps import read_steps
 from cosmos_cli.runtime.workers.team import Team
 
 if TYPE_CHECKING:
@@ -166,22 +169,31 @@ def load_models(
         CheckpointError: weights are missing, damaged or of another network.
         InputError: the device or the attention backend is not to be had, the processes cannot share the work, or the
             budget of memory is too small.
+        OutOfMemory: the device of this process is too small for a plan that all follow.
+        CosmosError: it is too small for the lowest plan too.
     """
     device, dtype = choose_device_and_dtype(settings)
     networks = works[0].networks
     team = Team.form(device, settings.parallel, **asked_of(works))
-    may_step_down = team.mesh is None and not settings.compile
     memory = limit_device(device, settings.max_memory_bytes)
     if networks.text_folder is not None:
         check_encoder(networks.text_folder)  # it is loaded late, or never: damage shows now
     rig = Rig.of(settings, device.type, team.layout.cp)
-    plan = plan_for_device(
-        device,
-        memory.limit_bytes or settings.max_memory_bytes,
-        memory_stages(works, rig, settings.offloaded),
-    )
+    budget_bytes = memory.limit_bytes or settings.max_memory_bytes
+    stages_of_run = memory_stages(works, rig, settings.offloaded)
+    plan = plan_for_device(device, budget_bytes, stages_of_run, least=team.least)
     if settings.compile:
         check_compilable(team.layout.cp, is_resident=plan[DIT] == RESIDENT)
+    for _ in range(read_steps()):
+        plan = step_down(plan) or plan
+
+    def is_compiled(plan: MemoryPlan) -> bool:
+        return settings.compile and plan[DIT] == RESIDENT
+
+    def words(plan: MemoryPlan) -> str:
+        return f"{plan}, not compiled" if settings.compile and not is_compiled(plan) else str(plan)
+
+    descent = Descent(device, is_alone=team.layout.cfg * team.layout.cp == 1, words=words)
 
     def load(plan: MemoryPlan) -> Models[D, T]:
         placed: dict[str, Lowerable] = {}
@@ -189,7 +201,7 @@ def load_models(
         if refiner is not None:
             # before the DiT, so that damage shows early
             placed[REFINER], rewriting = _load_refiner(refiner, device, plan, memory)
-        with output.progress(f"Loading {what} on {device}, {plan}"):
+        with output.progress(f"Loading {what} on {device}, {words(plan)}"):
             on = [loading_device(plan[stage], device) for stage in (DIT, TOKENIZER)]
             built = build(Where(on[0], on[1], dtype, settings.attention))
         for network in built.denoising:
@@ -207,10 +219,11 @@ def load_models(
                 memory=memory,
                 on_load=lambda: output.status("Loading the text encoder"),
             )
-        if settings.compile:
+        if is_compiled(plan):
             for network in built.denoising:
                 compile_blocks(network)
-        stages = Stages(plan, placed, may_step_down=may_step_down)
+            placed[DIT] = _Compiled(placed[DIT], built.denoising)
+        stages = Stages(plan, placed, descent)
         placed_refiners = {name: _in_its_stage(refine, stages) for name, refine in rewriting.items()}
         return Models(
             built.dit,
@@ -225,7 +238,24 @@ def load_models(
             dtype,
         )
 
-    return load_in_steps(load, plan, may_step_down=may_step_down)
+    return load_in_steps(load, plan, descent)
+
+
+@dataclass(frozen=True)
+class _Compiled:
+    """Networks that are compiled as long as they stay on the device."""
+
+    placed: Lowerable
+    networks: Sequence[nn.Module]
+
+    def lower(self, residence: Residence) -> None:
+        if residence != RESIDENT:
+            for network in self.networks:
+                uncompile_blocks(network)
+        self.placed.lower(residence)
+
+    def at_work(self, working_bytes: int = 0) -> AbstractContextManager[None]:
+        return self.placed.at_work(working_bytes)
 
 
 def installed_refiners(settings: GenerationSettings) -> dict[str, Refiner]:

@@ -102,5 +102,13 @@ def compile_blocks(network: nn.Module, *, backend: str = "inductor") -> None:
         block.compile(fullgraph=True, dynamic=False, backend=backend, options=options)
 
 
+def uncompile_blocks(network: nn.Module) -> None:
+    """Has the blocks of a network run as they are again; what was compiled of them lets go of their weights."""
+    blocks: Any = network.blocks
+    for block in blocks.children():
+        block._compiled_call_impl = None  # nothing public undoes `Module.compile`
+    torch._dynamo.reset()
+
+
 def _refusal(what: str, fix: str) -> InputError:
     return InputError(what, where="--compile", fix=f"{fix} {WAY_OUT}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,7 +35,7 @@ from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.regional_text import RegionalText
 from cosmos_cli.runtime import attention
-from cosmos_cli.runtime.compiling import check_compiler, compile_blocks
+from cosmos_cli.runtime.compiling import check_compiler, compile_blocks, uncompile_blocks
 from cosmos_cli.runtime.memory.streaming import BlockStream
 
 # heads of width 32 and not less: kernels for GPUs take no others than multiples of 8
@@ -137,6 +139,23 @@ def test_blocks_of_every_network_compile_without_a_break_and_give_the_same(name:
     assert net.state_dict().keys() == keys
     network.run(net)
     assert graphs.count == (2 if "sparse" in name else 1)
+
+
+@pytest.mark.parametrize("name", ["minimal", "control branch"])
+def test_what_was_compiled_can_leave_the_device_after_all(name: str) -> None:
+    network, graphs = NETWORKS[name], CountedGraphs()
+    net = network.make()
+    expected = network.run(net)
+    compile_blocks(net, backend=graphs)  # type: ignore[arg-type]
+    network.run(net)
+    weights = [weakref.ref(weight) for weight in net.blocks.parameters()]
+    uncompile_blocks(net)
+    stream = BlockStream(net, torch.device("cpu"), num_resident=2)
+    gc.collect()
+    assert not any(weight() is not None for weight in weights)
+    with stream:
+        assert torch.equal(network.run(net), expected)
+    assert graphs.count == 1
 
 
 @pytest.mark.parametrize("name", ["minimal", "general"])

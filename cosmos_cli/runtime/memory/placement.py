@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
@@ -12,12 +13,16 @@ from torch import nn
 from cosmos_cli import output
 from cosmos_cli.checkpoints.loading import module_bytes
 from cosmos_cli.errors import CosmosError
+from cosmos_cli.runtime.memory.exhaustion import is_out_of_memory, num_refused_requests
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.offload import release_memory
 from cosmos_cli.runtime.memory.residence import MemoryPlan, Residence, Stage, Where, plan_within, step_down
+from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, OutOfMemory, read_steps
 from cosmos_cli.runtime.memory.streaming import BlockStream
 
 R = TypeVar("R")
+
+_UNLIMITED = 1 << 62
 
 
 def loading_device(residence: Residence, device: torch.device) -> torch.device:
@@ -116,18 +121,70 @@ class Lowerable(Protocol):
         """Have it on the device inside the block."""
 
 
+@dataclass(frozen=True)
+class Descent:
+    """How runs on a device go on when it is out of memory.
+
+    device: theirs.
+    is_alone: False where other processes work along, who would wait for this one for ever; then it ends, with them.
+    words: what a plan is called.
+    """
+
+    device: torch.device
+    is_alone: bool = True
+    words: Callable[[MemoryPlan], str] = str
+
+    def run(self, attempt: Callable[[], R], plan: MemoryPlan, apply: Callable[[MemoryPlan], None]) -> R:
+        """What `attempt` returns; out of memory, one step down and again, said in one line.
+
+        Args:
+            attempt: must start afresh at each call, and leave nothing on the device when it fails.
+            plan: the one in force.
+            apply: brings the next plan into force; it stays there, for the runs to come.
+        Raises:
+            OutOfMemory: the process is not alone.
+            CosmosError: the device runs out of memory with the lowest plan too.
+        """
+        current, lowered = plan, False
+        while True:
+            num_before = num_refused_requests(self.device)
+            try:
+                if lowered:
+                    apply(current)
+                return attempt()
+            except RuntimeError as error:
+                if not is_out_of_memory(error, num_refused=num_refused_requests(self.device) - num_before):
+                    raise
+                told = str(error).strip().partition("\n")[0]
+            # out of the except block: with the error go its traceback and all tensors of the failed run
+            release_memory()
+            below = step_down(current)
+            if below is None:
+                raise (CosmosError if self.is_alone else OutOfMemory)(
+                    f"the device has too little memory, even with {self.words(current)}. It said: {told}",
+                    fix="Make a smaller or shorter video, close what else runs on the device, or use a larger device.",
+                )
+            if not self.is_alone:
+                raise OutOfMemory(
+                    f"the device has too little memory with {self.words(current)}.",
+                    fix=f"Start all workers again with {STEPS_VARIABLE}={read_steps() + 1}: {self.words(below)}.",
+                    below=self.words(below),
+                )
+            output.notice(f"out of memory: tried again with {self.words(below)}")
+            current, lowered = below, True
+
+
 class Stages:
     """All stages of a run on one device.
 
     Args:
         plan: where their weights are at first.
         parts: stage to what is placed there.
-        may_step_down: False where others work along, who would wait for this one for ever, or where weights cannot
-            move.
+        descent: how to go on when memory runs out.
     """
 
-    def __init__(self, plan: MemoryPlan, parts: Mapping[str, Lowerable], *, may_step_down: bool = True) -> None:
-        self.plan, self._parts, self._may_step_down = plan, dict(parts), may_step_down
+    def __init__(self, plan: MemoryPlan, parts: Mapping[str, Lowerable], descent: Descent) -> None:
+        self.plan, self._parts, self._descent = plan, dict(parts), descent
 
     def at_work(self, name: str) -> AbstractContextManager[None]:
         """A block in which the networks of a stage are on the device and work."""
@@ -140,9 +197,9 @@ class Stages:
         Args:
             attempt: must start afresh at each call, and leave nothing on the device when it fails.
         Raises:
-            CosmosError: the device runs out of memory with the lowest plan too.
+            OutOfMemory, CosmosError: as for `Descent.run`.
         """
-        return with_step_down(attempt, self.plan, self._apply) if self._may_step_down else attempt()
+        return self._descent.run(attempt, self.plan, self._apply)
 
     def _apply(self, plan: MemoryPlan) -> None:
         self.plan = plan
@@ -150,66 +207,38 @@ class Stages:
             part.lower(plan[name])
 
 
-def plan_for_device(device: torch.device, budget_bytes: int | None, stages: Sequence[Stage]) -> MemoryPlan:
+def plan_for_device(
+    device: torch.device,
+    budget_bytes: int | None,
+    stages: Sequence[Stage],
+    *,
+    least: Callable[[int], int] = lambda own: own,
+) -> MemoryPlan:
     """The highest plan that fits the budget or, without one, what is free on a GPU.
 
+    Args:
+        least: of a number that every process of a run has, the least; all must take the same plan.
     Raises:
         InputError: not even the lowest fits the budget.
     """
     free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" and budget_bytes is None else None
+    budget_bytes, free_bytes = (
+        None if (found := least(own if own is not None else _UNLIMITED)) == _UNLIMITED else found
+        for own in (budget_bytes, free_bytes)
+    )
     return plan_within(stages, budget_bytes=budget_bytes, free_bytes=free_bytes)
 
 
-def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, *, may_step_down: bool = True) -> R:
+def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, descent: Descent) -> R:
     """What `load` returns for the plan or, out of memory, for the next that needs less.
 
-    Args:
-        may_step_down: as for `Stages`.
     Raises:
-        CosmosError: the device runs out of memory with the lowest plan too.
+        OutOfMemory, CosmosError: as for `Descent.run`.
     """
-    if not may_step_down:
-        return load(plan)
     current = [plan]
-    return with_step_down(lambda: load(current[-1]), plan, current.append)
+    return descent.run(lambda: load(current[-1]), plan, current.append)
 
 
 def _empty_cache(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()  # the next stage's tensors have other sizes
-
-
-def with_step_down(run: Callable[[], R], plan: MemoryPlan, apply: Callable[[MemoryPlan], None]) -> R:
-    """What `run` returns; when the device runs out of memory, one step down and again, said in one line.
-
-    Args:
-        run: must start afresh at each call, and leave nothing on the device when it fails.
-        plan: the one in force.
-        apply: brings the next plan into force; it stays there, for the runs to come.
-    Raises:
-        CosmosError: the device runs out of memory with the lowest plan too.
-    """
-    current, lowered = plan, False
-    while True:
-        try:
-            if lowered:
-                apply(current)
-            return run()
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-        # out of the except block: with the error go its traceback and all tensors of the failed run
-        release_memory()
-        below = step_down(current)
-        if below is None:
-            raise CosmosError(
-                f"the device has too little memory, even with {current}.",
-                fix="Make a smaller or shorter video, close what else runs on the device, or use a larger device.",
-            )
-        output.notice(f"out of memory: tried again with {below}")
-        current, lowered = below, True
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # cuBLAS and cuDNN take memory of their own, and report its lack in their own words
-    return isinstance(error, torch.OutOfMemoryError) or "STATUS_ALLOC_FAILED" in str(error)

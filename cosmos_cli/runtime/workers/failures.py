@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cosmos_cli.errors import CosmosError, Problem
+from cosmos_cli.runtime.memory.steps import OutOfMemory
 
-Kind = Literal["error", "lost contact", "interrupted", "exit"]
+Kind = Literal["error", "out of memory", "lost contact", "interrupted", "exit"]
 
 
 @dataclass(frozen=True)
 class Ending:
     """How one worker ended with another exit code than 0.
 
-    kind: an error of its own; that another worker was gone; a signal; or in good order.
+    kind: an error of its own; one that all workers can start again from; that another worker was gone; a signal; or in
+        good order.
     exit_code: of the command if this worker is the cause.
     time: in s since the epoch; None if it told nothing, but was found dead.
     death: the signal or the exit code of a worker that told nothing.
+    below: out of memory, what all can start again with, in words.
     """
 
     rank: int
@@ -33,12 +36,16 @@ class Ending:
     step: str = ""
     time: float | None = None
     death: int | None = None
+    below: str = ""
 
     @classmethod
     def of_error(cls, rank: int, error: CosmosError, step: str) -> Ending:
         """An error, raised in this process just now."""
         kind: Kind = "lost contact" if _lost_contact(error) else "error"
-        return cls(rank, kind, error.exit_code, error.title, tuple(error.problems), step, time.time())
+        ending = cls(rank, kind, error.exit_code, error.title, tuple(error.problems), step, time.time())
+        if isinstance(error, OutOfMemory):
+            return replace(ending, kind="out of memory" if error.below else "error", below=error.below or "")
+        return ending
 
     def write(self, path: Path) -> None:
         """Write it in the form in which torch elastic expects errors of workers, and so understands it too."""
@@ -87,7 +94,7 @@ def first_cause(endings: Sequence[Ending]) -> Ending:
 
     def suspicion(ending: Ending) -> int:
         if ending.death is None:
-            return 0 if ending.kind in ("error", "exit") else 2
+            return 0 if ending.kind in ("error", "out of memory", "exit") else 2
         if -ending.death in (signal.SIGTERM, signal.SIGALRM):
             return 3  # so end workers that the launcher ends
         return 1 if -ending.death == signal.SIGABRT else 0  # NCCL aborts a process whose peers are gone

@@ -6,22 +6,25 @@ The launcher runs no model: it checks, starts the same command line once per wor
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.runtime.machine import usable_gpus
+from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, read_steps
 from cosmos_cli.runtime.workers import worker
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
-from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, Rank, command, find_rank
+from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, RESTARTS_VARIABLE, Rank, command, find_rank
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -68,7 +71,9 @@ def check_workers(num_gpus: int, device: str) -> Rank | None:
     if num_gpus > 1:
         _check_name(num_gpus, device)
         if own is None:
-            worker.read_timeout()  # once, before each worker finds it wrong
+            # once, before each worker finds it wrong
+            worker.read_timeout()
+            read_steps()
             _check_machine(num_gpus, device)
     return own
 
@@ -127,51 +132,73 @@ def _check_machine(num_gpus: int, device: str) -> None:
 
 
 def _run_workers(num_workers: int) -> int:
-    """Start the workers, wait for them, and return their exit code."""
+    """Start the workers, wait for them, and return their exit code.
+
+    If one runs out of memory, all start again a step further down; a batch goes on from its ledger.
+    """
+    said: list[str] = []
+    for num_steps in itertools.count(read_steps()):
+        inherited = {STEPS_VARIABLE: str(num_steps), RESTARTS_VARIABLE: "\n".join(said)}
+        cause = _run_once(num_workers, inherited)
+        if cause is None:
+            return 0
+        if cause.kind != "out of memory":
+            if error := cause.error():
+                raise error
+            return cause.exit_code
+        said.append(f"out of memory on rank {cause.rank}: all workers start again with {cause.below}")
+        output.notice(said[-1])
+    raise AssertionError("there is always a next step")
+
+
+def _run_once(num_workers: int, inherited: Mapping[str, str]) -> Ending | None:
+    """Start the workers and wait for them; what ended them, or None if they have done the work.
+
+    Args:
+        inherited: further variables of their environment.
+    Raises:
+        KeyboardInterrupt: Ctrl-C or SIGTERM; they have ended.
+    """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="cosmos-") as folder, _as_launcher(num_workers):
-        # rank 0 has the terminal; what libraries print in the others is kept for the case that they die of it
-        quiet: dict[int, Std] = {} if _debugging() else dict.fromkeys(range(1, num_workers), Std.ALL)
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=num_workers,
-            run_id="cosmos",
-            rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",  # any free port
-            local_addr="localhost",
-            max_restarts=0,
-            logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=quiet),
-            signals_to_handle="SIGTERM,SIGINT",
-        )
-        try:
-            # torch elastic fills in templates such as ${local_rank}; a doubled $ comes out as one
-            elastic_launch(config, sys.executable)(*[part.replace("$", "$$") for part in command()])
-        except SignalException as stopped:
-            raise KeyboardInterrupt from stopped
-        except ChildFailedError as failed:
-            cause = first_cause([_ending(rank, failure, Path(folder)) for rank, failure in failed.failures.items()])
-            if error := cause.error():
-                raise error from None
-            return cause.exit_code
-    return 0
+    try:
+        with tempfile.TemporaryDirectory(prefix="cosmos-") as folder, _as_launcher(num_workers, inherited):
+            # rank 0 has the terminal; what libraries print in the others is kept for the case that they die of it
+            quiet: dict[int, Std] = {} if _debugging() else dict.fromkeys(range(1, num_workers), Std.ALL)
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=num_workers,
+                run_id="cosmos",
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",  # any free port
+                local_addr="localhost",
+                max_restarts=0,
+                logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=quiet),
+                signals_to_handle="SIGTERM,SIGINT",
+            )
+            try:
+                # torch elastic fills in templates such as ${local_rank}; a doubled $ comes out as one
+                elastic_launch(config, sys.executable)(*[part.replace("$", "$$") for part in command()])
+            except ChildFailedError as failed:
+                return first_cause([_ending(rank, failure, Path(folder)) for rank, failure in failed.failures.items()])
+    except SignalException as stopped:  # torch elastic's handlers stay in force until `_as_launcher` ends
+        raise KeyboardInterrupt from stopped
+    return None
 
 
 @contextlib.contextmanager
-def _as_launcher(num_workers: int) -> Iterator[None]:
+def _as_launcher(num_workers: int, inherited: Mapping[str, str]) -> Iterator[None]:
     """Set the variables that workers inherit and silence torch elastic; put back what it changes in this process."""
     threads = max(1, (os.cpu_count() or 1) // num_workers)
-    inherited = {
-        LAUNCHER_VARIABLE: str(os.getpid()),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
-    }
     before = dict(os.environ)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     level = logging.root.manager.disable
     os.environ.update(inherited)
+    os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     if not _debugging():
         logging.disable()
     try:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LAUNCHER_VARIABLE = "COSMOS_LAUNCHER_PID"
+RESTARTS_VARIABLE = "COSMOS_RESTARTS"
+"""Variable in which a launcher gives workers what it has said of restarts, one line each."""
 
 _arguments: list[str] = []
 

@@ -72,6 +72,14 @@ class Team:
         """Whether this process writes what its group has made; the others have the same and write nothing."""
         return self.mesh is None or not (self.mesh.get_local_rank("cfg") or self.mesh.get_local_rank("cp"))
 
+    def least(self, number: int) -> int:
+        """The least of what all processes have; every one must call this."""
+        if self.mesh is None:
+            return number
+        least = torch.tensor(number)  # on the CPU, where no stream has to be waited for
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        return int(least)
+
     def gather(self, own: Sequence[Any]) -> list[Any]:
         """What the writers of all groups have, in the order of the groups; every process must call this."""
         if self.mesh is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.runtime.workers.rank import Rank, find_rank
+from cosmos_cli.runtime.workers.rank import RESTARTS_VARIABLE, Rank, find_rank
 
 if TYPE_CHECKING:  # every command imports this module
     from cosmos_cli.runtime.workers.failures import Ending
@@ -112,6 +112,8 @@ def joined(own: Rank, device: str) -> Iterator[None]:
         InputError: no such device, or `COSMOS_TIMEOUT_S` is no number of seconds.
     """
     timeout_s = read_timeout()
+    for line in os.environ.get(RESTARTS_VARIABLE, "").splitlines():
+        output.notice(line, was_said=True)
     step("starting torch")
     with _watching(timeout_s):
         from datetime import timedelta

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.video2world.requests import Video2WorldSettings
 from tests.clips import moving_gradient
-from tests.third_party import run_script
+from tests.third_party import run_script, write_distribution
 
 LINE = ("predict2", "video2world", "--model", "tiny", "--device", "cpu", "--input-path", "a.png", "--prompt", "A bus.")
 QUICK = ("--num-steps", 2, "--num-frames", 9)
@@ -103,6 +104,64 @@ def test_two_processes_make_two_seeds_at_a_time_and_one_judges(picture: Path) ->
     assert [made["status"] for made in document["generations"]] == ["done"] * 3
     assert len(document["videos"]) == 3
     assert Path(document["report"]).is_file()
+
+
+SCARCE = '''
+"""Rank 1 has a device whose memory runs out in the middle of a batch, as often as `OFTEN` says."""
+
+import os
+from pathlib import Path
+
+from cosmos_cli.runtime.memory.steps import read_steps
+
+if os.environ.get("RANK") == "1" and read_steps() < int(os.environ["OFTEN"]):
+    import torch
+    from cosmos_cli.runtime.memory.limit import DeviceMemory
+
+    take = DeviceMemory.take
+
+    def taken(self, num_bytes):
+        ledger = Path("made/rows.ledger.jsonl")
+        if ledger.exists() and '"done"' in ledger.read_text():
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        take(self, num_bytes)
+
+    DeviceMemory.take = taken
+'''
+
+
+@pytest.mark.slow
+def test_a_batch_goes_on_when_one_of_two_devices_runs_out_of_memory(picture: Path, tmp_path: Path) -> None:
+    write_distribution(tmp_path / "packages", "scarce", {"scarce": SCARCE}, {"scarce": "scarce"})
+    rows = [{"input_video": "a.png", "prompt": "A bus.", "seed": seed} for seed in range(3)]
+    Path("rows.json").write_text(json.dumps(rows))
+    batch = ("predict2", "video2world", "--batch-input-json", "rows.json", *TINY, "--num-frames", 5)
+    line = (*batch, "--save-path", "made/v.mp4", "--num-gpus", 2, "--parallel", "cfg=2", "--json")
+
+    def made(often: int, **variables: str) -> tuple[Any, str, list[bytes]]:
+        for old in (*Path().glob("output_*"), *Path("made").glob("*")):
+            old.unlink()
+        result = run_script(*line, path=tmp_path / "packages", variables={"OFTEN": str(often), **variables})
+        videos = [path.read_bytes() for path in sorted(Path().glob("output_*.mp4"))]
+        return json.loads(result.stdout), result.stderr, videos
+
+    undisturbed, _, expected = made(often=0)
+    assert ([sample["status"] for sample in undisturbed["samples"]], len(expected)) == (["done"] * 3, 3)
+    document, stderr, videos = made(often=1)
+    assert document["exit_code"] == 0, stderr
+    assert videos == expected
+    [told] = [notice for notice in document["notices"] if "out of memory" in notice]
+    assert told.startswith("out of memory on rank 1: all workers start again with text encoder")
+    assert stderr.count("out of memory") == 1
+    # what was finished stays finished
+    assert document["samples"][0]["status"] == "done before"
+    assert all(sample["status"].startswith("done") for sample in document["samples"])
+    # a device that is too small for the lowest plan too ends all, and no row is blamed
+    document, stderr, videos = made(often=99, COSMOS_MEMORY_STEPS="9")
+    assert document["exit_code"] == 1
+    [problem] = document["problems"]
+    assert problem["what"].startswith("rank 1: the device has too little memory, even with ")
+    assert len(videos) >= 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,11 +145,57 @@ def test_running_out_of_memory_costs_one_line_and_not_the_video(
     # estimates too low: the plan believes that all fits, and the device finds out
     monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget_of_transfer(2, edge={}, vis={}))
     believed = load.plan_for_device
-    monkeypatch.setattr(load, "plan_for_device", lambda device, _, stages: believed(device, None, stages))
+    monkeypatch.setattr(
+        load, "plan_for_device", lambda device, _, stages, **more: believed(device, None, stages, **more)
+    )
     result = cosmos("transfer", "run", *LINE, "--video-save-name", "lowered")
     assert result.exit_code == 0, result.stderr
     assert "out of memory: tried again with" in result.stderr
     assert Path("outputs/lowered.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+
+
+def test_compiled_blocks_that_must_leave_the_device_run_uncompiled(
+    folder: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cosmos_cli.generation import load
+    from cosmos_cli.runtime import compiling, devices
+
+    # what is compiled here runs as it is: no compiler is needed, and the numbers stay
+    monkeypatch.setattr(devices, "check_compiler", lambda device: None)
+    monkeypatch.setattr(load, "compile_blocks", partial(compiling.compile_blocks, backend="eager"))
+    believed = load.plan_for_device
+    monkeypatch.setattr(
+        load, "plan_for_device", lambda device, _, stages, **more: believed(device, None, stages, **more)
+    )
+    undone: list[object] = []
+    undo = compiling.uncompile_blocks
+    monkeypatch.setattr(load, "uncompile_blocks", lambda network: undone.append(network) or undo(network))
+    line = ("transfer", "run", *LINE, "--compile")
+    assert cosmos(*line, "--video-save-name", "plain").exit_code == 0
+    # one step down the text encoder waits in host memory, which is nothing to the blocks; two steps down they do, too
+    for steps, fate in {
+        1: "text encoder in host memory while idle",
+        2: "in host memory while idle, not compiled",
+    }.items():
+        monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget_of_transfer(steps, edge={}, vis={}))
+        monkeypatch.setenv("COSMOS_CACHE_DIR", f"cache{steps}")  # where no text is known, so that the encoder works
+        result = cosmos(*line, "--video-save-name", f"lowered{steps}")
+        assert result.exit_code == 0, result.stderr
+        [*_, told] = [line for line in result.stderr.splitlines() if "tried again" in line]
+        assert told.endswith(fate)
+        assert Path(f"outputs/lowered{steps}.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+    monkeypatch.delenv("COSMOS_SIMULATED_DEVICE_MEMORY")
+    # a run may also be told to begin there
+    monkeypatch.setenv("COSMOS_MEMORY_STEPS", "2")
+    result = cosmos(*line, "--video-save-name", "begun")
+    assert result.exit_code == 0, result.stderr
+    assert "in host memory while idle, not compiled" in result.stderr
+    assert Path("outputs/begun.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+    # what a user rules out from the start is still refused
+    monkeypatch.setattr(load, "plan_for_device", believed)
+    refused = cosmos(*line, "--max-memory", budget_of_transfer(2, edge={}, vis={}), "--video-save-name", "refused")
+    assert refused.exit_code == 2
+    assert "cannot compile a network whose weights wait in host memory" in " ".join(refused.stderr.split())
 
 
 @pytest.mark.slow

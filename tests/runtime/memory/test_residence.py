@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -13,7 +14,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
-from cosmos_cli.runtime.memory.placement import Placement, with_step_down
+from cosmos_cli.runtime.memory.placement import Descent, Placement, plan_for_device
 from cosmos_cli.runtime.memory.residence import (
     PARKED,
     RESIDENT,
@@ -21,10 +22,12 @@ from cosmos_cli.runtime.memory.residence import (
     NetworkSize,
     Stage,
     Where,
+    lowest_plan,
     plan_memory,
     step_down,
     streamed,
 )
+from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
 from tests.runtime.memory.sizes import size_of
 
 GIB = 2**30
@@ -34,6 +37,7 @@ STAGES = (
     Stage("tokenizer", (NetworkSize(GIB // 5),), 2 * GIB),
     Stage("diffusion transformer", (NetworkSize(GIB, GIB // 2, 28), NetworkSize(GIB // 4, GIB // 2, 3)), 8 * GIB),
 )
+DESCENT = Descent(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +168,7 @@ def test_a_run_that_runs_out_of_memory_is_done_again_with_the_same_result(capsys
 
     output.configure(speaking=True)
     try:
-        found = with_step_down(run, plan, lambda plan: placement.lower(plan["diffusion transformer"]))
+        found = DESCENT.run(run, plan, lambda plan: placement.lower(plan["diffusion transformer"]))
         notices = output.notices()
     finally:
         output.configure(speaking=False)
@@ -184,11 +188,59 @@ def test_at_the_end_of_the_ladder_the_error_says_what_to_do() -> None:
         raise torch.OutOfMemoryError("no")
 
     with pytest.raises(CosmosError) as caught:
-        with_step_down(run, plan, applied.append)
+        DESCENT.run(run, plan, applied.append)
     assert applied[-1].residences == (streamed(2), PARKED, streamed(2))
     [problem] = caught.value.problems
     assert problem.what.startswith("the device has too little memory, even with tokenizer in host memory while idle; ")
     assert problem.fix is not None and "smaller or shorter video" in problem.fix
+
+
+def test_a_process_that_others_wait_for_ends_and_says_how_all_can_start_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def run() -> None:
+        raise torch.OutOfMemoryError("no")
+
+    among_others, plan = (
+        Descent(torch.device("cpu"), is_alone=False, words=lambda plan: f"<{plan}>"),
+        plan_memory(None, STAGES),
+    )
+    applied: list[MemoryPlan] = []
+    with pytest.raises(OutOfMemory) as caught:
+        among_others.run(run, plan, applied.append)
+    assert applied == []
+    below = "<text encoder in host memory while idle>"
+    assert caught.value.below == below
+    assert caught.value.problems[0].what == "the device has too little memory with <everything on the device>."
+    assert caught.value.problems[0].fix == f"Start all workers again with COSMOS_MEMORY_STEPS=1: {below}."
+    monkeypatch.setenv("COSMOS_MEMORY_STEPS", "3")
+    with pytest.raises(OutOfMemory, match="COSMOS_MEMORY_STEPS=4"):
+        among_others.run(run, plan, applied.append)
+    # below the lowest plan there is nothing to start again with
+    with pytest.raises(OutOfMemory, match="too little memory, even with <") as lowest:
+        among_others.run(run, lowest_plan(STAGES), applied.append)
+    assert lowest.value.below is None
+
+
+@pytest.mark.parametrize("steps", ["-1", "two", "1.5", "²"])
+def test_a_number_of_steps_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch, steps: str) -> None:
+    monkeypatch.setenv("COSMOS_MEMORY_STEPS", steps)
+    with pytest.raises(InputError, match=r"COSMOS_MEMORY_STEPS.*is not a number of steps"):
+        read_steps()
+
+
+def test_all_plan_for_the_process_that_has_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_bytes = {0: 60 * GIB, 1: 12 * GIB}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes[device.index], 80 * GIB))
+
+    def planned(index: int, others: Sequence[int] = ()) -> MemoryPlan:
+        def least(own: int) -> int:  # asked for budgets, of which there are none, and for what is free
+            return min([own, *(free_bytes[other] for other in others if own < 1 << 60)])
+
+        return plan_for_device(torch.device("cuda", index), None, STAGES, least=least)
+
+    assert planned(0) != planned(1)
+    assert planned(0, others=[1]) == planned(1, others=[0]) == planned(1)
 
 
 def test_other_errors_pass_through_at_once() -> None:
@@ -199,7 +251,7 @@ def test_other_errors_pass_through_at_once() -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1"):
-        with_step_down(run, plan_memory(None, STAGES), lambda plan: None)
+        DESCENT.run(run, plan_memory(None, STAGES), lambda plan: None)
     assert len(attempts) == 1
 
 
@@ -215,7 +267,7 @@ def test_memory_of_a_failed_run_is_free_when_it_is_done_again() -> None:
         held.append(weakref.ref(large))
         raise RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)")
 
-    with_step_down(run, plan_memory(None, STAGES), lambda plan: None)
+    DESCENT.run(run, plan_memory(None, STAGES), lambda plan: None)
     assert alive == [False]
 
 

@@ -33,6 +33,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.hookspecs import hookimpl
 from cosmos_cli.runtime.files import replacing
+from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
 from cosmos_cli.runtime.workers.launch import spread
 
 @hookimpl
@@ -48,7 +49,7 @@ def crew() -> None:
 @app.command()
 def add(
     num_gpus: int = 1, device: str = "cpu", prompt: str = "", end: str = "", at: int = -1, code: int = 0,
-    json: output.JsonFlag = False,
+    below: int = 0, json: output.JsonFlag = False,
 ) -> None:
     """Add up the ranks."""
     with spread(num_gpus, device):
@@ -67,6 +68,8 @@ def add(
                         raise CheckpointError("is damaged.", where="model.pt", fix="Fetch it again.")
                     if end == "kill":
                         os.kill(os.getpid(), 9)
+                    if end == "memory" and read_steps() < below:
+                        raise OutOfMemory("is full.", fix="Go down.", below=f"plan {read_steps() + 1}")
                     while end == "hang":
                         time.sleep(1)
                 if end == "wait" and number == 1:
@@ -191,6 +194,51 @@ def test_an_error_of_one_worker_ends_all_with_its_message_and_exit_code(start: S
     assert panel(result.stderr) == "Checkpoint missing or damaged model.pt rank 1: is damaged. Fetch it again."
     assert not running()
     assert not list(Path().glob("*.mp4")) and not list(Path().glob(".*.part*"))
+
+
+def test_out_of_memory_starts_all_again_until_it_is_enough(start: Start) -> None:
+    result = ended(start("--num-gpus", 2, "--end", "memory", "--at", 1, "--below", 2, "--json"))
+    assert (result.exit_code, result.json["total"]) == (0, 1), result.stderr
+    lines = [f"out of memory on rank 1: all workers start again with plan {steps}" for steps in (1, 2)]
+    assert result.json["notices"] == lines
+    # each is said once, when it happens, and the video is made once
+    assert re.findall("note: (.*)", result.stderr) == lines
+    assert result.stderr.count("Adding 3 steps") == 1
+    assert sorted(path.name for path in Path().glob("*.mp4")) == ["0.mp4", "1.mp4"]
+    assert not running()
+    assert not list(Path().glob(".*.part*"))
+
+
+@pytest.mark.slow
+def test_out_of_memory_under_another_launcher_is_told_and_may_be_started_again(start: Start) -> None:
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
+    line = ("--num-gpus", 2, "--end", "memory", "--at", 1, "--below", 1, "--json")
+    result = ended(start(*line, before=(*torchrun, str(COSMOS))))
+    assert result.exit_code == 1
+    told = " ".join(re.sub(r"[│╭─╮╰]", " ", result.stderr).split())  # rank 0 tells that rank 1 has gone
+    assert "Out of memory rank 1: is full. Go down." in told
+    again = ended(start(*line, before=(*torchrun, str(COSMOS)), COSMOS_MEMORY_STEPS="1"))
+    assert (again.exit_code, again.json["total"]) == (0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "moment"), [(signal.SIGINT, "between"), (signal.SIGTERM, "starting")])
+def test_stopping_the_command_while_it_starts_again_stops_all(start: Start, number: int, moment: str) -> None:
+    process = start("--num-gpus", 2, "--end", "memory", "--at", 1, "--below", 9)
+    assert process.stderr is not None
+    said = ""
+    while "start again with plan 1" not in said:
+        said += process.stderr.readline()
+    if moment == "starting":
+        wait_until(lambda: len(workers_of(process.pid)) == 2, 60)
+    process.send_signal(number)
+    result = ended(process)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.endswith("Interrupted. Finished work is kept.\n")
+    assert "plan 2" not in result.stderr
+    assert not running()
+    assert not list(Path().glob(".*.part*"))
+    assert not list(Path(os.environ["TMPDIR"]).glob("cosmos-*"))
 
 
 @pytest.mark.slow
