@@ -36,6 +36,7 @@ class Hub:
     cuts: path to the numbers of bytes after which its next answers break off.
     stalls: path to the numbers of bytes after which its next answers say nothing for `stall_s`.
     lies: path to content to send instead, once each.
+    only_in: path to the one revision that has it; all have the others. gone: "repository@revision" that is not there.
     strays: path in a folder of a repository to the name that a list of the folder gives it.
     busy: path to answers of status 429 still to give. ignores_ranges: everything is sent from the first byte on.
     is_mirror: it cannot tell who has access to what.
@@ -49,6 +50,8 @@ class Hub:
     cuts: dict[str, list[int]] = field(default_factory=dict)
     stalls: dict[str, list[int]] = field(default_factory=dict)
     lies: dict[str, list[bytes]] = field(default_factory=dict)
+    only_in: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
     strays: dict[str, str] = field(default_factory=dict)
     busy: dict[str, int] = field(default_factory=dict)
     ignores_ranges: bool = False
@@ -64,6 +67,10 @@ class Hub:
     """Logins that were shown to the place that content is served from."""
     url: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def has(self, path: str, revision: str) -> bool:
+        """Whether there is such a file at a revision."""
+        return path in self.files and self.only_in.get(path, revision) == revision
 
     def count(self, path: str, num_bytes: int) -> None:
         """Remember what was sent."""
@@ -110,16 +117,19 @@ class _Handler(BaseHTTPRequestHandler):
             repository = f"{found['kind'] or ''}{found['name']}"
             if not self._allowed(repository):
                 return
-            if found["question"] == "tree":
+            if f"{repository}@{found['revision']}" in self.hub.gone:
+                self._refuse(404, code="RevisionNotFound")
+            elif found["question"] == "tree":
                 self._tree(repository, unquote(found["folder"]))
             else:
-                self._api(repository, found["question"], body)
+                self._api(repository, found["question"], found["revision"], body)
         elif found := _CONTENT.fullmatch(self.path):
             if found["place"] and "Authorization" in self.headers:
                 self.hub.told.append(self.headers["Authorization"])
             # the other place knows no repositories and no logins: its address is the permission
             if found["place"] or self._allowed(found["repository"]):
-                self._content(f"{found['repository']}/{found['path']}", in_place=bool(found["place"]))
+                path = f"{found['repository']}/{found['path']}"
+                self._content(path, found["revision"], in_place=bool(found["place"]))
         else:
             self._refuse(404)
 
@@ -138,11 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
             return True
         return False
 
-    def _api(self, repository: str, question: str, body: str) -> None:
+    def _api(self, repository: str, question: str, revision: str, body: str) -> None:
         if question == "auth-check":
             self._send(b"{}", 404 if self.hub.is_mirror else 200)
             return
-        names = [name for name in parse_qs(body)["paths"] if f"{repository}/{name}" in self.hub.files]
+        names = [name for name in parse_qs(body)["paths"] if self.hub.has(f"{repository}/{name}", revision)]
         self._send(json.dumps([self._facts(repository, name) for name in names]).encode())
 
     def _tree(self, repository: str, folder: str) -> None:
@@ -170,9 +180,9 @@ class _Handler(BaseHTTPRequestHandler):
             facts["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
         return facts
 
-    def _content(self, path: str, *, in_place: bool) -> None:
+    def _content(self, path: str, revision: str, *, in_place: bool) -> None:
         hub = self.hub
-        if path not in hub.files:
+        if not hub.has(path, revision):
             self._refuse(404, code="EntryNotFound")
         elif hub.busy.get(path):
             hub.busy[path] -= 1

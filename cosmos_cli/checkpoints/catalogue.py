@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -20,10 +20,19 @@ class PublishedFile:
 
     path: inside the repository; that of a folder ends with "/", and only the Hub knows the names in it.
     num_bytes: size, or what follows from the parameter count where the repository's own figure is not known.
+    is_read_if_there: whether every run does without it.
+    only_for: the option or the control whose runs open it, where no others do.
     """
 
     path: str
     num_bytes: int
+    is_read_if_there: bool = False
+    only_for: str = ""
+
+    @property
+    def is_optional(self) -> bool:
+        """Whether a run with no special wish does without it."""
+        return self.is_read_if_there or bool(self.only_for)
 
     @property
     def is_folder(self) -> bool:
@@ -46,31 +55,38 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class Repository:
-    """Files of one Hugging Face repository that belong together.
+    """Files of one Hugging Face repository, at one revision, that belong together.
 
     name: "organisation/repository"; also the folder under the checkpoint folder, as in the original layout.
     revision: the commit that the originals pin.
-    gated: whether Hugging Face asks every user to accept the licence first.
+    gated: whether Hugging Face asks every user to accept the licence first; None where that is not known.
     kind: what the Hub calls it; data sets have addresses of their own there.
     cached_in: folder under the checkpoint folder in which the originals have the Hub's client keep it, if they do.
     belongs_to: repository in whose folder it lies instead of one of its own.
-    larger_form: file of the folder that serves as well, if it is there, so that nothing is missing.
+    other_forms: files of the folder any of which serves as well, if it is there, so that nothing is missing.
+    note: what a user should know of these files before fetching them.
     """
 
     name: str
     revision: str
     files: tuple[PublishedFile, ...]
     licence: str
-    gated: bool = False
+    gated: bool | None = None
     kind: Literal["model", "dataset"] = "model"
     cached_in: str | None = None
     belongs_to: str | None = None
-    larger_form: str | None = None
+    other_forms: tuple[str, ...] = ()
+    note: str = ""
 
     @property
     def num_bytes(self) -> int:
         """Size of all files together."""
         return sum(file.num_bytes for file in self.files)
+
+    @property
+    def access(self) -> str:
+        """Whether its licence must be accepted first, in words; empty where everybody may have it."""
+        return {True: "gated", False: "", None: "may be gated"}[self.gated]
 
     @property
     def has_folders(self) -> bool:
@@ -86,15 +102,39 @@ class Repository:
         return next((place for place in places if not self._missing_in(place)), places[0])
 
     def missing(self, root: Path) -> list[PublishedFile]:
-        """The files that are not under the checkpoint folder `root`."""
-        return [] if self.is_served(root) else self._missing_in(self.folder(root))
+        """The files that are not under the checkpoint folder `root`, optional ones apart."""
+        return [] if self.form_in(root) else self._missing_in(self.folder(root))
 
-    def is_served(self, root: Path) -> bool:
-        """Whether the larger form is there, and none of these files is needed."""
-        return self.larger_form is not None and (self.folder(root) / self.larger_form).is_file()
+    def optional_missing(self, root: Path) -> list[PublishedFile]:
+        """The optional files that are not under the checkpoint folder `root`."""
+        folder = self.folder(root)
+        return [file for file in self.files if file.is_optional and file.bytes_in(folder) is None]
+
+    def has_any(self, root: Path) -> bool:
+        """Whether some of it is under the checkpoint folder `root`."""
+        folder = self.folder(root)
+        return self.form_in(root) is not None or any(file.bytes_in(folder) is not None for file in self.files)
+
+    def form_in(self, root: Path) -> Path | None:
+        """The other form of these files that is under the checkpoint folder, so that none of them is needed."""
+        folder = self.folder(root)
+        return next((folder / name for name in self.other_forms if (folder / name).is_file()), None)
 
     def _missing_in(self, folder: Path) -> list[PublishedFile]:
-        return [file for file in self.files if file.bytes_in(folder) is None]
+        return [file for file in self.files if not file.is_optional and file.bytes_in(folder) is None]
+
+
+def only_for(what: str, repositories: Iterable[Repository]) -> tuple[Repository, ...]:
+    """The same files, as those that only runs with this option or control open."""
+    return tuple(
+        replace(repository, files=tuple(replace(file, only_for=what) for file in repository.files))
+        for repository in repositories
+    )
+
+
+def asked_for(repository: Repository) -> Repository:
+    """The same files for somebody who asks for whatever it is that only some runs open."""
+    return replace(repository, files=tuple(replace(file, only_for="") for file in repository.files))
 
 
 T5_11B = Repository(
@@ -102,19 +142,46 @@ T5_11B = Repository(
     "90f37703b3334dfe9d2b009bfcbfbf1ac9d28ea3",
     (PublishedFile("config.json", 1_200), PublishedFile("tokenizer.json", 1_390_000)),
     "Apache-2.0",
+    gated=False,
 )
-T5_ENCODER = Repository(
+"""What both forms of the text encoder are read with."""
+
+WHOLE_MODEL = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.safetensors", "model.safetensors.index.json")
+"""Names under which the whole of T5 may lie in its folder, beside its decoder."""
+
+T5_BFLOAT16 = Repository(
     "nvidia/Cosmos-1.0-Diffusion-7B-Text2World",
     "main",
     (PublishedFile("text_encoder/", 9_730_000_000),),
     "NVIDIA Open Model License",
     belongs_to=T5_11B.name,
-    larger_form="pytorch_model.bin",
+    other_forms=WHOLE_MODEL,
+    note=(
+        "the text encoder is NVIDIA's bfloat16 copy of T5-11B: embeddings differ in the third digit from those of the "
+        "originals, which read Google's float32 file (--text-encoder fp32)"
+    ),
 )
 """The half of T5 that is used, in bfloat16, as NVIDIA publishes it for diffusers: google-t5 has all of it, 45 GB."""
 
-TEXT_ENCODER = (T5_11B, T5_ENCODER)
-"""The text encoder of every family."""
+T5_FLOAT32 = replace(T5_11B, files=(PublishedFile(WHOLE_MODEL[0], 45_200_000_000),), other_forms=WHOLE_MODEL[1:])
+"""The model that the originals read: float32, with a decoder that no run opens."""
+
+TEXT_ENCODER = (T5_11B, T5_BFLOAT16)
+"""The text encoder of every family; the whole model serves as well."""
+
+TEXT_ENCODER_FORMS: Mapping[str, tuple[Repository, ...]] = {
+    "auto": TEXT_ENCODER,
+    "bf16": (T5_11B, replace(T5_BFLOAT16, other_forms=())),
+    "fp32": (T5_11B, T5_FLOAT32),
+}
+"""What `--text-encoder` says to the files that it needs."""
+
+
+def with_text_encoder(form: str, repositories: Iterable[Repository]) -> list[Repository]:
+    """The same files, with the text encoder, where it is among them, in the form that `--text-encoder` names."""
+    _, weights = TEXT_ENCODER_FORMS[form]
+    return [weights if repository == T5_BFLOAT16 else repository for repository in repositories]
+
 
 BLOCKLIST = "blocklist"
 CONTENT_CLASSIFIER = PublishedFile("video_content_safety_filter/safety_filter.pt", 2_910_000)
@@ -140,8 +207,8 @@ LLAMA_GUARD = Repository(
     "7327bd9f6efbbe6101dc6cc4736302b3cbb6e425",
     (
         PublishedFile("config.json", 900),
-        PublishedFile("generation_config.json", 200),
-        PublishedFile("special_tokens_map.json", 300),
+        PublishedFile("generation_config.json", 200, is_read_if_there=True),
+        PublishedFile("special_tokens_map.json", 300, is_read_if_there=True),
         PublishedFile("tokenizer.json", 9_086_000),
         PublishedFile("tokenizer_config.json", 53_000),
         PublishedFile("model.safetensors.index.json", 24_000),
@@ -160,6 +227,7 @@ SIGLIP = Repository(
     "main",
     (PublishedFile("config.json", 600), PublishedFile("model.safetensors", 3_512_000_000)),
     "Apache-2.0",
+    gated=False,
     cached_in=f"{COSMOS_GUARDRAIL.name}/video_content_safety_filter",
 )
 """The image encoder of the content filter; the originals pin no revision."""
@@ -185,8 +253,11 @@ def require(repositories: Iterable[Repository], root: Path) -> None:
     Raises:
         CheckpointError: for each folder what is missing, how large it is, and the command that fetches it.
     """
+    needed = dict.fromkeys(repositories)
+    # of these nobody needs less, so their name is enough; but that of T5 means the smaller form of its weights
+    fetched_whole = {*GUARDRAILS, *(TEXT_ENCODER if T5_BFLOAT16 in needed else ())}
     lacking: dict[Path, list[Repository]] = {}
-    for repository in dict.fromkeys(repositories):
+    for repository in needed:
         if repository.missing(root):
             lacking.setdefault(repository.folder(root), []).append(repository)
     problems = []
@@ -196,9 +267,8 @@ def require(repositories: Iterable[Repository], root: Path) -> None:
         names = ", ".join(file.path for _, file in missing)
         licences = ", ".join(dict.fromkeys(repository.licence for repository in together))
         paths = [
-            # of these nobody needs less, so their name is enough
             repository.belongs_to or repository.name
-            if repository in (*TEXT_ENCODER, *GUARDRAILS)
+            if repository in fetched_whole
             else f"{repository.name}/{file.path}"
             for repository, file in missing
         ]

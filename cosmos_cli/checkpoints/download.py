@@ -30,6 +30,10 @@ class _Stopped(Exception):
     """The user pressed Ctrl-C."""
 
 
+class _GaveUp(CosmosError):
+    """A file could not be fetched, however often it was tried."""
+
+
 class _Incomplete(Exception):
     """The connection ended early, or the Hub asked to wait."""
 
@@ -55,7 +59,7 @@ def download(
     max_workers: int,
     show: Callable[[RemoteFile], contextlib.AbstractContextManager[Callable[[int], None]]],
     on_file: Callable[[RemoteFile], None],
-) -> None:
+) -> list[tuple[RemoteFile, Problem]]:
     """Fetch files into the checkpoint folder. What was fetched stays, whatever happens.
 
     Args:
@@ -64,17 +68,26 @@ def download(
         show: a context for the time that a file is at work, from several threads. It yields what is told of its bytes
             that are on the disk, those of earlier attempts too; negative where they proved wrong.
         on_file: told of each file that is complete and verified, from several threads.
+    Returns:
+        The optional files that could not be fetched, and why.
     Raises:
         CheckpointError: what arrives is not what the Hub says that it is, or it is refused.
         CosmosError: the connection failed too often, or the disk is full. All other files are complete then.
     """
     stop = threading.Event()
     pool = ThreadPoolExecutor(max_workers, thread_name_prefix="download")
+    left_out: list[tuple[RemoteFile, Problem]] = []
 
     def one(file: RemoteFile) -> None:
-        with show(file) as on_bytes:
-            _fetch(file, root / file.local_path, stop, on_bytes)
-        on_file(file)
+        try:
+            with show(file) as on_bytes:
+                _fetch(file, root / file.local_path, stop, on_bytes)
+        except (CheckpointError, _GaveUp) as error:
+            if not file.is_optional:
+                raise
+            left_out.append((file, error.problems[0]))
+        else:
+            on_file(file)
 
     try:
         # large files first, so that none is left over at the end with the line to itself
@@ -84,6 +97,7 @@ def download(
         stop.set()
         pool.shutdown(cancel_futures=True)
     _raise_failures(jobs)
+    return left_out
 
 
 def verify(file: RemoteFile, root: Path, on_bytes: Callable[[int], None]) -> Problem | None:
@@ -180,7 +194,7 @@ def _fill(file: RemoteFile, stream: BinaryIO, stop: threading.Event, on_bytes: C
         except _Incomplete as error:
             attempts += 1
             if attempts == MAX_ATTEMPTS:
-                raise CosmosError(
+                raise _GaveUp(
                     f"could not be fetched: {error}.",
                     where=str(file.local_path),
                     fix="Run the same command again later: it goes on where it stopped.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session
 
-from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
@@ -33,6 +33,7 @@ class RemoteFile:
     """One file as the Hub has it.
 
     folder: of its repository under the checkpoint folder.
+    is_optional: whether the catalogue says so of it.
     sha256: of the content; None for small files, whose content git names by `git_sha1`.
     """
 
@@ -42,6 +43,7 @@ class RemoteFile:
     num_bytes: int
     sha256: str | None
     git_sha1: str
+    is_optional: bool = False
 
     @cached_property
     def local_path(self) -> Path:
@@ -77,44 +79,65 @@ class RemoteFile:
         return hashlib.sha1(f"blob {self.num_bytes}\0".encode(), usedforsecurity=False)
 
 
+@dataclass
+class Listing:
+    """What the Hub has of the files that were asked for.
+
+    lacking: what to say of each optional file that it has not.
+    problems: the other files that it has not.
+    """
+
+    files: list[RemoteFile] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+
 def is_offline() -> bool:
     """Whether the user forbids to ask the Hub."""
     return constants.HF_HUB_OFFLINE
 
 
-def look_up(repositories: Iterable[Repository], root: Path) -> list[RemoteFile]:
+def look_up(repositories: Iterable[Repository], root: Path) -> Listing:
     """Ask the Hub about all files, those in folders too. No content is fetched.
 
     Args:
         root: checkpoint folder, in which some may lie where the originals keep them.
     Raises:
-        CheckpointError: for every repository that is not open to this user, or lacks a file, what to do about it.
+        CheckpointError: for every repository that is not open to this user what to do about it, unless all files that
+            are asked of it are optional.
         InputError: `HF_HUB_OFFLINE` is set.
         CosmosError: the Hub does not answer, or asks for fewer questions.
     """
     api = HfApi()
-    found: list[RemoteFile] = []
-    problems: list[Problem] = []
+    found = Listing()
+    refused: list[Problem] = []
     for repository in repositories:
         try:
             _check_access(api, repository)
-            found += _files(api, repository, repository.folder(root).relative_to(root))
+            _list(api, repository, repository.folder(root).relative_to(root), found)
         except OfflineModeIsEnabled as error:
             raise InputError(
                 "files are missing, and HF_HUB_OFFLINE forbids to fetch them.", where=repository.name, fix="Unset it."
             ) from error
         except CheckpointError as error:
-            problems += error.problems
+            refused += error.problems
         except HfHubHTTPError as error:
-            problems.append(refusal(error, repository))
+            problem = refusal(error, repository)
+            if all(file.is_optional for file in repository.files):
+                found.lacking += [f"{_lacking(repository, file)} ({problem.what})" for file in repository.files]
+            elif isinstance(error, RevisionNotFoundError):
+                # what else was asked for is not the worse for it
+                found.problems.append(problem)
+            else:
+                refused.append(problem)
         except transport_error() as error:
             raise CosmosError(
                 f"{constants.ENDPOINT} does not answer: {error}.",
                 where=repository.name,
                 fix="Try again, or name a mirror in HF_ENDPOINT. What was fetched is kept.",
             ) from error
-    if problems:
-        raise CheckpointError.from_problems(problems)
+    if refused:
+        raise CheckpointError.from_problems(refused)
     return found
 
 
@@ -188,27 +211,36 @@ def _check_access(api: HfApi, repository: Repository) -> None:
             raise
 
 
-def _files(api: HfApi, repository: Repository, folder: Path) -> list[RemoteFile]:
-    answers: list[RepoFile] = []
-    lost = []
+def _list(api: HfApi, repository: Repository, folder: Path, found: Listing) -> None:
+    """Add what the Hub has, and what it lacks, of a repository."""
     single = [file.path for file in repository.files if not file.is_folder]
+    entries: list[Any] = []
     if single:
         entries = api.get_paths_info(repository.name, single, revision=repository.revision, repo_type=repository.kind)
-        known = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
-        answers += [known[path] for path in single if path in known]
-        lost += [path for path in single if path not in known]
-    for file in repository.files:
-        if file.is_folder:
-            inside = _files_inside(api, repository, file.path)
-            answers += inside
-            lost += [] if inside else [file.path]
+    known = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+    lost = []
+    # single files first: they are many where they come with a folder, and belong together
+    for file in sorted(repository.files, key=lambda file: file.is_folder):
+        inside = _files_inside(api, repository, file.path) if file.is_folder else [known.get(file.path)]
+        answers = [answer for answer in inside if answer is not None]
+        found.files += [_remote(repository, folder, answer, file.is_optional) for answer in answers]
+        if not answers and file.is_optional:
+            found.lacking.append(_lacking(repository, file))
+        elif not answers:
+            lost.append(file.path)
     if lost:
-        raise CheckpointError(
-            f"{', '.join(lost)} not there in revision {repository.revision}.",
-            where=repository.name,
-            fix=f"See {_page(repository)}/tree/{repository.revision}.",
+        found.problems.append(
+            Problem(
+                f"{', '.join(lost)} not there in revision {repository.revision}.",
+                repository.name,
+                f"See {_page(repository)}/tree/{repository.revision}.",
+            )
         )
-    return [_remote(repository, folder, answer) for answer in answers]
+
+
+def _lacking(repository: Repository, file: PublishedFile) -> str:
+    use = f", which only {file.only_for} needs" if file.only_for else ""
+    return f"{repository.name}/{file.path}{use}"
 
 
 def _files_inside(api: HfApi, repository: Repository, folder: str) -> list[RepoFile]:
@@ -230,6 +262,6 @@ def _files_inside(api: HfApi, repository: Repository, folder: str) -> list[RepoF
     return files
 
 
-def _remote(repository: Repository, folder: Path, answer: RepoFile) -> RemoteFile:
+def _remote(repository: Repository, folder: Path, answer: RepoFile, is_optional: bool) -> RemoteFile:
     sha256 = answer.lfs.sha256 if answer.lfs else None
-    return RemoteFile(repository, folder, answer.path, answer.size, sha256, answer.blob_id)
+    return RemoteFile(repository, folder, answer.path, answer.size, sha256, answer.blob_id, is_optional)

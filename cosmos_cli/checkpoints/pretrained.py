@@ -50,16 +50,26 @@ def _quiet() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
 
 
-def load_model(model_class: Any, folder: Path, what: str, dtype: torch.dtype) -> Any:
+def load_model(
+    model_class: Any, folder: Path, what: str, dtype: torch.dtype, *, use_safetensors: bool | None = None
+) -> Any:
     """A model of this class with the weights in `folder`, for inference.
 
+    Args:
+        dtype: to convert the weights to, whatever they are stored in.
+        use_safetensors: False takes a pickle even if there are safetensors; None takes what is there.
     Raises:
         CheckpointError: files are missing or damaged, or the weights are not those of this model.
     """
     transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
     with reading(folder, what), _quiet():
         model, report = model_class.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True
+            folder,
+            dtype=dtype,
+            use_safetensors=use_safetensors,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
         )
     missing = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if missing:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import DATA_SETS, PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import DATA_SETS, T5_FLOAT32, PublishedFile, Repository, asked_for
 from cosmos_cli.errors import InputError
 
 Catalogue = Mapping[str, tuple[Repository, ...]]
@@ -32,7 +32,8 @@ def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repositor
 
     Args:
         names: of families ("transfer" is its main model), models ("7B" or "transfer/7B"), repositories, or files as
-            they lie under the checkpoint folder; a file in a folder of unknown names is fetched with the folder.
+            they lie under the checkpoint folder; a file in a folder of unknown names is fetched with the folder. What
+            is optional in a model is not where it is named itself.
         controls: control modalities; then a model is only what these need, and a family is its models that have them.
     Raises:
         InputError: a name is unknown or stands for several things, or no model that was named has a control.
@@ -59,13 +60,16 @@ def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repositor
 
 
 def merge(repositories: Iterable[Repository]) -> list[Repository]:
-    """The same files, with each repository once."""
-    merged: dict[tuple[str, str | None], Repository] = {}
+    """The same files, with each revision of a repository once. What one needs is not optional."""
+    merged: dict[tuple[str, str, str | None], Repository] = {}
     for new in repositories:
-        # what lies in another's folder may be of another revision, too
-        known = merged.get((new.name, new.belongs_to), new)
-        files = {file.path: file for file in (*known.files, *new.files)}
-        merged[new.name, new.belongs_to] = _with_files(known, files.values())
+        key = new.name, new.revision, new.belongs_to
+        known = merged.get(key, new)
+        files = {file.path: file for file in known.files}
+        for file in new.files:
+            if file.path not in files or files[file.path].is_optional:
+                files[file.path] = file
+        merged[key] = _with_files(known, files.values())
     return list(merged.values())
 
 
@@ -90,15 +94,21 @@ def _meant_by(
     of_models = [repository for model in models_by_name.values() for repository in model]
     everything = merge([*of_models, *_users_of_models(), *DATA_SETS])
     if whole := [each for each in everything if name.rstrip("/") in (each.belongs_to or each.name, each.name)]:
-        return whole
-    for repository in everything:
+        return [_named(each) if name.rstrip("/") == each.name else each for each in whole]
+    for repository in (*everything, T5_FLOAT32):
         files = [file for file in repository.files if _is_or_holds(f"{repository.name}/{file.path}", name)]
         if files:
-            return [_with_files(repository, files)]
+            wanted = (replace(file, is_read_if_there=False, only_for="") for file in files)
+            return [_named(_with_files(repository, wanted))]
     known = [*families, *models_by_name, *(repository.name for repository in everything)]
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise InputError(f"nothing is published as {name!r}.", where="WHAT", fix=f"{hint}See `cosmos models`.")
+
+
+def _named(repository: Repository) -> Repository:
+    """Files that a user asks for as such, although others may serve as well."""
+    return replace(repository, other_forms=())
 
 
 def _is_or_holds(path: str, name: str) -> bool:
@@ -134,11 +144,15 @@ def _needed(
         return found
     users_of = _users_of_models()
     unwanted = {path for path, control in branches.items() if control not in controls}
-    return [
-        _with_files(repository, (f for f in repository.files if f"{repository.name}/{f.path}" not in unwanted))
-        for repository in found
-        if (users := users_of.get(repository)) is None or users.intersection(controls)
-    ]
+    chosen = []
+    for repository in found:
+        # a model lists what computes its controls as optional: who names a control wants that of it
+        users = users_of.get(asked_for(repository))
+        if users is None or users.intersection(controls):
+            kept = repository if users is None else asked_for(repository)
+            files = (file for file in kept.files if f"{kept.name}/{file.path}" not in unwanted)
+            chosen.append(_with_files(kept, files))
+    return chosen
 
 
 def _with_files(repository: Repository, files: Iterable[PublishedFile]) -> Repository:

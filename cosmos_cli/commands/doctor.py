@@ -58,7 +58,7 @@ def _checkpoints(checkpoint_dir: Path) -> Finding:
             missing = [bool(repository.missing(checkpoint_dir)) for repository in repositories]
             if not any(missing):
                 complete.append(f"{family}/{model}")
-            elif len(repositories[0].missing(checkpoint_dir)) < len(repositories[0].files):
+            elif repositories[0].has_any(checkpoint_dir):
                 begun.append(f"{family}/{model}")
     parts = sorted(checkpoint_dir.glob("*/*/**/.*.part"))
     if parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +14,7 @@ from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Reposi
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
 from cosmos_cli.commands.catalogues import choose
 from cosmos_cli.commands.options import CheckpointDir
-from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 
 if TYPE_CHECKING:
     from cosmos_cli.checkpoints.hub import RemoteFile
@@ -88,38 +89,58 @@ def _run(what: list[str], controls: str, root: Path, dry_run: bool, verify: bool
 
 
 def _preview(chosen: list[Repository], root: Path) -> None:
-    files = [(file, _path(repository, file, root)) for repository in chosen for file in repository.files]
-    missing = {_path(repository, file, root) for repository in chosen for file in repository.missing(root)}
-    states = {path: "missing" if path in missing else "present" for _, path in files}
-    total = sum(file.num_bytes for file, _ in files)
-    to_fetch = sum(file.num_bytes for file, path in files if path in missing)
+    files = [(repository, file, _path(repository, file, root)) for repository in chosen for file in repository.files]
+    missing = {
+        _path(repository, file, root)
+        for repository in chosen
+        for file in (*repository.missing(root), *repository.optional_missing(root))
+    }
+    states = {path: "missing" if path in missing else "present" for _, _, path in files}
+    total = sum(file.num_bytes for _, file, _ in files)
+    to_fetch = sum(file.num_bytes for _, file, path in files if path in missing)
     free = free_bytes(root)
     licences: dict[str, list[str]] = {}
     for repository in chosen:
-        licences.setdefault(repository.licence, []).append(repository.name + (" (gated)" if repository.gated else ""))
+        access = f" ({repository.access})" if repository.access else ""
+        licences.setdefault(repository.licence, []).append(f"{repository.name}{access}")
+    rows = [(_amount(file.num_bytes), states[path], path, _need(file)) for _, file, path in files]
     lines = [
-        output.table(
-            ("ABOUT", "STATE", "FILE"), [(_amount(file.num_bytes), states[path], path) for file, path in files]
-        ),
+        output.table(("ABOUT", "STATE", "FILE", "ONLY IF"), rows),
         f"{_amount(to_fetch)} to fetch of {_amount(total)}; the disk of {root} has {_amount(free)} free",
-        *(f"{licence}: {', '.join(names)}" for licence, names in licences.items()),
+        *(f"{licence}: {', '.join(dict.fromkeys(names))}" for licence, names in licences.items()),
+        *_notes(chosen, root),
     ]
     document = {
         "checkpoint_dir": str(root),
-        "files": [{"path": path, "bytes": file.num_bytes, "state": states[path]} for file, path in files],
+        "files": [
+            {"path": path, "bytes": file.num_bytes, "state": states[path], "optional": file.is_optional}
+            for _, file, path in files
+        ],
         "total_bytes": total,
         "missing_bytes": to_fetch,
         "free_bytes": free,
         "licences": [{"repository": r.name, "licence": r.licence, "gated": r.gated} for r in chosen],
+        "notes": _notes(chosen, root),
     }
     output.result("\n".join(lines), document)
+
+
+def _need(file: PublishedFile) -> str:
+    """When a file that is optional is fetched, or read."""
+    return "it is published" + (f", for {file.only_for}" if file.only_for else "") if file.is_optional else ""
+
+
+def _notes(chosen: list[Repository], root: Path) -> list[str]:
+    return [repository.note for repository in chosen if repository.note and not repository.form_in(root)]
 
 
 def _verify(chosen: list[Repository], root: Path) -> None:
     from cosmos_cli.checkpoints.download import verify
     from cosmos_cli.checkpoints.hub import look_up
 
-    files = look_up(chosen, root)
+    listing = look_up(chosen, root)
+    # what is optional is verified if it is there
+    files = [file for file in listing.files if not file.is_optional or (root / file.local_path).is_file()]
     total = sum(file.num_bytes for file in files if (root / file.local_path).is_file())
     wrong = []
     with output.files_progress("Verifying", total) as of_file:
@@ -128,12 +149,15 @@ def _verify(chosen: list[Repository], root: Path) -> None:
                 problem = verify(file, root, on_bytes)
             if problem:
                 wrong.append((file, problem))
+    problems = [problem for _, problem in wrong]
     if wrong:
         command = download_command((file.name for file, _ in wrong), root)
         in_the_way = [str(root / file.local_path) for file, _ in wrong if (root / file.local_path).is_file()]
         first = f"Remove {', '.join(in_the_way)}, then: " if in_the_way else ""
-        *others, last = (problem for _, problem in wrong)
-        raise CheckpointError.from_problems([*others, replace(last, fix=first + command)])
+        problems[-1] = replace(problems[-1], fix=first + command)
+    problems += listing.problems
+    if problems:
+        raise CheckpointError.from_problems(problems)
     output.result(
         f"{len(files)} files are the published ones, {_amount(total)}",
         {
@@ -147,28 +171,27 @@ def _verify(chosen: list[Repository], root: Path) -> None:
 
 def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
     incomplete = [repository for repository in chosen if _may_lack(repository, root)]
-    present = [_path(r, file, root) for r in chosen if r not in incomplete for file in r.files]
+    present = [_path(r, file, root) for r in chosen if r not in incomplete for file in _there(r, root)]
     fetched: list[RemoteFile] = []
     if incomplete:
         from cosmos_cli.checkpoints import download as engine
         from cosmos_cli.checkpoints.hub import look_up
 
-        files = look_up(incomplete, root)
-        fetched = engine.pending(files, root)
-        present += [file.local_path.as_posix() for file in files if file not in fetched]
+        listing = look_up(incomplete, root)
+        fetched = engine.pending(listing.files, root)
+        present += [file.local_path.as_posix() for file in listing.files if file not in fetched]
+        for note in _notes([r for r in incomplete if any(file.repository is r for file in fetched)], root):
+            output.notice(note)
+        if listing.lacking:
+            output.notice(f"optional, and not published: {'; '.join(listing.lacking)}")
         for file in fetched:
             if (root / file.local_path).exists():
                 output.notice(f"{root / file.local_path} has not the published size and is fetched again.")
         if fetched:
             check_disk(engine.missing_bytes(fetched, root), root)
-            with output.files_progress("Downloading", sum(file.num_bytes for file in fetched)) as of_file:
-                engine.download(
-                    fetched,
-                    root,
-                    max_workers=max_workers,
-                    show=lambda file: of_file(file.local_path.name, file.num_bytes),
-                    on_file=lambda file: output.status(f"{file.local_path}: {_amount(file.num_bytes)}, verified"),
-                )
+            fetched = _fetch(fetched, root, max_workers, lost=listing.problems)
+        if listing.problems:
+            raise CheckpointError.from_problems(listing.problems)
     states = [(path, "present") for path in present]
     states += [(file.local_path.as_posix(), "fetched") for file in fetched]
     amount = sum(file.num_bytes for file in fetched)
@@ -183,15 +206,48 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
     )
 
 
+def _fetch(files: list[RemoteFile], root: Path, max_workers: int, *, lost: Iterable[Problem]) -> list[RemoteFile]:
+    """Fetch files, and name the optional ones that cannot be. Returns the others.
+
+    Raises:
+        CosmosError: some could not be fetched; together with what is `lost` anyway.
+    """
+    from cosmos_cli.checkpoints import download as engine
+
+    try:
+        with output.files_progress("Downloading", sum(file.num_bytes for file in files)) as of_file:
+            left_out = engine.download(
+                files,
+                root,
+                max_workers=max_workers,
+                show=lambda file: of_file(file.local_path.name, file.num_bytes),
+                on_file=lambda file: output.status(f"{file.local_path}: {_amount(file.num_bytes)}, verified"),
+            )
+    except CosmosError as error:
+        error.problems += lost
+        raise
+    if left_out:
+        reasons = (f"{file.name}: {problem.what}" for file, problem in left_out)
+        output.notice(f"optional, and not fetched: {'; '.join(reasons)}")
+    return [file for file in files if file not in {file for file, _ in left_out}]
+
+
 def _may_lack(repository: Repository, root: Path) -> bool:
-    """Whether files are missing, or may be: of what is in a folder only the Hub knows whether it is all."""
+    """Whether files are missing, or may be: what is in a folder, or optional, only the Hub knows to be published."""
     if repository.missing(root):
         return True
-    if not repository.has_folders or repository.is_served(root):
+    may_be_more = repository.has_folders or repository.optional_missing(root)
+    if not may_be_more or repository.form_in(root):
         return False
     from cosmos_cli.checkpoints.hub import is_offline
 
     return not is_offline()
+
+
+def _there(repository: Repository, root: Path) -> list[PublishedFile]:
+    """The files of a repository of which no required one is missing."""
+    lacking = repository.optional_missing(root)
+    return [file for file in repository.files if file not in lacking]
 
 
 def _path(repository: Repository, file: PublishedFile, root: Path) -> str:

@@ -31,40 +31,50 @@ def models(
     for family, catalogue in catalogues().items():
         for model, repositories in catalogue.items():
             parts = [_part(repository, checkpoint_dir) for repository in repositories]
-            missing, total = (sum(part[key] for part in parts) for key in ("missing_bytes", "bytes"))
-            states = {part["state"] for part in parts}
-            state = states.pop() if len(states) == 1 else "partial"
-            document = {"name": f"{family}/{model}", "family": family, "state": state, "bytes": total}
-            documents.append({**document, "missing_bytes": missing, "repositories": parts})
+            document = {"name": f"{family}/{model}", "family": family, "state": _state(repositories, checkpoint_dir)}
+            document |= {key: sum(part[key] for part in parts) for key in _AMOUNTS}
+            documents.append({**document, "repositories": parts})
     rows = [_row(document["name"], document, document["repositories"]) for document in documents]
     data_sets = [_part(repository, checkpoint_dir) for repository in DATA_SETS]
     rows += [_row(part["repository"], part, [part]) for part in data_sets]
+    notes = dict.fromkeys(part["note"] for document in documents for part in document["repositories"] if part["note"])
+    text = output.table(("MODEL", "SIZE", "STATE", "MISSING", "OPTIONAL", "LICENCES"), rows)
     output.result(
-        output.table(("MODEL", "SIZE", "STATE", "MISSING", "LICENCES"), rows),
+        "\n".join([text, *(f"Note: {note}." for note in notes)]),
         {"checkpoint_dir": str(checkpoint_dir), "models": documents, "data_sets": data_sets},
     )
 
 
+_AMOUNTS = ("bytes", "missing_bytes", "optional_missing_bytes")
+
+
 def _row(name: str, document: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    return (
-        name,
-        f"{document['bytes'] / 1e9:.1f} GB",
-        document["state"],
-        f"{document['missing_bytes'] / 1e9:.1f} GB" if document["missing_bytes"] else "-",
-        "; ".join(dict.fromkeys(part["licence"] for part in parts)),
-    )
+    total, missing, optional = (f"{document[key] / 1e9:.1f} GB" if document[key] else "-" for key in _AMOUNTS)
+    licences = "; ".join(dict.fromkeys(part["licence"] for part in parts))
+    return name, total, document["state"], missing, optional, licences
+
+
+def _state(repositories: Iterable[Repository], root: Path) -> str:
+    """Whether what every run opens is there. Nobody knows whether what is optional is published."""
+    known = list(repositories)
+    if not any(repository.missing(root) for repository in known):
+        return "present"
+    return "partial" if any(repository.has_any(root) for repository in known) else "missing"
 
 
 def _part(repository: Repository, root: Path) -> dict[str, Any]:
-    missing = repository.missing(root)
-    states = {0: "present", len(repository.files): "missing"}
+    missing, optional = repository.missing(root), repository.optional_missing(root)
+    is_optional = all(file.is_optional for file in repository.files)
     return {
         "repository": repository.name,
         "revision": repository.revision,
         "licence": repository.licence,
         "gated": repository.gated,
-        "state": states.get(len(missing), "partial"),
+        "state": "missing" if is_optional and not repository.has_any(root) else _state([repository], root),
         "bytes": repository.num_bytes,
         "missing_bytes": sum(file.num_bytes for file in missing),
         "missing_files": [file.path for file in missing],
+        "optional_missing_bytes": sum(file.num_bytes for file in optional),
+        "optional_missing_files": [file.path for file in optional],
+        "note": repository.note,
     }

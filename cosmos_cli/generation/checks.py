@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require, with_text_encoder
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.generation.work import Work, asked_of
@@ -104,7 +104,7 @@ def require_published(settings: GenerationSettings, repositories: Iterable[Repos
     if settings.is_tiny:
         return
     try:
-        require(list(repositories), settings.checkpoint_dir)
+        require(with_text_encoder(settings.text_weights, repositories), settings.checkpoint_dir)
     except CheckpointError as error:
         raise CheckpointError.from_problems([*error.problems, TRY_TINY]) from None
 

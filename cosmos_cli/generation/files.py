@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, with_text_encoder
 from cosmos_cli.generation.settings import GenerationSettings
 
 
@@ -25,12 +25,13 @@ def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededF
     found = []
     for repository in dict.fromkeys(repositories):
         folder = repository.folder(root)
-        if repository.is_served(root):
-            assert repository.larger_form is not None
-            found.append(own_file(folder / repository.larger_form, repository.licence))
+        if other := repository.form_in(root):
+            found.append(own_file(other, repository.licence))
             continue
         for file in repository.files:
             there = file.bytes_in(folder)
+            if there is None and file.is_optional:
+                continue
             size = file.num_bytes if there is None else there
             found.append(NeededFile(folder / file.path, size, there is not None, repository.licence))
     return found
@@ -54,7 +55,8 @@ def files_of(
     if settings.is_tiny:
         return [*files, *(own_file(path, "Apache-2.0, ships with cosmos") for path in dict.fromkeys(shipped))]
     guardrails = GUARDRAILS if settings.is_guarded else ()
-    return [*files, *needed_files([*needed(), *guardrails], settings.checkpoint_dir)]
+    published = with_text_encoder(settings.text_weights, [*needed(), *guardrails])
+    return [*files, *needed_files(published, settings.checkpoint_dir)]
 
 
 def own_file(path: Path, licence: str) -> NeededFile:

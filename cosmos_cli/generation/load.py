@@ -177,7 +177,7 @@ def load_models(
     team = Team.form(device, settings.parallel, **asked_of(works))
     memory = limit_device(device, settings.max_memory_bytes)
     if networks.text_folder is not None:
-        check_encoder(networks.text_folder)  # it is loaded late, or never: damage shows now
+        check_encoder(networks.text_folder, settings.text_weights)  # it is loaded late, or never: damage shows now
     rig = Rig.of(settings, device.type, team.layout.cp)
     budget_bytes = memory.limit_bytes or settings.max_memory_bytes
     stages_of_run = memory_stages(works, rig, settings.offloaded)
@@ -215,6 +215,7 @@ def load_models(
                 settings.cache_folder / "text-embeddings",
                 dtype=getattr(torch, settings.text_precision),
                 device=device,
+                form=settings.text_weights,
                 residence=plan[TEXT],
                 memory=memory,
                 on_load=lambda: output.status("Loading the text encoder"),

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosmos_cli import output
-from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.checkpoints.catalogue import T5_BFLOAT16
+from cosmos_cli.generation.settings import GenerationSettings, as_made
 from cosmos_cli.requests import StrictModel, request_document
 from cosmos_cli.runtime import provenance
 from cosmos_cli.runtime.files import write_json
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from cosmos_cli.generation.load import Models
+    from cosmos_cli.models.t5 import CachedTextEncoder
 
 V = TypeVar("V", bound="VideoResult")
 
@@ -107,6 +109,8 @@ def write_sidecar(
     Args:
         more: what only this kind tells, and what was planned beside what it took, see `Watch.finish`.
     """
+    encoder = models.text_encoder
+    settings = as_made(settings, None if encoder is None else encoder.files.folder)
     document = {
         "command": command,
         # to make something again must not mean to replace it
@@ -115,8 +119,16 @@ def write_sidecar(
         "checked_by": models.guardrails.names,
         "notices": output.notices(),
         "weights": provenance.weights(weights),
+        **({} if encoder is None else {"text_encoder": _text_encoder(settings, encoder)}),
         "environment": provenance.environment(models.device, models.dtype, settings.shortcuts),
         "parallel": str(models.team.layout),
         **more,
     }
     write_json(path, document)
+
+
+def _text_encoder(settings: GenerationSettings, encoder: CachedTextEncoder) -> dict[str, str]:
+    """Which text encoder a run read prompts with."""
+    document = encoder.document()
+    is_published = document["stored_in"] == "bfloat16" and not settings.is_tiny
+    return document | ({"note": T5_BFLOAT16.note} if is_published else {})

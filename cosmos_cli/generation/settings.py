@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import StringConstraints
 
+from cosmos_cli.models.t5_files import STORED_IN, find_encoder
 from cosmos_cli.requests import Flag
 from cosmos_cli.settings import ParallelSettings
 
@@ -54,5 +56,39 @@ class GenerationSettings(ParallelSettings):
 
     @property
     def text_precision(self) -> str:
-        """Of the text encoder: "float32" or "bfloat16"."""
+        """In which the text encoder computes: "float32" or "bfloat16"."""
         return "float32"
+
+    @property
+    def text_weights(self) -> str:
+        """Which weights the text encoder is read from, see `TextEncoderSettings.text_encoder`."""
+        return "auto"
+
+
+class TextEncoderSettings(GenerationSettings):
+    """What a model that reads a prompt is loaded with."""
+
+    text_encoder: Annotated[Literal["auto", "bf16", "fp32"], Flag(default="auto: fp32 if it is there, else bf16")] = (
+        "auto"
+    )
+    """Published weights of the text encoder, by the precision they are stored in: NVIDIA's copy, which `cosmos
+    download` fetches, or Google's file, which the originals read."""
+
+    @property
+    def text_weights(self) -> str:
+        return self.text_encoder
+
+
+S = TypeVar("S", bound=GenerationSettings)
+
+
+def as_made(settings: S, text_folder: Path | None) -> S:
+    """These settings as a sidecar keeps them: whatever is downloaded later, they mean the same text encoder.
+
+    Args:
+        text_folder: of the text encoder; None for models without text.
+    """
+    if text_folder is None or settings.text_weights != "auto" or not isinstance(settings, TextEncoderSettings):
+        return settings
+    stored = find_encoder(text_folder).stored
+    return settings.model_copy(update={"text_encoder": next((f for f, s in STORED_IN.items() if s == stored), "auto")})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.models.t5_files import find_encoder
 from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement, loading_device
@@ -31,16 +32,21 @@ class T5TextEncoder:
     Args:
         folder: holds config.json, the tokenizer files and the weights (safetensors or pytorch_model.bin), or these and
             their config.json in its folder `text_encoder`.
-        dtype: float32 as in the originals, or bfloat16 for half the memory.
+        dtype: in which it computes: float32 as in the originals, or bfloat16 for half the memory.
         device: where the weights are at first; texts are encoded where they are then.
+        form: of the weights, where there are several, by the precision in which they are stored; see `find_encoder`.
     Raises:
         CheckpointError: files are missing or damaged, or the weights are not those of this encoder.
     """
 
-    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device, form: str = "auto") -> None:
+        files = find_encoder(folder, form)
         with reading(folder, "a T5 text encoder"):
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        model = load_model(T5EncoderModel, _weights_folder(folder), "a T5 text encoder", dtype)
+        safetensors = None if files.weights is None else files.weights.name.startswith("model.safetensors")
+        model = load_model(
+            T5EncoderModel, files.weights_folder, "a T5 text encoder", dtype, use_safetensors=safetensors
+        )
         self.model = model.to(device)
 
     @torch.no_grad()
@@ -63,21 +69,17 @@ class T5TextEncoder:
         return hidden_1LD.masked_fill(tokens["attention_mask"][..., None] == 0, 0), num_tokens
 
 
-def _weights_folder(folder: Path) -> Path:
-    """Where the weights are: the whole model that its makers publish, or NVIDIA's copy of the encoder."""
-    of_encoder = folder / "text_encoder"
-    has_whole = any((folder / name).is_file() for name in ("pytorch_model.bin", "model.safetensors"))
-    return of_encoder if of_encoder.is_dir() and not has_whole else folder
-
-
-def fingerprint(folder: Path) -> str:
-    """A name for the encoder in `folder` that follows its content, not its place.
+def fingerprint(folder: Path, paths: Iterable[Path] | None = None) -> str:
+    """A name for the model in `folder` that follows its content, not its place.
 
     Hashes the configuration and tokenizer whole, and of each weight file the size, the first and the last MiB: reading
     all of a 45 GB file to look up a cached embedding would defeat the cache.
+
+    Args:
+        paths: the files in it that the model is made of; by default all.
     """
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*") if paths is None else paths):
         if not path.is_file():
             continue
         size = path.stat().st_size
@@ -95,8 +97,9 @@ class CachedTextEncoder:
     Args:
         folder: of the T5 encoder.
         cache: folder for the embeddings, one safetensors file each.
-        dtype: of the encoder; part of an embedding's identity.
+        dtype: in which the encoder computes; part of an embedding's identity, as are the weights it is read from.
         device: where the encoder runs.
+        form: of the weights, see `find_encoder`.
         residence: where its weights are while it does not work.
         memory: what counts the weights on the device.
         on_load: called once, when the encoder must be loaded after all.
@@ -109,15 +112,25 @@ class CachedTextEncoder:
         *,
         dtype: torch.dtype,
         device: torch.device,
+        form: str = "auto",
         residence: Residence = RESIDENT,
         memory: DeviceMemory | None = None,
         on_load: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._cache, self._dtype, self._device = folder, cache, dtype, device
+        self._form, self.files = form, find_encoder(folder, form)
         self._residence, self._on_load = residence, on_load
         self._memory = memory or DeviceMemory()
-        self._identity = f"{fingerprint(folder)} {dtype} ".encode()
+        self._identity = f"{fingerprint(folder, self.files.paths())} {dtype} ".encode()
         self._encoder: tuple[T5TextEncoder, Placement] | None = None
+
+    def document(self) -> dict[str, str]:
+        """For a sidecar: which weights, in which precision they are stored, and in which texts are encoded."""
+        return {
+            "path": str(self.files.weights_folder.absolute()),
+            "stored_in": self.files.stored,
+            "computes_in": str(self._dtype).removeprefix("torch."),
+        }
 
     def lower(self, residence: Residence) -> None:
         """Take a residence that needs less memory; not while the encoder works."""
@@ -166,13 +179,14 @@ class CachedTextEncoder:
     def _load(self) -> tuple[T5TextEncoder, Placement]:
         self._on_load()
         where = loading_device(self._residence, self._device)
-        encoder = T5TextEncoder(self._folder, dtype=self._dtype, device=where)
+        encoder = T5TextEncoder(self._folder, dtype=self._dtype, device=where, form=self._form)
         blocks = [encoder.model.encoder.block]
         return encoder, Placement([encoder.model], self._device, self._residence, self._memory, blocks=blocks)
 
 
-def check_encoder(folder: Path) -> None:
-    """Raises CheckpointError: the folder holds no configuration of a T5 encoder; its weights are not looked at."""
+def check_encoder(folder: Path, form: str = "auto") -> None:
+    """Raises CheckpointError: the folder holds no configuration of a T5 encoder, or not the form that is asked for."""
+    find_encoder(folder, form)
     try:
         T5Config.from_pretrained(folder, local_files_only=True)
     except Exception as error:

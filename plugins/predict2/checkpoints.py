@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository, only_for
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings
-from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, TEXT2IMAGE, VARIANTS, SampleVariant, Variant
+from cosmos_plugins.predict2.variants import (
+    ACTION,
+    GR00T_DREAMS,
+    MULTIVIEW,
+    TEXT2IMAGE,
+    VARIANTS,
+    SampleVariant,
+    Variant,
+)
 
 TINY_ROOT = Path(__file__).parent / "tiny"
 """Checkpoint folder of the tiny model, in the layout of the published ones."""
@@ -23,9 +31,11 @@ REASON1 = Repository(
     "8fe96c1fa10db9e666b6fa6a87fea57dd9635649",
     (
         PublishedFile("config.json", 1_500),
-        PublishedFile("generation_config.json", 250),
-        PublishedFile("preprocessor_config.json", 600),
-        PublishedFile("chat_template.json", 1_050),
+        PublishedFile("generation_config.json", 250, is_read_if_there=True),
+        PublishedFile("preprocessor_config.json", 600, is_read_if_there=True),
+        # older and newer writers of such folders put the template elsewhere; the tokenizer's settings may have it too
+        PublishedFile("chat_template.json", 1_050, is_read_if_there=True),
+        PublishedFile("chat_template.jinja", 1_050, is_read_if_there=True),
         PublishedFile("tokenizer.json", 11_400_000),
         PublishedFile("tokenizer_config.json", 7_300),
         PublishedFile("model.safetensors.index.json", 57_600),
@@ -65,10 +75,19 @@ def repositories(model_size: str, resolution: str, fps: int, natten: bool, own_d
 
 
 def _published(model_size: str) -> Repository:
-    names = [dit_file(resolution, fps) for resolution in ("480", "720") for fps in (10, 16)]
-    names += [dit_file("720", fps, natten=True) for fps in (10, 16)]
-    files = tuple(PublishedFile(name, _DIT_BYTES[model_size]) for name in names)
+    # the first is that of a run without options
+    dense = [(resolution, fps, False) for resolution in ("720", "480") for fps in (16, 10)]
+    files = tuple(
+        PublishedFile(dit_file(*which), _DIT_BYTES[model_size], only_for=_options(*which))
+        for which in (*dense, ("720", 16, True), ("720", 10, True))
+    )
     return Repository(VARIANTS[model_size].folder, _REVISIONS[model_size], (*files, _TOKENIZER), _NVIDIA)
+
+
+def _options(resolution: str, fps: int, natten: bool) -> str:
+    """What a run must say to open these weights."""
+    said = {"--resolution 480": resolution == "480", "--fps 10": fps == 10, "--natten": natten}
+    return " ".join(option for option, is_said in said.items() if is_said)
 
 
 _TEXT2IMAGE_BYTES = {"0.6B": 1_195_000_000, "2B": 3_913_000_000, "14B": 28_531_000_000}
@@ -80,6 +99,10 @@ _TEXT2IMAGE_REVISIONS = {
 _MULTIVIEW_REVISION = "52f3731663eecdc998d9608f9b21ac4dcbdea6f1"
 
 
+DISTILLED = ("0.6B",)
+"""Sizes of Text2Image whose distilled weights are published."""
+
+
 def text2image_file(model_size: str, distilled: bool) -> str:
     """The DiT weights under the checkpoint folder."""
     published = TEXT2IMAGE[model_size].dit_file
@@ -89,14 +112,38 @@ def text2image_file(model_size: str, distilled: bool) -> str:
 
 def text2image_repositories(model_size: str, distilled: bool, own_dit: bool) -> list[Repository]:
     """What `cosmos predict2 text2image` needs."""
-    name = text2image_file(model_size, distilled).rpartition("/")[2]
-    dit = [] if own_dit else [PublishedFile(name, _TEXT2IMAGE_BYTES[model_size])]
-    return [_text2image(model_size, dit), *TEXT_ENCODER]
+    if distilled and not own_dit:
+        return [_distilled(model_size), _text2image(model_size, []), *TEXT_ENCODER]
+    return [_text2image(model_size, [] if own_dit else [_ordinary(model_size)]), *TEXT_ENCODER]
+
+
+def _ordinary(model_size: str) -> PublishedFile:
+    return PublishedFile(text2image_file(model_size, distilled=False).rpartition("/")[2], _TEXT2IMAGE_BYTES[model_size])
+
+
+_GR00T_REVISIONS = {
+    "gr1": "926f34dd83860c5406ab4b400e156c3fd6fe6c0d",
+    "droid": "ebc29d30a3fab504bcc779a85bca073d14ad39f9",
+}
+
+
+def gr00t_repositories(name: str, own_dit: bool) -> list[Repository]:
+    """What a run with `--gr00t-variant` needs: the tokenizer is that of Video2World 14B."""
+    folder, _, file = GR00T_DREAMS[name].rpartition("/")
+    dit = Repository(folder, _GR00T_REVISIONS[name], (PublishedFile(file, _DIT_BYTES["14B"]),), _NVIDIA)
+    tokenizer = Repository(VARIANTS["14B"].folder, _REVISIONS["14B"], (_TOKENIZER,), _NVIDIA)
+    return [*([] if own_dit else [dit]), tokenizer, *TEXT_ENCODER]
 
 
 def _text2image(model_size: str, dit: list[PublishedFile]) -> Repository:
     folder = TEXT2IMAGE[model_size].folder
     return Repository(folder, _TEXT2IMAGE_REVISIONS[model_size], (*dit, _TOKENIZER), _NVIDIA)
+
+
+def _distilled(model_size: str) -> Repository:
+    # the originals pin a revision that is older than this file
+    file = PublishedFile(text2image_file(model_size, distilled=True).rpartition("/")[2], _TEXT2IMAGE_BYTES[model_size])
+    return Repository(TEXT2IMAGE[model_size].folder, "main", (file,), _NVIDIA)
 
 
 def multiview_repositories(own_dit: bool) -> list[Repository]:
@@ -120,19 +167,23 @@ def _single(variant: SampleVariant, num_bytes: int, revision: str) -> Repository
     return Repository(variant.folder, revision, (PublishedFile(name, num_bytes),), _NVIDIA)
 
 
-def _published_text2image(model_size: str) -> Repository:
-    names = (text2image_file(model_size, distilled).rpartition("/")[2] for distilled in (False, True))
-    return _text2image(model_size, [PublishedFile(name, _TEXT2IMAGE_BYTES[model_size]) for name in names])
+def _published_text2image(model_size: str) -> list[Repository]:
+    distilled = [_distilled(model_size)] if model_size in DISTILLED else []
+    return [_text2image(model_size, [_ordinary(model_size)]), *only_for("--distill-steps", distilled)]
 
 
 CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
     **{size: (_published(size), *TEXT_ENCODER, REASON1, *GUARDRAILS) for size in VARIANTS if size != "tiny"},
     **{
-        f"text2image-{size}": (_published_text2image(size), *TEXT_ENCODER, *GUARDRAILS)
+        f"text2image-{size}": (*_published_text2image(size), *TEXT_ENCODER, *GUARDRAILS)
         for size in TEXT2IMAGE
         if size != "tiny"
     },
     "multiview-2B": (*multiview_repositories(own_dit=False), *GUARDRAILS),
     "action-2B": (*action_repositories(own_dit=False), *GUARDRAILS),
+    **{
+        f"14B-GR00T-Dreams-{name.upper()}": (*gr00t_repositories(name, own_dit=False), *GUARDRAILS)
+        for name in GR00T_DREAMS
+    },
 }
 """Video2World by its size, the other models by what they make and their size, to everything published for them."""

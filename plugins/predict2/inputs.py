@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cosmos_cli.checkpoints.catalogue import Repository
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_outputs, video_paths
 from cosmos_cli.generation.files import files_of
@@ -28,9 +28,15 @@ def check_settings(settings: DitSettings) -> None:
         )
 
 
-def check_weights(settings: DitSettings, repositories: Callable[[], Iterable[Repository]]) -> None:
-    """All files of the model are there. Raises CheckpointError that says how to get those that are not."""
-    checks.check_weights(settings, repositories, own={"--dit-path": settings.dit_path})
+def check_weights(
+    settings: DitSettings, repositories: Callable[[], Iterable[Repository]], missing: Iterable[Problem] = ()
+) -> None:
+    """All files of the model are there. Raises CheckpointError that says how to get those that are not.
+
+    Args:
+        missing: what is, and nobody publishes.
+    """
+    checks.check_weights(settings, repositories, own={"--dit-path": settings.dit_path}, missing=missing)
 
 
 class VideoRequest(Protocol):

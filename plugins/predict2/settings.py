@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, GenerationSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, GenerationSettings, TextEncoderSettings
 from cosmos_cli.runtime.shortcuts import Shortcuts
 
 
@@ -27,13 +27,13 @@ class RunSettings(GenerationSettings):
         return not self.disable_guardrail
 
 
-class TextSettings(RunSettings):
+class TextSettings(RunSettings, TextEncoderSettings):
     """What a model that reads a prompt is loaded with."""
 
     offload_options: ClassVar = {**RunSettings.offload_options, "offload_text_encoder": TEXT}
 
     downcast_text_encoder: bool = False
-    """Run the text encoder in bfloat16: half its memory."""
+    """Compute with the text encoder in bfloat16, whatever its weights are stored in: half its memory."""
     offload_text_encoder: bool = False
     """Keep the text encoder off the device except while it works."""
 

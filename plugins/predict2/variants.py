@@ -128,6 +128,16 @@ VARIANTS: Mapping[str, Variant] = {
 }
 
 
+GR00T_DREAMS: Mapping[str, str] = {
+    name: f"nvidia/Cosmos-Predict2-14B-Sample-GR00T-Dreams-{name.upper()}/model-480p-16fps.pt"
+    for name in ("gr1", "droid")
+}
+"""Weights of the 14B network post-trained on videos of robots, under the checkpoint folder, by the robots."""
+
+GR00T_PREFIX = "The robot arm is performing a task. "
+"""What these were trained to read before every prompt."""
+
+
 @dataclass(frozen=True)
 class SampleVariant(Generic[Config]):
     """One size of a model beside Video2World, whose weights make pictures of one size for each shape.

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository, only_for
 from cosmos_cli.errors import CheckpointError
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
@@ -39,6 +39,7 @@ _DEPTH = Repository(
         PublishedFile("model.safetensors", 99_173_000),
     ),
     "Apache-2.0",
+    gated=False,
 )
 _DETECTOR = Repository(
     "IDEA-Research/grounding-dino-tiny",
@@ -48,16 +49,18 @@ _DETECTOR = Repository(
         PublishedFile("preprocessor_config.json", 500),
         PublishedFile("tokenizer.json", 712_000),
         PublishedFile("tokenizer_config.json", 1_200),
-        PublishedFile("vocab.txt", 232_000),
+        PublishedFile("vocab.txt", 232_000, is_read_if_there=True),
         PublishedFile("model.safetensors", 689_000_000),
     ),
     "Apache-2.0",
+    gated=False,
 )
 _TRACKER = Repository(
     "facebook/sam2-hiera-large",
     _REVISION,
     (PublishedFile("config.json", 2_000), PublishedFile("model.safetensors", 898_000_000)),
     "Apache-2.0",
+    gated=False,
 )
 DEPTH_ESTIMATOR = (_DEPTH,)
 """What computes depth."""
@@ -178,8 +181,8 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
         TOKENIZER,
         *TEXT_ENCODER,
         *GUARDRAILS,
-        *DEPTH_ESTIMATOR,
-        *OBJECT_FINDER,
+        *only_for("depth", DEPTH_ESTIMATOR),
+        *only_for("seg and masks of named objects", OBJECT_FINDER),
     ),
     "7B-edge-distilled": (
         Repository(

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli import registry
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, GenerationSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, TextEncoderSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -65,7 +65,7 @@ class ControlSpec(StrictModel):
         return weight
 
 
-class TransferSettings(GenerationSettings):
+class TransferSettings(TextEncoderSettings):
     """What is loaded once and serves many videos."""
 
     offload_options: ClassVar = {

@@ -41,6 +41,14 @@ LISTS_OF_WORDS = {
     "acme/lists/words/more/b.txt": b"two\n",
     "acme/lists/words/more/c.bin": random.Random(4).randbytes(200_000),
 }
+PARTS = {
+    "acme/parts/need.bin": random.Random(5).randbytes(30_000),
+    "acme/parts/extra.json": b"{}\n",
+    "acme/parts/fast.bin": random.Random(6).randbytes(20_000),
+    "acme/parts/new.bin": random.Random(7).randbytes(10_000),
+    "acme/parts/notes/a.txt": b"one\n",
+}
+NEED, EXTRA, FAST, NEW, NOTES = PARTS
 CLIPS = {f"datasets/acme/clips/videos/{i}.mp4": random.Random(i).randbytes(50_000) for i in range(3)}
 
 PLUGIN = """
@@ -62,8 +70,22 @@ SEEN = Repository("acme/text", "main", files(model_bin=400_000), "Text License")
 WORLD = Repository("acme/world", "v1", files(base_pt=3_000_000, edge_pt=700_000, sub__config_json=13), "World License")
 LISTS = Repository("acme/lists", "v2", (PublishedFile("words/", 200_000),), "Lists License")
 OF_EDGE = (SEEN,)
+NEED = PublishedFile("need.bin", 30_000)
+PARTS = Repository(
+    "acme/parts",
+    "v1",
+    (
+        NEED,
+        PublishedFile("extra.json", 3, is_read_if_there=True),
+        PublishedFile("fast.bin", 20_000, only_for="--fast"),
+        PublishedFile("notes/", 4, is_read_if_there=True),
+    ),
+    "Parts License",
+    note="parts are not the whole",
+)
+NEWER = Repository("acme/parts", "v2", (PublishedFile("new.bin", 10_000, only_for="--new"),), "Parts License")
 CLIPS = Repository("acme/clips", "main", (PublishedFile("videos/", 150_000),), "Clips License", kind="dataset")
-CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,)}
+CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,), "parts": (PARTS, NEWER)}
 
 @hookimpl
 def cosmos_register_families(register):
@@ -88,9 +110,9 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The Hub, and this process and its children pointed to it."""
-    everything = {**FILES, **LISTS_OF_WORDS, **CLIPS}
+    everything = {**FILES, **LISTS_OF_WORDS, **CLIPS, **PARTS}
     large = {BASE, EDGE, TEXT, "acme/lists/words/more/c.bin", *CLIPS}
-    with serving(Hub(everything, large=large)) as running:
+    with serving(Hub(everything, large=large, only_in={NEW: "v2"})) as running:
         environment = {"HF_ENDPOINT": running.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
@@ -364,11 +386,86 @@ def test_a_repository_that_is_refused_says_why(
     assert files_in(Path("checkpoints")) == NEEDED
 
 
-def test_a_file_that_is_not_published_any_more_is_named(hub: Hub, cosmos: Cosmos) -> None:
+def test_a_file_that_is_not_published_any_more_is_named_when_the_others_are_there(hub: Hub, cosmos: Cosmos) -> None:
     del hub.files[EDGE]
     result = cosmos("download", "parcel")
     assert result.exit_code == 4
     assert "edge.pt not there in revision v1." in result.stderr
+    assert files_in(Path("checkpoints")) == {path: data for path, data in NEEDED.items() if path != EDGE}
+
+
+def test_a_file_that_is_lost_is_told_together_with_one_that_fails(hub: Hub, cosmos: Cosmos) -> None:
+    del hub.files[EDGE]
+    hub.lies = {CONFIG: [b'{"width": 9}\n'] * 2}
+    result = cosmos("download", "parcel", "--json")
+    assert result.exit_code == 4
+    assert [problem["where"] for problem in result.json["problems"]] == [f"checkpoints/{CONFIG}", "acme/world"]
+    assert set(files_in(Path("checkpoints"))) == {BASE, TEXT}
+
+
+def test_a_revision_that_is_gone_costs_its_own_files_alone(hub: Hub, cosmos: Cosmos) -> None:
+    hub.gone = {"acme/world@v1"}
+    result = cosmos("download", "parcel", "--json")
+    assert result.exit_code == 4
+    [problem] = result.json["problems"]
+    assert (problem["where"], problem["what"]) == ("acme/world", "the published revision is not there any more.")
+    assert set(files_in(Path("checkpoints"))) == {TEXT}
+
+
+def test_optional_files_are_fetched_where_they_are_published(hub: Hub, cosmos: Cosmos) -> None:
+    result = cosmos("download", "parcel/parts", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert files_in(Path("checkpoints")) == PARTS  # each of the revision that has it
+    assert result.json["notices"] == ["parts are not the whole"]
+    assert cosmos("download", "parcel/parts").stdout == "all files are there: checkpoints\n"
+    assert cosmos("download", "parcel/parts", "--verify").stdout.startswith("5 files are the published ones")
+
+
+@pytest.mark.parametrize("revision", ["there", "gone"])
+def test_what_is_optional_and_not_published_is_named_in_one_line(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, revision: str
+) -> None:
+    for path in (EXTRA, FAST, NEW, NOTES):
+        del hub.files[path]
+    hub.gone = {"acme/parts@v2"} if revision == "gone" else set()
+    result = cosmos("download", "parcel/parts", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert files_in(Path("checkpoints")) == {NEED: PARTS[NEED]}
+    [line] = [notice for notice in result.json["notices"] if notice.startswith("optional, and not published: ")]
+    assert f"{EXTRA}; " in line and "acme/parts/notes/" in line
+    assert f"{FAST}, which only --fast needs" in line and f"{NEW}, which only --new needs" in line
+    # what nobody publishes is no reason to ask again where that is forbidden, nor to call the files damaged
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert cosmos("download", "parcel/parts").exit_code == 0
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    assert cosmos("download", "parcel/parts", "--verify").exit_code == 0
+    [model] = [model for model in cosmos("models", "--json").json["models"] if model["name"] == "parcel/parts"]
+    assert (model["state"], model["missing_bytes"], model["optional_missing_bytes"]) == ("present", 0, 30_007)
+
+
+def test_an_optional_file_that_cannot_be_fetched_costs_no_more_than_a_line(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
+    hub.lies = {EXTRA: [b"[]\n"] * 2}
+    hub.busy = {FAST: 9}
+    result = cosmos("download", "parcel/parts", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert set(files_in(Path("checkpoints"))) - set(parts()) == {NEED, NEW, NOTES}
+    [line] = [notice for notice in result.json["notices"] if notice.startswith("optional, and not fetched: ")]
+    assert f"{EXTRA}: what the Hub sent twice" in line and f"{FAST}: could not be fetched" in line
+    assert {file["path"] for file in result.json["files"]} == {NEED, NEW, NOTES}
+    hub.busy = {}
+    assert cosmos("download", "parcel/parts").exit_code == 0
+    assert files_in(Path("checkpoints")) == PARTS
+
+
+def test_what_a_user_names_is_not_optional(hub: Hub, cosmos: Cosmos) -> None:
+    del hub.files[FAST]
+    result = cosmos("download", FAST, NEW)
+    assert result.exit_code == 4
+    assert "fast.bin not there in revision v1." in result.stderr
+    assert files_in(Path("checkpoints")) == {NEW: PARTS[NEW]}
 
 
 def test_too_many_requests_are_waited_out(hub: Hub, cosmos: Cosmos) -> None:
@@ -465,12 +562,16 @@ def test_a_dry_run_asks_nobody_and_says_what_a_run_would_fetch(hub: Hub, cosmos:
     Path("checkpoints", BASE).touch()
     hub.refuses = {"acme/world": 500, "acme/text": 500}
     document = cosmos("download", "parcel", "--dry-run", "--json").json
-    assert document["files"][0] == {"path": BASE, "bytes": 3_000_000, "state": "present"}
+    assert document["files"][0] == {"path": BASE, "bytes": 3_000_000, "state": "present", "optional": False}
     assert document["missing_bytes"] == 1_100_013 and document["total_bytes"] == 4_100_013
     assert document["licences"][1] == {"repository": "acme/text", "licence": "Text License", "gated": True}
     shown = cosmos("download", "parcel", "--dry-run").stdout
     assert "1.1 MB to fetch of 4.1 MB" in shown
     assert "Text License: acme/text (gated)" in shown
+    assert "World License: acme/world (may be gated)" in shown
+    shown = cosmos("download", "parcel/parts", "--dry-run").stdout
+    assert f"missing  {FAST}" in shown and "it is published, for --fast" in shown
+    assert shown.endswith("parts are not the whole\n")
 
 
 @pytest.mark.parametrize(

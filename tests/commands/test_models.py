@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, T5_11B, TEXT_ENCODER
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, T5_11B, T5_BFLOAT16, TEXT_ENCODER
 from cosmos_cli.testing import CommandResult
 
 Cosmos = Callable[..., CommandResult]
@@ -49,7 +49,8 @@ def test_the_document_names_what_is_missing_where(cosmos: Cosmos, monkeypatch: p
     assert text["state"] == "partial"
     assert text["missing_files"] == [file.path for file in T5_11B.files if file.path != "config.json"]
     assert text["missing_bytes"] == T5_11B.num_bytes - T5_11B.files[0].num_bytes
-    assert action["missing_bytes"] == action["bytes"] - T5_11B.files[0].num_bytes
+    there = action["bytes"] - action["missing_bytes"] - action["optional_missing_bytes"]
+    assert there == T5_11B.files[0].num_bytes
 
 
 def test_data_sets_are_listed_beside_the_models(cosmos: Cosmos) -> None:
@@ -61,6 +62,34 @@ def test_data_sets_are_listed_beside_the_models(cosmos: Cosmos) -> None:
 
 def test_the_list_shows_sizes_and_licences(cosmos: Cosmos) -> None:
     lines = cosmos("models").stdout.splitlines()
-    assert lines[0].split() == ["MODEL", "SIZE", "STATE", "MISSING", "LICENCES"]
+    assert lines[0].split() == ["MODEL", "SIZE", "STATE", "MISSING", "OPTIONAL", "LICENCES"]
     [line] = [line for line in lines if line.startswith("transfer/UpsamplePrompt1-12B ")]
-    assert line.split()[1:] == ["25.4", "GB", "missing", "25.4", "GB", "NVIDIA", "Open", "Model", "License"]
+    assert line.split()[1:] == ["25.4", "GB", "missing", "25.4", "GB", "-", "NVIDIA", "Open", "Model", "License"]
+
+
+def test_the_list_says_that_the_text_encoder_is_not_quite_that_of_the_originals(cosmos: Cosmos) -> None:
+    [line] = [line for line in cosmos("models").stdout.splitlines() if line.startswith("Note: ")]
+    assert "third digit" in line and "--text-encoder fp32" in line
+    [text] = [
+        part
+        for model in cosmos("models", "--json").json["models"]
+        for part in model["repositories"]
+        if model["name"] == "predict2/2B" and part["note"]
+    ]
+    assert text["repository"] == T5_BFLOAT16.name and text["note"] in line
+    assert text["gated"] is None  # nobody here knows
+
+
+def test_what_only_some_options_need_does_not_make_a_model_incomplete(cosmos: Cosmos) -> None:
+    folder = "nvidia/Cosmos-Predict2-0.6B-Text2Image"
+    for path in (f"{folder}/model.pt", f"{folder}/tokenizer/tokenizer.pth"):
+        put(path)
+    for repository in (*TEXT_ENCODER, *GUARDRAILS):
+        for file in repository.files:
+            if not file.is_optional:
+                put(f"{repository.belongs_to or repository.name}/{file.path}{'words.txt' if file.is_folder else ''}")
+    [model] = [m for m in cosmos("models", "--json").json["models"] if m["name"] == "predict2/text2image-0.6B"]
+    assert (model["state"], model["missing_bytes"]) == ("present", 0)
+    [pinned, newest] = [part for part in model["repositories"] if part["repository"] == folder]
+    assert (pinned["state"], newest["state"]) == ("present", "missing")
+    assert (newest["revision"], newest["optional_missing_files"]) == ("main", ["model_distilled.pt"])

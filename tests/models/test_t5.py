@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, T5EncoderModel
 
 from cosmos_cli.errors import CheckpointError
-from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder, T5TextEncoder, fingerprint
+from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder, T5TextEncoder, check_encoder, fingerprint
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 
 CPU = torch.device("cpu")
@@ -105,6 +107,112 @@ def test_the_weights_may_lie_in_a_folder_of_their_own(folder: Path, tmp_path: Pa
     before = fingerprint(alone)
     (alone / "text_encoder" / "config.json").write_text("{}")
     assert fingerprint(alone) != before
+
+
+def published(folder: Path, place: Path, *, in_shards: bool) -> Path:
+    """Both published forms in one folder: Google's whole model as a float32 pickle, and NVIDIA's bfloat16 encoder.
+
+    Google's configuration names no precision and its pickle is of the format before torch 1.6; the weights lie beside
+    a decoder, and the tokenizer has no settings of its own. NVIDIA's encoder is in shards.
+    """
+    (place / "text_encoder").mkdir(parents=True)
+    settings = json.loads((folder / "config.json").read_text())
+    weights = load_file(folder / "model.safetensors")
+    of_encoder = {
+        **settings,
+        "dtype": "bfloat16",
+        "_name_or_path": "google-t5/t5-11b",
+        "transformers_version": "4.47.0",
+    }
+    (place / "text_encoder" / "config.json").write_text(json.dumps(of_encoder))
+    shutil.copy(folder / "tokenizer.json", place)
+    names = [f"model-{i}-of-00002.safetensors" for i in ("00001", "00002")]
+    places = {key: names[i % 2] for i, key in enumerate(weights)}
+    for name in names:
+        shard = {key: tensor for key, tensor in weights.items() if places[key] == name}
+        save_file(shard, place / "text_encoder" / name, {"format": "pt"})
+    index = {"metadata": {"total_size": 1}, "weight_map": places}
+    (place / "text_encoder" / "model.safetensors.index.json").write_text(json.dumps(index))
+
+    del settings["dtype"], settings["architectures"], settings["transformers_version"]
+    settings |= {"is_encoder_decoder": True, "n_positions": 512, "decoder_start_token_id": 0, "output_past": True}
+    settings |= {"task_specific_params": {"summarization": {"prefix": "summarize: "}}}
+    (place / "config.json").write_text(json.dumps(settings))
+    # exact in float32 and not in bfloat16, so that the two can be told apart
+    whole = {key: tensor.float() * 1.001 for key, tensor in weights.items()}
+    whole |= {"decoder.final_layer_norm.weight": torch.ones(128), "lm_head.weight": whole["shared.weight"]}
+    stray = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+    whole |= {"encoder.embed_tokens.weight": whole["shared.weight"], stray: torch.ones(32, 4)}
+    if in_shards:
+        shards = {key: f"pytorch_model-0000{i % 2 + 1}-of-00002.bin" for i, key in enumerate(whole)}
+        for name in set(shards.values()):
+            torch.save({key: whole[key] for key in whole if shards[key] == name}, place / name)
+        index = {"metadata": {}, "weight_map": shards}
+        (place / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    else:
+        torch.save(whole, place / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    return place
+
+
+@pytest.mark.parametrize("in_shards", [False, True])
+def test_both_published_forms_are_read_and_kept_apart(folder: Path, tmp_path: Path, in_shards: bool) -> None:
+    place = published(folder, tmp_path / "t5-11b", in_shards=in_shards)
+    text, loads = "A harbour at dusk.", []
+    options = {"bf16": cached(place, tmp_path / "cache", loads, form="bf16")}
+    options |= {form: cached(place, tmp_path / "cache", loads, form=form) for form in ("fp32", "auto")}
+    assert {form: encoder.document()["stored_in"] for form, encoder in options.items()} == {
+        "bf16": "bfloat16", "fp32": "float32", "auto": "float32",
+    }  # fmt: skip
+    contexts = {form: encoder.encode(text)[0] for form, encoder in options.items()}
+    assert len(loads) == 2  # "auto" is found in the cache
+    torch.testing.assert_close(contexts["auto"], contexts["fp32"], atol=0, rtol=0)
+    assert not torch.equal(contexts["bf16"], contexts["fp32"])
+    torch.testing.assert_close(contexts["bf16"], contexts["fp32"], atol=0.1, rtol=0.1)
+    # the tokenizer is the same without settings of its own, and the weights are those of the folder that has them
+    expected, num_tokens = T5TextEncoder(folder, dtype=torch.float32, device=CPU).encode(text)
+    torch.testing.assert_close(contexts["bf16"], expected, atol=0, rtol=0)
+    assert options["bf16"].encode(text)[1] == num_tokens
+
+
+def test_what_comes_into_the_folder_later_leaves_the_cache_of_the_other_form_alone(
+    folder: Path, tmp_path: Path
+) -> None:
+    place = published(folder, tmp_path / "t5-11b", in_shards=False)
+    whole = (place / "pytorch_model.bin").read_bytes()
+    (place / "pytorch_model.bin").unlink()
+    (place / ".pytorch_model.bin.0123456789ab.part").write_bytes(whole[:1000])
+    loads: list[int] = []
+    one = cached(place, tmp_path / "cache", loads).encode("a")[0]
+    (place / "pytorch_model.bin").write_bytes(whole)
+    (place / "tf_model.h5").write_bytes(b"not read by anybody")
+    again = cached(place, tmp_path / "cache", loads, form="bf16").encode("a")[0]
+    assert loads == [1]
+    torch.testing.assert_close(one, again, atol=0, rtol=0)
+
+
+def test_safetensors_of_another_precision_do_not_hide_googles_file(folder: Path, tmp_path: Path) -> None:
+    place = published(folder, tmp_path / "t5-11b", in_shards=False)
+    shutil.copy(folder / "model.safetensors", place)
+    loads: list[int] = []
+    contexts = [cached(place, tmp_path / "cache", loads, form=form).encode("a")[0] for form in ("fp32", "bf16")]
+    assert not torch.equal(*contexts)
+
+
+@pytest.mark.parametrize(("form", "stored"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_a_form_that_is_not_there_is_named_with_what_is_and_how_to_get_it(
+    folder: Path, tmp_path: Path, form: str, stored: str
+) -> None:
+    place = published(folder, tmp_path / "google-t5" / "t5-11b", in_shards=False)
+    if form == "fp32":
+        (place / "pytorch_model.bin").unlink()
+    else:
+        shutil.rmtree(place / "text_encoder")
+    for open_it in (check_encoder, partial(T5TextEncoder, dtype=torch.float32, device=CPU)):
+        with pytest.raises(CheckpointError) as caught:
+            open_it(place, form=form)
+        [problem] = caught.value.problems
+        assert f"in {stored}; it holds " in problem.what
+        assert f"--checkpoint-dir {tmp_path}, or leave out --text-encoder {form}." in str(problem.fix)
 
 
 @pytest.mark.parametrize("damage", ["no weights", "no config", "truncated", "keys missing"])

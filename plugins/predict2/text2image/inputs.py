@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import Repository
-from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.generation.checks import check_outputs, check_sharing
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_plugins.predict2 import inputs
-from cosmos_plugins.predict2.checkpoints import text2image_file, text2image_repositories, weights_of
+from cosmos_plugins.predict2.checkpoints import DISTILLED, text2image_file, text2image_repositories, weights_of
 from cosmos_plugins.predict2.inputs import check_weights, job, networks_of
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.variants import TEXT2IMAGE
@@ -94,11 +94,29 @@ def check_files(request: Text2ImageRequest) -> None:
 
 def check_checkpoints(settings: Text2ImageSettings) -> None:
     """All files of the model are there. Raises CheckpointError that says how to get those that are not."""
-    check_weights(settings, lambda: _repositories(settings))
+    check_weights(settings, lambda: _repositories(settings), missing=_unpublished(settings))
+
+
+def _unpublished(settings: Text2ImageSettings) -> list[Problem]:
+    """What is missing, and cannot be downloaded: distilled weights of sizes other than those that NVIDIA distilled."""
+    if not _needs_distilled(settings) or settings.model_size in DISTILLED:
+        return []
+    path = weight_paths(settings)["dit"]
+    if path.is_file():
+        return []
+    what = f"there are no distilled weights of {settings.model_size}: published are those of {', '.join(DISTILLED)}."
+    fix = "Leave out --distill-steps, use text2image with --model-size 0.6B, or give weights of your own as its DiT."
+    return [Problem(what, str(path), fix)]
+
+
+def _needs_distilled(settings: Text2ImageSettings) -> bool:
+    return settings.distill_steps > 0 and settings.dit_path is None and not settings.is_tiny
 
 
 def _repositories(settings: Text2ImageSettings) -> list[Repository]:
-    is_distilled, own_dit = settings.distill_steps > 0, settings.dit_path is not None
+    """What is published of the model and not brought by the user."""
+    is_distilled = _needs_distilled(settings)
+    own_dit = settings.dit_path is not None or (is_distilled and settings.model_size not in DISTILLED)
     return text2image_repositories(settings.model_size, distilled=is_distilled, own_dit=own_dit)
 
 

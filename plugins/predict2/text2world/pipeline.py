@@ -126,10 +126,12 @@ class Text2WorldPipeline:
         path = result.video.sidecar
         document, of_picture = read_json(path), read_json(result.first_frame.sidecar)
         weights = {f"{PICTURE}{name}": file for name, file in of_picture["weights"].items()}
+        # the same text encoder reads the prompt for both
+        settings = self.settings.model_copy(update={"text_encoder": document["request"]["text_encoder"]})
         document |= {
             "command": "cosmos predict2 text2world",
             # to make a video again must not mean to replace one
-            "request": request_document(self.settings, request.model_copy(update={"overwrite": False})),
+            "request": request_document(settings, request.model_copy(update={"overwrite": False})),
             "result": result.document(),
             "notices": output.notices(),
             "weights": document["weights"] | weights,

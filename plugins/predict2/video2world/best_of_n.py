@@ -15,6 +15,7 @@ from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
+from cosmos_cli.generation.settings import as_made
 from cosmos_cli.media.source import digest_of
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.files import check_writable
@@ -30,7 +31,9 @@ from cosmos_plugins.predict2.video2world.inputs import (
     check_checkpoints,
     check_length,
     check_settings,
+    prompts_of,
     read_conditioning_frames,
+    weight_paths,
     work_of,
 )
 from cosmos_plugins.predict2.video2world.requests import BestOfNOptions, Video2WorldRequest, Video2WorldSettings
@@ -246,7 +249,7 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
         from cosmos_cli.generation.load import checked_guardrails
 
         # all have one prompt: if it is refused, that is the answer and not a line for each
-        guardrails.append(checked_guardrails(settings, {(item.request.prompt,) for item in items}))
+        guardrails.append(checked_guardrails(settings, {tuple(prompts_of(settings, item.request)) for item in items}))
 
     def load(todo: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -266,6 +269,7 @@ def _is_of(video: Path, settings: Video2WorldSettings, request: Video2WorldReque
         made_of = describe_work(sidecar["request"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return False
+    settings = as_made(settings, weight_paths(settings)["text_encoder"])
     same = made_of == describe_work(request_document(settings, request))
     return same and sidecar.get("input_sha256") == digest_of(request.input_path)
 

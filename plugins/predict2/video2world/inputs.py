@@ -17,9 +17,9 @@ from cosmos_cli.generation.files import needed_files
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.requests import option_name, validate
-from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, repositories, weights_of
+from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, gr00t_repositories, repositories, weights_of
 from cosmos_plugins.predict2.inputs import check_files, job, networks_of, output_paths
-from cosmos_plugins.predict2.variants import SPARSE_PATTERNS, VARIANTS
+from cosmos_plugins.predict2.variants import GR00T_DREAMS, SPARSE_PATTERNS, VARIANTS
 from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
 
 if TYPE_CHECKING:
@@ -70,7 +70,12 @@ def read(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sample:
 
 
 def prompts_of(settings: Video2WorldSettings, request: Video2WorldRequest) -> list[str]:
-    return [request.prompt]
+    return [full_prompt(settings, request)]
+
+
+def full_prompt(settings: Video2WorldSettings, request: Video2WorldRequest) -> str:
+    """The prompt with what stands before every one."""
+    return f"{settings.prompt_prefix_used}{request.prompt}"
 
 
 def as_request(options: Video2WorldOptions, **changes: Any) -> Video2WorldRequest:
@@ -112,6 +117,8 @@ def weight_paths(settings: Video2WorldSettings) -> dict[str, Path]:
     # the tiny model has one set of weights, whatever size of picture it is asked for
     resolution = "tiny" if settings.is_tiny else settings.resolution_used
     published = f"{variant.folder}/{dit_file(resolution, settings.fps, settings.natten)}"
+    if settings.gr00t_variant is not None:
+        published = GR00T_DREAMS[settings.gr00t_variant]
     weights = weights_of(settings, variant, published)
     return weights | ({"lora": settings.lora_path} if settings.lora_path else {})
 
@@ -119,6 +126,8 @@ def weight_paths(settings: Video2WorldSettings) -> dict[str, Path]:
 def check_settings(settings: Video2WorldSettings) -> None:
     """Combinations that no single field can judge."""
     checks.check_parallel(settings)
+    if settings.gr00t_variant is not None:
+        _check_gr00t(settings)
     if settings.natten and (settings.is_tiny or settings.resolution_used != "720"):
         raise InputError(
             f"has no checkpoint for {settings.model_size} at {settings.resolution_used}.",
@@ -143,6 +152,20 @@ def check_settings(settings: Video2WorldSettings) -> None:
         completions_url(settings.refiner_url)
     if settings.lora_alpha is not None and settings.lora_path is None:
         raise InputError("needs --lora-path.", where="--lora-alpha", fix="Give the LoRA, or leave it out.")
+
+
+def _check_gr00t(settings: Video2WorldSettings) -> None:
+    """There is one such checkpoint for each robot."""
+    wanted = {"--model-size 14B": settings.model_size == "14B", "--resolution 480": settings.resolution_used == "480"}
+    wanted |= {"--fps 16": settings.fps == 16}
+    if lacking := [option for option, is_given in wanted.items() if not is_given]:
+        raise InputError("is of 14B at 480 and 16 fps.", where="--gr00t-variant", fix=f"Pass {' and '.join(lacking)}.")
+    if settings.refiner_url is not None:
+        raise InputError(
+            "was trained on plain prompts, which are not refined.",
+            where="--gr00t-variant",
+            fix="Leave out --refiner-url.",
+        )
 
 
 def check_length(settings: Video2WorldSettings, request: Video2WorldRequest) -> None:
@@ -173,6 +196,8 @@ def check_checkpoints(settings: Video2WorldSettings) -> None:
 
 
 def _repositories(settings: Video2WorldSettings) -> list[Repository]:
+    if settings.gr00t_variant is not None:
+        return gr00t_repositories(settings.gr00t_variant, own_dit=settings.dit_path is not None)
     return repositories(
         settings.model_size,
         settings.resolution_used,
@@ -185,7 +210,7 @@ def _repositories(settings: Video2WorldSettings) -> list[Repository]:
 def refines_itself(settings: Video2WorldSettings) -> bool:
     """Whether Cosmos-Reason1 refines prompts in this process: unless a server or another package does."""
     asks_others = settings.refiner_url is not None or registry.current().extensions.get("prompt_refiners")
-    return not (settings.is_tiny or settings.disable_prompt_refiner or asks_others)
+    return settings.may_refine and not (settings.is_tiny or asks_others)
 
 
 def _needed_refiner(settings: Video2WorldSettings) -> list[Repository]:
@@ -297,12 +322,18 @@ def job_of(settings: Video2WorldSettings, request: Video2WorldRequest, *, num_gi
         weight_paths(settings),
         work,
         frames,
-        kind=f"video2world {settings.model_size}{' sparse' if settings.natten else ''}",
+        kind=f"video2world {settings.model_size}{_flavour(settings)}",
         request={"input_path": str(request.input_path), **{name: getattr(request, name) for name in told}},
         output=output_paths(request)["video"],
         needed=lambda: [*_repositories(settings), *([REASON1] if refines_itself(settings) else [])],
-        notices=[", ".join(refiners)] if refiners and not settings.disable_prompt_refiner else [],
+        notices=[", ".join(refiners)] if refiners and settings.may_refine else [],
     )
+
+
+def _flavour(settings: Video2WorldSettings) -> str:
+    if settings.gr00t_variant is not None:
+        return f" {settings.gr00t_variant}"
+    return " sparse" if settings.natten else ""
 
 
 def num_frames_of(num_chunks: int, chunk_frames: int, num_shared: int) -> int:

@@ -44,7 +44,7 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
 
     @classmethod
     def refiners(cls, settings: Video2WorldSettings) -> tuple[OwnRefiner | None, dict[str, Refiner]]:
-        if settings.disable_prompt_refiner:
+        if not settings.may_refine:
             return None, {}
         if settings.refiner_url is not None:
             refiner = refiner_on_server(settings.refiner_url, settings.refiner_model)
@@ -68,7 +68,7 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
         return make_chunks(sample, sample.request.num_chunks, partial(self.make_clip, clock=clock))
 
     def check_prompts(self, sample: Sample) -> str:
-        prompt, refiners = sample.request.prompt, self.models.refiners
+        prompt, refiners = inputs.full_prompt(self.settings, sample.request), self.models.refiners
         return checked_prompt(prompt, sample.source_FHWC, self.guardrails, refiners, way_out=WAY_OUT)
 
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
@@ -82,8 +82,11 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
             return decode(self.models.tokenizer, latents)[: sample.num_frames]
 
     def lacks(self, sample: Sample) -> Iterable[str]:
+        prefix = self.settings.prompt_prefix_used
         if self.settings.disable_prompt_refiner:
             yield "prompt refiner: disabled, the prompt is used as given"
+        elif not self.settings.may_refine:
+            yield f"prompt refiner: none with --gr00t-variant; the prompt begins with {prefix!r}"
         elif not self.models.refiners:
             yield "prompt refiner: none is installed, the prompt is used as given"
 

@@ -14,7 +14,7 @@ from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel, option_name
 from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT
 from cosmos_plugins.predict2.settings import DitSettings, RefinerSettings
-from cosmos_plugins.predict2.variants import VARIANTS
+from cosmos_plugins.predict2.variants import GR00T_PREFIX, VARIANTS
 
 
 class Video2WorldSettings(DitSettings, RefinerSettings):
@@ -38,6 +38,10 @@ class Video2WorldSettings(DitSettings, RefinerSettings):
     """Take the averaged (EMA) weights out of --lora-path if there is one, else out of --dit-path."""
     natten: bool = False
     """Use the sparse-attention checkpoint (720 only)."""
+    gr00t_variant: Literal["gr1", "droid"] | None = None
+    """Use the 14B checkpoint post-trained on this robot (GR00T-Dreams): 480 at 16 fps, prompts not refined."""
+    prompt_prefix: Annotated[Prompt | None, Flag(default="none; with --gr00t-variant: about a robot arm")] = None
+    """Text to put before every prompt."""
     refiner_url: str | None = None
     """Chat server that refines prompts in place of Cosmos-Reason1 on this machine; it speaks OpenAI's protocol."""
     refiner_model: Annotated[str | None, Flag(default="nvidia/Cosmos-Reason1-7B")] = None
@@ -48,7 +52,20 @@ class Video2WorldSettings(DitSettings, RefinerSettings):
     @property
     def resolution_used(self) -> str:
         """The resolution asked for, or the model's own."""
+        if self.resolution is None and self.gr00t_variant is not None:
+            return "480"
         return self.resolution or VARIANTS[self.model_size].default_resolution
+
+    @property
+    def may_refine(self) -> bool:
+        """Whether prompts are refined, if there is something to refine them with."""
+        return not self.disable_prompt_refiner and self.gr00t_variant is None
+
+    @property
+    def prompt_prefix_used(self) -> str:
+        """What stands before every prompt."""
+        default = "" if self.gr00t_variant is None else GR00T_PREFIX
+        return default if self.prompt_prefix is None else self.prompt_prefix
 
 
 class Video2WorldOptions(StrictModel):

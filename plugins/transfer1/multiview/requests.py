@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, GenerationSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TextEncoderSettings
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.transfer1.multiview.cameras import SENTENCES
@@ -33,7 +33,7 @@ class MultiviewControl(StrictModel):
         return value
 
 
-class MultiviewSettings(GenerationSettings):
+class MultiviewSettings(TextEncoderSettings):
     """What is loaded once and serves many scenes."""
 
     offload_options: ClassVar = {

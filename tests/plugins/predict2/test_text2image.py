@@ -148,8 +148,10 @@ def test_bad_input_is_named(case: str) -> None:
         check(TINY.model_copy(update=settings), a_request(**request))
 
 
-@pytest.mark.parametrize("size", ["0.6B", "2B", "14B"])
-@pytest.mark.parametrize(("steps", "file"), [(0, "model.pt"), (4, "model_distilled.pt")])
+@pytest.mark.parametrize(
+    ("size", "steps", "file"),
+    [(size, 0, "model.pt") for size in ("0.6B", "2B", "14B")] + [("0.6B", 4, "model_distilled.pt")],
+)
 def test_missing_checkpoints_are_named_with_their_download(size: str, steps: int, file: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         check(Text2ImageSettings(model_size=size, distill_steps=steps), a_request())
