@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, T5_11B
 from cosmos_cli.guardrails.content_filter import FrameClassifier
@@ -30,6 +29,7 @@ from tests.guardrails.stand_ins import (
     write_retinaface,
     write_siglip,
 )
+from tests.helper_folders import publish_llama_guard
 
 Cosmos = Callable[..., CommandResult]
 
@@ -98,22 +98,7 @@ def write_guardrails(root: Path) -> None:
         torch.nn.init.zeros_(weight)
     write_retinaface(root / FACE_DETECTOR, sees_nothing)
     write_siglip(root / IMAGE_ENCODER)
-    folder = write_llama_guard(root / LLAMA_GUARD, "safe")
-    # as published, the template is in the tokenizer's settings and the weights are in four files
-    settings = json.loads((folder / "tokenizer_config.json").read_text())
-    template = folder / "chat_template.jinja"
-    settings["chat_template"] = template.read_text()
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    template.unlink()
-    weights, whole = load_file(folder / "model.safetensors"), folder / "model.safetensors"
-    whole.unlink()
-    places = {key: f"model-{i % 4 + 1:05}-of-00004.safetensors" for i, key in enumerate(weights)}
-    for place in set(places.values()):
-        of_place = {key: weights[key] for key in weights if places[key] == place}
-        save_file(of_place, folder / place, metadata={"format": "pt"})
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
-    special = {"eos_token": settings["eos_token"]}
-    (folder / "special_tokens_map.json").write_text(json.dumps(special))
+    publish_llama_guard(write_llama_guard(root / LLAMA_GUARD, "safe"))
 
 
 def stand_in(path: str, target: Path) -> None:

@@ -206,6 +206,19 @@ def test_the_model_is_whole_and_in_the_precision_asked_for(pixtral: Path) -> Non
     assert {(table.dtype, table.is_meta) for table in model.buffers()} == {(torch.float32, False)}
 
 
+def test_the_files_may_be_bfloat16_and_say_more_than_is_read(pixtral: Path) -> None:
+    expected = load_pixtral(pixtral, dtype=torch.bfloat16).state_dict()
+    weights = load_file(pixtral / "consolidated.safetensors")
+    save_file({name: tensor.bfloat16() for name, tensor in weights.items()}, pixtral / "consolidated.safetensors")
+    more = {"image_break_token_id": 12, "image_end_token_id": 13, "max_image_size": 1024, "spatial_merge_size": 1}
+    params = {**PARAMS, "max_seq_len": 4096, "tied_embeddings": False, "vision_encoder": {**VISION, **more}}
+    (pixtral / "params.json").write_text(json.dumps(params))
+    (pixtral / "README.md").write_text("not read")
+    found = load_pixtral(pixtral, dtype=torch.bfloat16).state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_the_tokenizer_merges_by_rank_as_the_published_one(pixtral: Path) -> None:
     tokenizer = load_tekken(pixtral)
     text = "the thebus, the bus äh 42\n a"
