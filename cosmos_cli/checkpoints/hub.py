@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session
 
-from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository, download_command
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
@@ -122,7 +122,7 @@ def look_up(repositories: Iterable[Repository], root: Path) -> Listing:
         except CheckpointError as error:
             refused += error.problems
         except HfHubHTTPError as error:
-            problem = refusal(error, repository)
+            problem = _with_way_round(refusal(error, repository), repository, root)
             if all(file.is_optional for file in repository.files):
                 found.lacking += [f"{_lacking(repository, file)} ({problem.what})" for file in repository.files]
             elif isinstance(error, RevisionNotFoundError):
@@ -139,6 +139,14 @@ def look_up(repositories: Iterable[Repository], root: Path) -> Listing:
     if refused:
         raise CheckpointError.from_problems(refused)
     return found
+
+
+def _with_way_round(problem: Problem, repository: Repository, root: Path) -> Problem:
+    """The same problem, and what serves as well as files that are not to be had."""
+    if not repository.other_forms:
+        return problem
+    other = f"{repository.belongs_to or repository.name}/{repository.other_forms[0]}"
+    return replace(problem, fix=f"{problem.fix} Or fetch what serves as well: {download_command([other], root)}")
 
 
 def who_am_i() -> str | None:

@@ -27,11 +27,15 @@ def models(
     if formats:
         show_formats()
         return
-    documents = []
+    documents: list[dict[str, Any]] = []
     for family, catalogue in catalogues().items():
         for model, repositories in catalogue.items():
             parts = [_part(repository, checkpoint_dir) for repository in repositories]
-            document = {"name": f"{family}/{model}", "family": family, "state": _state(repositories, checkpoint_dir)}
+            document: dict[str, Any] = {
+                "name": f"{family}/{model}",
+                "family": family,
+                "state": _state(repositories, checkpoint_dir),
+            }
             document |= {key: sum(part[key] for part in parts) for key in _AMOUNTS}
             documents.append({**document, "repositories": parts})
     rows = [_row(document["name"], document, document["repositories"]) for document in documents]

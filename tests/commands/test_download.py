@@ -84,8 +84,12 @@ PARTS = Repository(
     note="parts are not the whole",
 )
 NEWER = Repository("acme/parts", "v2", (PublishedFile("new.bin", 10_000, only_for="--new"),), "Parts License")
+COPY = Repository(
+    "acme/parts", "v1", (NEED,), "Parts License", belongs_to="acme/text", other_forms=("model.bin", "model.txt")
+)
 CLIPS = Repository("acme/clips", "main", (PublishedFile("videos/", 150_000),), "Clips License", kind="dataset")
-CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,), "parts": (PARTS, NEWER)}
+CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,)}
+CATALOGUE |= {"parts": (PARTS, NEWER), "copy": (COPY,)}
 
 @hookimpl
 def cosmos_register_families(register):
@@ -458,6 +462,33 @@ def test_an_optional_file_that_cannot_be_fetched_costs_no_more_than_a_line(
     hub.busy = {}
     assert cosmos("download", "parcel/parts").exit_code == 0
     assert files_in(Path("checkpoints")) == PARTS
+
+
+def test_files_that_are_not_open_to_a_user_come_with_what_serves_as_well(hub: Hub, cosmos: Cosmos) -> None:
+    hub.gated = {"acme/parts"}
+    result = cosmos("download", "parcel/copy", "--json")
+    assert result.exit_code == 4
+    [problem] = result.json["problems"]
+    assert "Accept it on" in problem["fix"]
+    assert problem["fix"].endswith(f"Or fetch what serves as well: cosmos download {TEXT}")
+    assert cosmos("download", TEXT).exit_code == 0
+    assert cosmos("download", "parcel/copy").stdout == "all files are there: checkpoints\n"
+    hub.gated = set()
+    # who asks for the one by its name gets it beside the other
+    assert cosmos("download", "acme/parts/need.bin").exit_code == 0
+
+
+def test_what_computes_controls_is_optional_in_a_model_and_not_for_who_names_the_control(cosmos: Cosmos) -> None:
+    def optional(*arguments: str) -> dict[str, bool]:
+        document = cosmos("download", *arguments, "--dry-run", "--json").json
+        return {file["path"].rpartition("/")[0]: file["optional"] for file in document["files"]}
+
+    tracker, depth = "facebook/sam2-hiera-large", "depth-anything/Depth-Anything-V2-Small-hf"
+    whole = optional("transfer")
+    assert whole[tracker] and whole[depth] and not whole["nvidia/Cosmos-Transfer1-7B"]
+    assert depth not in optional("transfer", "--controls", "seg")
+    for named in (("transfer", "--controls", "seg"), (tracker,), ("transfer", tracker)):
+        assert not optional(*named)[tracker]
 
 
 def test_what_a_user_names_is_not_optional(hub: Hub, cosmos: Cosmos) -> None:
