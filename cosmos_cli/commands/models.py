@@ -54,6 +54,8 @@ _AMOUNTS = ("bytes", "missing_bytes", "optional_missing_bytes")
 
 def _row(name: str, document: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     total, missing, optional = (f"{document[key] / 1e9:.1f} GB" if document[key] else "-" for key in _AMOUNTS)
+    if optional == "0.0 GB":  # some small file, which nobody need look for
+        optional = "-"
     licences = "; ".join(dict.fromkeys(part["licence"] for part in parts))
     return name, total, document["state"], missing, optional, licences
 
