@@ -9,12 +9,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from cosmos_cli.checkpoints.catalogue import LLAMA_GUARD
-from cosmos_cli.generation.files import NeededFile
+from cosmos_cli.generation.parts import DIT, REFINER, TEXT, TOKENIZER
 from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage
-from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER, GenerationSettings
 from cosmos_cli.models.configs import T5EncoderConfig
 from cosmos_cli.models.costs import ControlCost, DiTCost, T5Cost, TokenizerCost, shared_tokens
 from cosmos_cli.runtime.memory.residence import (
@@ -27,6 +26,10 @@ from cosmos_cli.runtime.memory.residence import (
     streamed,
 )
 from cosmos_cli.runtime.memory.residence import Stage as MemoryStage
+
+if TYPE_CHECKING:
+    from cosmos_cli.generation.files import NeededFile
+    from cosmos_cli.generation.settings import GenerationSettings
 
 # T latent frames, H and W latent height and width
 

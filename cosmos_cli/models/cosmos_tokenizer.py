@@ -26,8 +26,6 @@ from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint
 from cosmos_cli.checkpoints.keys import Naming
-from cosmos_cli.checkpoints.loading import load_network
-from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.checkpoints.torchscript import TorchScriptCheckpoint, is_torchscript
 from cosmos_cli.errors import CheckpointError
@@ -405,6 +403,8 @@ def load_tokenizer(
     Raises:
         CheckpointError: files are missing, damaged, hostile, or of another network.
     """
+    from cosmos_cli.checkpoints.loading import load_network  # reads safetensors; the network needs torch alone
+
     config = config or CosmosTokenizerConfig()
     with _open_weights(path) as checkpoint:
         naming = Naming(("network.", ""), unlearnt=_unused_names(config), beside=("ema.*",))
@@ -441,6 +441,8 @@ def read_statistics(path: Path, channels: int = 16) -> LatentStatistics:
 
 
 def _open_weights(path: Path) -> Checkpoint:
+    from cosmos_cli.checkpoints.readers import open_checkpoint
+
     if path.is_dir():
         halves = (path / "encoder.jit", path / "decoder.jit")
         if (path / "autoencoder.jit").is_file():
