@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+import ast
 import importlib
 import platform
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 NAMES = (
@@ -18,13 +22,24 @@ NAMES = (
     "parallel",
     "planning",
 )
+GPU = "gpu"
+"""Measures on a GPU, row by row, and has options of its own."""
 
 
-def main(names: list[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
+    if arguments[:1] == [GPU]:
+        return int(importlib.import_module(f"benchmarks.{GPU}").main(arguments[1:]))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        epilog="\n".join(["benchmarks:", *(f"  {name:17} {_first_line(name)}" for name in (*NAMES, GPU))]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all but {GPU} if none is given")
+    names = parser.parse_args(arguments).names
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        print(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
-        return 2
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}, and {GPU} with its own options")
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; below 1 is better")
     print(f"{'benchmark':66} {'ours':>9} {'peer':>9} {'':4} {'ratio':>6}")
     for name in names or NAMES:
@@ -35,6 +50,12 @@ def main(names: list[str]) -> int:
                 flush=True,
             )
     return 0
+
+
+def _first_line(name: str) -> str:
+    """What a benchmark says of itself, without importing what it measures."""
+    source = Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 if __name__ == "__main__":
