@@ -192,7 +192,7 @@ class Denoising:
         num_views = min(2, self.clip.num_views)
         if isinstance(self.dit, MultiViewConfig):
             sizes["n_views"] = num_views
-        own = {"state_t": 2} if isinstance(self.dit, MinimalMultiviewDiTConfig) else {}
+        own: dict[str, Any] = {"state_t": 2} if isinstance(self.dit, MinimalMultiviewDiTConfig) else {}
         frames = 1 + tokenizer_cost_of(self.tokenizer).temporal_factor
         return replace(
             self,

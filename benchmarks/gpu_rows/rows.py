@@ -166,7 +166,8 @@ def _predict2_rows() -> dict[str, Row]:
 def _transfer_rows() -> dict[str, Row]:
     """Transfer1-7B, by id."""
     variant = transfer1.VARIANTS["7B"]
-    clip = Clip(transfer1.CHUNK_FRAMES, *variant.sizes["16:9"], fps=24)
+    height, width = variant.sizes["16:9"]
+    clip = Clip(transfer1.CHUNK_FRAMES, height, width, fps=24)
     one = Denoising(
         variant.base(driving=False),
         variant.tokenizer,
@@ -231,7 +232,8 @@ def _changed(row: Row, end: str, **changes: Any) -> Row:
 
 def _seven_cameras() -> Row:
     variant, fps, num_views = predict2.MULTIVIEW["2B"], predict2.VIEW_FPS, predict2.MAX_VIEWS
-    clip = Clip(predict2.VIEW_FRAMES, *variant.sizes["16:9"], fps, num_views)
+    height, width = variant.sizes["16:9"]
+    clip = Clip(predict2.VIEW_FRAMES, height, width, fps, num_views)
     case = Denoising(variant.dit, variant.vae, clip, guidance=7.0)
     return Row("predict2-2b-7-cameras", "Predict2 2B multi-view step", case)
 
