@@ -14,9 +14,10 @@ import torch
 
 from benchmarks.gpu_rows.cases import Case, HostToDevice
 from benchmarks.gpu_rows.results import DONE, FAILED, MISSING
-from benchmarks.gpu_rows.rows import ROW_SECONDS
+from benchmarks.gpu_rows.rows import ROW_SECONDS, shortcuts_of
 from benchmarks.gpu_rows.steps import prepare
 from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.devices import computing
 
 WANTED_REPEATS, MOST_REPEATS, SHORT_SECONDS = 3, 20, 3.0
 """Repeats of a call, and how many more of a short one: as many as these seconds hold."""
@@ -62,7 +63,7 @@ def more_repeats(first_s: float, seconds_left: float) -> int:
 def _measured(case: Case, device: torch.device, compute: Callable[..., Any]) -> dict[str, Any]:
     is_cuda = device.type == "cuda"
     start = time.perf_counter()
-    with torch.inference_mode(), ExitStack() as stack:
+    with torch.inference_mode(), computing(device, shortcuts_of(case)), ExitStack() as stack:
         call = compute(case, device, stack)
         setup_s = _synchronised(device) - start
         if is_cuda:

@@ -24,6 +24,7 @@ from benchmarks.gpu_rows.cases import (
     Tokenizing,
 )
 from cosmos_cli.models.configs import CosmosTokenizerConfig, T5EncoderConfig, WanVAEConfig
+from cosmos_cli.runtime.shortcuts import Shortcuts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,14 @@ def _sizes_of(file: str) -> Any:
 predict2 = _sizes_of("predict2/variants.py")
 transfer1 = _sizes_of("transfer1/variants.py")
 multiview = _sizes_of("transfer1/multiview/variants.py")
+
+
+def shortcuts_of(case: Case) -> Shortcuts:
+    """What the family of these networks has a GPU do for speed; its tokenizer tells which family that is."""
+    is_predict2 = isinstance(getattr(case, "tokenizer", None), WanVAEConfig)
+    shortcuts: Shortcuts = predict2.SHORTCUTS if is_predict2 else Shortcuts()
+    return shortcuts
+
 
 # Seconds of a run of 35 steps with guidance, as cosmos-predict2 publishes them (documentations/performance.md). What
 # of text encoding, decoding and guardrails they hold is not said, so a step of ours times 36 is the smaller thing.

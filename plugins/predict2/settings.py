@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, GenerationSettings, TextEncoderSettings
-from cosmos_cli.runtime.shortcuts import Shortcuts
+from cosmos_plugins.predict2.variants import SHORTCUTS
 
 
 class RunSettings(GenerationSettings):
     """What is loaded once and serves many requests."""
 
-    gpu_shortcuts: ClassVar = Shortcuts(tf32_products=True, trials=True)
+    gpu_shortcuts: ClassVar = SHORTCUTS
     offload_options: ClassVar = {"offload_diffusion_transformer": DIT, "offload_guardrail": GUARDRAILS}
 
     offload_diffusion_transformer: bool = False

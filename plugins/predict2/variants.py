@@ -13,8 +13,12 @@ from cosmos_cli.models.configs import (
     NeighborhoodConfig,
     WanVAEConfig,
 )
+from cosmos_cli.runtime.shortcuts import Shortcuts
 
 Config = TypeVar("Config", bound=MinimalDiTConfig)
+
+SHORTCUTS = Shortcuts(tf32_products=True, trials=True)
+"""What every script of the original has a GPU do."""
 
 ASPECT_RATIOS = ("1:1", "4:3", "3:4", "16:9", "9:16")
 

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli import output
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.residence import MIN_BLOCKS, aligned
 
@@ -249,6 +248,8 @@ def _pin(owner: _Weights, host: Tensor, device: torch.device) -> None:
     # torch's own pinned memory comes in powers of two: a network's blocks may take nearly twice their size
     cudart: Any = torch.cuda.cudart()
     if int(cudart.cudaHostRegister(host.data_ptr(), host.nbytes, 1)) != 0:  # 1: for the contexts of all devices
+        from cosmos_cli import output  # all else here needs torch alone
+
         _forget_error(device)
         output.notice(
             "host memory cannot be pinned, so weights pass to the device more slowly; "
