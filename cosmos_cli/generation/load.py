@@ -311,6 +311,7 @@ def checked_guardrails(settings: GenerationSettings, prompts: Iterable[Iterable[
             device=device,
             offload=settings.offloads_guardrails,
             min_safe_share=settings.min_safe_share,
+            safe_classes=settings.safe_classes,
         )
         guardrails.check_ahead(prompts)
     return guardrails

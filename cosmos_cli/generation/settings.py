@@ -39,6 +39,8 @@ class GenerationSettings(ParallelSettings):
     """Field to what leaves the device, except while it works, where the field is true."""
     min_safe_share: ClassVar[float] = 1.0
     """Share of the frames of a video that must be safe for it to be written."""
+    safe_classes: ClassVar[tuple[str, ...]] = ("safe",)
+    """What the content filter may call a frame that is safe."""
 
     model_size: Annotated[str, Flag(aliases=("--model",))]
     """Model; tiny ships with cosmos and runs anywhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def load_guardrails(
     device: torch.device,
     offload: bool,
     min_safe_share: float,
+    safe_classes: Collection[str],
 ) -> Guardrails:
     """The guardrails of a run.
 
@@ -35,6 +37,7 @@ def load_guardrails(
         is_published: whether the model is a published one; one that ships with cosmos has the guardrails that do.
         offload: keep their networks in host memory except while they work.
         min_safe_share: the least share of safe frames in a video that may be written, from 0 to 1.
+        safe_classes: names of the classes whose frames are safe, see `content_filter.CLASSES`.
     Raises:
         CheckpointError: files of the published ones are missing or damaged.
         CosmosError: one of a plugin cannot be built.
@@ -44,7 +47,9 @@ def load_guardrails(
     )
     if is_published:
         own, gap = text_guardrails(checkpoint_dir, device=device, offload=offload), ""
-        own |= video_guardrails(checkpoint_dir, device=device, offload=offload, min_safe_share=min_safe_share)
+        own |= video_guardrails(
+            checkpoint_dir, device=device, offload=offload, min_safe_share=min_safe_share, safe_classes=safe_classes
+        )
     else:
         own, gap = builtin_guardrails(), ONLY_WORDS
     return Guardrails(_together(own, of_plugins), gap=gap)

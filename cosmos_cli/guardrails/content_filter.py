@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from cosmos_cli.runtime.memory.offload import helper_at_work
 
 # F frames, C colour channels, H and W height and width, D features of the image encoder, K classes
 
-CLASSES = ("safe", "sexual content", "class 2", "drugs", "child abuse", "hate and harassment", "self-harm")
-"""Class 2 has no published name. Only class 0 lets a frame pass."""
+CLASSES = ("safe", "sexual content", "violence", "drugs", "child abuse", "hate and harassment", "self-harm")
+"""Names of the classes, by their number; families differ on which are safe. Source: cosmos-predict2 661da47."""
 
 FRAMES_AT_A_TIME = 8
 
@@ -56,13 +56,25 @@ class VideoContentFilter:
         encoder: folder of SigLIP, in the layout of transformers.
         classifier: `safety_filter.pt` of the published guardrail files.
         min_safe_share: the least share of safe frames in a video that may be written, from 0 to 1.
+        safe_classes: names of the classes whose frames are safe.
     Raises:
         CheckpointError: weights are missing or damaged.
+        ValueError: there is no such class.
     """
 
     def __init__(
-        self, encoder: Path, classifier: Path, *, min_safe_share: float, device: torch.device, offload: bool
+        self,
+        encoder: Path,
+        classifier: Path,
+        *,
+        min_safe_share: float,
+        safe_classes: Collection[str],
+        device: torch.device,
+        offload: bool,
     ) -> None:
+        if unknown := set(safe_classes) - set(CLASSES):
+            raise ValueError(f"no classes of frames: {', '.join(sorted(unknown))}")
+        self._safe = {CLASSES.index(name) for name in safe_classes}
         self._encoder = load_model(SiglipVisionModel, encoder, "an image encoder", torch.float32)
         self._classifier = load_network(
             lambda: FrameClassifier(self._encoder.config.hidden_size),
@@ -95,11 +107,14 @@ class VideoContentFilter:
         if not probabilities_FK.isfinite().all():
             raise RuntimeError("the image classifier gives no finite numbers")
         scores_F, classes_F = probabilities_FK.max(dim=1)
-        num_safe = int((classes_F == 0).sum())
-        if num_safe / len(frames_FHWC) < self._min_safe_share:
+        unsafe = {
+            frame: (found, score)
+            for frame, (found, score) in enumerate(zip(classes_F.tolist(), scores_F.tolist(), strict=True))
+            if found not in self._safe
+        }
+        if (len(frames_FHWC) - len(unsafe)) / len(frames_FHWC) < self._min_safe_share:
             raise GuardrailBlocked(
-                f"{len(frames_FHWC) - num_safe} of {len(frames_FHWC)} frames are not safe: "
-                f"{_describe(classes_F.tolist(), scores_F.tolist())}.",
+                f"{len(unsafe)} of {len(frames_FHWC)} frames are not safe: {_describe(unsafe)}.",
                 where="guardrail video-content",
                 fix="Change the prompt or the input.",
             )
@@ -121,15 +136,18 @@ def to_pixels(frames_FHWC: np.ndarray, size: int) -> Tensor:
     return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _describe(classes: list[int], scores: list[float]) -> str:
-    """Like "frames 3-5, 9 drugs (score 0.98)", for every class but the safe one."""
+def _describe(unsafe: Mapping[int, tuple[int, float]]) -> str:
+    """Like "frames 3-5, 9 drugs (score 0.98)", for every class.
+
+    Args:
+        unsafe: frame, in order, to its class and score.
+    """
     frames_of = defaultdict(list)
-    for frame, found in enumerate(classes):
+    for frame, (found, _) in unsafe.items():
         frames_of[found].append(frame)
     return "; ".join(
-        f"frames {_ranges(frames)} {CLASSES[found]} (score {max(scores[frame] for frame in frames):.2f})"
+        f"frames {_ranges(frames)} {CLASSES[found]} (score {max(unsafe[frame][1] for frame in frames):.2f})"
         for found, frames in sorted(frames_of.items())
-        if found
     )
 
 

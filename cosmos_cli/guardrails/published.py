@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -43,7 +44,7 @@ def text_guardrails(checkpoints: Path, *, device: torch.device, offload: bool) -
 
 
 def video_guardrails(
-    checkpoints: Path, *, device: torch.device, offload: bool, min_safe_share: float
+    checkpoints: Path, *, device: torch.device, offload: bool, min_safe_share: float, safe_classes: Collection[str]
 ) -> dict[str, Guardrail]:
     """The checks of videos, by name, in the order to run them: what is refused need not be blurred.
 
@@ -51,6 +52,7 @@ def video_guardrails(
         checkpoints: the folder that holds the published repositories.
         offload: keep networks in host memory except while they work.
         min_safe_share: the least share of safe frames in a video that may be written, from 0 to 1.
+        safe_classes: names of the classes whose frames are safe, see `content_filter.CLASSES`.
     Raises:
         CheckpointError: files are missing, all named at once, or damaged.
     """
@@ -66,6 +68,7 @@ def video_guardrails(
             encoder,
             checkpoints / CONTENT_CLASSIFIER,
             min_safe_share=min_safe_share,
+            safe_classes=safe_classes,
             device=device,
             offload=offload,
         ),

@@ -33,6 +33,9 @@ Prompt = Annotated[AnyPrompt, StringConstraints(strip_whitespace=True)]
 MIN_SAFE_SHARE = 0.95
 """Of the frames of a video that may be written."""
 
+SAFE_CLASSES = ("safe", "violence")
+"""What the content filter may call a safe frame. The original knows no name for the second, and counts it as safe."""
+
 PURE_NOISE_SIGMA = 80.0
 """From this noise level on, the input video plays no part."""
 
@@ -75,6 +78,7 @@ class TransferSettings(TextEncoderSettings):
         "offload_prompt_upsampler": REFINER,
     }
     min_safe_share: ClassVar = MIN_SAFE_SHARE
+    safe_classes: ClassVar = SAFE_CLASSES
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
     """Model; tiny ships with cosmos and runs anywhere."""

@@ -12,12 +12,19 @@ from transformers import SiglipModel
 from transformers.models.siglip import SiglipImageProcessorPil
 
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
+from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.content_filter import FrameClassifier, VideoContentFilter, to_pixels
+from cosmos_plugins.predict2.action.requests import ActionSettings
+from cosmos_plugins.predict2.multiview.requests import MultiviewSettings
+from cosmos_plugins.predict2.text2image.requests import Text2ImageSettings
+from cosmos_plugins.predict2.video2world.requests import Video2WorldSettings
+from cosmos_plugins.transfer1.multiview import requests as transfer_multiview
+from cosmos_plugins.transfer1.requests import TransferSettings
 from tests.clips import moving_gradient
 from tests.guardrails.stand_ins import write_classifier, write_siglip
 
-DRUGS, UNNAMED = 3, 2
+VIOLENCE, DRUGS = 2, 3
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +63,16 @@ def classifier_for(encoder: Path, path: Path, unsafe_class: int) -> Path:
     return write_classifier(path, state)
 
 
-def build(encoder: Path, classifier: Path, min_safe_share: float = 0.95) -> Guardrails:
+def build(
+    encoder: Path, classifier: Path, min_safe_share: float = 0.95, safe_classes: tuple[str, ...] = ("safe",)
+) -> Guardrails:
     check = VideoContentFilter(
-        encoder, classifier, min_safe_share=min_safe_share, device=torch.device("cpu"), offload=False
+        encoder,
+        classifier,
+        min_safe_share=min_safe_share,
+        safe_classes=safe_classes,
+        device=torch.device("cpu"),
+        offload=False,
     )
     return Guardrails({"video-content": check})
 
@@ -78,7 +92,12 @@ def test_the_classes_are_those_of_the_original_computation(encoder: Path, tmp_pa
         if "running" in key:
             value.uniform_(0.01, 0.05)
     check = VideoContentFilter(
-        encoder, write_classifier(tmp_path / "f.pt", state), min_safe_share=0, device=torch.device("cpu"), offload=True
+        encoder,
+        write_classifier(tmp_path / "f.pt", state),
+        min_safe_share=0,
+        safe_classes=("safe",),
+        device=torch.device("cpu"),
+        offload=True,
     )
     original = torch.nn.Sequential(
         *(torch.nn.Linear(32, 512), torch.nn.BatchNorm1d(512), torch.nn.ReLU()),
@@ -108,10 +127,32 @@ def test_one_unsafe_frame_in_twenty_passes_unless_all_must_be_safe(encoder: Path
         build(encoder, classifier, min_safe_share=1.0).check_video(video_FHWC)
 
 
-def test_the_class_without_a_name_is_not_safe(encoder: Path, tmp_path: Path) -> None:
-    checks = build(encoder, classifier_for(encoder, tmp_path / "safety_filter.pt", UNNAMED))
-    with pytest.raises(GuardrailBlocked, match="frames 0-1, 4 class 2"):
-        checks.check_video(white_and_black(2, 3)[[2, 3, 0, 1, 4]])
+def of_settings(settings: type[GenerationSettings]) -> tuple[float, tuple[str, ...]]:
+    return settings.min_safe_share, settings.safe_classes
+
+
+def test_violence_blocks_in_predict2_and_passes_in_transfer_as_in_their_originals(
+    encoder: Path, tmp_path: Path
+) -> None:
+    classifier = classifier_for(encoder, tmp_path / "safety_filter.pt", VIOLENCE)
+    video_FHWC = white_and_black(2, 3)[[2, 3, 0, 1, 4]]
+    for settings in (Video2WorldSettings, Text2ImageSettings, MultiviewSettings, ActionSettings):
+        reason = r"3 of 5 frames are not safe: frames 0-1, 4 violence \(score 1.00\)"
+        with pytest.raises(GuardrailBlocked, match=reason):
+            build(encoder, classifier, *of_settings(settings)).check_video(video_FHWC)
+    for of_transfer in (TransferSettings, transfer_multiview.MultiviewSettings):
+        assert build(encoder, classifier, *of_settings(of_transfer)).check_video(video_FHWC) is video_FHWC
+
+
+def test_transfer_counts_violence_as_safe_and_nothing_else(encoder: Path, tmp_path: Path) -> None:
+    drugs = classifier_for(encoder, tmp_path / "safety_filter.pt", DRUGS)
+    with pytest.raises(GuardrailBlocked, match="frames 2-4 drugs"):
+        build(encoder, drugs, *of_settings(TransferSettings)).check_video(white_and_black(2, 3))
+
+
+def test_a_class_that_is_none_is_no_safe_one(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="peace"):
+        build(encoder, write_classifier(tmp_path / "safety_filter.pt"), safe_classes=("safe", "peace"))
 
 
 def test_a_video_without_frames_is_refused(encoder: Path, tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def tiny_guardrails() -> Guardrails:
         device=torch.device("cpu"),
         offload=False,
         min_safe_share=1.0,
+        safe_classes=("safe",),
     )
 
 

@@ -12,7 +12,7 @@ from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.transfer1.multiview.cameras import SENTENCES
 from cosmos_plugins.transfer1.multiview.variants import Kind
-from cosmos_plugins.transfer1.requests import DEFAULT_PROMPT, MIN_SAFE_SHARE, Prompt
+from cosmos_plugins.transfer1.requests import DEFAULT_PROMPT, MIN_SAFE_SHARE, SAFE_CLASSES, Prompt
 
 
 class MultiviewControl(StrictModel):
@@ -42,6 +42,7 @@ class MultiviewSettings(TextEncoderSettings):
         "offload_diffusion_transformer": DIT,
     }
     min_safe_share: ClassVar = MIN_SAFE_SHARE
+    safe_classes: ClassVar = SAFE_CLASSES
 
     model_size: Annotated[Literal["7B", "tiny"], Flag(aliases=("--model",))] = "7B"
     """Model; tiny ships with cosmos and runs anywhere."""
