@@ -70,6 +70,21 @@ class CheckpointError(CosmosError):
     title = "Checkpoint missing or damaged"
 
 
+def met_at(error: Exception, rank: int) -> Exception:
+    """The error, as one that several processes share because the one of this rank has met it."""
+    error.__dict__["met_by"] = rank
+    return error
+
+
+def met_by(error: BaseException | None) -> int | None:
+    """The rank that has met an error which several processes share; None for one that this process has by itself."""
+    while error is not None:
+        if (rank := error.__dict__.get("met_by")) is not None:
+            return int(rank)
+        error = error.__cause__
+    return None
+
+
 def report_together(*checks: Callable[[], object]) -> None:
     """Run independent checks of one input and raise a single InputError with all that they found.
 

@@ -6,7 +6,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -15,9 +15,10 @@ from cosmos_cli import output
 from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
-from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, met_by
 from cosmos_cli.runtime.memory.steps import OutOfMemory
 from cosmos_cli.runtime.threads import same_device
+from cosmos_cli.runtime.workers.agreement import agree, deciding, together
 from cosmos_cli.runtime.workers.rank import find_rank
 
 Request = TypeVar("Request")
@@ -157,8 +158,17 @@ def run_batch(
         fault.index: Outcome(fault.place, fault.place, fault.index, "failed", error=_first(fault))
         for fault in plan.faults
     }
-    with open_ledger(ledger, is_ours=place is None or place.rank == 0) as book:
-        todo, others = _sort(plan, book, overwrite=overwrite)
+    is_ours = place is None or place.rank == 0
+    with ExitStack() as stack:
+        opened: list[Ledger] = []
+
+        def sort() -> tuple[list[Item[Request]], list[Outcome]]:
+            opened.append(stack.enter_context(open_ledger(ledger, is_ours=is_ours)))
+            return _sort(plan, opened[0], overwrite=overwrite)
+
+        # one process looks: disks may tell each machine otherwise what is there
+        todo, others = agree(sort, "reading the ledger")
+        book = opened[0] if opened else stack.enter_context(open_ledger(ledger, is_ours=is_ours))
         for outcome in others:
             outcomes[outcome.index] = outcome
             if outcome.error:
@@ -200,13 +210,12 @@ def _work_off(
 ) -> list[Outcome]:
     """The outcomes of these items, made by all processes together."""
     try:
-        # by the time that any process has loaded, all have read the ledger
         worker = load([item.request for item in todo])
     except GuardrailBlocked as blocked:  # for every item, or it would have loaded
         reason = describe(blocked)
         return [Outcome(item.name, item.place, item.index, "blocked", error=reason) for item in todo]
     team: Team = getattr(worker, "team", Alone())
-    return team.gather(list(_Run(worker, ledger, team.is_writer).all(todo[team.group :: team.num_groups])))
+    return team.gather(list(_Run(worker, ledger, team).all(todo[team.group :: team.num_groups])))
 
 
 def _first(fault: Fault) -> str:
@@ -245,8 +254,8 @@ class _Step:
 class _Run:
     """One pass over the items: three steps, each in its thread, and at most one item in each."""
 
-    def __init__(self, worker: Worker, ledger: Ledger, is_writer: bool) -> None:
-        self._worker, self._ledger, self._is_writer = worker, ledger, is_writer
+    def __init__(self, worker: Worker, ledger: Ledger, team: Team) -> None:
+        self._worker, self._ledger, self._team = worker, ledger, team
 
     def all(self, items: Sequence[Item[Any]]) -> Iterator[Outcome]:
         """The outcome of every item, each as soon as it is known."""
@@ -262,8 +271,10 @@ class _Run:
                     preparing = ahead.submit(self._prepare, items[number])
                 # from here on its files are its own: they may be there after a kill without a line that says so
                 self._note(Entry(item.key, item.name, "started"))
-                made = prepared.then(self._worker.make)
+                made = prepared.then(self._make)
                 del prepared
+                if made.error is not None and self._circle is not None and met_by(made.error) is None:
+                    raise made.error  # the others are still at it: this process cannot go on with the next
                 if writing is not None:
                     yield writing.result()  # before the next is handed over, so that no two wait in memory
                 writing = behind.submit(self._write, item, made)
@@ -272,14 +283,24 @@ class _Run:
                 yield writing.result()
 
     def _note(self, entry: Entry) -> None:
-        if self._is_writer:
+        if self._team.is_writer:
             self._ledger.write(entry)
 
+    @property
+    def _circle(self) -> Any:
+        return getattr(self._team, "circle", None)
+
     def _prepare(self, item: Item[Any]) -> _Step:
-        return _Step(item.request).then(self._worker.prepare, in_background=True)
+        with deciding(getattr(self._team, "circle_ahead", None)):
+            return _Step(item.request).then(self._worker.prepare, in_background=True)
+
+    def _make(self, sample: Any) -> Any:
+        with deciding(self._circle):
+            return together(lambda: self._worker.make(sample))
 
     def _write(self, item: Item[Any], made: _Step) -> Outcome:
-        written = made.then(self._worker.write, in_background=True)
+        with deciding(None):  # the writer is by itself
+            written = made.then(self._worker.write, in_background=True)
         outcome = Outcome(item.name, item.place, item.index, "done", round(written.seconds, 3))
         if written.error is None:
             outcome = replace(outcome, result=written.value.document())

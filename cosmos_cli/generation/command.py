@@ -9,7 +9,8 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.registry import resolve
-from cosmos_cli.runtime.workers.launch import check_workers, rank_0_first, spread
+from cosmos_cli.runtime.workers.agreement import together
+from cosmos_cli.runtime.workers.launch import check_workers, spread
 
 if TYPE_CHECKING:
     from cosmos_cli.generation.pipeline import Inputs
@@ -64,8 +65,7 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
 
         # before networks compute what is missing of the input
         guardrails = checked_guardrails(settings, [inputs.prompts_of(settings, request)])
-        with rank_0_first(settings.num_gpus):
-            sample = read()
+        sample = together(read)
         pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)
         result = pipeline.run(sample, is_planned=settings.num_gpus == 1)
     output.result(result.summary(), {"status": "ok", **result.document()})

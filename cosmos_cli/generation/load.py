@@ -37,6 +37,7 @@ from cosmos_cli.runtime.memory.placement import (
 )
 from cosmos_cli.runtime.memory.residence import RESIDENT, MemoryPlan, Residence, step_down
 from cosmos_cli.runtime.memory.steps import read_steps
+from cosmos_cli.runtime.workers.agreement import agree, deciding
 from cosmos_cli.runtime.workers.team import Team
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def load_models(
     *,
     what: str,
     refiner: OwnRefiner | None = None,
-    refiners: Mapping[str, Refiner] | None = None,
+    refiners: Callable[[], Mapping[str, Refiner]] = dict,
 ) -> Models[D, T]:
     """The networks that `build` makes, placed; the text encoder follows when a prompt is not in the cache.
 
@@ -164,7 +165,7 @@ def load_models(
         works: what the model will be asked, by which memory and the processes are planned.
         guardrails: those of the run, see `checked_guardrails`.
         what: is loaded, in words.
-        refiner, refiners: what rewrites prompts: a model that is loaded here, or else what is there already.
+        refiner, refiners: what rewrites prompts: a model that is loaded here, or else what builds others, by name.
     Raises:
         CheckpointError: weights are missing, damaged or of another network.
         InputError: the device or the attention backend is not to be had, the processes cannot share the work, or the
@@ -175,6 +176,10 @@ def load_models(
     device, dtype = choose_device_and_dtype(settings)
     networks = works[0].networks
     team = Team.form(device, settings.parallel, **asked_of(works))
+    if team.is_writer:
+        guardrails.load()  # rank 0 has; in a group of its own another process checks
+    with deciding(team.circle):
+        others = _built_by_one(refiners)
     memory = limit_device(device, settings.max_memory_bytes)
     if networks.text_folder is not None:
         check_encoder(networks.text_folder, settings.text_weights)  # it is loaded late, or never: damage shows now
@@ -197,8 +202,10 @@ def load_models(
 
     def load(plan: MemoryPlan) -> Models[D, T]:
         placed: dict[str, Lowerable] = {}
-        rewriting = dict(refiners or {})
-        if refiner is not None:
+        rewriting = others
+        if refiner is not None and not team.is_writer:
+            rewriting = {refiner.name: _elsewhere}
+        elif refiner is not None:
             # before the DiT, so that damage shows early
             placed[REFINER], rewriting = _load_refiner(refiner, device, plan, memory)
         with output.progress(f"Loading {what} on {device}, {words(plan)}"):
@@ -225,7 +232,8 @@ def load_models(
                 compile_blocks(network)
             placed[DIT] = _Compiled(placed[DIT], built.denoising)
         stages = Stages(plan, placed, descent)
-        placed_refiners = {name: _in_its_stage(refine, stages) for name, refine in rewriting.items()}
+        if refiner is not None:
+            rewriting = {name: _in_its_stage(refine, stages) for name, refine in rewriting.items()}
         return Models(
             built.dit,
             built.tokenizer,
@@ -234,7 +242,7 @@ def load_models(
             stages,
             team,
             guardrails,
-            placed_refiners if refiner is not None else rewriting,
+            {name: _by_one(refine, stages, name) for name, refine in rewriting.items()},
             device,
             dtype,
         )
@@ -280,15 +288,37 @@ def _load_refiner(
     return placement, {refiner.name: refiner.refine(chat)}
 
 
+def _built_by_one(refiners: Callable[[], Mapping[str, Refiner]]) -> dict[str, Refiner]:
+    """Refiners that one process builds, for it alone will ask them."""
+    built: dict[str, Refiner] = {}
+
+    def build() -> list[str]:
+        built.update(refiners())
+        return list(built)
+
+    return {name: built.get(name, _elsewhere) for name in agree(build, "building the prompt refiners")}
+
+
+def _elsewhere(*_: Any) -> str:
+    raise AssertionError("the refiner is loaded in the process that asks it")
+
+
 def _in_its_stage(refine: Refiner, stages: Stages) -> Refiner:
     def at_work(*given: Any) -> str:
-        def attempt() -> str:
-            with stages.at_work(REFINER):
-                return refine(*given)
-
-        return stages.run(attempt)
+        with stages.at_work(REFINER):
+            return refine(*given)
 
     return at_work
+
+
+def _by_one(refine: Refiner, stages: Stages, name: str) -> Refiner:
+    """Asks one refiner for all processes that make a video: the next answer would be another."""
+
+    def ask(*given: Any) -> str:
+        # out of memory, all step down: so agreeing stands within
+        return stages.run(lambda: agree(lambda: refine(*given), f"refining the prompt with {name}"))
+
+    return ask
 
 
 def checked_guardrails(settings: GenerationSettings, prompts: Iterable[Iterable[str]] = ()) -> Guardrails:

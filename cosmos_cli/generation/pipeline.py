@@ -25,6 +25,7 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.runtime.devices import choose_device, computing, cores
 from cosmos_cli.runtime.memory.placement import Stages
 from cosmos_cli.runtime.shortcuts import COST
+from cosmos_cli.runtime.workers.agreement import deciding, together
 from cosmos_cli.runtime.workers.team import Team
 
 # F frames, V views, H and W pixel height and width, C = 3 colours
@@ -203,11 +204,11 @@ class Pipeline(ABC, Generic[S, R]):
             InputError, CheckpointError: as `check` of the kind's inputs.
             GuardrailBlocked: what goes in or what comes out was refused.
         """
-        return self.run(self.inputs.check(self.settings, request)(), on_step=on_step)
+        return self.run(self._read(self.inputs.check(self.settings, request)), on_step=on_step)
 
     def generate(self, request: Any, *, on_step: OnStep | None = None) -> Generated[S]:
         """Make one and write nothing; arguments and errors as for a call."""
-        return self.make(self.inputs.check(self.settings, request, writes=False)(), on_step=on_step)
+        return self.make(self._read(self.inputs.check(self.settings, request, writes=False)), on_step=on_step)
 
     def run(self, sample: S, *, is_planned: bool = False, on_step: OnStep | None = None) -> R:
         """Make and write a prepared sample; of several processes, every one must call this.
@@ -229,16 +230,28 @@ class Pipeline(ABC, Generic[S, R]):
             GuardrailBlocked: a prompt was refused, so that nothing is computed for it.
             InputError: the input can no longer be read.
         """
-        with self._computing():
+
+        def prepare() -> S:
             for prompt in self.inputs.prompts_of(self.settings, request):
                 self.guardrails.check_prompt(prompt)
             with cores.taken(self.device):
                 sample: S = self.inputs.read(self.settings, request)
                 return sample
 
+        with self._computing(), deciding(self.team.circle_ahead):
+            return together(prepare)
+
+    def _read(self, read: Callable[[], S]) -> S:
+        with deciding(self.team.circle):
+            return together(read)
+
     @torch.inference_mode()
     def make(self, sample: S, *, on_step: OnStep | None = None) -> Generated[S]:
         """Make a prepared sample. Raises GuardrailBlocked: what goes in or what comes out was refused."""
+        with deciding(self.team.circle):
+            return self._make(sample, on_step)
+
+    def _make(self, sample: S, on_step: OnStep | None) -> Generated[S]:
         not_run = [*([self.guardrails.gap] if self.guardrails.gap else []), *self.lacks(sample)]
         for line in not_run:
             output.notice(line)

@@ -1,12 +1,17 @@
-"""Checks of prompts and videos: what a guardrail is, and how they are run. They fail closed."""
+"""Checks of prompts and videos: what a guardrail is, and how they are run. They fail closed.
+
+Of several processes that make a video together one checks, and its verdict holds for all; the others load nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
+from cosmos_cli.runtime.workers.agreement import agree, is_alone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,12 +44,15 @@ class Guardrails:
     """All guardrails of a run, applied in their order.
 
     Args:
-        checks: name to guardrail; none of them if the user has disabled them.
+        checks: name to guardrail, or what builds them where they are needed; none if the user has disabled them.
         gap: what is not checked, in words; empty if nothing is left out.
     """
 
-    def __init__(self, checks: Mapping[str, Guardrail], *, gap: str = "") -> None:
-        self._checks, self.gap = dict(checks), gap
+    def __init__(
+        self, checks: Mapping[str, Guardrail] | Callable[[], Mapping[str, Guardrail]], *, gap: str = ""
+    ) -> None:
+        self._build = checks if callable(checks) else lambda: checks
+        self.gap = gap
         self._verdicts: dict[str, GuardrailBlocked | None] = {}
 
     @property
@@ -52,12 +60,17 @@ class Guardrails:
         """The checks that run; empty if none does."""
         return list(self._checks)
 
+    def load(self) -> None:
+        """Build the checks, in a process that checks, before other networks take the memory.
+
+        Raises:
+            CheckpointError: files of a guardrail are missing or damaged.
+        """
+        _ = self._checks
+
     def check_prompt(self, prompt: str) -> None:
         """Raises GuardrailBlocked if any guardrail refuses the prompt or cannot decide; each prompt is checked once."""
-        if prompt not in self._verdicts:
-            self._verdicts[prompt] = self._verdict(prompt)
-        if blocked := self._verdicts[prompt]:
-            raise blocked
+        agree(lambda: self._check_once(prompt), "checking the prompt")
 
     def check_ahead(self, requests: Iterable[Iterable[str]]) -> None:
         """Check the prompts of all requests before anything else is loaded; what that takes is let go afterwards.
@@ -66,16 +79,46 @@ class Guardrails:
             requests: the prompts of each.
         Raises:
             GuardrailBlocked: none of the requests may be made.
+            CheckpointError: as for `load`.
         """
+        # verdicts go to all, for who checks later may be another
+        self._verdicts |= agree(lambda: self._look_ahead(requests), "checking all prompts")
+
+    def check_video(self, frames_FHWC: np.ndarray) -> np.ndarray:
+        """The frames after every guardrail. Raises GuardrailBlocked like `check_prompt`."""
+        if is_alone():
+            return self._checked(frames_FHWC)
+        changed, made_FHWC = agree(
+            lambda: _difference(frames_FHWC, self._checked(frames_FHWC)), "checking what was made"
+        )
+        if not len(changed):
+            return frames_FHWC
+        checked_FHWC = frames_FHWC.copy()
+        checked_FHWC[changed] = made_FHWC
+        return checked_FHWC
+
+    @cached_property
+    def _checks(self) -> dict[str, Guardrail]:
+        return dict(self._build())
+
+    def _check_once(self, prompt: str) -> None:
+        if prompt not in self._verdicts:
+            self._verdicts[prompt] = self._verdict(prompt)
+        if blocked := self._verdicts[prompt]:
+            raise blocked
+
+    def _look_ahead(self, requests: Iterable[Iterable[str]]) -> dict[str, GuardrailBlocked | None]:
+        """The verdict on every prompt that was looked at; raises as `check_ahead`."""
+        self.load()
         verdicts = [self._first_refusal(prompts) for prompts in requests]
         for name, check in self._checks.items():
             if release := getattr(check, "release", None):
                 _closed(name, release)
         if verdicts and all(verdicts):
             raise verdicts[0]  # type: ignore[misc]  # none of them is None
+        return self._verdicts
 
-    def check_video(self, frames_FHWC: np.ndarray) -> np.ndarray:
-        """The frames after every guardrail. Raises GuardrailBlocked like `check_prompt`."""
+    def _checked(self, frames_FHWC: np.ndarray) -> np.ndarray:
         for name, check in self._checks.items():
             checked = _closed(name, lambda check=check, frames=frames_FHWC: check.check_video(frames))  # type: ignore[misc]
             if [getattr(checked, key, None) for key in ("shape", "dtype")] != [frames_FHWC.shape, frames_FHWC.dtype]:
@@ -94,10 +137,20 @@ class Guardrails:
     def _first_refusal(self, prompts: Iterable[str]) -> GuardrailBlocked | None:
         for prompt in prompts:
             try:
-                self.check_prompt(prompt)
+                self._check_once(prompt)
             except GuardrailBlocked as blocked:
                 return blocked
         return None
+
+
+def _difference(frames_FHWC: np.ndarray, checked_FHWC: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """Which frames a check has changed, and what they are now."""
+    changed = [
+        number
+        for number, (before, after) in enumerate(zip(frames_FHWC, checked_FHWC, strict=True))
+        if before is not after and (before != after).any()
+    ]
+    return changed, checked_FHWC[changed]
 
 
 def _closed(name: str, check: Callable[[], Result]) -> Result:

@@ -29,7 +29,7 @@ def load_guardrails(
     min_safe_share: float,
     safe_classes: Collection[str],
 ) -> Guardrails:
-    """The guardrails of a run.
+    """The guardrails of a run, which are built when they are first needed.
 
     Args:
         checkpoint_dir: the folder that holds the published repositories, and the weights of plugins.
@@ -38,21 +38,24 @@ def load_guardrails(
         offload: keep their networks in host memory except while they work.
         min_safe_share: the least share of safe frames in a video that may be written, from 0 to 1.
         safe_classes: names of the classes whose frames are safe, see `content_filter.CLASSES`.
-    Raises:
+    Building them raises:
         CheckpointError: files of the published ones are missing or damaged.
         CosmosError: one of a plugin cannot be built.
     """
-    of_plugins = registry.current().create_extensions(
-        "guardrails", device=str(device), offload=offload, checkpoint_dir=checkpoint_dir, settings=settings
-    )
-    if is_published:
-        own, gap = text_guardrails(checkpoint_dir, device=device, offload=offload), ""
+
+    def build() -> dict[str, Guardrail]:
+        of_plugins = registry.current().create_extensions(
+            "guardrails", device=str(device), offload=offload, checkpoint_dir=checkpoint_dir, settings=settings
+        )
+        if not is_published:
+            return _together(builtin_guardrails(), of_plugins)
+        own = text_guardrails(checkpoint_dir, device=device, offload=offload)
         own |= video_guardrails(
             checkpoint_dir, device=device, offload=offload, min_safe_share=min_safe_share, safe_classes=safe_classes
         )
-    else:
-        own, gap = builtin_guardrails(), ONLY_WORDS
-    return Guardrails(_together(own, of_plugins), gap=gap)
+        return _together(own, of_plugins)
+
+    return Guardrails(build, gap="" if is_published else ONLY_WORDS)
 
 
 def _together(own: dict[str, Guardrail], of_plugins: dict[str, Guardrail]) -> dict[str, Guardrail]:

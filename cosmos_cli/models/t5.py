@@ -20,6 +20,7 @@ from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement, loading_device
 from cosmos_cli.runtime.memory.residence import RESIDENT, Residence
+from cosmos_cli.runtime.workers.agreement import agree
 
 # B batch, L text tokens, D embedding width
 
@@ -145,7 +146,10 @@ class CachedTextEncoder:
             yield
 
     def encode(self, text: str) -> tuple[Tensor, int]:
-        """Like `T5TextEncoder.encode`, on the CPU."""
+        """Like `T5TextEncoder.encode`, on the CPU. Of several processes one encodes, so that one loads the encoder."""
+        return agree(lambda: self._encode(text), "encoding a text")
+
+    def _encode(self, text: str) -> tuple[Tensor, int]:
         key = hashlib.sha256(self._identity + self._rounding + text.encode()).hexdigest()
         path = self._cache / f"{key}.safetensors"
         return self._read(path) or self._compute(text, path)

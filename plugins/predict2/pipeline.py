@@ -34,9 +34,9 @@ class Predict2Pipeline(Pipeline[S, R]):
     build_networks: ClassVar[Callable[..., BuildNetworks[Any, Any]]]
 
     @classmethod
-    def refiners(cls, settings: Any) -> tuple[OwnRefiner | None, Mapping[str, Refiner]]:
-        """What rewrites prompts: a model to load, or what is there already."""
-        return None, {}
+    def refiners(cls, settings: Any) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:
+        """What rewrites prompts: a model to load, or what builds others."""
+        return None, dict
 
     @classmethod
     def load_models(cls, settings: Any, requests: Sequence[Any], guardrails: Guardrails) -> Models[Any, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -119,17 +120,20 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
         return {"prompt_used": generated.prompt}
 
 
-def _refiners(settings: TransferSettings, controls: list[str]) -> tuple[OwnRefiner | None, dict[str, Refiner]]:
+def _refiners(
+    settings: TransferSettings, controls: list[str]
+) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:
     """What rewrites prompts: the server asked for, else what another package brings, else the published model."""
     if not settings.upsample_prompt:
-        return None, {}
+        return None, dict
     if settings.upsampler_url is not None:
         assert settings.upsampler_model is not None
-        server = PromptUpsampler.on_server(settings.upsampler_url, settings.upsampler_model)
-        return None, {settings.upsampler_model: server}
+        name = settings.upsampler_model
+        server = PromptUpsampler.on_server(settings.upsampler_url, name)
+        return None, lambda: {name: server}
     if inputs.upsamples_itself(settings, controls):
-        return own_upsampler(settings.checkpoint_dir, controls), {}
-    return None, installed_refiners(settings)
+        return own_upsampler(settings.checkpoint_dir, controls), dict
+    return None, partial(installed_refiners, settings)
 
 
 def write_computed(sample: Sample, paths: Mapping[str, Path]) -> None:

@@ -17,6 +17,7 @@ from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.source import Source, digest_of
 from cosmos_cli.media.video import Clip, read_video
 from cosmos_cli.runtime.devices import choose_device, computing
+from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_plugins.transfer1.checkpoints import annotator_paths, weight_paths
 from cosmos_plugins.transfer1.controls import objects_mask
 from cosmos_plugins.transfer1.controls.job import ControlJob
@@ -188,11 +189,10 @@ class _Maker:
         modality = registry.current().controls[name]
         frames_FHWC = self._frames(source=modality.source_frames)
         with output.progress(f"Computing {name}", len(frames_FHWC), unit="frames") as advance:
-            made = modality.resolve()(frames_FHWC, self._job(control, frames_FHWC, advance))
-        if getattr(made, "shape", None) != frames_FHWC.shape or made.dtype != np.uint8:
-            raise InputError(
-                f"computed a control video of another form than the input's {frames_FHWC.shape} uint8.", where=name
-            )
+            job = self._job(control, frames_FHWC, advance)
+            made = agree(lambda: _computed(name, modality, frames_FHWC, job), f"computing {name}")
+        if made is None:
+            made = frames_FHWC
         if made.shape[1:3] == self.size:
             return made
         interpolation = _INTERPOLATION[modality.interpolation]
@@ -202,7 +202,10 @@ class _Maker:
         """Where the objects of a prompt are, (F, h, w) bool at the size that annotators see."""
         frames_FHWC = self._frames(source=True)
         with output.progress(f"Finding objects for {name}", len(frames_FHWC), unit="frames") as advance:
-            return objects_mask(frames_FHWC, prompt, self._job(control, frames_FHWC, advance), best_only=best_only)
+            job = self._job(control, frames_FHWC, advance)
+            return agree(
+                lambda: objects_mask(frames_FHWC, prompt, job, best_only=best_only), f"finding objects for {name}"
+            )
 
     def _frames(self, *, source: bool) -> np.ndarray:
         assert self.clip is not None
@@ -222,6 +225,19 @@ class _Maker:
             cache=self.settings.cache_folder / "controls",
             advance=advance,
         )
+
+
+def _computed(
+    name: str, modality: registry.ControlModality, frames_FHWC: np.ndarray, job: ControlJob
+) -> np.ndarray | None:
+    """A control video, as large as the frames; None if it is these very frames, which need not be there twice."""
+    # one of another package may work in place, and the frames are needed as they are
+    made = modality.resolve()(frames_FHWC.copy(), job)
+    if getattr(made, "shape", None) != frames_FHWC.shape or made.dtype != np.uint8:
+        raise InputError(
+            f"computed a control video of another form than the input's {frames_FHWC.shape} uint8.", where=name
+        )
+    return None if np.array_equal(made, frames_FHWC) else made
 
 
 def _read_control(name: str, control: ControlSpec, frame: _Frame) -> Clip | None:

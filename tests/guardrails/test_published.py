@@ -77,7 +77,7 @@ def test_a_run_has_all_of_them_and_after_them_those_of_plugins(checkpoints: Path
     with pytest.raises(GuardrailBlocked, match="guardrail face-blur of a plugin: returned no video"):
         checks.check_video(np.zeros((1, 64, 64, 3), np.uint8))
     with pytest.raises(CheckpointError):
-        published_guardrails(checkpoints / "empty")
+        published_guardrails(checkpoints / "empty").load()
 
 
 def test_the_image_encoder_may_lie_where_the_original_caches_it(checkpoints: Path) -> None:

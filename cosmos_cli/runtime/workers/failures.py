@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from cosmos_cli.errors import CosmosError, Problem
+from cosmos_cli.errors import CosmosError, Problem, met_by
 from cosmos_cli.runtime.memory.steps import OutOfMemory
 
 Kind = Literal["error", "out of memory", "lost contact", "interrupted", "exit"]
@@ -26,6 +26,7 @@ class Ending:
     time: in s since the epoch; None if it told nothing, but was found dead.
     death: the signal or the exit code of a worker that told nothing.
     below: out of memory, what all can start again with, in words.
+    met_by: the rank that met the error, if all agreed on it.
     """
 
     rank: int
@@ -37,12 +38,14 @@ class Ending:
     time: float | None = None
     death: int | None = None
     below: str = ""
+    met_by: int | None = None
 
     @classmethod
     def of_error(cls, rank: int, error: CosmosError, step: str) -> Ending:
         """An error, raised in this process just now."""
         kind: Kind = "lost contact" if _lost_contact(error) else "error"
-        ending = cls(rank, kind, error.exit_code, error.title, tuple(error.problems), step, time.time())
+        problems, met = tuple(error.problems), met_by(error)
+        ending = cls(rank, kind, error.exit_code, error.title, problems, step, time.time(), met_by=met)
         if isinstance(error, OutOfMemory):
             return replace(ending, kind="out of memory" if error.below else "error", below=error.below or "")
         return ending
@@ -80,7 +83,7 @@ class Ending:
         if self.kind == "interrupted":
             where = f" at {self.step!r}" if self.step else ""
             return CosmosError(f"rank {self.rank} was stopped{where}; this ended the others too.")
-        failure = at_rank(CosmosError.from_problems(self.problems), self.rank)
+        failure = at_rank(CosmosError.from_problems(self.problems), self.rank if self.met_by is None else self.met_by)
         failure.exit_code, failure.title = self.exit_code, self.title
         return failure
 
@@ -94,7 +97,8 @@ def first_cause(endings: Sequence[Ending]) -> Ending:
 
     def suspicion(ending: Ending) -> int:
         if ending.death is None:
-            return 0 if ending.kind in ("error", "out of memory", "exit") else 2
+            is_own = ending.met_by in (None, ending.rank)
+            return 2 if ending.kind not in ("error", "out of memory", "exit") else 0 if is_own else 1
         if -ending.death in (signal.SIGTERM, signal.SIGALRM):
             return 3  # so end workers that the launcher ends
         return 1 if -ending.death == signal.SIGABRT else 0  # NCCL aborts a process whose peers are gone

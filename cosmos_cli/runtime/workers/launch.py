@@ -78,25 +78,6 @@ def check_workers(num_gpus: int, device: str) -> Rank | None:
     return own
 
 
-@contextlib.contextmanager
-def rank_0_first(num_gpus: int) -> Iterator[None]:
-    """A block that rank 0 runs before the others do, who then find in the cache what it has computed.
-
-    Args:
-        num_gpus: as for `spread`, in whose block this one stands.
-    """
-    if num_gpus == 1:
-        yield
-        return
-    import torch.distributed as dist
-
-    if dist.get_rank():
-        dist.barrier()
-    yield
-    if not dist.get_rank():
-        dist.barrier()
-
-
 def _check_number(num_gpus: int, own: Rank) -> None:
     if num_gpus != own.world_size:
         raise InputError(

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
 from cosmos_cli import output
+from cosmos_cli.runtime.workers.agreement import new_groups
 from cosmos_cli.runtime.workers.layout import Layout, choose_layout, parse_layout
 from cosmos_cli.runtime.workers.mesh import axis_group, make_mesh
 
@@ -21,10 +22,14 @@ class Team:
 
     layout: `dp` is the number of groups.
     mesh: None for one process alone.
+    circle, circle_ahead: those that make a video with this process, over gloo, for what they decide: in the thread that
+        makes it, and in one that prepares the next. None where it makes videos by itself.
     """
 
     layout: Layout = field(default_factory=Layout)
     mesh: DeviceMesh | None = None
+    circle: dist.ProcessGroup | None = None
+    circle_ahead: dist.ProcessGroup | None = None
 
     @classmethod
     def form(cls, device: torch.device, parallel: str | None, *, num_heads: int, num_items: int, guided: bool) -> Team:
@@ -46,7 +51,13 @@ class Team:
         if world_size == 1:
             return cls()
         output.status(layout.describe())
-        return cls(layout, make_mesh(layout, device))
+        mesh = make_mesh(layout, device)
+        size = layout.cfg * layout.cp
+        if size == 1:
+            return cls(layout, mesh)
+        # two threads that used one group would take each other's messages
+        circles = [new_groups(layout.dp, size)[mesh.get_local_rank("dp")] for _ in range(2)]
+        return cls(layout, mesh, *circles)
 
     @property
     def token_group(self) -> dist.ProcessGroup | None:

@@ -74,8 +74,14 @@ def fail(error: CosmosError) -> CosmosError | None:
         return error
     from cosmos_cli.runtime.workers.failures import Ending, at_rank
 
-    _tell(Ending.of_error(_rank.rank, error, _step))
-    return None if _rank.launcher_pid else at_rank(error, _rank.rank)
+    ending = Ending.of_error(_rank.rank, error, _step)
+    _tell(ending)
+    if _rank.launcher_pid:
+        return None
+    if ending.met_by not in (None, _rank.rank):
+        time.sleep(1)  # who met it prints; the launcher ends it as soon as this process is gone
+        return None
+    return at_rank(error, _rank.rank)
 
 
 def interrupted() -> bool:

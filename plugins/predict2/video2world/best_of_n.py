@@ -19,6 +19,7 @@ from cosmos_cli.generation.settings import as_made
 from cosmos_cli.media.source import digest_of
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.files import check_writable
+from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
@@ -237,7 +238,7 @@ def _missing(
 
 def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions) -> Report:
     """Make the videos that are not there yet; one that fails does not stop the others."""
-    items, outcomes = _missing(settings, requests, options)
+    items, outcomes = agree(lambda: _missing(settings, requests, options), "looking at the videos that are there")
     for outcome in outcomes:
         if outcome.error:
             output.status(f"{outcome.name}: {outcome.error}")

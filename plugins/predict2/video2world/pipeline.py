@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -43,15 +43,15 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
     tiny_shows = "frames after the given ones show noise"
 
     @classmethod
-    def refiners(cls, settings: Video2WorldSettings) -> tuple[OwnRefiner | None, dict[str, Refiner]]:
+    def refiners(cls, settings: Video2WorldSettings) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:
         if not settings.may_refine:
-            return None, {}
+            return None, dict
         if settings.refiner_url is not None:
             refiner = refiner_on_server(settings.refiner_url, settings.refiner_model)
-            return None, {refiner.name: refiner}
+            return None, lambda: {refiner.name: refiner}
         if inputs.refines_itself(settings):
-            return own_refiner(settings.checkpoint_dir), {}
-        return None, installed_refiners(settings)
+            return own_refiner(settings.checkpoint_dir), dict
+        return None, partial(installed_refiners, settings)
 
     def make(self, sample: Sample, *, on_step: OnStep | None = None) -> Generated[Sample]:
         if not sample.request.benchmark:
