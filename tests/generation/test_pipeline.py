@@ -97,7 +97,12 @@ class Noting(Pipeline[Sample, PictureResult]):
         run: Callable[[Callable[[], Any]], Any] = lambda attempt: attempt()  # noqa: E731
         device = torch.device(settings.device)
         return SimpleNamespace(
-            guardrails=guardrails, device=device, dtype=torch.bfloat16, team=Team(), stages=SimpleNamespace(run=run)
+            guardrails=guardrails,
+            device=device,
+            dtype=torch.bfloat16,
+            team=Team(),
+            stages=SimpleNamespace(run=run),
+            text_encoder=None,
         )
 
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
