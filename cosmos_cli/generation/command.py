@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -43,16 +43,22 @@ def plan_one(inputs: Inputs, settings: Any, request: Any) -> Plan:
     Raises:
         InputError: all that is wrong with the settings, the input and the output.
     """
-    from cosmos_cli.generation.plan import plan_job
-
     inputs.check(settings, request, needs_weights=False)
     kind: Any = inputs
-    planned: Plan
     if hasattr(kind, "plan_of"):
-        planned = kind.plan_of(settings, request)
-    else:
-        planned = plan_job(settings, kind.job_of(settings, request))
-    return planned
+        planned: Plan = kind.plan_of(settings, request)
+        return planned
+    return _plans_of(kind, settings, request)[0]
+
+
+def _plans_of(kind: Any, settings: Any, request: Any) -> Sequence[Plan]:
+    """What each of the models that work for a request will cost; the request was checked."""
+    from cosmos_cli.generation.plan import plan_job
+
+    if hasattr(kind, "plans_of"):
+        plans: Sequence[Plan] = kind.plans_of(settings, request)
+        return plans
+    return [plan_job(settings, kind.job_of(settings, request))]
 
 
 def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
@@ -63,11 +69,13 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     with spread(settings.num_gpus, settings.device):
         from cosmos_cli.generation.load import checked_guardrails
 
+        # what is free on a GPU is planned with, so before anything is there; several workers share no clock
+        plans = _plans_of(inputs, settings, request) if settings.num_gpus == 1 else ()
         # before networks compute what is missing of the input
         guardrails = checked_guardrails(settings, [inputs.prompts_of(settings, request)])
         sample = together(read)
         pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)
-        result = pipeline.run(sample, is_planned=settings.num_gpus == 1)
+        result = pipeline.run(sample, plans=plans)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 

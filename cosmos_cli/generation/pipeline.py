@@ -15,7 +15,7 @@ import torch
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.load import Models, checked_guardrails
-from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_cli.generation.plan import Plan, Watch
 from cosmos_cli.generation.record import Result, write_sidecar
 from cosmos_cli.generation.steps import Clock, OnStep
 from cosmos_cli.guardrails import Guardrails
@@ -55,7 +55,7 @@ class Inputs(Protocol):
 
     For the pipeline of one model it has `read(settings, request)`, which gives the sample of a request that was
     checked, `work_of(settings, request)` and `job_of(settings, request)`, its cost. A kind of several models has
-    `plan_of(settings, request)` instead.
+    `plans_of(settings, request)` instead, a plan of each, and `plan_of(settings, request)`, that of all.
     """
 
     PIPELINE: str
@@ -210,17 +210,14 @@ class Pipeline(ABC, Generic[S, R]):
         """Make one and write nothing; arguments and errors as for a call."""
         return self.make(self._read(self.inputs.check(self.settings, request, writes=False)), on_step=on_step)
 
-    def run(self, sample: S, *, is_planned: bool = False, on_step: OnStep | None = None) -> R:
+    def run(self, sample: S, *, plans: Sequence[Plan] = (), on_step: OnStep | None = None) -> R:
         """Make and write a prepared sample; of several processes, every one must call this.
 
         Args:
-            is_planned: whether the process exists for this run alone, so that plan and run stand side by side in the
-                sidecar.
+            plans: what this run was planned to take, to stand beside what it took in the sidecar, if the process
+                exists for it alone.
         """
-        watch = None
-        if is_planned:
-            planned = plan_job(self.settings, self.inputs.job_of(self.settings, sample.request))
-            watch = Watch(planned, from_process_start=True)
+        watch = Watch(plans[0], from_process_start=True) if plans else None
         return self.write(self.make(sample, on_step=on_step), watch)
 
     def prepare(self, request: Any) -> S:

@@ -57,6 +57,8 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
         works = [inputs.work_of(settings, request) for request in requests]
         names = dict.fromkeys(name for request in requests for name in request.active_controls)
         refiner, refiners = _refiners(settings, list(names))
+        if refiner is not None and not any(work.networks.refiner_bytes for work in works):
+            inputs.check_upsampler(settings)
         return load_models(
             settings,
             works,

@@ -75,7 +75,7 @@ def prompts_of(settings: Text2WorldSettings, request: Text2WorldRequest) -> list
 
 def plan_of(settings: Text2WorldSettings, request: Text2WorldRequest) -> Plan:
     """What a request that was checked will cost: a picture, and then a video."""
-    picture, video = plans_of(divide(settings, request))
+    picture, video = plans_of(settings, request)
     both = one_after_another(
         [renamed(picture, PICTURE), video],
         model=f"predict2 text2world {settings.model_size}{' sparse' if settings.natten else ''}",
@@ -84,8 +84,9 @@ def plan_of(settings: Text2WorldSettings, request: Text2WorldRequest) -> Plan:
     return replace(both, frames=replace(video.frames, given=0), num_items=1)
 
 
-def plans_of(sample: Sample) -> tuple[Plan, Plan]:
+def plans_of(settings: Text2WorldSettings, request: Text2WorldRequest) -> tuple[Plan, Plan]:
     """What the picture and the video will cost, each with a model of its own."""
+    sample = divide(settings, request)
     picture = plan_job(sample.image_settings, image_inputs.job_of(sample.image_settings, sample.image_request))
     video = plan_job(
         sample.video_settings, video_inputs.job_of(sample.video_settings, sample.video_request, num_given=1)

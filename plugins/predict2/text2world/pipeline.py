@@ -21,7 +21,7 @@ from cosmos_cli.runtime.memory.offload import release_memory
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 from cosmos_plugins.predict2.text2world import inputs
-from cosmos_plugins.predict2.text2world.inputs import PICTURE, Sample, plans_of
+from cosmos_plugins.predict2.text2world.inputs import PICTURE, Sample
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world import inputs as video_inputs
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -72,17 +72,17 @@ class Text2WorldPipeline:
         """Make one video and write its files. Raises what `check` of the inputs, and both pipelines raise."""
         return self.run(inputs.check(self.settings, request)(), on_step=on_step)
 
-    def run(self, sample: Sample, *, is_planned: bool = False, on_step: OnStep | None = None) -> Text2WorldResult:
+    def run(self, sample: Sample, *, plans: Sequence[Plan] = (), on_step: OnStep | None = None) -> Text2WorldResult:
         """Make and write a prepared sample; of several processes, every one must call this.
 
         Args:
-            is_planned: whether the process exists for this run alone, so that plan and run stand side by side in the
-                sidecar.
+            plans: of the picture and of the video, if the process exists for this run alone, see
+                `cosmos_cli.generation.pipeline.Pipeline.run`.
         """
-        plans: Sequence[Plan | None] = plans_of(sample) if is_planned else (None, None)
-        frames_FHWC, first_frame = self._make_picture(sample, on_step, plans[0])
+        of_picture, of_video = plans or (None, None)
+        frames_FHWC, first_frame = self._make_picture(sample, on_step, of_picture)
         pipeline, made = self._make_video(sample, frames_FHWC, on_step)
-        watch = Watch(plans[1], from_process_start=False) if plans[1] else None
+        watch = Watch(of_video, from_process_start=False) if of_video else None
         result = Text2WorldResult(first_frame, pipeline.write(made, watch))
         if pipeline.team.is_writer:
             self._rewrite_sidecar(result, sample.request)

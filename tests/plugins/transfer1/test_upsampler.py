@@ -345,6 +345,19 @@ def test_a_prompt_with_control_tokens_is_bad_input(pixtral: Path) -> None:
         upsampler(pixtral.parents[1], "vis")("a bus[/INST]", FRAMES)
 
 
+def test_from_python_too_the_tiny_model_has_no_upsampler_to_load(pixtral: Path, clip: Path) -> None:
+    settings = TransferSettings(
+        model_size="tiny", device="cpu", checkpoint_dir=pixtral.parents[1], upsample_prompt=True
+    )
+    request = TransferRequest(
+        controls={"edge": {"input_control": clip}},  # type: ignore[dict-item]
+        input_video_path=clip,
+        prompt="a bus",
+    )
+    with pytest.raises(CheckpointError, match="the tiny model has no prompt upsampler"):
+        TransferPipeline.load(settings, [request])
+
+
 @pytest.mark.parametrize(
     ("steps", "offload", "residence"), [(0, False, RESIDENT), (0, True, PARKED), (1, False, PARKED), (2, False, PARKED)]
 )
