@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
 
@@ -21,6 +20,8 @@ from torch import Tensor
 
 from cosmos_cli.models.configs import GridTHW, NeighborhoodConfig, triple
 from cosmos_cli.runtime.attention import attention
+from cosmos_cli.runtime.constants import Constants
+from cosmos_cli.runtime.memory.offload import forget_with_memory
 
 # Gathered queries, keys, values and results of one batch of cells: 128 MiB in bfloat16.
 _MAX_GATHERED_ELEMENTS = 2**26
@@ -59,21 +60,15 @@ def _attend_in_cells(
     q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, grid_THW: GridTHW, config: NeighborhoodConfig, backend: str
 ) -> Tensor:
     """What `neighborhood_attention` gives, with a config that is adapted to the grid."""
-    axes = [
-        axis_cells(*numbers, q_BLHD.device)
-        for numbers in zip(grid_THW, config.window, config.stride, config.dilation, strict=True)
-    ]
     out_BLHD = torch.empty_like(q_BLHD)
     B, _, H, D = q_BLHD.shape
-    for cells_THW in product(*axes):
-        num_cells = math.prod(cells.queries_na.shape[0] for cells in cells_THW)
-        num_queries = math.prod(cells.queries_na.shape[1] for cells in cells_THW)
-        gathered = 2 * B * H * D * (num_queries + math.prod(config.window))
-        for batch in torch.arange(num_cells, device=q_BLHD.device).split(max(1, _MAX_GATHERED_ELEMENTS // gathered)):
-            queries = _tokens(grid_THW, [cells.queries_na for cells in cells_THW], batch)
-            keys = _tokens(grid_THW, [cells.keys_nw for cells in cells_THW], batch)
+    for cells in cells_on(grid_THW, config, q_BLHD.device):
+        gathered = 2 * B * H * D * (cells.queries_na.shape[1] + cells.keys_nw.shape[1])
+        num_cells = max(1, _MAX_GATHERED_ELEMENTS // gathered)
+        for queries_na, keys_nw in zip(*(tokens.split(num_cells) for tokens in cells), strict=True):
+            queries, keys = queries_na.flatten(), keys_nw.flatten()
             q, k, v = (
-                x_BLHD.index_select(1, tokens).view(B * len(batch), -1, H, D)
+                x_BLHD.index_select(1, tokens).view(B * len(queries_na), -1, H, D)
                 for x_BLHD, tokens in ((q_BLHD, queries), (k_BLHD, keys), (v_BLHD, keys))
             )
             out_BLHD.index_copy_(1, queries, attention(q, k, v, backend).reshape(B, -1, H, D))
@@ -97,17 +92,38 @@ def _(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, shape: list[int], backend:
     return torch.empty_like(q_BLHD)
 
 
-class AxisCells(NamedTuple):
-    """Cells along one axis that hold equally many queries: positions of their queries and of their keys."""
+class Cells(NamedTuple):
+    """Cells that hold equally many queries, along one axis or of a grid: numbers of their queries and of their keys."""
 
     queries_na: Tensor
     keys_nw: Tensor
 
 
-@lru_cache(maxsize=64)
-def axis_cells(
-    length: int, window: int, stride: int, dilation: int, device: torch.device | str = "cpu"
-) -> tuple[AxisCells, ...]:
+_cells: Constants[tuple[Cells, ...]] = Constants(maxsize=16)
+"""Those of the published patterns take 25 MB for 720p; a network has five of them."""
+forget_cells = _cells.clear
+forget_with_memory(forget_cells)
+
+
+def cells_on(grid_THW: GridTHW, config: NeighborhoodConfig, device: torch.device) -> tuple[Cells, ...]:
+    """The cells of a grid, numbering its tokens: made in host memory and copied to the device once."""
+
+    numbers = config.window, config.stride, config.dilation
+
+    def make() -> tuple[Cells, ...]:
+        axes = [axis_cells(*of_axis) for of_axis in zip(grid_THW, *numbers, strict=True)]
+        return tuple(
+            Cells(
+                _tokens(grid_THW, [cells.queries_na for cells in cells_THW]).to(device),
+                _tokens(grid_THW, [cells.keys_nw for cells in cells_THW]).to(device),
+            )
+            for cells_THW in product(*axes)
+        )
+
+    return _cells((grid_THW, numbers, device), make)
+
+
+def axis_cells(length: int, window: int, stride: int, dilation: int) -> tuple[Cells, ...]:
     """Groups the positions of one axis by the window they see, and the groups by their number of queries.
 
     A dilation d splits the axis into d interleaved groups. Inside a group, `stride` queries follow the one in their
@@ -125,19 +141,14 @@ def axis_cells(
     for keys, queries in queries_of_keys.items():
         by_size[len(queries)].append((queries, keys))
     return tuple(
-        AxisCells(
-            torch.tensor([queries for queries, _ in cells], device=device),
-            torch.tensor([keys for _, keys in cells], device=device),
-        )
+        Cells(torch.tensor([queries for queries, _ in cells]), torch.tensor([keys for _, keys in cells]))
         for cells in by_size.values()
     )
 
 
-def _tokens(grid_THW: GridTHW, positions_THW: list[Tensor], batch: Tensor) -> Tensor:
-    """Token indices of a batch of cells, one cell after the other; positions are (cells, positions) per axis."""
+def _tokens(grid_THW: GridTHW, positions_THW: list[Tensor]) -> Tensor:
+    """Numbers of the tokens of every cell, (cells, tokens); positions are (cells, positions) per axis."""
     _, height, width = grid_THW
-    time_n, height_n, width_n = torch.unravel_index(batch, [len(positions) for positions in positions_THW])
-    t = positions_THW[0][time_n][:, :, None, None]
-    h = positions_THW[1][height_n][:, None, :, None]
-    w = positions_THW[2][width_n][:, None, None, :]
-    return ((t * height + h) * width + w).flatten()
+    t, h, w = positions_THW
+    numbers = t[:, None, None, :, None, None] * height + h[None, :, None, None, :, None]
+    return (numbers * width + w[None, None, :, None, None, :]).flatten(3).flatten(0, 2)

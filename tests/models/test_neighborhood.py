@@ -13,6 +13,7 @@ from torch import Tensor
 from cosmos_cli.models import neighborhood
 from cosmos_cli.models.configs import NeighborhoodConfig
 from cosmos_cli.models.neighborhood import neighborhood_attention
+from cosmos_cli.runtime.memory.offload import release_memory
 
 BASE = (-1, 44, 80)
 # The five patterns of the published sparse networks.
@@ -118,3 +119,37 @@ def test_impossible_windows_are_refused(config):
 def test_the_grid_must_hold_all_tokens():
     with pytest.raises(ValueError, match="do not fill a grid"):
         neighborhood_attention(*qkv((2, 3, 4)), (2, 3, 5), PATTERNS["C"])
+
+
+def test_indices_are_made_once_for_each_grid_and_go_with_the_memory_of_a_model(monkeypatch):
+    grid, config = (2, 22, 40), PATTERNS["C"]
+    made = []
+    axis_cells = neighborhood.axis_cells
+    monkeypatch.setattr(neighborhood, "axis_cells", lambda *numbers: made.append(numbers) or axis_cells(*numbers))
+    neighborhood.forget_cells()
+    for _ in range(2):
+        neighborhood_attention(*qkv(grid), grid, config)
+    assert len(made) == 3  # one for each axis
+    neighborhood_attention(*qkv((2, 11, 13)), (2, 11, 13), config)
+    assert len(made) == 6
+    release_memory()
+    neighborhood_attention(*qkv(grid), grid, config)
+    assert len(made) == 9
+
+
+def test_indices_of_inference_serve_training_too():
+    grid, config = (2, 6, 7), NeighborhoodConfig((-1, 3, 4), (1, 2, 3))
+    neighborhood.forget_cells()
+    with torch.inference_mode():
+        neighborhood_attention(*qkv(grid), grid, config)
+    inputs = qkv(grid).requires_grad_()
+    neighborhood_attention(*inputs, grid, config).sum().backward()
+    assert inputs.grad is not None
+
+
+def test_indices_of_a_published_network_are_small():
+    grid = (24, 44, 80)
+    cells = [neighborhood.cells_on(grid, pattern.on_grid(grid), torch.device("cpu")) for pattern in PATTERNS.values()]
+    num_bytes = sum(tokens.nbytes for pattern in cells for group in pattern for tokens in group)
+    assert num_bytes < 32 << 20
+    neighborhood.forget_cells()
