@@ -149,6 +149,7 @@ class Work:
     num_rounds: how often all of this is done, such as chunks.
     num_passes: evaluations of the DiT for a tile in a round.
     encoded: (clips, frames of each) that the tokenizer encodes for a tile in a round.
+    clip_bytes: of a number of these frames; 0 takes the networks' precision.
     num_texts: texts that the text encoder reads.
     num_contexts: texts that the DiT keeps, the negative prompt and those of regions included.
     num_regions: texts that tokens attend to beside that of the whole picture.
@@ -167,6 +168,7 @@ class Work:
     num_tiles: int = 1
     num_rounds: int = 1
     encoded: tuple[tuple[int, int], ...] = ()
+    clip_bytes: int = 0
     num_texts: int = 0
     num_contexts: int = 1
     num_regions: int = 0
@@ -271,8 +273,7 @@ class Work:
             Part("controls", of_branches * share_bytes, stages=("denoise",)),
             Part("latents", states * latents, stages=("denoise",)),
             Part("encoding", rig.scratch * encoding * num_bytes, stages=(self.encode_stage,)),
-            Part("clip", clip * num_bytes, stages=(self.encode_stage,)),
-            Part("clip", 3 * math.prod(self.clip_px) * num_bytes * tokenizer.gives_whole_clips, stages=("decode",)),
+            Part("clip", clip * (self.clip_bytes or num_bytes), stages=(self.encode_stage,)),
             Part("decoding", rig.scratch * decoding * num_bytes, stages=("decode",)),
         ]
         if t5 is not None:

@@ -12,14 +12,18 @@ def to_video(frames_FHWC: np.ndarray, device: torch.device, dtype: torch.dtype) 
 
     Both operations round to `dtype`: in bfloat16 a value is off by up to 0.004, and the originals' latents hold that.
     """
-    frames = torch.from_numpy(np.ascontiguousarray(frames_FHWC)).to(device)
-    return (frames.permute(3, 0, 1, 2)[None].to(dtype) / 127.5 - 1).contiguous()
+    return _as_video(frames_FHWC, device, dtype).div_(127.5).sub_(1)
 
 
 def to_video_over_128(frames_FHWC: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
     """uint8 frames as (1, 3, F, H, W) in [-1, 1), white just below 1: value / 128 - 1, exact even in bfloat16."""
+    return _as_video(frames_FHWC, device, dtype).div_(128).sub_(1)
+
+
+def _as_video(frames_FHWC: np.ndarray, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The same numbers as (1, 3, F, H, W): a tensor of its own, for the caller to work in."""
     frames = torch.from_numpy(np.ascontiguousarray(frames_FHWC)).to(device)
-    return (frames.permute(3, 0, 1, 2)[None].to(dtype) / 128 - 1).contiguous()
+    return frames.permute(3, 0, 1, 2)[None].to(dtype, memory_format=torch.contiguous_format, copy=True)
 
 
 def to_frames(video_1CFHW: Tensor) -> np.ndarray:

@@ -42,6 +42,7 @@ from cosmos_cli.models.cosmos_tokenizer_layers import (
     haar_patches,
     haar_pixels,
 )
+from cosmos_cli.runtime.constants import Constants
 
 # Entries of the published files that hold nothing learnt: the wavelet, which is computed instead. Name and shape.
 STORED_CONSTANTS = {
@@ -268,6 +269,7 @@ class ChunkedTokenizer:
                 f"{network.config.latent_channels} and at least {self.chunk_latents} are needed."
             )
         self._statistics = statistics
+        self._constants: Constants[tuple[Tensor, Tensor]] = Constants()
 
     def num_latent_frames(self, num_frames: int) -> int:
         """Latent frames of a video.
@@ -312,13 +314,14 @@ class ChunkedTokenizer:
         return latents_BCTHW / self.sigma_data * std + mean
 
     def _mean_std(self, like_BCTHW: Tensor, first: int) -> tuple[Tensor, Tensor]:
-        # Rounded as the network's weights are, whatever the latents are computed in.
+        def rounded() -> tuple[Tensor, Tensor]:
+            # Rounded as the network's weights are, whatever the latents are computed in.
+            statistics, dtype = self._statistics, self.network.dtype
+            return statistics.mean_CT.to(dtype).to(like_BCTHW), statistics.std_CT.to(dtype).to(like_BCTHW)
+
+        mean_CT, std_CT = self._constants((self.network.dtype, like_BCTHW.dtype, like_BCTHW.device), rounded)
         frames = slice(first, first + like_BCTHW.shape[2])
-        mean_CT, std_CT = (
-            values_CT[:, frames].to(self.network.dtype).to(like_BCTHW)
-            for values_CT in (self._statistics.mean_CT, self._statistics.std_CT)
-        )
-        return mean_CT[..., None, None], std_CT[..., None, None]
+        return mean_CT[:, frames, None, None], std_CT[:, frames, None, None]
 
     def encode(self, video_BCFHW: Tensor) -> Tensor:
         """Encode a video to normalised latents.

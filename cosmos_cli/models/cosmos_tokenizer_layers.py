@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cosmos_cli.runtime.attention import wide_attention
+
 
 class Past:
     """What one clip leaves behind for its next step: the last frames of each causal layer, keys and values.
@@ -201,7 +203,7 @@ class SpatialAttention(_Attention):
 
     def attend(self, q_BTHWC: Tensor, k_BTHWC: Tensor, v_BTHWC: Tensor, past: Past) -> Tensor:
         q, k, v = (x.flatten(2, 3).flatten(0, 1).unsqueeze(1) for x in (q_BTHWC, k_BTHWC, v_BTHWC))
-        return F.scaled_dot_product_attention(q, k, v).view(q_BTHWC.shape)
+        return wide_attention(q, k, v).view(q_BTHWC.shape)
 
 
 class TemporalAttention(_Attention):

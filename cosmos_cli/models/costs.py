@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, overload
+from typing import overload
 
 from cosmos_cli.models.configs import (
     HINT_WIDTHS,
@@ -31,6 +31,7 @@ from cosmos_cli.models.configs import (
     T5EncoderConfig,
     WanVAEConfig,
 )
+from cosmos_cli.runtime.bounds import WIDE_SCORES_BYTES
 
 TEXT_TOKENS = 512
 """Text positions that every network reads, however short the text is."""
@@ -339,8 +340,10 @@ class Walk:
     flops: of the whole clip.
     kept: numbers that causal layers hold from one step to the next.
     live: numbers alive at the worst moment of a step, beside those.
+    num_steps: of the clip. In the last of two, layers let go of what little they keep, one after the other.
     """
 
+    num_steps: int = 3
     flops: float = 0.0
     parameters: int = 0
     kept: float = 0.0
@@ -352,8 +355,12 @@ class Walk:
         return self.kept + self.live
 
     def hold(self, elements: float) -> None:
-        """This many numbers are alive together."""
-        self.live = max(self.live, elements)
+        """This many numbers are alive together, beside what layers keep."""
+        self.live = max(self.live, elements - (self.kept if self.num_steps == 2 else 0))
+
+    def keep(self, frames: int, elements: float) -> None:
+        """A causal layer holds its last frames of this many numbers; after the first step there is but one."""
+        self.kept += min(frames, self.num_steps - 1) * elements
 
     def conv(self, n_in: int, n_out: int, taps: int, positions: float) -> None:
         """A convolution with a bias at this many places."""
@@ -363,9 +370,6 @@ class Walk:
 
 class TokenizerCost(ABC):
     """What a tokenizer costs; `tokenizer_cost_of` gives that of every kind."""
-
-    gives_whole_clips: ClassVar[bool] = False
-    """Whether a decoded clip is on the device as a whole, and not frame by frame."""
 
     @property
     @abstractmethod
@@ -415,7 +419,7 @@ class WanVAECost(TokenizerCost):
         return self.encode(1, 8, 8).parameters + self.decode(1, 8, 8).parameters + mixing
 
     def encode(self, num_frames: int, height: int, width: int) -> Walk:
-        walk, config = Walk(), self.config
+        walk, config = Walk(1 + math.ceil((num_frames - 1) / _WAN_STEP_FRAMES)), self.config
         frames, pixels = num_frames, height * width
         step = max(1, min(_WAN_STEP_FRAMES, num_frames - 1))
         widths = [config.dim * mult for mult in config.dim_mult]
@@ -432,14 +436,14 @@ class WanVAECost(TokenizerCost):
             if config.temporal_downsample[level]:
                 frames, step = 1 + (frames - 1) // 2, max(1, step // 2)
                 walk.conv(n_out, n_out, 3, (frames - 1) * pixels)
-                walk.kept += n_out * pixels
+                walk.keep(1, n_out * pixels)
         _middle(walk, widths[-1], frames, step, pixels)
         _causal(walk, widths[-1], 2 * config.z_dim, frames, step, pixels, normed=True)
         walk.flops += 2.0 * (2 * config.z_dim) ** 2 * frames * pixels
         return walk
 
     def decode(self, num_latents: int, latent_height: int, latent_width: int) -> Walk:
-        walk, config = Walk(), self.config
+        walk, config = Walk(num_latents), self.config
         frames, step, pixels = num_latents, 1, latent_height * latent_width
         walk.flops += 2.0 * config.z_dim**2 * frames * pixels
         widths = [config.dim * mult for mult in reversed(config.dim_mult)]
@@ -455,13 +459,14 @@ class WanVAECost(TokenizerCost):
             if config.temporal_downsample[-1 - level]:
                 walk.conv(n_out, 2 * n_out, 3, (frames - 1) * pixels)
                 if frames > 1:
-                    walk.kept += 2 * n_out * pixels
+                    walk.keep(2 if num_latents > 2 else 0, n_out * pixels)  # the first step does without
                     alive += 2 * n_out * step * pixels
                     frames, step = 1 + 2 * (frames - 1), 2 * step
             pixels *= 4
             n_in = n_out // 2
             walk.conv(n_out, n_in, 9, frames * pixels)
-            walk.hold(alive + n_in * step * pixels + n_out * pixels)
+            # the frames before and after, and of one of them what is enlarged and what becomes of it
+            walk.hold(alive + n_in * step * pixels + (n_out + n_in) * pixels)
         _causal(walk, widths[-1], 3, frames, step, pixels, normed=True)
         return walk
 
@@ -476,7 +481,7 @@ def _causal(
     walk.conv(n_in, n_out, 27, (frames - 1 + 1 / 3) * pixels)
     walk.parameters += n_in * normed
     num_past = 2 if frames > 1 else 0
-    walk.kept += num_past * n_in * pixels
+    walk.keep(2, n_in * pixels)
     walk.hold((residual * step + n_in * (step + num_past) + n_out * step) * pixels)
 
 
@@ -493,15 +498,19 @@ def _middle(walk: Walk, width: int, frames: int, step: int, pixels: int) -> None
     walk.conv(width, width, 1, frames * pixels)
     walk.flops += 4.0 * pixels**2 * width * frames
     walk.parameters += width
-    walk.hold(6 * width * step * pixels)
+    walk.hold(6 * width * step * pixels + _score_elements(step, pixels))
     _residual(walk, width, width, frames, step, pixels)
+
+
+def _score_elements(frames: int, pixels: int) -> float:
+    """Attention scores among the pixels of each frame, as numbers of two bytes: of a kernel that holds them all."""
+    return min(8 * frames * pixels**2, WIDE_SCORES_BYTES) / 2
 
 
 @dataclass(frozen=True)
 class CosmosTokenizerCost(TokenizerCost):
     """The Cosmos tokenizer, which a clip passes one latent frame after the other."""
 
-    gives_whole_clips: ClassVar[bool] = True
     config: CosmosTokenizerConfig
 
     @property
@@ -598,7 +607,7 @@ def _attentive_middle(walk: Walk, width: int, frames: int, pixels: int) -> None:
             walk.conv(width, width, 1, frames * pixels)
         walk.flops += 4.0 * pairs * width
     walk.kept += 2 * width * frames * pixels
-    walk.hold(6 * width * pixels)
+    walk.hold(6 * width * pixels + _score_elements(1, pixels))
     _factorised_residual(walk, width, width, frames, 1, pixels)
 
 

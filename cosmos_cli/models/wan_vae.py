@@ -25,6 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cosmos_cli.models.configs import WanVAEConfig
+from cosmos_cli.runtime.attention import wide_attention
+from cosmos_cli.runtime.constants import Constants
 
 # Statistics of the latents over the training set, one per latent channel.
 LATENT_MEAN = (
@@ -81,6 +83,7 @@ class _Past:
             window_BCTHW[:, :, num_past:] = x_BCTHW
         else:
             F.silu(norm(x_BCTHW, out_BCTHW=window_BCTHW[:, :, num_past:]), inplace=True)
+        del tail_BCTHW  # before the next one needs memory
         self.keep(conv, window_BCTHW[:, :, -2:])
         return window_BCTHW
 
@@ -179,7 +182,7 @@ class AttentionBlock(nn.Module):
         x_BTHWC = self.norm(x_BCTHW).permute(0, 2, 3, 4, 1)
         qkv = F.linear(x_BTHWC, self.to_qkv.weight.flatten(1), self.to_qkv.bias)
         q, k, v = qkv.reshape(batch * num_frames, 1, height * width, 3 * channels).chunk(3, dim=-1)
-        x_BTHWC = F.scaled_dot_product_attention(q, k, v).reshape(batch, num_frames, height, width, channels)
+        x_BTHWC = wide_attention(q, k, v).reshape(batch, num_frames, height, width, channels)
         x_BTHWC = F.linear(x_BTHWC, self.proj.weight.flatten(1), self.proj.bias)
         return x_BTHWC.permute(0, 4, 1, 2, 3).add_(x_BCTHW)
 
@@ -300,6 +303,7 @@ class WanVAE(nn.Module):
         self.conv1 = nn.Conv3d(2 * config.z_dim, 2 * config.z_dim, 1)
         self.conv2 = nn.Conv3d(config.z_dim, config.z_dim, 1)
         self.decoder = Decoder(config)
+        self._constants: Constants[tuple[Tensor, Tensor]] = Constants()
 
     @property
     def spatial_factor(self) -> int:
@@ -330,10 +334,13 @@ class WanVAE(nn.Module):
         return latents_BCTHW / inverse_std + mean
 
     def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        # 1/std is taken of the rounded std and rounded again, like the original's bfloat16 constants.
-        mean = torch.tensor(LATENT_MEAN, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
-        std = torch.tensor(LATENT_STD, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
-        return mean, 1.0 / std
+        def rounded() -> tuple[Tensor, Tensor]:
+            # 1/std is taken of the rounded std and rounded again, like the original's bfloat16 constants.
+            mean = torch.tensor(LATENT_MEAN, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
+            std = torch.tensor(LATENT_STD, dtype=like.dtype, device=like.device).view(-1, 1, 1, 1)
+            return mean, 1.0 / std
+
+        return self._constants((like.dtype, like.device), rounded)
 
     @torch.no_grad()
     def encode(self, video_BCFHW: Tensor, chunk_frames: int = 16) -> Tensor:

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.bounds import WIDE_SCORES_BYTES
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -129,6 +130,45 @@ def _sdpa(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, kernels: Sequence[SDPB
     q, k, v = (t.transpose(1, 2) for t in (q_BLHD, k_BLHD, v_BLHD))
     with sdpa_kernel(list(kernels), set_priority=True) if kernels else nullcontext():
         return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+_BYTES_PER_SCORE = 8
+"""PyTorch's plain kernel computes scores, and their softmax beside them, in float32."""
+
+
+def wide_attention(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> Tensor:
+    """Softmax attention with scale 1/sqrt(D) and no mask, for heads wider than the 256 of most kernels; (B, H, L, D).
+
+    Where no kernel for the device takes such heads, PyTorch would hold the scores of all queries and keys at once. So
+    it is given some of the queries at a time there, and scores take `WIDE_SCORES_BYTES` at the most.
+    """
+    if _has_kernel(q_BHLD, k_BHLD, v_BHLD):
+        return F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD)
+    B, H, L, _ = q_BHLD.shape
+    num_queries = max(1, WIDE_SCORES_BYTES // (_BYTES_PER_SCORE * H * k_BHLD.shape[2]))
+    num_samples = max(1, num_queries // L)
+    parts_B = zip(*(x_BHLD.split(num_samples) for x_BHLD in (q_BHLD, k_BHLD, v_BHLD)), strict=True)
+    out_BHLD = q_BHLD.new_empty(B, H, L, v_BHLD.shape[-1])
+    for out, (q, k, v) in zip(out_BHLD.split(num_samples), parts_B, strict=True):
+        for start in range(0, L, num_queries):
+            rows = slice(start, start + num_queries)
+            out[:, :, rows] = F.scaled_dot_product_attention(q[:, :, rows], k, v)
+    return out_BHLD
+
+
+def _has_kernel(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor) -> bool:
+    """Whether PyTorch has a kernel for these that holds no scores; the choice is its own, and this asks as it does."""
+    if q_BHLD.device.type == "cpu":  # whose kernel takes heads of any width
+        return True
+    if q_BHLD.device.type != "cuda":
+        return False
+    asked = torch.backends.cuda.SDPAParams(q_BHLD, k_BHLD, v_BHLD, None, 0.0, False, False)
+    cuda = torch.backends.cuda
+    return bool(
+        cuda.can_use_flash_attention(asked)
+        or cuda.can_use_efficient_attention(asked)
+        or cuda.can_use_cudnn_attention(asked)
+    )
 
 
 def _load_sdpa(device: torch.device, dtype: torch.dtype) -> AttentionFunction:

@@ -218,6 +218,7 @@ def _measure(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[Wo
         num_clips=num_views,
         num_rounds=len(clips),
         encoded=((num_encoded, CLIP_FRAMES), *shared),
+        clip_bytes=4,  # given frames go in float32
         num_texts=num_views,
         num_contexts=2 if request.guidance else 1,
         num_states=NUM_STATES,

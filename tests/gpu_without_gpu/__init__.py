@@ -1,0 +1,1 @@
+"""Whole pipelines at their published sizes on a GPU that is not there: devices, memory, copies."""
