@@ -40,7 +40,7 @@ def sample_ab2(
     levels = sigmas.tolist()
     x0_previous: Tensor | None = None
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(levels)):
-        x0 = denoiser(state.to(dtype), x.new_tensor(sigma))
+        x0 = denoiser(state.to(dtype), level(sigma, x))
         if x0_previous is None:
             state = euler_step(state, x0, sigma, sigma_next)
         else:
@@ -48,7 +48,12 @@ def sample_ab2(
         x0_previous = x0
         if on_step:
             on_step(i, state)
-    return denoiser(state.to(dtype), x.new_tensor(levels[-1])).to(dtype)
+    return denoiser(state.to(dtype), level(levels[-1], x)).to(dtype)
+
+
+def level(sigma: float, x: Tensor) -> Tensor:
+    """A noise level as the scalar that a denoiser takes, written where x is: copied there, it would wait for a GPU."""
+    return x.new_full((), sigma)
 
 
 def euler_step(x: Tensor, x0: Tensor, sigma: float, sigma_next: float) -> Tensor:

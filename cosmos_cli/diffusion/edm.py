@@ -85,9 +85,9 @@ def free_below(conditioning: Conditioning, sigma: Tensor, sigma_augment: float) 
 
     From there on all frames are denoised together. The network's condition mask keeps marking the given frames.
     """
-    if sigma > sigma_augment:
-        return conditioning
-    return Conditioning(conditioning.latents_BCTHW, torch.zeros_like(conditioning.mask_B1T11))
+    # in numbers: to branch would mean to wait for a GPU
+    latents, mask = conditioning
+    return Conditioning(latents, mask * (sigma > sigma_augment))
 
 
 def denoise(
@@ -122,7 +122,7 @@ def denoise(
         raise ValueError("given frames need noise")
     given = Conditioning(conditioning.latents_BCTHW.to(dtype), conditioning.mask_B1T11.to(dtype))
     given = free_below(given, sigma, sigma_augment)
-    augment = torch.tensor(sigma_augment, dtype=dtype, device=x_BCTHW.device)
+    augment = torch.full((), sigma_augment, dtype=dtype, device=x_BCTHW.device)
     x_BCTHW = add_conditioning(x_BCTHW, sigma, given, noise_BCTHW, augment)
     x0 = predict_x0(network, x_BCTHW.to(dtype), sigma.to(dtype))
     return given.mask_B1T11 * given.latents_BCTHW + (1 - given.mask_B1T11) * x0

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from cosmos_cli.diffusion.ab2 import Denoiser, euler_step, res_step, sample_ab2
+from cosmos_cli.diffusion.ab2 import Denoiser, euler_step, level, res_step, sample_ab2
 
 Solver = Literal["2ab", "1euler", "2mid"]
 """Two-step Adams-Bashforth (that of every published pipeline), Euler, and the midpoint rule."""
@@ -44,7 +44,7 @@ def sample_res(
         raise ValueError(f"no solver {solver!r}; there are {', '.join(get_args(Solver))}")
 
     def denoised(state: Tensor, sigma: float) -> Tensor:
-        return denoiser(state.to(x.dtype), x.new_tensor(sigma))
+        return denoiser(state.to(x.dtype), level(sigma, x))
 
     state = x.double()
     levels = sigmas.tolist()

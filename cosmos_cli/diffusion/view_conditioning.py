@@ -32,5 +32,6 @@ def given_views(
         raise ValueError(f"of {num_views} views, {list(whole_views)} cannot be given")
     mask_BVT = torch.zeros(B, num_views, T // num_views, dtype=torch.float32, device=latents_BCTHW.device)
     mask_BVT[:, :, :num_frames] = 1
-    mask_BVT[:, list(whole_views)] = 1
+    for view in whole_views:
+        mask_BVT[:, view] = 1
     return Conditioning(latents_BCTHW, mask_BVT.view(B, 1, T, 1, 1))

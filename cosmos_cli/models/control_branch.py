@@ -155,7 +155,8 @@ def sum_residuals(
     """The weighted sum of several branches' residuals, block by block; nothing at all if no control has weight.
 
     Each product and each sum is rounded to the residuals' dtype, in the order of the controls. Everything is computed
-    when it is asked for: one sum and one residual are held at a time, and a control of weight 0 is never computed.
+    when it is asked for: one sum and one residual are held at a time, and a control of weight 0 is never computed. A
+    map on a GPU counts as one that is not 0: to look would mean to wait for it, at every step.
 
     Args:
         controls: weight and residuals (`ControlBranch.residuals`) of each. A weight is a number, or a map over the
@@ -168,7 +169,9 @@ def sum_residuals(
 
 
 def _has_effect(weight: float | Tensor) -> bool:
-    return bool(weight.any()) if isinstance(weight, Tensor) else weight != 0
+    if not isinstance(weight, Tensor):
+        return weight != 0
+    return weight.device.type != "cpu" or bool(weight.any())
 
 
 def _weighted(weight: float | Tensor, residuals: Iterable[Tensor], context: ContextParallel) -> Iterator[Tensor]:

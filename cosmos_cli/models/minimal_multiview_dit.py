@@ -110,7 +110,7 @@ class MinimalMultiviewDiT(MinimalDiT):
         B, _, T, H, W = masked.shape
         num_views = self.num_views(T)
         if view_indices_BV is None:
-            view_indices_BV = torch.arange(num_views).expand(B, -1)
+            view_indices_BV = torch.arange(num_views, device=x_BCTHW.device).expand(B, -1)
         if view_indices_BV.shape != (B, num_views):
             raise ValueError(f"view indices of shape {tuple(view_indices_BV.shape)} for {(B, num_views)} views")
         indices_BV = view_indices_BV.to(x_BCTHW.device).clamp(max=self.config.n_cameras_emb - 1)

@@ -70,7 +70,7 @@ class MultiViewTrunk(GeneralDiTTrunk):
         """
         table, V = self.view_embeddings, self.config.n_views
         if view_indices is None:
-            view_indices = torch.arange(V)
+            view_indices = torch.arange(V, device=table.weight.device)
         if view_indices.shape[-1] % V:
             raise ValueError(f"{view_indices.shape[-1]} view indices do not divide among {V} views")
         rows = view_indices.to(table.weight.device).clamp(max=table.num_embeddings - 1)

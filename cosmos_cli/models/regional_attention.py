@@ -36,11 +36,12 @@ class TokenRegions:
     groups: tuple[TokenGroup, ...]
 
     @classmethod
-    def from_masks(cls, masks_RN: Tensor) -> TokenRegions:
-        """Regions that overlap as they like, out of their masks.
+    def from_masks(cls, masks_RN: Tensor, device: torch.device | None = None) -> TokenRegions:
+        """Regions that overlap as they like, out of their masks, which are best in host memory: groups depend on them.
 
         Args:
             masks_RN: whether a token lies in a region, bool; tokens are ordered (frame, row, column).
+            device: of the tokens; None is that of the masks.
         Raises:
             ValueError: these are not masks.
         """
@@ -51,7 +52,8 @@ class TokenRegions:
         for number, is_in_R in enumerate(combinations_KR):
             regions = tuple(is_in_R.nonzero()[:, 0].tolist())
             if regions:
-                groups.append(TokenGroup(regions, (combination_N == number).nonzero()[:, 0]))
+                tokens_G = (combination_N == number).nonzero()[:, 0]
+                groups.append(TokenGroup(regions, tokens_G if device is None else tokens_G.to(device)))
         return cls(masks_RN.shape[1], tuple(groups))
 
 

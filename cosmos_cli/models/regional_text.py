@@ -28,7 +28,7 @@ class RegionalText(EncodedText):
         Args:
             whole: the network's `encode_text` of the text for the whole video.
             regions: its `encode_text` of the text for each region, in any length.
-            masks_RN: whether a token lies in a region, bool, on the device of the texts; tokens are ordered
+            masks_RN: whether a token lies in a region, bool, best in host memory; tokens are ordered
                 (frame, row, column). For a network that holds a share of the tokens, those of its share
                 (`ContextParallel.share_of_tokens`).
         Raises:
@@ -36,6 +36,6 @@ class RegionalText(EncodedText):
         """
         if len(regions) != len(masks_RN):
             raise ValueError(f"{len(regions)} texts for regions do not go with {len(masks_RN)} masks")
-        where = TokenRegions.from_masks(masks_RN)
+        where = TokenRegions.from_masks(masks_RN, whole.keys_values[0][0].device)
         of_blocks = zip(*(text.keys_values for text in (whole, *regions)), strict=True)
         return cls(tuple(RegionalKeysValues(first, rest, where) for first, *rest in of_blocks))

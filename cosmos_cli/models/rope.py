@@ -73,7 +73,7 @@ def rope_angles(
         positions = torch.arange(length, dtype=dtype, device=device)
         if axis == 0 and seconds_scale is not None:
             fps, base_fps = seconds_scale
-            positions = positions / torch.tensor(fps, dtype=dtype, device=device) * base_fps
+            positions = positions / torch.full((), fps, dtype=dtype, device=device) * base_fps
         angles.append(torch.outer(positions, 1.0 / theta**exponents).float())
     time, height, width = angles
     return torch.cat(

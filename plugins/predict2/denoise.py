@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributed import ProcessGroup
 
 from cosmos_cli import output
-from cosmos_cli.diffusion.ab2 import Denoiser, sample_ab2
+from cosmos_cli.diffusion.ab2 import Denoiser, level, sample_ab2
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning, Velocity, denoise, first_frames
@@ -151,7 +151,8 @@ def sample_distilled(
 ) -> Tensor:
     """Clean latents by a distilled network: predict them, add fresh noise of the next level, predict again.
 
-    The noise comes from the CPU's generator, so that it does not depend on the device.
+    The noise comes from the CPU's generator, so that it does not depend on the device; that of all levels is copied
+    there before the first step.
 
     Args:
         sigmas: noise levels, falling; one evaluation of the network at each.
@@ -160,16 +161,14 @@ def sample_distilled(
     latents = conditioning.latents_BCTHW
     generator = torch.Generator().manual_seed(seed)
 
-    def noise() -> Tensor:
-        return torch.randn(latents.shape, generator=generator).to(latents.device)
-
+    noise_NBCTHW = torch.stack([torch.randn(latents.shape, generator=generator) for _ in sigmas]).to(latents.device)
     with clock.denoising(len(sigmas)) as steps:
         denoiser = steps.watched(guided(velocity, None, conditioning, guidance=0.0, dtype=dtype))
-        x = noise() * sigmas[0]
+        x = noise_NBCTHW[0] * sigmas[0]
         for index, (sigma, sigma_next) in enumerate(itertools.pairwise((*sigmas, 0.0))):
-            x = denoiser(x, x.new_tensor(sigma))
+            x = denoiser(x, level(sigma, x))
             if sigma_next:
-                x = x + sigma_next * noise()
+                x = x + sigma_next * noise_NBCTHW[index + 1]
             steps(index)
     return x
 

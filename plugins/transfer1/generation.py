@@ -210,7 +210,7 @@ class Generation:
             ]
             if self._is_distilled:
                 [denoiser] = tiles
-                x0 = steps.watched(denoiser)(start_NCTHW, torch.tensor(sigma_max, device=models.device))
+                x0 = steps.watched(denoiser)(start_NCTHW, torch.full((), sigma_max, device=models.device))
                 steps()
                 return x0
             whole: Denoiser = tiles[0]
@@ -222,7 +222,7 @@ class Generation:
         if not self._sample.regions:
             return None
         maps = [take(region.map_Fhw, chunk) for region in self._sample.regions]
-        return RegionTexts(self._texts.regions_BLD, token_masks(maps, self._grid()).to(self._models.device))
+        return RegionTexts(self._texts.regions_BLD, token_masks(maps, self._grid()))
 
     def _canvas_latents(self) -> tuple[int, int]:
         compression = self._models.tokenizer.network.config.spatial_compression

@@ -71,7 +71,8 @@ def merge_tiles(tiles_NBCThw: Tensor, height: int | None = None, width: int | No
     tops, lefts = _starts(height, tile_h), _starts(width, tile_w)
     if len(tiles_NBCThw) != len(tops) * len(lefts):
         raise ValueError(f"{len(tops)} x {len(lefts)} tiles make a whole of that size, not {len(tiles_NBCThw)}")
-    weight_hw = (_ramp(tops, tile_h)[:, None] * _ramp(lefts, tile_w)).to(tiles_NBCThw)
+    device = tiles_NBCThw.device
+    weight_hw = (_ramp(tops, tile_h, device)[:, None] * _ramp(lefts, tile_w, device)).to(tiles_NBCThw)
     total_HW = weight_hw.new_zeros(height, width)
     whole = tiles_NBCThw.new_zeros(*outer, height, width)
     corners = [(top, left) for top in tops for left in lefts]
@@ -91,8 +92,8 @@ def _starts(whole: int, tile: int) -> list[int]:
     return [i * (tile - overlap) for i in range(count)]
 
 
-def _ramp(starts: list[int], tile: int) -> Tensor:
+def _ramp(starts: list[int], tile: int, device: torch.device) -> Tensor:
     """Weight along one axis of a tile: rises from 0.01 over the overlap, and falls towards the other edge."""
     overlap = tile - (starts[1] - starts[0]) if len(starts) > 1 else 0
-    i = torch.arange(tile)
+    i = torch.arange(tile, device=device)
     return (torch.minimum(i, tile - i) / (overlap + 1e-6)).clamp(0.01, 1)

@@ -31,7 +31,7 @@ CHUNK_FRAMES = 121
 UPSCALE_FACTOR = 3
 """How much larger an upscaled video is along each side, and how many tiles it is made in."""
 
-NUM_STATES = 14
+NUM_STATES = 5
 """Tensors of the latents' shape in float32 that the sampler holds, those in float64 counted twice."""
 
 LATENT_PX = 8
