@@ -20,8 +20,7 @@ from torch import Tensor
 
 from cosmos_cli.models.configs import GridTHW, NeighborhoodConfig, triple
 from cosmos_cli.runtime.attention import attention
-from cosmos_cli.runtime.constants import Constants
-from cosmos_cli.runtime.memory.offload import forget_with_memory
+from cosmos_cli.runtime.constants import Constants, forget_with_memory
 
 # Gathered queries, keys, values and results of one batch of cells: 128 MiB in bfloat16.
 _MAX_GATHERED_ELEMENTS = 2**26

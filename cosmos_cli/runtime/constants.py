@@ -38,3 +38,17 @@ class Constants(Generic[T]):
     def clear(self) -> None:
         """Let go of all of them."""
         self._kept.clear()
+
+
+_forgets: list[Callable[[], None]] = []
+
+
+def forget_with_memory(forget: Callable[[], None]) -> None:
+    """Have `forget_constants` call this, for what a module keeps on a device on behalf of all networks."""
+    _forgets.append(forget)
+
+
+def forget_constants() -> None:
+    """Let go of what modules keep, so that its memory can be given back."""
+    for forget in _forgets:
+        forget()

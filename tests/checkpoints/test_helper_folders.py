@@ -102,7 +102,9 @@ def test_siglip_of_which_half_is_used(tmp_path: Path) -> None:
     classifier = write_classifier(tmp_path / "safety_filter.pt")
 
     def verdict(place: Path) -> str:
-        check = VideoContentFilter(place, classifier, min_safe_share=1.0, device=CPU, offload=False)
+        check = VideoContentFilter(
+            place, classifier, min_safe_share=1.0, safe_classes=("safe",), device=CPU, offload=False
+        )
         try:
             check.check_video(frames)
         except GuardrailBlocked as blocked:

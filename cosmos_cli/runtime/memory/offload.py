@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
 from cosmos_cli.checkpoints.loading import module_bytes
+from cosmos_cli.runtime.constants import forget_constants
 
 WORKING_BYTES = 2 << 30
 """What a helper's network is granted beside its weights."""
@@ -61,18 +62,9 @@ def _has_room(networks: Iterable[nn.Module], device: torch.device) -> bool:
     return sum(map(module_bytes, networks)) + WORKING_BYTES <= free_bytes
 
 
-_forgets: list[Callable[[], None]] = []
-
-
-def forget_with_memory(forget: Callable[[], None]) -> None:
-    """Have `release_memory` call this too, for what a module keeps on a device on behalf of all networks."""
-    _forgets.append(forget)
-
-
 def release_memory() -> None:
     """Give back what a pipeline held that nobody holds any longer, before the next one loads."""
-    for forget in _forgets:
-        forget()
+    forget_constants()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
