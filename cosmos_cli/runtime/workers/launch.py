@@ -118,25 +118,28 @@ def _run_workers(num_workers: int) -> int:
     If one runs out of memory, all start again a step further down; a batch goes on from its ledger.
     """
     said: list[str] = []
-    for num_steps in itertools.count(read_steps()):
-        inherited = {STEPS_VARIABLE: str(num_steps), RESTARTS_VARIABLE: "\n".join(said)}
-        cause = _run_once(num_workers, inherited)
-        if cause is None:
-            return 0
-        if cause.kind != "out of memory":
-            if error := cause.error():
-                raise error
-            return cause.exit_code
-        said.append(f"out of memory on rank {cause.rank}: all workers start again with {cause.below}")
-        output.notice(said[-1])
+    # one for all starts: a signal between two of them finds nothing half made
+    with tempfile.TemporaryDirectory(prefix="cosmos-") as folder:
+        for num_steps in itertools.count(read_steps()):
+            inherited = {STEPS_VARIABLE: str(num_steps), RESTARTS_VARIABLE: "\n".join(said)}
+            cause = _run_once(num_workers, inherited, Path(folder) / str(num_steps))
+            if cause is None:
+                return 0
+            if cause.kind != "out of memory":
+                if error := cause.error():
+                    raise error
+                return cause.exit_code
+            said.append(f"out of memory on rank {cause.rank}: all workers start again with {cause.below}")
+            output.notice(said[-1])
     raise AssertionError("there is always a next step")
 
 
-def _run_once(num_workers: int, inherited: Mapping[str, str]) -> Ending | None:
+def _run_once(num_workers: int, inherited: Mapping[str, str], folder: Path) -> Ending | None:
     """Start the workers and wait for them; what ended them, or None if they have done the work.
 
     Args:
         inherited: further variables of their environment.
+        folder: for what they tell.
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; they have ended.
     """
@@ -145,7 +148,7 @@ def _run_once(num_workers: int, inherited: Mapping[str, str]) -> Ending | None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     try:
-        with tempfile.TemporaryDirectory(prefix="cosmos-") as folder, _as_launcher(num_workers, inherited):
+        with _as_launcher(num_workers, inherited):
             # rank 0 has the terminal; what libraries print in the others is kept for the case that they die of it
             quiet: dict[int, Std] = {} if _debugging() else dict.fromkeys(range(1, num_workers), Std.ALL)
             config = LaunchConfig(
@@ -157,14 +160,14 @@ def _run_once(num_workers: int, inherited: Mapping[str, str]) -> Ending | None:
                 rdzv_endpoint="localhost:0",  # any free port
                 local_addr="localhost",
                 max_restarts=0,
-                logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=quiet),
+                logs_specs=DefaultLogsSpecs(log_dir=str(folder), redirects=quiet),
                 signals_to_handle="SIGTERM,SIGINT",
             )
             try:
                 # torch elastic fills in templates such as ${local_rank}; a doubled $ comes out as one
                 elastic_launch(config, sys.executable)(*[part.replace("$", "$$") for part in command()])
             except ChildFailedError as failed:
-                return first_cause([_ending(rank, failure, Path(folder)) for rank, failure in failed.failures.items()])
+                return first_cause([_ending(rank, failure, folder) for rank, failure in failed.failures.items()])
     except SignalException as stopped:  # torch elastic's handlers stay in force until `_as_launcher` ends
         raise KeyboardInterrupt from stopped
     return None
