@@ -256,6 +256,8 @@ def require(repositories: Iterable[Repository], root: Path) -> None:
     needed = dict.fromkeys(repositories)
     # of these nobody needs less, so their name is enough; but that of T5 means the smaller form of its weights
     fetched_whole = {*GUARDRAILS, *(TEXT_ENCODER if T5_BFLOAT16 in needed else ())}
+    # and what is read if there, such as a chat template, comes with the name alone: named itself it would be required
+    fetched_whole |= {each for each in needed if any(file.is_read_if_there for file in each.files)}
     lacking: dict[Path, list[Repository]] = {}
     for repository in needed:
         if repository.missing(root):

@@ -37,6 +37,13 @@ def test_each_repository_has_a_command_of_its_own() -> None:
     ]
 
 
+def test_the_command_also_fetches_what_is_read_where_it_is_published() -> None:
+    template = PublishedFile("chat_template.json", 1_000, is_read_if_there=True)
+    with pytest.raises(CheckpointError) as caught:
+        require([MODEL, Repository("org/chat", "main", (*FILES, template), "Some License")], DEFAULT_ROOT)
+    assert caught.value.problems[1].fix == "cosmos download org/chat"
+
+
 @pytest.mark.parametrize("weights", ["text_encoder/model.safetensors", "pytorch_model.bin"])
 def test_either_form_of_the_text_encoder_will_do(tmp_path: Path, weights: str) -> None:
     folder = tmp_path / T5_11B.name
