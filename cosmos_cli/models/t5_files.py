@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, T5_BFLOAT16, T5_FLOAT32, WHOLE_MODEL, download_command
+from cosmos_cli.checkpoints.catalogue import T5_BFLOAT16, T5_FLOAT32, WHOLE_MODEL, download_command
 from cosmos_cli.errors import CheckpointError
 
 STORED_IN = {"bf16": "bfloat16", "fp32": "float32"}
@@ -67,16 +67,12 @@ def find_encoder(folder: Path, form: str = "auto") -> EncoderFiles:
             return each
     there = ", ".join(f"{each.weights.relative_to(folder)} in {each.stored}" for each in found if each.weights)
     repository = T5_FLOAT32 if form == "fp32" else T5_BFLOAT16
-    root = folder.parent.parent
+    name = f"{repository.name}/{repository.files[0].path}"
     raise CheckpointError(
         f"has no weights of the text encoder in {STORED_IN[form]}; it holds {there or 'none at all'}.",
         where=str(folder),
-        fix=f"{_download(repository.name, repository.files[0].path, root)}, or leave out --text-encoder {form}.",
+        fix=f"{download_command([name], folder.parent.parent)}, or leave out --text-encoder {form}.",
     )
-
-
-def _download(repository: str, path: str, root: Path) -> str:
-    return download_command([f"{repository}/{path}"], root if root.parts else DEFAULT_ROOT)
 
 
 def _candidates(folder: Path) -> Iterator[EncoderFiles]:

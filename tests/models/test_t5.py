@@ -215,6 +215,17 @@ def test_a_form_that_is_not_there_is_named_with_what_is_and_how_to_get_it(
         assert f"--checkpoint-dir {tmp_path}, or leave out --text-encoder {form}." in str(problem.fix)
 
 
+def test_the_command_for_a_form_names_the_working_folder_where_that_holds_the_checkpoints(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published(folder, tmp_path / "google-t5" / "t5-11b", in_shards=False)
+    (tmp_path / "google-t5" / "t5-11b" / "pytorch_model.bin").unlink()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        check_encoder(Path("google-t5/t5-11b"), "fp32")
+    assert "pytorch_model.bin --checkpoint-dir ., or leave out" in str(caught.value.problems[0].fix)
+
+
 @pytest.mark.parametrize("damage", ["no weights", "no config", "truncated", "keys missing"])
 def test_a_damaged_folder_is_a_checkpoint_error_that_names_it(folder: Path, damage: str) -> None:
     weights = folder / "model.safetensors"
