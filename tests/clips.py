@@ -20,11 +20,20 @@ def moving_gradient(num_frames: int, height: int, width: int) -> np.ndarray:
     return np.stack(frames)
 
 
-def encode(path: Path, frames: np.ndarray, *, codec: str = "libx264", fps: int = 10, **options: str) -> Path:
+def encode(
+    path: Path,
+    frames: np.ndarray,
+    *,
+    codec: str = "libx264",
+    fps: int = 10,
+    pix_fmt: str = "yuv420p",
+    movflags: str = "",
+    **options: str,
+) -> Path:
     """Write frames with any codec, almost without loss."""
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
         stream = container.add_stream(codec, rate=fps)
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], pix_fmt
         stream.options = {"crf": "4", **options}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

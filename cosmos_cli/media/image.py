@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.media.pixels import NoRangeError, check_size, pixels_of, too_large
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.runtime.files import replacing
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff"})
+
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
 def is_image(source: Source) -> bool:
@@ -22,24 +26,50 @@ def is_image(source: Source) -> bool:
 def read_image(source: Source) -> np.ndarray:
     """An image as (H, W, 3) uint8 RGB, upright: EXIF orientation applied, alpha dropped, grey and palette expanded.
 
+    Of a moving picture it is the first frame.
+
     Raises:
-        InputError: the file is not an image, or is truncated.
+        InputError: the file is not an image, is truncated, too large, or of a format whose values mean nothing here.
     """
     if isinstance(source, GivenFrames):
         return source.frames_FHWC[0]
     path = source
     try:
-        if iio.improps(path, plugin="pillow").dtype == np.uint16:
-            # Pillow would clip 16-bit grey to 255 instead of scaling it
-            grey = iio.imread(path, plugin="pillow", rotate=True)
-            return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-        return iio.imread(path, plugin="pillow", mode="RGB", rotate=True)
+        with _open(path) as image:
+            check_size(image.height, image.width, path)
+            return pixels_of(image)
+    except InputError:
+        raise
+    except NoRangeError as error:
+        raise InputError(f"{error}.", where=str(path), fix="Convert it to 8 or 16 bits.") from error
+    except MemoryError as error:
+        raise InputError("does not fit into the memory.", where=str(path), fix="Scale it down first.") from error
+    except Image.DecompressionBombError as error:
+        raise too_large("far more", path) from error
     except Exception as error:
         # Pillow's decoders raise whatever they like on damaged files
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"cannot be read as an image: {reason}.", where=str(path), fix="Give a PNG, JPEG, WebP, BMP or TIFF file."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _open(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        # what it warns of lies below the limit here, or above, and then it is refused
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(path)
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        with path.open("rb") as file:
+            start = file.read(12)
+        is_heic = start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS
+        reason = "it is in the format HEIC" if is_heic else "its format is not known"
+    return InputError(
+        f"cannot be read as an image: {reason}.",
+        where=str(path),
+        fix="Give a PNG, JPEG, WebP, AVIF, BMP or TIFF file.",
+    )
 
 
 def over_white(rgba_HWC: np.ndarray) -> np.ndarray:
@@ -51,4 +81,4 @@ def over_white(rgba_HWC: np.ndarray) -> np.ndarray:
 def write_png(path: Path, image_HWC: np.ndarray) -> None:
     """Write (H, W, 3) uint8 RGB as PNG, whole or not at all."""
     with replacing(path) as temporary:
-        iio.imwrite(temporary, image_HWC, plugin="pillow", extension=".png")
+        Image.fromarray(image_HWC).save(temporary, format="PNG")

@@ -76,7 +76,7 @@ def _centre(available: int, wanted: int) -> int:
 
 
 def _resize(image_HWC: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    image_1CHW = torch.from_numpy(np.ascontiguousarray(image_HWC)).permute(2, 0, 1)[None].float() / 255
+    image_1CHW = torch.from_numpy(np.ascontiguousarray(image_HWC)).permute(2, 0, 1)[None].float().div_(255)
     if tuple(image_1CHW.shape[2:]) != size:
         image_1CHW = F.interpolate(image_1CHW, size=size, mode="bilinear", antialias=True, align_corners=False)
     return (image_1CHW[0] * 255).to(torch.uint8).permute(1, 2, 0).numpy()

@@ -24,7 +24,8 @@ class GivenFrames:
     >>> GivenFrames(np.zeros((93, 704, 1280, 3), np.uint8), fps=16)
 
     Args:
-        given: a PIL picture, or uint8 RGB: (H, W, 3) for a picture, (F, H, W, 3) for a video.
+        given: a PIL picture, which its EXIF orientation turns upright, or uint8 RGB: (H, W, 3) for a picture,
+            (F, H, W, 3) for a video.
         fps: frames per second of a video, for what depends on it.
     Raises:
         ValueError: it is none of these.
@@ -34,7 +35,9 @@ class GivenFrames:
         import numpy as np
 
         if hasattr(given, "convert"):  # a PIL picture, whatever its mode
-            given = np.array(given.convert("RGB"))
+            from cosmos_cli.media.pixels import pixels_of
+
+            given = pixels_of(given)
         if not isinstance(given, np.ndarray) or given.dtype != np.uint8:
             raise ValueError("must be a path, a PIL picture or a uint8 array of frames.")
         if given.ndim not in (3, 4) or given.shape[-1] != 3 or not given.size:

@@ -13,7 +13,10 @@ import av
 import numpy as np
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.media.colours import ColourConverter, tag
 from cosmos_cli.media.source import GivenFrames, Source
+from cosmos_cli.media.track import open_track
+from cosmos_cli.media.whole import truncated
 from cosmos_cli.runtime.files import replacing
 
 # F frames, H and W pixel height and width, C = 3 colours
@@ -44,11 +47,11 @@ def read_video(source: Source, each: Callable[[np.ndarray], np.ndarray] | None =
 def read_last_frames(source: Source, count: int | None, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
     """The last `count` frames of a video, fewer if it is shorter. The whole file is decoded, `count` frames are kept.
 
-    Any container and codec of FFmpeg; rotation metadata is applied. `each` turns a decoded frame into the one to keep,
-    so that a long clip is held in the size that is needed.
+    Frames are those that a player shows, see `open_track` and `Track.images`. `each` turns a decoded frame into the one
+    to keep, so that a long clip is held in the size that is needed.
 
     Raises:
-        InputError: the file is not a video, has no frame, or ends before the frames that its header announces.
+        InputError: the file is not a video, has no frame, or was cut short.
     """
     if isinstance(source, GivenFrames):
         frames_FHWC = source.frames_FHWC[-count:] if count else source.frames_FHWC
@@ -56,40 +59,18 @@ def read_last_frames(source: Source, count: int | None, each: Callable[[np.ndarr
         return Clip(kept_FHWC, source.fps, len(source.frames_FHWC))
     path = source
     kept: deque[np.ndarray] = deque(maxlen=count)
-    num_frames = 0
-    try:
-        # a playlist posing as a clip must not make FFmpeg open sockets
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            if not container.streams.video:
-                raise InputError("has no video track.", where=str(path), fix="Give a video file, such as an mp4.")
-            stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
-            fps = float(stream.average_rate or stream.guessed_rate or 0)
-            announced = stream.frames
-            for frame in container.decode(stream):
-                num_frames += 1
-                image = _upright(frame)
-                kept.append(each(image) if each else image)
-    except av.error.FFmpegError as error:
-        done = f" after {num_frames} frames" if num_frames else ""
-        raise InputError(
-            f"cannot be read as a video{done}: {error.strerror}.", where=str(path), fix="Is the file complete?"
-        ) from error
+    with open_track(path) as track:
+        track.stream.thread_type = "AUTO"
+        listed, fps = track.indexed_frames(), track.fps
+        for image in track.images():
+            kept.append(each(image) if each else image)
+    num_frames = track.num_decoded
     if not num_frames:
         raise InputError("has no frames.", where=str(path), fix="Is the file complete?")
-    # containers count a few frames that players skip; a file that was cut short misses many
-    if num_frames < 0.95 * announced:
-        raise InputError(
-            f"is truncated: {num_frames} of {announced} frames could be decoded.",
-            where=str(path),
-            fix="Copy or download it again.",
-        )
+    # a few frames that no decoder can show are not missed; a damaged file lacks many
+    if listed is not None and num_frames < 0.95 * listed:
+        raise truncated(f"{num_frames} of {listed} frames could be decoded", path)
     return Clip(_stack(kept, path), fps, num_frames)
-
-
-def _upright(frame: Any) -> np.ndarray:
-    # FFmpeg gives the display rotation in degrees counter-clockwise, as rot90 takes it
-    return np.rot90(frame.to_ndarray(format="rgb24"), k=round(frame.rotation / 90) % 4)
 
 
 def _stack(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
@@ -101,6 +82,8 @@ def _stack(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:
     """Write frames as H.264 in mp4, whole or not at all, and return how many there were.
+
+    The file names its colours: BT.709, or BT.601 below the sizes of HD.
 
     Args:
         frames: (H, W, 3) uint8 RGB each, taken one at a time, so a generator keeps memory bounded; even sizes.
@@ -116,19 +99,25 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:
     if height % 2 or width % 2:
         raise ValueError(f"yuv420p needs even sizes, not {width}x{height}")
     num_frames = 0
-    options = {"movflags": "+faststart"}
-    with replacing(path) as temporary, av.open(str(temporary), mode="w", format="mp4", options=options) as container:
+    options, colours = {"movflags": "+faststart"}, ColourConverter()
+    with replacing(path) as temporary, _create(temporary, "mp4", **options) as container:
         # exact for whole rates and for the likes of 30000/1001
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        tag(stream.codec_context)
         # x264's macroblock tree reads memory it has not written for narrow pictures: equal frames, unequal files
         stream.options = {"crf": str(CRF), "x264-params": "mbtree=0"}
         for image in _chain(first, iterator):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(colours.to_yuv420p(frame)))
             num_frames += 1
         container.mux(stream.encode())
     return num_frames
+
+
+def _create(path: Path, container: str, **options: str) -> Any:
+    # the prefix keeps a name with a colon from being a protocol
+    return av.open(f"file:{path}", mode="w", format=container, options=options)
 
 
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -139,7 +128,7 @@ def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray
 def write_lossless(path: Path, frames: np.ndarray) -> None:
     """Keep frames exactly, (F, H, W, 3) uint8 RGB or (F, H, W) uint8, as FFV1 in Matroska; whole or not at all."""
     is_grey = frames.ndim == 3
-    with replacing(path) as temporary, av.open(str(temporary), mode="w", format="matroska") as container:
+    with replacing(path) as temporary, _create(temporary, "matroska") as container:
         stream = container.add_stream("ffv1", rate=24)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "gray" if is_grey else "bgr0"
@@ -152,7 +141,7 @@ def write_lossless(path: Path, frames: np.ndarray) -> None:
 def read_lossless(path: Path) -> np.ndarray | None:
     """What `write_lossless` kept; None if it is not there or damaged."""
     try:
-        with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
             stream = container.streams.video[0]
             form = "gray" if stream.pix_fmt == "gray" else "rgb24"
             return np.stack([frame.to_ndarray(format=form) for frame in container.decode(stream)])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import imageio.v3 as iio
 import numpy as np
 import torch
+from PIL import Image
 
 from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.generation.pipeline import Generated
@@ -69,4 +69,4 @@ def write_image(path: Path, image_HWC: np.ndarray) -> None:
         write_png(path, image_HWC)
         return
     with replacing(path) as temporary:
-        iio.imwrite(temporary, image_HWC, plugin="pillow", extension=".jpg", quality=JPEG_QUALITY)
+        Image.fromarray(image_HWC).save(temporary, format="JPEG", quality=JPEG_QUALITY)

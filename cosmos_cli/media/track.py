@@ -1,0 +1,168 @@
+"""The one picture track of a video file that counts: which it is, how long, and its frames as a player shows them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type as SideData
+from av.stream import Disposition
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.media.colours import ColourConverter
+from cosmos_cli.media.pixels import check_size
+from cosmos_cli.media.whole import check_whole, has_fragments, truncated
+
+# H and W pixel height and width, C = 3 colours
+
+_NO_TRACK = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.dependent
+_ONE_PACKET_A_FRAME = frozenset(
+    {"av1", "dnxhd", "ffv1", "gif", "h264", "hevc", "huffyuv", "mjpeg", "png", "prores", "rawvideo", "vp8", "vp9"}
+)
+_MAX_PIXEL_ASPECT = 4
+_LOOKED_AT = 64
+"""Packets at the start that show whether those of the whole track can be counted in place of its frames."""
+
+
+@dataclass
+class Track:
+    """An open track. num_decoded: frames that were taken so far, also when an error ends it."""
+
+    path: Path
+    container: Any
+    stream: Any
+    num_decoded: int = 0
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, 0 if nothing says it."""
+        return float(self.stream.average_rate or self.stream.guessed_rate or 0)
+
+    def images(self) -> Iterator[np.ndarray]:
+        """All frames that a player shows, (H, W, 3) uint8 RGB, with square pixels and upright."""
+        colours = ColourConverter()
+        aspect = _pixel_aspect(self.stream.sample_aspect_ratio)
+        for frame in self.container.decode(self.stream):
+            height, width = _square(frame.height, frame.width, aspect)
+            check_size(height, width, self.path)
+            image_HWC = _upright(colours.to_rgb(frame, height, width), frame)
+            self.num_decoded += 1
+            yield image_HWC
+
+    def indexed_frames(self) -> int | None:
+        """Shown frames by the list at the head of an mp4 or mov, edits applied; None if there is no such list.
+
+        Raises:
+            InputError: frames of the list lie beyond the end of the file.
+        """
+        if "mp4" not in self.container.format.name or has_fragments(self.path):
+            return None
+        # PyAV shows the list since it needs Python 3.11
+        shown = [entry for entry in getattr(self.stream, "index_entries", ()) if not entry.is_discard]
+        if (end := max((entry.pos + entry.size for entry in shown), default=0)) > self.path.stat().st_size:
+            raise truncated(f"frames are missing up to byte {end:,}", self.path)
+        return len(shown) or None
+
+
+@contextlib.contextmanager
+def open_track(path: Path) -> Iterator[Track]:
+    """The track of a video file that players show: the one marked as default, else the largest.
+
+    Any container and codec of FFmpeg. A file name is one, whatever it looks like.
+
+    Raises:
+        InputError: the file is no video, has no such track, or was cut short; also from errors of FFmpeg in the block.
+    """
+    check_whole(path)
+    track = None
+    try:
+        # the prefix keeps "12:30.mp4" from being a protocol; a playlist posing as a clip must not open sockets;
+        # titles may be in any encoding
+        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+            track = Track(path, container, _chosen(list(container.streams.video), path))
+            yield track
+    except av.error.FFmpegError as error:
+        done = f" after {track.num_decoded} frames" if track is not None and track.num_decoded else ""
+        fix = "Free some memory." if error.errno == errno.ENOMEM else "Is the file complete?"
+        raise InputError(f"cannot be read as a video{done}: {error.strerror}.", where=str(path), fix=fix) from error
+
+
+def count_frames(path: Path) -> int:
+    """Frames that a player shows. They are decoded only where neither a list of them nor their packets can be trusted.
+
+    Raises:
+        InputError: see `open_track`.
+    """
+    with open_track(path) as track:
+        packets = (packet for packet in track.container.demux(track.stream) if packet.size or packet.dts is not None)
+        start = list(itertools.islice(packets, _LOOKED_AT))
+        if _can_be_counted(start, track.stream):
+            listed = track.indexed_frames()
+            return listed if listed is not None else sum(map(_is_shown, itertools.chain(start, packets)))
+    with open_track(path) as track:
+        track.stream.thread_type = "AUTO"
+        return sum(1 for _ in track.container.decode(track.stream))
+
+
+def _can_be_counted(start: list[Any], stream: Any) -> bool:
+    """Whether each packet is one frame: no halves of interlaced ones, and none that lacks what it builds on."""
+    if stream.codec_context.name not in _ONE_PACKET_A_FRAME or not start or not start[0].is_keyframe:
+        return False
+    if any(packet.pts is None or packet.is_corrupt or not packet.size for packet in start):
+        return False
+    times = [packet.pts for packet in start]
+    return min(times) == times[0] and len({*times}) == len(times)
+
+
+def _is_shown(packet: Any) -> bool:
+    # VP8 keeps pictures to predict from in packets of their own: a bit of the first byte says so
+    is_hidden = packet.stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
+    return not packet.is_discard and not is_hidden
+
+
+def _chosen(streams: list[Any], path: Path) -> Any:
+    tracks = [stream for stream in streams if not stream.disposition & _NO_TRACK]
+    if not tracks and any(stream.disposition & Disposition.dependent for stream in streams):
+        raise InputError(
+            f"is a picture of {len(streams)} tiles, as phones make them (HEIC), which cannot be put together.",
+            where=str(path),
+            fix="Convert it to PNG or JPEG.",
+        )
+    if not tracks:
+        what = "has no video track, only a cover picture." if streams else "has no video track."
+        raise InputError(what, where=str(path), fix="Give a video file, such as an mp4.")
+    marked = [stream for stream in tracks if stream.disposition & Disposition.default]
+    chosen = max(marked or tracks, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+    check_size(chosen.codec_context.height, chosen.codec_context.width, path)
+    return chosen
+
+
+def _pixel_aspect(said: Fraction | None) -> Fraction:
+    """Width of a pixel over its height; what no camera has is taken for an error, and pixels for square."""
+    aspect = Fraction(said or 1)
+    return aspect if Fraction(1, _MAX_PIXEL_ASPECT) <= aspect <= _MAX_PIXEL_ASPECT else Fraction(1)
+
+
+def _square(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
+    """The size with square pixels; the shorter side of a pixel is stretched, so that nothing is lost."""
+    return (height, round(width * aspect)) if aspect >= 1 else (round(height / aspect), width)
+
+
+def _upright(image_HWC: np.ndarray, frame: Any) -> np.ndarray:
+    """Turned and mirrored as the file asks for, in quarter turns."""
+    given = frame.side_data.get(SideData.DISPLAYMATRIX)
+    if given is None:
+        return image_HWC
+    # a point moves from (x, y) to (a x + c y, b x + d y)
+    a, b, _, c, d = np.frombuffer(bytes(given), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image_HWC, a, d = image_HWC.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image_HWC[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
