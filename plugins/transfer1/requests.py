@@ -44,7 +44,8 @@ class ControlSpec(StrictModel):
     """How one modality controls the video: the object under its name in a control specification."""
 
     control_weight: float | Path = 0.5
-    """Strength in [0, 1], or the file of a weight map: a tensor (H, W) or (frames, H, W) as .pt or .safetensors."""
+    """Strength in [0, 1], or the file of a weight map: (H, W) or (frames, H, W) as .pt, .safetensors or .npy, or a grey
+    picture or video."""
     input_control: Source | None = None
     """Control video; without one it is computed from the input video."""
     ckpt_path: Path | None = None

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 
 from cosmos_cli import output, registry
-from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.source import Source, digest_of
@@ -26,6 +24,7 @@ from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, Tran
 from cosmos_plugins.transfer1.samples import Control, Region, Sample, output_paths
 from cosmos_plugins.transfer1.tiles import upscaled_size
 from cosmos_plugins.transfer1.variants import LATENT_PX, VARIANTS, Variant
+from cosmos_plugins.transfer1.weight_maps import read_weight_map
 
 # F frames, H and W pixel height and width, C = 3 colours
 
@@ -126,7 +125,7 @@ def _shrunk(image_HWC: np.ndarray) -> np.ndarray:
 def _control(name: str, control: ControlSpec, given: Clip | None, num_frames: int, maker: _Maker) -> Control:
     frames_FHWC = given.frames_FHWC[:num_frames] if given is not None else maker.compute(name, control)
     weight = control.control_weight
-    map_or_number = weight if isinstance(weight, float) else _read_weight_map(name, weight)
+    map_or_number = weight if isinstance(weight, float) else read_weight_map(weight, where=f"{name}, control_weight")
     if control.control_weight_prompt is not None:
         assert isinstance(weight, float)
         mask_FHW = maker.find(name, control, control.control_weight_prompt)
@@ -272,31 +271,6 @@ def _common_length(clip: _Input | None, given: dict[str, Clip | None]) -> int:
         if length > wanted:
             output.notice(f"{name}: the control video has {length} frames; the first {wanted} are used")
     return wanted
-
-
-def _read_weight_map(name: str, path: Path) -> np.ndarray:
-    """A weight map as float32, (H, W) or (F, H, W)."""
-    where = f"{name}, control_weight"
-    if path.suffix == ".safetensors":
-        with open_checkpoint(path) as file:
-            tensors = [file.tensor(key) for key in file.keys()]  # noqa: SIM118
-        content = tensors[0] if len(tensors) == 1 else None
-    else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(
-                f"{path} cannot be read as a tensor: {str(error).splitlines()[0]}",
-                where=where,
-                fix="Save one tensor with torch.save, or as .safetensors.",
-            ) from error
-    if not isinstance(content, torch.Tensor) or content.ndim not in (2, 3) or not content.numel():
-        shape = tuple(content.shape) if isinstance(content, torch.Tensor) else type(content).__name__
-        raise InputError(f"{path} holds {shape}, not one tensor of shape (H, W) or (frames, H, W).", where=where)
-    weights = content.float()
-    if not weights.isfinite().all():
-        raise InputError(f"{path} holds values that are not finite.", where=where)
-    return weights.numpy()
 
 
 def map_frames_of(control: Control, height: int, width: int) -> np.ndarray:
