@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.files.documents import read_json
 
 
 class StrictModel(BaseModel):
@@ -365,29 +365,6 @@ def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> 
             Problem(f"Unknown field {name!r}.", str(path), _nearest(name, known)) for name in unknown
         )
     return dict(document)
-
-
-def read_json(path: Path) -> Any:
-    """A JSON document. Raises InputError that names the file, the line and the column."""
-    return _parse(read_text(path), path)
-
-
-def read_text(path: Path) -> str:
-    """A UTF-8 text file. Raises InputError that names the file."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(f"cannot be read: {reason}.", where=str(path), fix="Give a readable JSON file.") from error
-
-
-def _parse(text: str, path: Path) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"is not JSON: {error.msg}.", where=f"{path} line {error.lineno} column {error.colno}"
-        ) from error
 
 
 def json_schema(*models: type[StrictModel]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ SOURCES = {
 }
 CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_cli/")}
 
-BOTTOM = {"errors", "output"}
+BOTTOM = {"errors", "output", "files"}
 TOOLS = {"media", "checkpoints", "runtime"}
 PARTS = {"guardrails", "diffusion", "models"}
 GENERATION = {"generation"}
@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "output": {"errors"},
+    "files": {"errors", "output"},
     "hookspecs": set(),
     "critics": BOTTOM,
     "requests": BOTTOM,
@@ -44,7 +45,7 @@ MAY_IMPORT = {
     "generation": BOTTOM | TOOLS | PARTS | {"requests", "registry", "settings"},
     **{room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry"} for room in JOBS},
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"requests", "registry", "hookspecs", "commands"},
-    "main": {"errors", "output", "registry", "runtime"},
+    "main": BOTTOM | {"registry", "runtime"},
     "__main__": {"main"},
     "testing": {"main"},
 }

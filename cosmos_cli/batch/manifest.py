@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.files.documents import read_json, read_text
 from cosmos_cli.media.source import GivenFrames, Source
-from cosmos_cli.requests import read_json, read_text
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from cosmos_cli.runtime.files import write_json
+from cosmos_cli.files.writing import write_json
 from cosmos_cli.runtime.machine import Machine
 
 Amount = Literal["attention", "convolution", "loading", "frames"]

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import T5_BFLOAT16
+from cosmos_cli.files.writing import write_json
 from cosmos_cli.generation.settings import GenerationSettings, as_made
 from cosmos_cli.requests import StrictModel, request_document
 from cosmos_cli.runtime import provenance
-from cosmos_cli.runtime.files import write_json
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.pixels import NoRangeError, check_size, pixels_of, too_large
 from cosmos_cli.media.source import GivenFrames, Source
-from cosmos_cli.runtime.files import replacing
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff"})
 

@@ -43,7 +43,7 @@ def _rgb(image: Image.Image) -> np.ndarray:
     pixels_HWC = np.empty((image.height, image.width, 3), np.uint8)
     for top in range(0, image.height, _STRIP):
         bottom = min(top + _STRIP, image.height)
-        pixels_HWC[top:bottom] = image.crop((0, top, image.width, bottom)).convert("RGB")
+        pixels_HWC[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)).convert("RGB"))
     return pixels_HWC
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import PlainSerializer, WrapValidator
 
-from cosmos_cli.runtime.files import digest
+from cosmos_cli.files.identity import digest
 
 if TYPE_CHECKING:
     import numpy as np

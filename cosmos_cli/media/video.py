@@ -13,11 +13,11 @@ import av
 import numpy as np
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.colours import ColourConverter, tag
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.media.track import open_track
 from cosmos_cli.media.whole import truncated
-from cosmos_cli.runtime.files import replacing
 
 # F frames, H and W pixel height and width, C = 3 colours
 

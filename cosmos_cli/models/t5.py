@@ -15,8 +15,8 @@ from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.models.t5_files import find_encoder
-from cosmos_cli.runtime.files import replacing
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement, loading_device
 from cosmos_cli.runtime.memory.residence import RESIDENT, Residence

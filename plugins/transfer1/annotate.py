@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.writing import check_writable, replacing
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import write_video
-from cosmos_cli.runtime.files import check_writable, replacing
 from cosmos_plugins.transfer1.inputs import check_annotators, check_request
 from cosmos_plugins.transfer1.pipeline import preview_rows, write_computed
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings

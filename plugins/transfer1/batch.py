@@ -13,12 +13,12 @@ from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.files.writing import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Job, Plan, one_after_another, plan_job
 from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.requests import request_document, validate
-from cosmos_cli.runtime.files import check_writable
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, job_of, work_of

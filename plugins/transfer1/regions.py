@@ -16,8 +16,8 @@ from torch import Tensor
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.documents import read_json
 from cosmos_cli.media.video import read_video
-from cosmos_cli.requests import read_json
 from cosmos_plugins.transfer1.regional_prompts import Box, checked_box
 
 # F frames, H and W pixel height and width; h and w height and width of the latent grid

@@ -13,12 +13,12 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.writing import replacing, write_json
 from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
-from cosmos_cli.requests import read_json
-from cosmos_cli.runtime.files import replacing, write_json
 from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 
 # F frames, H and W pixel height and width, C = 3 colours; f, h and w of a thumbnail

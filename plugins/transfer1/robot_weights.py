@@ -15,8 +15,8 @@ from pydantic import Field, field_validator
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError, report_together
+from cosmos_cli.files.writing import check_writable
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.runtime.files import check_writable
 from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 
 Setting = Literal["fg_vis_edge_bg_seg", "fg_edge_bg_seg", "setting1", "setting2"]

@@ -8,7 +8,8 @@ from typing import Any
 
 from cosmos_cli import registry
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.requests import FileOption, StrictModel, read_json, validate
+from cosmos_cli.files.documents import read_json
+from cosmos_cli.requests import FileOption, StrictModel, validate
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 

@@ -23,7 +23,7 @@ from cosmos_cli.batch.ledger import Entry, open_ledger
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, Plan, plan_batch, work_key
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
-from cosmos_cli.runtime.files import replacing
+from cosmos_cli.files.writing import replacing
 
 LEDGER = Path("out/all.ledger.jsonl")
 
@@ -274,7 +274,7 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     code = """
     import os, sys, time
     from pathlib import Path
-    from cosmos_cli.runtime.files import replacing
+    from cosmos_cli.files.writing import replacing
     with replacing(Path("out/a.txt")) as temporary:
         temporary.write_text("half")
         print("ready", flush=True)

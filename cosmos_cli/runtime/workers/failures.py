@@ -52,7 +52,7 @@ class Ending:
 
     def write(self, path: Path) -> None:
         """Write it in the form in which torch elastic expects errors of workers, and so understands it too."""
-        from cosmos_cli.runtime.files import replacing
+        from cosmos_cli.files.writing import replacing
 
         message = "; ".join(str(problem) for problem in self.problems) or self.kind
         extra = {"timestamp": str(int(self.time or 0)), "py_callstack": f"{message} (at: {self.step or 'start'})"}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.requests import read_json
+from cosmos_cli.files.documents import read_json
 from cosmos_plugins.predict2.variants import ACTION_WIDTH
 
 if TYPE_CHECKING:

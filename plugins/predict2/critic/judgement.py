@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cosmos_cli.critics import Trial, mean, score
-from cosmos_cli.runtime.files import digest, write_json
+from cosmos_cli.files.identity import digest
+from cosmos_cli.files.writing import write_json
 
 
 @dataclass(frozen=True)

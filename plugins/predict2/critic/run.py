@@ -9,8 +9,8 @@ from pathlib import Path
 from cosmos_cli import output
 from cosmos_cli.critics import Critic, score
 from cosmos_cli.errors import CosmosError
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.video import read_video
-from cosmos_cli.runtime.files import replacing
 from cosmos_plugins.predict2.critic import files
 from cosmos_plugins.predict2.critic.judgement import Answers, Judgement, Question, rank, read_answers
 from cosmos_plugins.predict2.critic.report import Facts, run_page, video_page

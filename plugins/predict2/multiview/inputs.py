@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.files.documents import read_text
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.media.source import GivenFrames, Source
-from cosmos_cli.requests import read_text
 from cosmos_plugins.predict2.checkpoints import multiview_repositories, weights_of
 from cosmos_plugins.predict2.inputs import check_files, check_settings, check_weights, job, networks_of, output_paths
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings

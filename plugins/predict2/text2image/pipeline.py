@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from cosmos_cli.diffusion.rectified_flow import first_frames
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import PictureResult
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.image import write_png
-from cosmos_cli.runtime.files import replacing
 from cosmos_plugins.predict2.denoise import decode, sample_distilled, velocity_under
 from cosmos_plugins.predict2.pipeline import Predict2Pipeline
 from cosmos_plugins.predict2.text2image import inputs

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from cosmos_cli import output
+from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.writing import write_json
 from cosmos_cli.generation.load import checked_guardrails
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.plan import Plan, Watch
 from cosmos_cli.generation.record import PictureResult, VideoResult
 from cosmos_cli.generation.steps import OnStep
 from cosmos_cli.guardrails import Guardrails
-from cosmos_cli.requests import read_json, request_document
-from cosmos_cli.runtime.files import write_json
+from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.memory.offload import release_memory
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline

@@ -12,10 +12,11 @@ from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch, work_key
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.files.names import within
+from cosmos_cli.files.writing import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.requests import request_document, validate
-from cosmos_cli.runtime.files import check_writable, within
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.video2world.inputs import (

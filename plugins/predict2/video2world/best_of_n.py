@@ -13,12 +13,12 @@ from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
+from cosmos_cli.files.writing import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.settings import as_made
 from cosmos_cli.media.source import digest_of
 from cosmos_cli.requests import request_document
-from cosmos_cli.runtime.files import check_writable
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.rank import find_rank

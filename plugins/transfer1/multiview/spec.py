@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.requests import FileOption, read_json, validate
+from cosmos_cli.files.documents import read_json
+from cosmos_cli.requests import FileOption, validate
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CONTROLS
 

@@ -32,7 +32,7 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.hookspecs import hookimpl
-from cosmos_cli.runtime.files import replacing
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
 from cosmos_cli.runtime.workers.launch import spread
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
 from cosmos_cli.errors import CheckpointError
-from cosmos_cli.runtime.files import replacing
+from cosmos_cli.files.writing import replacing
 
 OWN_HUB = Path(__file__).parent / "hub"
 """Files that come with this package, in the layout of any other hub."""

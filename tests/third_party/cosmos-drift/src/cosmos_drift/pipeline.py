@@ -10,11 +10,11 @@ import numpy as np
 
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.writing import check_writable, write_json
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import write_video
 from cosmos_cli.requests import request_document
-from cosmos_cli.runtime.files import check_writable, write_json
 from cosmos_drift.requests import DriftRequest, DriftSettings
 from cosmos_drift.weights import Weights
 

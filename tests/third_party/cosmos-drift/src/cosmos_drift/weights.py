@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cosmos_cli.errors import CheckpointError
-from cosmos_cli.runtime.files import write_json
+from cosmos_cli.files.writing import write_json
 
 
 @dataclass(frozen=True)

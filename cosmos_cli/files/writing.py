@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import glob
-import hashlib
 import json
 import os
 import socket
@@ -85,32 +83,3 @@ def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
         raise InputError(
             f"{folder} cannot be written: {error.strerror}.", where=field, fix="Choose a folder that you can write."
         ) from error
-
-
-def within(folder: Path, name: str, *, field: str) -> Path:
-    """The path of `name` in `folder`, which it must not leave: names may come from files of others.
-
-    Raises:
-        InputError: the name is absolute or climbs out of the folder.
-    """
-    given = Path(name)
-    if given.is_absolute() or ".." in given.parts:
-        raise InputError(
-            f"{name!r} leads out of the output folder.", where=field, fix="Give a name relative to that folder."
-        )
-    return folder / given
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content, computed once as long as its size and time stay."""
-    status = path.stat()
-    return _digest(path.absolute(), status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=256)
-def _digest(path: Path, _size: int, _mtime_ns: int) -> str:
-    content = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            content.update(part)
-    return content.hexdigest()

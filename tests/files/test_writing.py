@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.files import check_writable, replacing, write_json
+from cosmos_cli.files.writing import check_writable, replacing, write_json
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_killed_while_writing_the_old_file_stays(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     write_json(target, {"old": True})
     code = (
-        "import sys, time; from pathlib import Path; from cosmos_cli.runtime.files import replacing\n"
+        "import sys, time; from pathlib import Path; from cosmos_cli.files.writing import replacing\n"
         "with replacing(Path(sys.argv[1])) as t:\n    t.write_text('half'); print(flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
