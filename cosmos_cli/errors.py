@@ -70,6 +70,12 @@ class CheckpointError(CosmosError):
     title = "Checkpoint missing or damaged"
 
 
+class DiskFull(CosmosError):
+    """There is no room to write. Exit code 1."""
+
+    title = "Disk full"
+
+
 def met_at(error: Exception, rank: int) -> Exception:
     """The error, as one that several processes share because the one of this rank has met it."""
     error.__dict__["met_by"] = rank

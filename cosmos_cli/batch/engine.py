@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from cosmos_cli import output
 from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
-from cosmos_cli.batch.plan import Item, Plan, check_unowned, describe
-from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, met_by
+from cosmos_cli.batch.plan import Item, Plan, describe
+from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem, met_by
+from cosmos_cli.files.identity import Identity
+from cosmos_cli.files.outputs import Claim, claim
+from cosmos_cli.files.transactions import finish_interrupted, transaction
 from cosmos_cli.runtime.memory.steps import OutOfMemory
 from cosmos_cli.runtime.threads import same_device
 from cosmos_cli.runtime.workers.agreement import agree, deciding, together
@@ -176,7 +181,7 @@ def run_batch(
         if num_before := sum(outcome.status == "done before" for outcome in outcomes.values()):
             output.status(f"{num_before} of {len(plan.items)} items were finished by an earlier run")
         if todo:
-            outcomes |= {outcome.index: outcome for outcome in _work_off(todo, load, book)}
+            outcomes |= {outcome.index: outcome for outcome in _work_off(todo, load, book, overwrite=overwrite)}
     ordered = tuple(outcomes[index] for index in sorted(outcomes))
     return Report(ordered, ledger, time.perf_counter() - start)
 
@@ -184,7 +189,7 @@ def run_batch(
 def left_to_do(plan: Plan[Request], *, ledger: Path, overwrite: bool = False) -> list[Item[Request]]:
     """The items that `run_batch` would make now; arguments as there. Writes nothing."""
     if not ledger.exists():
-        return _sort(plan, Ledger(io.BytesIO()), overwrite=overwrite)[0]
+        return _sort(plan, Ledger(io.BytesIO(), ledger), overwrite=overwrite)[0]
     with open_ledger(ledger, is_ours=False) as book:
         return _sort(plan, book, overwrite=overwrite)[0]
 
@@ -193,20 +198,48 @@ def _sort(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[I
     """The items that are to be made, and what has become of the others already."""
     todo, others = [], []
     for item in plan.items:
-        known = book[item.key]
-        if known and known.status == "done" and not overwrite and all(file.exists() for file in item.files):
-            others.append(Outcome(item.name, item.place, item.index, "done before", known.seconds, result=known.result))
-            continue
         try:
-            check_unowned(item, is_known=known is not None, overwrite=overwrite)
+            for file in item.files:
+                finish_interrupted(file)
+            known = book[item.key]
+            if known and not overwrite and _is_done(item, known, book):
+                done = Outcome(item.name, item.place, item.index, "done before", known.seconds, result=known.result)
+                others.append(done)
+                continue
+            _check_unowned(item, book, overwrite=overwrite)
             todo.append(item)
         except InputError as error:
             others.append(Outcome(item.name, item.place, item.index, "failed", error=describe(error)))
     return todo, others
 
 
+def _is_done(item: Item[Any], known: Entry, book: Ledger) -> bool:
+    """Whether all that an item wrote is still there, and still what it wrote."""
+    if known.status == "done" and not known.files:  # older ledgers do not tell
+        return all(file.exists() for file in item.files)
+    return known.status in ("written", "done") and all(book.knows(item, file) for file in item.files)
+
+
+def _check_unowned(item: Item[Any], book: Ledger, *, overwrite: bool) -> None:
+    """Make sure that an item replaces nothing that is not its own.
+
+    Its own is all that the ledger knows in full, and what lies damaged among that.
+
+    Raises:
+        InputError: a file exists that another request, or somebody else, has made.
+    """
+    if overwrite:
+        return
+    existing = [file for file in item.files if os.path.lexists(file)]
+    if existing and not any(book.knows(item, file) for file in existing):
+        raise InputError.from_problems(
+            Problem(f"{file} exists already, and not from this row.", item.place, "Move it, or pass --overwrite.")
+            for file in existing
+        )
+
+
 def _work_off(
-    todo: Sequence[Item[Request]], load: Callable[[Sequence[Request]], Worker], ledger: Ledger
+    todo: Sequence[Item[Request]], load: Callable[[Sequence[Request]], Worker], ledger: Ledger, *, overwrite: bool
 ) -> list[Outcome]:
     """The outcomes of these items, made by all processes together."""
     try:
@@ -215,7 +248,7 @@ def _work_off(
         reason = describe(blocked)
         return [Outcome(item.name, item.place, item.index, "blocked", error=reason) for item in todo]
     team: Team = getattr(worker, "team", Alone())
-    return team.gather(list(_Run(worker, ledger, team).all(todo[team.group :: team.num_groups])))
+    return team.gather(list(_Run(worker, ledger, team, overwrite=overwrite).all(todo[team.group :: team.num_groups])))
 
 
 def _first(fault: Fault) -> str:
@@ -254,8 +287,9 @@ class _Step:
 class _Run:
     """One pass over the items: three steps, each in its thread, and at most one item in each."""
 
-    def __init__(self, worker: Worker, ledger: Ledger, team: Team) -> None:
-        self._worker, self._ledger, self._team = worker, ledger, team
+    def __init__(self, worker: Worker, ledger: Ledger, team: Team, *, overwrite: bool) -> None:
+        self._worker, self._ledger, self._team, self._overwrite = worker, ledger, team, overwrite
+        self._claims: dict[str, Claim] = {}
 
     def all(self, items: Sequence[Item[Any]]) -> Iterator[Outcome]:
         """The outcome of every item, each as soon as it is known."""
@@ -271,7 +305,7 @@ class _Run:
                     preparing = ahead.submit(self._prepare, items[number])
                 # from here on its files are its own: they may be there after a kill without a line that says so
                 self._note(Entry(item.key, item.name, "started"))
-                made = prepared.then(self._make)
+                made = prepared.then(partial(self._make, item))
                 del prepared
                 if made.error is not None and self._circle is not None and met_by(made.error) is None:
                     raise made.error  # the others are still at it: this process cannot go on with the next
@@ -294,13 +328,33 @@ class _Run:
         with deciding(getattr(self._team, "circle_ahead", None)):
             return _Step(item.request).then(self._worker.prepare, in_background=True)
 
-    def _make(self, sample: Any) -> Any:
+    def _make(self, item: Item[Any], sample: Any) -> Any:
         with deciding(self._circle):
+            together(lambda: self._claim(item))
             return together(lambda: self._worker.make(sample))
 
+    def _claim(self, item: Item[Any]) -> None:
+        """Take the item's files. Raises InputError: another process makes them, or has made them meanwhile."""
+        if self._team.is_writer:
+            self._claims[item.key] = claim(item.files)
+            _check_unowned(item, self._ledger, overwrite=self._overwrite)
+
     def _write(self, item: Item[Any], made: _Step) -> Outcome:
+        files: dict[str, Identity] = {}
+
+        def about_to_appear(found: Mapping[Path, Identity]) -> None:
+            self._claims[item.key].check()
+            files.update((self._ledger.name_of(path), identity) for path, identity in found.items())
+            self._note(Entry(item.key, item.name, "written", seconds=round(made.seconds, 3), files=files))
+
+        def write(value: Any) -> Result:
+            with transaction(item.files, about_to_appear if self._team.is_writer else None):
+                return self._worker.write(value)
+
         with deciding(None):  # the writer is by itself
-            written = made.then(self._worker.write, in_background=True)
+            written = made.then(write, in_background=True)
+        if item.key in self._claims:
+            self._claims.pop(item.key).release()
         outcome = Outcome(item.name, item.place, item.index, "done", round(written.seconds, 3))
         if written.error is None:
             outcome = replace(outcome, result=written.value.document())
@@ -309,7 +363,7 @@ class _Run:
             outcome = replace(outcome, status="blocked" if is_blocked else "failed", error=describe(written.error))
             output.status(f"{item.name}: {outcome.status}: {outcome.error}")
         self._note(
-            Entry(item.key, item.name, outcome.status, outcome.error, outcome.seconds, outcome.result or {})  # type: ignore[arg-type]  # this pass has no item that was done before
+            Entry(item.key, item.name, outcome.status, outcome.error, outcome.seconds, outcome.result or {}, files)  # type: ignore[arg-type]  # this pass has no item that was done before
         )
         return outcome
 

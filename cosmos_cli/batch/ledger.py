@@ -7,19 +7,27 @@ is passed over; the last line about an item counts.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from cosmos_cli.errors import InputError
+from cosmos_cli import output
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.failures import writing
+from cosmos_cli.files.identity import is_still
+from cosmos_cli.files.locks import try_lock
+from cosmos_cli.files.names import same_file
 
-Status = Literal["started", "done", "failed", "blocked"]
+if TYPE_CHECKING:
+    from cosmos_cli.batch.plan import Item
+
+Status = Literal["started", "written", "done", "failed", "blocked"]
+"""`written`: its files are whole, and about to get their names."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class Entry:
 
     key: what the item is, see `cosmos_cli.batch.plan.Item`.
     error: why it was not made.
+    files: what it wrote: path from the ledger's folder to size in bytes and SHA-256.
     seconds: how long it took.
     result: what its command reports of it.
     """
@@ -38,14 +47,15 @@ class Entry:
     error: str = ""
     seconds: float = 0.0
     result: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     time: str = ""
 
 
 class Ledger:
     """An open ledger; `open_ledger` makes one."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._lock = file, threading.Lock()
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self._file, self._path, self._lock = file, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
         file.seek(0)
         content = file.read()
@@ -59,13 +69,42 @@ class Ledger:
         """The last that is known of an item."""
         return self._entries.get(key)
 
+    def knows(self, item: Item[Any], file: Path) -> bool:
+        """Whether a file is there and is still what this item wrote."""
+        known = self[item.key]
+        written = None if known is None else known.files.get(self.name_of(file))
+        return written is not None and is_still(file, written)
+
+    def name_of(self, file: Path) -> str:
+        """How entries call a file: folders may be moved, with the ledger in them."""
+        return os.path.relpath(same_file(file), same_file(self._path).parent)
+
+    def check(self) -> None:
+        """Raises CosmosError: the ledger's folder was moved or removed since it was opened."""
+        try:
+            there = self._path.stat()
+        except OSError:
+            there = None
+        own = os.fstat(self._file.fileno())
+        if there is None or (there.st_ino, there.st_dev) != (own.st_ino, own.st_dev):
+            raise CosmosError(
+                "was moved or removed while cosmos worked for it. What was finished went with it.",
+                where=str(self._path.parent),
+                fix="Run the same command again where the folder is now.",
+            )
+
     def write(self, entry: Entry) -> None:
-        """Add a line and see it onto the disk."""
+        """Add a line and see it onto the disk.
+
+        Raises:
+            CosmosError: the ledger's folder was moved or removed; DiskFull: there is no room.
+        """
         stamped = asdict(entry) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         line = json.dumps(stamped, ensure_ascii=False, default=str).encode() + b"\n"
-        with self._lock:
-            self._file.write(b"\n" + line if self._is_torn else line)
-            self._file.flush()
+        with self._lock, writing(self._path):
+            self.check()
+            is_torn, self._is_torn = self._is_torn, True  # until all of it is there
+            os.write(self._file.fileno(), b"\n" + line if is_torn else line)
             os.fsync(self._file.fileno())
             self._is_torn = False
             self._entries[entry.key] = entry
@@ -78,21 +117,18 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
     Args:
         is_ours: False for a process that works along with the one that the ledger is for; lines are appended whole.
     Raises:
-        InputError: another process works on the same batch, or the file cannot be written.
+        InputError: another process works on the same batch.
+        DiskFull, CosmosError: the file cannot be written.
     """
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise InputError(
-            f"cannot be written: {error.strerror}.", where=str(path), fix="Choose a folder that you can write."
-        ) from error
+        file = path.open("a+b", buffering=0)
     with file:
-        try:
-            if is_ours:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        is_free = try_lock(file) if is_ours else True
+        if is_free is None:
+            output.notice(f"{path.parent} knows no locks: take care that no other cosmos works on this batch")
+        if is_free is False:
             raise InputError(
                 "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."
-            ) from error
-        yield Ledger(file)
+            )
+        yield Ledger(file, path)

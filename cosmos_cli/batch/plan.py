@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cosmos_cli.batch.manifest import Fault, Row, read_rows
 from cosmos_cli.errors import CosmosError, InputError, Problem
-from cosmos_cli.media.source import Source, digest_of, is_there
+from cosmos_cli.files.names import same_file
 
 Request = TypeVar("Request")
 
@@ -23,7 +21,7 @@ class Item(Generic[Request]):
     name: how it is called, unique in the batch.
     place, index: of its row in the batch file.
     files: everything that it writes; those of a finished item are all there.
-    key: what makes the item the same work as one in an earlier run, see `work_key`.
+    key: what makes the item the same work as one in an earlier run, see `cosmos_cli.generation.identity.work_key`.
     """
 
     name: str
@@ -74,10 +72,10 @@ def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]]) -> Plan[Requ
 def _claim(item: Item[Any], owners: dict[Path, str]) -> None:
     """Make sure that no two items write one file."""
     for file in item.files:
-        owner = owners.get(file.absolute())
+        owner = owners.get(same_file(file))
         if owner is not None:
             raise InputError(f"writes {file}, as {owner} does.", fix="Give each row an output of its own.")
-    owners.update((file.absolute(), item.place) for file in item.files)
+    owners.update((same_file(file), item.place) for file in item.files)
 
 
 def _placed(problem: Problem, row: Row) -> Problem:
@@ -85,35 +83,6 @@ def _placed(problem: Problem, row: Row) -> Problem:
     if not where.startswith(row.place):
         where = f"{row.place}, {where}" if where else row.place
     return Problem(problem.what, where, problem.fix)
-
-
-def work_key(document: Mapping[str, Any], inputs: Iterable[Source]) -> str:
-    """A name for a piece of work: equal for equal requests on equal inputs.
-
-    Args:
-        document: the request with its settings, without what does not change the outcome.
-        inputs: files that it reads; their content counts, not their place in time.
-    """
-    described = {"request": document, "inputs": [digest_of(source) for source in inputs if is_there(source)]}
-    return hashlib.sha256(json.dumps(described, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def check_unowned(item: Item[Any], *, is_known: bool, overwrite: bool) -> None:
-    """Make sure that an item replaces nothing that is not its own.
-
-    Args:
-        is_known: whether the ledger tells that an earlier run has begun this very item: then its files are its own.
-    Raises:
-        InputError: a file exists that another request, or somebody else, has made.
-    """
-    if is_known or overwrite:
-        return
-    existing = [file for file in item.files if file.exists()]
-    if existing:
-        raise InputError.from_problems(
-            Problem(f"{file} exists already, and not from this row.", item.place, "Move it, or pass --overwrite.")
-            for file in existing
-        )
 
 
 def describe(error: BaseException) -> str:

@@ -4,53 +4,143 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli.errors import InputError
+from cosmos_cli.files.failures import writing
+from cosmos_cli.files.names import PREFIX
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
-_HOST = socket.gethostname().replace("/", "_")
+_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+@dataclass
+class Transaction:
+    """Changes that are made together: `moves` from one name to another in a folder, then `removals`.
+
+    outputs: files that get their names with it when they are written meanwhile.
+    """
+
+    outputs: frozenset[Path] = frozenset()
+    moves: list[tuple[Path, Path]] = field(default_factory=list)
+    removals: list[Path] = field(default_factory=list)
+
+    def move(self, source: Path, target: Path) -> None:
+        """Give a file another name at the end."""
+        self.moves.append((source, target))
+
+    def remove(self, path: Path) -> None:
+        """Remove a file at the end, if it is there."""
+        self.removals.append(path)
+
+    def discard(self) -> None:
+        """Remove what was written for it."""
+        for source, _ in self.moves:
+            if source.name.startswith(PREFIX):
+                source.unlink(missing_ok=True)
+
+    def apply(self) -> None:
+        """Make the changes that are not made yet; several processes may do so at a time."""
+        for source, target in self.moves:
+            with contextlib.suppress(FileNotFoundError):
+                source.replace(target)
+        for path in self.removals:
+            path.unlink(missing_ok=True)
+
+    def is_about(self, path: Path) -> bool:
+        """Whether a file that is written now is one of its outputs."""
+        return path.absolute() in self.outputs
+
+    def by_folder(self) -> list[Transaction]:
+        """The changes of each folder; a journal lies among the files that it tells of."""
+        parts: dict[Path, Transaction] = {}
+        for source, target in self.moves:
+            parts.setdefault(target.parent, Transaction()).moves.append((source, target))
+        for path in self.removals:
+            parts.setdefault(path.parent, Transaction()).removals.append(path)
+        return list(parts.values())
+
+
+together_with: ContextVar[Transaction | None] = ContextVar("transaction", default=None)
+"""What files are written for at the moment; threads begin with None."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; it becomes `path` when the block ends well and vanishes otherwise.
 
-    The temporary name keeps the suffix, since writers choose the format by it. Folders are created. What a process that
-    was killed left half-written under such a name is removed.
+    Inside a `transaction` about it, it becomes `path` at the end of that. The temporary name keeps the suffix, since
+    writers choose the format by it. Folders are created. What a process that was killed left half-written under such a
+    name is removed.
+
+    Raises:
+        DiskFull: there is no room.
+        CosmosError: the system does not let it be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_remains(path)
-    temporary = path.with_name(f".{path.stem}.{_HOST}-{os.getpid()}.part{path.suffix}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_remains(path)
+        temporary = _create(path)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_UMASK)  # some writers keep their files from everybody else
-        temporary.replace(path)
-    finally:
+        with writing(path, temporary):
+            yield temporary
+            _finish(temporary)
+            together = together_with.get()
+            if together is not None and together.is_about(path):
+                together.move(temporary, path)
+            else:
+                temporary.replace(path)
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
+
+
+def _create(path: Path) -> Path:
+    """An empty file of this process alone, under a name that nobody can have foreseen."""
+    token = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f"{stand_in_start(path)}{token}.part{path.suffix}")
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
+
+
+def _finish(temporary: Path) -> None:
+    """See it onto the disk, for everybody to read."""
+    temporary.chmod(0o666 & ~_UMASK)  # some writers keep their files from everybody else
+    descriptor = os.open(temporary, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def stand_in_start(path: Path) -> str:
+    """What the names of files begin with that stand for `path` meanwhile; short, since its name may be long."""
+    return f"{PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
 def remove_remains(path: Path) -> None:
     """Remove what processes that no longer run left of an attempt to write `path`."""
     # a process of another machine that shares the folder cannot be asked whether it runs
-    start, end = f".{path.stem}.{_HOST}-", f".part{path.suffix}"
+    start, end = f"{stand_in_start(path)}{_HOST}-", f".part{path.suffix}"
     for found in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
-        pid = found.name[len(start) : -len(end)]
-        if pid.isdigit() and not _runs(int(pid)):
+        pid = found.name[len(start) : -len(end)].partition("-")[0]
+        if pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid)):
             found.unlink(missing_ok=True)
 
 
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         pass  # it is somebody else's
@@ -61,25 +151,3 @@ def write_json(path: Path, document: Any) -> None:
     """Write a JSON document, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-
-
-def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
-    """Make sure that `path` can be written, without leaving anything behind.
-
-    Raises:
-        InputError: it exists already and `overwrite` is false, it is a folder, or its folder cannot be written.
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a folder.", where=field, fix="Give the name of a file.")
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already.", where=field, fix="Choose another name, or pass --overwrite.")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot be written: {error.strerror}.", where=field, fix="Choose a folder that you can write."
-        ) from error

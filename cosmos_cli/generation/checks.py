@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require, with_text_encoder
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
-from cosmos_cli.files.writing import check_writable
+from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.generation.work import Work, asked_of
 from cosmos_cli.media.source import Source

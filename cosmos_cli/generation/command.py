@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from cosmos_cli import output
+from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread
@@ -74,8 +75,9 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
         # before networks compute what is missing of the input
         guardrails = checked_guardrails(settings, [inputs.prompts_of(settings, request)])
         sample = together(read)
-        pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)
-        result = pipeline.run(sample, plans=plans)
+        with making_together(sample.outputs.values(), overwrite=request.overwrite):
+            pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)
+            result = pipeline.run(sample, plans=plans)
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 

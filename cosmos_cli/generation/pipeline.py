@@ -14,7 +14,9 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.transactions import transaction
 from cosmos_cli.generation.load import Models, checked_guardrails
+from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.generation.plan import Plan, Watch
 from cosmos_cli.generation.record import Result, write_sidecar
 from cosmos_cli.generation.steps import Clock, OnStep
@@ -55,7 +57,8 @@ class Inputs(Protocol):
 
     For the pipeline of one model it has `read(settings, request)`, which gives the sample of a request that was
     checked, `work_of(settings, request)` and `job_of(settings, request)`, its cost. A kind of several models has
-    `plans_of(settings, request)` instead, a plan of each, and `plan_of(settings, request)`, that of all.
+    `plans_of(settings, request)` instead, a plan of each, and `plan_of(settings, request)`, that of all. A kind with
+    batches has `key_of(settings, request)`, see `cosmos_cli.generation.identity.work_key`.
     """
 
     PIPELINE: str
@@ -121,6 +124,7 @@ class Pipeline(ABC, Generic[S, R]):
 
     def __init__(self, settings: Any, models: Models[Any, Any]) -> None:
         self.settings, self.models = settings, models
+        self._num_threads = torch.get_num_threads()
 
     # What a kind says
 
@@ -204,7 +208,9 @@ class Pipeline(ABC, Generic[S, R]):
             InputError, CheckpointError: as `check` of the kind's inputs.
             GuardrailBlocked: what goes in or what comes out was refused.
         """
-        return self.run(self._read(self.inputs.check(self.settings, request)), on_step=on_step)
+        sample = self._read(self.inputs.check(self.settings, request))
+        with making_together(sample.outputs.values(), overwrite=request.overwrite):
+            return self.run(sample, on_step=on_step)
 
     def generate(self, request: Any, *, on_step: OnStep | None = None) -> Generated[S]:
         """Make one and write nothing; arguments and errors as for a call."""
@@ -256,7 +262,7 @@ class Pipeline(ABC, Generic[S, R]):
         if self.settings.is_tiny:
             output.notice(f"the tiny model has random weights: {self.tiny_shows}")
         clock = Clock(on_step, device=self.device)
-        with self._computing(), clock("total"), cores.at_work(self.device):
+        with self._computing(), clock("total"), cores.at_work(self.device, self._num_threads):
             frames, prompts = self.make_all(sample, clock)
         return Generated(sample, frames, clock.seconds, prompts, not_run)
 
@@ -273,13 +279,15 @@ class Pipeline(ABC, Generic[S, R]):
             return self.guardrails.check_video(frames.reshape(-1, *frames.shape[-3:])).reshape(frames.shape)
 
     def write(self, generated: Generated[S], watch: Watch | None = None) -> R:
-        """Write the files; the sidecar comes last, so it vouches for the others.
-
-        Of several processes that made it together, one writes.
+        """Write the files, which appear together. Of several processes that made it together, one writes.
 
         Args:
             watch: what was planned, to stand in the sidecar beside what it took.
         """
+        with transaction(generated.sample.outputs.values()):
+            return self._write(generated, watch)
+
+    def _write(self, generated: Generated[S], watch: Watch | None) -> R:
         sample, seconds = generated.sample, generated.seconds
         # without a device: it may be at work on the next
         with self._computing(), Clock(seconds=seconds)("write"), cores.taken(self.device):
@@ -303,9 +311,15 @@ class Pipeline(ABC, Generic[S, R]):
                 self.models,
                 result=result,
                 weights=sample.weights,
-                more={**self.tells(generated), **compared},
+                num_threads=self._num_threads,
+                more={**self._work(sample), **self.tells(generated), **compared},
             )
         return result
+
+    def _work(self, sample: S) -> Mapping[str, str]:
+        """What a batch knows this piece of work by, where the kind has batches."""
+        key_of = getattr(self.inputs, "key_of", None)
+        return {} if key_of is None else {"work_key": key_of(self.settings, sample.request)}
 
     def _computing(self) -> AbstractContextManager[None]:
         """A block in which the calling thread computes for this pipeline; another may have another device."""

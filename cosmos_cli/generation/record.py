@@ -102,11 +102,13 @@ def write_sidecar(
     *,
     result: Result,
     weights: Mapping[str, Path],
+    num_threads: int,
     more: Mapping[str, Any],
 ) -> None:
     """Write how something was made; `--from-file` makes it again from the part under "request".
 
     Args:
+        num_threads: of torch while it was made.
         more: what only this kind tells, and what was planned beside what it took, see `Watch.finish`.
     """
     encoder = models.text_encoder
@@ -120,7 +122,7 @@ def write_sidecar(
         "notices": output.notices(),
         "weights": provenance.weights(weights),
         **({} if encoder is None else {"text_encoder": _text_encoder(settings, encoder)}),
-        "environment": provenance.environment(models.device, models.dtype, settings.shortcuts),
+        "environment": provenance.environment(models.device, models.dtype, settings.shortcuts, num_threads=num_threads),
         "parallel": str(models.team.layout),
         **more,
     }

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from cosmos_cli import output
 from cosmos_cli.diffusion.ab2 import Denoiser
-from cosmos_cli.runtime.devices import cores
 from cosmos_cli.runtime.timing import timed
 
 # B batch, or the tiles of a picture; C latent channels, T latent frames, H and W latent height and width
@@ -60,7 +59,6 @@ class Steps:
     def __call__(self, index: int = 0, _: object = None) -> None:
         """Step `index`, counted from 0, is done."""
         self._advance()
-        cores.share()
         if self._on_step is not None and self._latest is not None:
             sigma, x0_BCTHW = self._latest
             self._on_step(Step(index + 1, self._num_steps, sigma, x0_BCTHW))

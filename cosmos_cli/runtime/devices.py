@@ -94,20 +94,17 @@ def choose_device_and_dtype(settings: ComputeSettings) -> tuple[torch.device, to
 class Cores:
     """The cores of this process, which a computation on the CPU shares with threads that work beside it.
 
-    Torch's threads wait for each other at every operation: one that has to share a core holds up all. So the
-    computation gives a core away while another thread needs it, and takes it back afterwards.
+    Torch keeps its number of threads, whoever works beside it: with another one, networks round differently in some
+    places, and a request would not give the same bytes alone and in a batch. Other libraries leave it the cores.
     """
 
     def __init__(self) -> None:
-        self._lock, self._here = threading.Lock(), threading.local()
-        self._num_others = 0
-        self._own: int | None = None
+        self._here = threading.local()
+        self._num_at_work, self._lock = 0, threading.Lock()
 
     @contextmanager
     def taken(self, device: torch.device) -> Iterator[None]:
         """A core for the calling thread, inside the block.
-
-        Torch keeps its number of threads there: with another one, networks round differently in some places.
 
         Args:
             device: what others compute on; a GPU leaves all cores.
@@ -115,40 +112,38 @@ class Cores:
         if device.type != "cpu":
             yield
             return
-        with self._lock:
-            self._num_others += 1
         self._here.is_guest = True
         try:
             yield
         finally:
             self._here.is_guest = False
-            with self._lock:
-                self._num_others -= 1
 
     @property
     def here(self) -> int:
         """How many cores are the calling thread's: all, unless another thread computes meanwhile."""
         is_guest = getattr(self._here, "is_guest", False)
-        return 1 if is_guest and self._own is not None else num_cores()
+        return 1 if is_guest and self._num_at_work else num_cores()
 
     @contextmanager
-    def at_work(self, device: torch.device) -> Iterator[None]:
-        """The calling thread computes inside the block; on a CPU, on the cores that others leave."""
+    def at_work(self, device: torch.device, num_threads: int) -> Iterator[None]:
+        """The calling thread computes inside the block; several may at a time.
+
+        Args:
+            num_threads: of torch on a CPU, which keeps a number for each thread that calls it.
+        """
         if device.type != "cpu":
             yield
             return
-        self._own = torch.get_num_threads()
+        with self._lock:
+            self._num_at_work += 1
+        before = torch.get_num_threads()
+        torch.set_num_threads(num_threads)
         try:
-            self.share()
             yield
         finally:
-            torch.set_num_threads(self._own)
-            self._own = None
-
-    def share(self) -> None:
-        """Have torch use what others leave now; to be called between steps by the thread at work."""
-        if self._own is not None:
-            torch.set_num_threads(max(1, min(self._own, num_cores() - self._num_others)))
+            torch.set_num_threads(before)
+            with self._lock:
+                self._num_at_work -= 1
 
 
 cores = Cores()

@@ -13,8 +13,8 @@ from cosmos_cli import __version__
 from cosmos_cli.runtime.shortcuts import Shortcuts
 
 
-def environment(device: torch.device, dtype: torch.dtype, shortcuts: Shortcuts) -> dict[str, str]:
-    """Versions, device and precision, and on a GPU its shortcuts."""
+def environment(device: torch.device, dtype: torch.dtype, shortcuts: Shortcuts, *, num_threads: int) -> dict[str, str]:
+    """Versions, device and precision, on a GPU its shortcuts, and on a CPU what its rounding depends on."""
     told = {
         "cosmos-cli": __version__,
         "python": platform.python_version(),
@@ -22,7 +22,10 @@ def environment(device: torch.device, dtype: torch.dtype, shortcuts: Shortcuts) 
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": str(dtype).removeprefix("torch."),
     }
-    return told | ({"shortcuts": str(shortcuts)} if device.type == "cuda" else {})
+    if device.type == "cuda":
+        return told | {"shortcuts": str(shortcuts)}
+    capability: str = torch.backends.cpu.get_cpu_capability()
+    return told | {"kernels": capability, "threads": str(num_threads)}
 
 
 def weights(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.files.writing import check_writable, replacing
+from cosmos_cli.files.outputs import check_writable, making
+from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
@@ -70,15 +71,16 @@ def annotate(settings: TransferSettings, request: TransferRequest) -> Annotation
     for path in (sheet, side_by_side, *paths.values()):
         check_writable(path, field="--video-save-folder", overwrite=request.overwrite)
     check_annotators(settings, request)
-    sample = read_sample(settings, request)
-    write_computed(sample, paths)
-    for control in sample.controls:
-        if (map_path := paths.get(f"map:{control.name}")) is not None:
-            with replacing(map_path) as temporary:
-                save_file({"control_weight": torch.as_tensor(control.weight)}, temporary)
-    rows = list(preview_rows(sample))
-    write_video(side_by_side, _side_by_side([frames for _, frames in rows], sample), request.fps)
-    write_png(sheet, contact_sheet(request.prompt, rows))
+    with making((side_by_side, sheet, *paths.values()), overwrite=request.overwrite):
+        sample = read_sample(settings, request)
+        write_computed(sample, paths)
+        for control in sample.controls:
+            if (map_path := paths.get(f"map:{control.name}")) is not None:
+                with replacing(map_path) as temporary:
+                    save_file({"control_weight": torch.as_tensor(control.weight)}, temporary)
+        rows = list(preview_rows(sample))
+        write_video(side_by_side, _side_by_side([frames for _, frames in rows], sample), request.fps)
+        write_png(sheet, contact_sheet(request.prompt, rows))
     return Annotations(sheet, side_by_side, paths)
 
 

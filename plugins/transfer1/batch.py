@@ -10,26 +10,22 @@ from typing import Any
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
 from cosmos_cli.batch.manifest import Row, beside
-from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.files.writing import check_writable
+from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Job, Plan, one_after_another, plan_job
 from cosmos_cli.generation.work import ENCODER_FRAMES, Part
-from cosmos_cli.media.source import GivenFrames, Source
-from cosmos_cli.requests import request_document, validate
+from cosmos_cli.media.source import GivenFrames
+from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_cli.settings import MACHINE_ONLY
-from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, job_of, work_of
+from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, job_of, key_of, work_of
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import output_paths
 
 _OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
 """Fields of a request that rows cannot change; controls have `control_overrides`."""
-
-_WITHOUT_EFFECT = {"overwrite", "video_save_folder"} | MACHINE_ONLY
-"""Fields that do not change what a video shows."""
 
 
 def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Report:
@@ -121,16 +117,13 @@ def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder:
         work_of(settings, request)  # memory is planned for all rows: one bad video must not stop the others
     except InputError as error:
         raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
-    document = request_document(settings, request)
     return Item(
         name=request.video_save_name,
         place=row.place,
         index=row.index,
         request=request,
         files=tuple(output_paths(request).values()),
-        key=work_key(
-            {name: value for name, value in document.items() if name not in _WITHOUT_EFFECT}, _inputs(request)
-        ),
+        key=f"{key_of(settings, request)} {request.video_save_name}",
     )
 
 
@@ -192,19 +185,6 @@ def _found(control: ControlSpec, folder: Path) -> ControlSpec:
     return control.model_copy(
         update={key: beside(folder, value) for key, value in paths.items() if isinstance(value, Path | GivenFrames)}
     )
-
-
-def _inputs(request: TransferRequest) -> list[Source]:
-    """All files that the video depends on, weights apart."""
-    files: list[Source | None] = [request.input_video_path]
-    for control in request.active_controls.values():
-        files += [control.input_control, control.control_weight if isinstance(control.control_weight, Path) else None]
-    files += [
-        region.region_definitions_path
-        for region in request.regional_prompts
-        if isinstance(region.region_definitions_path, Path)
-    ]
-    return [file for file in files if file is not None]
 
 
 def _in_words_of_a_row(problem: Problem) -> Problem:

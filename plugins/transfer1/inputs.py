@@ -12,11 +12,14 @@ from cosmos_cli.errors import CheckpointError, InputError, Problem, report_toget
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of, needed_files
+from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.hookspecs import Package
-from cosmos_cli.media.source import is_there
+from cosmos_cli.media.source import Source, is_there
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.checkpoints import (
     OBJECT_FINDER,
     TOKENIZER,
@@ -208,6 +211,33 @@ def check_files(request: TransferRequest) -> None:
     ]
     if missing:
         raise InputError.from_problems(missing)
+
+
+_WITHOUT_EFFECT = MACHINE_ONLY | {
+    *("overwrite", "preview", "video_save_folder", "video_save_name"),
+    *TransferSettings.offload_options,
+}
+"""Fields that do not change what a video shows."""
+
+
+def key_of(settings: TransferSettings, request: TransferRequest) -> str:
+    """What decides what the video of a request shows, see `cosmos_cli.generation.identity.work_key`."""
+    weights = weight_paths(settings, request)
+    document = describe_work(as_made(settings, weights.text_encoder), request, without=_WITHOUT_EFFECT)
+    return work_key(document, _inputs(request), weights.named())
+
+
+def _inputs(request: TransferRequest) -> list[Source]:
+    """All files that the video depends on, weights apart."""
+    files: list[Source | None] = [request.input_video_path]
+    for control in request.active_controls.values():
+        files += [control.input_control, control.control_weight if isinstance(control.control_weight, Path) else None]
+    files += [
+        region.region_definitions_path
+        for region in request.regional_prompts
+        if isinstance(region.region_definitions_path, Path)
+    ]
+    return [file for file in files if file is not None]
 
 
 def check_outputs(request: TransferRequest) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli import registry
+from cosmos_cli.files.names import PlainName
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, TextEncoderSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
@@ -136,19 +137,12 @@ class TransferRequest(StrictModel):
     """Frames that a chunk of 121 shares with the one before it."""
     video_save_folder: Path = Path("outputs")
     """Folder of the output."""
-    video_save_name: str = "output"
+    video_save_name: PlainName = "output"
     """Name of the output without .mp4; the sidecar goes beside it."""
     overwrite: bool = False
     """Replace existing files."""
     preview: bool = False
     """Also write a contact sheet of input, controls, weight maps and output."""
-
-    @field_validator("video_save_name")
-    @classmethod
-    def _plain_name(cls, value: str) -> str:
-        if not value.strip("./\\ ") or "/" in value or "\\" in value:
-            raise ValueError(f"must be a name without folders, but is {value!r}.")
-        return value
 
     @property
     def active_controls(self) -> dict[str, ControlSpec]:

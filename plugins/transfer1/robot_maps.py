@@ -160,8 +160,6 @@ def write_maps(example: Example, segmentation: Segmentation, strengths: Mapping[
             f"{example.folder}: the input video has {clip.num_source_frames} frames and the segmentation "
             f"{len(is_robot)}; weight maps are stretched to the video"
         )
-    # it vouches for the maps: those of another setting must not look complete while they are replaced
-    example.spec.unlink(missing_ok=True)
     for control, (robot, elsewhere) in strengths.items():
         with replacing(example.weights(control)) as temporary:
             torch.save(torch.from_numpy(np.where(is_robot, np.float16(robot), np.float16(elsewhere))), temporary)

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError, report_together
-from cosmos_cli.files.writing import check_writable
+from cosmos_cli.files.outputs import check_writable, making
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 
@@ -147,8 +147,9 @@ def _make_one(example: Example, request: RobotWeightsRequest) -> ExampleOutcome:
 
     from cosmos_plugins.transfer1.robot_maps import read_segmentation, write_maps
 
-    segmentation = read_segmentation(example, request.robot_keywords)
-    write_maps(example, segmentation, strengths)
+    with making(_outputs(example, request), overwrite=request.overwrite):
+        segmentation = read_segmentation(example, request.robot_keywords)
+        write_maps(example, segmentation, strengths)
     return ExampleOutcome(
         example.folder.name,
         "ok",
@@ -168,5 +169,10 @@ def _check_inputs(example: Example) -> None:
 
 def _check_outputs(example: Example, request: RobotWeightsRequest) -> None:
     """The first file that cannot be written says enough: the others lie beside it."""
-    for path in (*map(example.weights, STRENGTHS[request.setting]), example.preview, example.spec):
+    for path in _outputs(example, request):
         check_writable(path, field="--output-dir", overwrite=request.overwrite)
+
+
+def _outputs(example: Example, request: RobotWeightsRequest) -> list[Path]:
+    """In the order in which they are written."""
+    return [*map(example.weights, STRENGTHS[request.setting]), example.preview, example.spec]

@@ -84,10 +84,10 @@ def output_paths(request: TransferRequest) -> dict[str, Path]:
 
     "video", "sidecar", "preview" if asked for, and what was computed: "control:<name>" and "weight:<name>".
     """
-    stem = request.video_save_folder / request.video_save_name.removesuffix(".mp4")
-    paths = {"video": stem.with_name(f"{stem.name}.mp4"), "sidecar": stem.with_name(f"{stem.name}.json")}
+    folder, name = request.video_save_folder, request.video_save_name.removesuffix(".mp4")
+    paths = {"video": folder / f"{name}.mp4", "sidecar": folder / f"{name}.json"}
     if request.preview:
-        paths["preview"] = stem.with_name(f"{stem.name}.png")
+        paths["preview"] = folder / f"{name}.png"
     return paths | computed_paths(request)
 
 

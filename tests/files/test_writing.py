@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.files.writing import check_writable, replacing, write_json
+from cosmos_cli.files.outputs import check_writable
+from cosmos_cli.files.writing import replacing, write_json
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

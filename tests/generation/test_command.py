@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from cosmos_cli.generation import command, load, plan
 
 order: list[str] = []
+
+
+class Sample:
+    outputs: ClassVar = {"video": Path("video.mp4")}
+
+    def __str__(self) -> str:
+        return "sample"
 
 
 class Recorded:
@@ -34,11 +42,11 @@ def test_a_run_is_planned_while_the_device_is_as_free_as_it_was_found(monkeypatc
     monkeypatch.setattr(plan, "plan_job", noted("plan"))
     monkeypatch.setattr(load, "checked_guardrails", noted("guardrails"))
     inputs: Any = SimpleNamespace(
-        check=lambda settings, request: lambda: "sample",
+        check=lambda settings, request: lambda: Sample(),
         job_of=lambda settings, request: None,
         prompts_of=lambda settings, request: [],
         PIPELINE=f"{__name__}:Recorded",
     )
     order.clear()
-    command.make_one(inputs, SimpleNamespace(num_gpus=1, device="cpu"), None)
+    command.make_one(inputs, SimpleNamespace(num_gpus=1, device="cpu"), SimpleNamespace(overwrite=False))
     assert order == ["plan", "guardrails", "load", "run sample ['plan']"]

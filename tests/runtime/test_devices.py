@@ -129,35 +129,31 @@ def test_a_cpu_computes_in_float32_unless_told_otherwise() -> None:
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
 
 
-def test_a_computation_on_the_cpu_gives_cores_away_while_others_need_them_and_takes_them_back() -> None:
+def test_torch_keeps_its_threads_whoever_works_beside_it_and_from_whatever_thread() -> None:
     cores, cpu = Cores(), torch.device("cpu")
-    before = torch.get_num_threads()
-    torch.set_num_threads(num_cores())
-    taken, given_back = threading.Event(), threading.Event()
-    seen: list[int] = []
+    own, seen = torch.get_num_threads(), []
+    taken, done = threading.Event(), threading.Event()
 
-    def other() -> None:
+    def guest() -> None:
         with cores.taken(cpu):
             seen.append(cores.here)
             taken.set()
-            assert given_back.wait(10)
+            assert done.wait(10)
 
-    thread = threading.Thread(target=other)
-    try:
-        with cores.at_work(cpu):
-            assert torch.get_num_threads() == num_cores()
-            thread.start()
-            assert taken.wait(10)
-            cores.share()
-            assert torch.get_num_threads() == max(1, num_cores() - 1)
-            given_back.set()
-            thread.join()
-            cores.share()
-            assert torch.get_num_threads() == num_cores()
-            torch.set_num_threads(1)
-        assert torch.get_num_threads() == num_cores()
-        assert seen == [1]
-        with cores.taken(cpu):  # nobody computes
-            assert cores.here == num_cores()
-    finally:
-        torch.set_num_threads(before)
+    def second() -> None:
+        with cores.at_work(cpu, own + 1):
+            seen.append(torch.get_num_threads())
+
+    threads = [threading.Thread(target=work) for work in (guest, second)]
+    with cores.at_work(cpu, own + 1):
+        threads[0].start()
+        assert taken.wait(10)
+        assert torch.get_num_threads() == own + 1
+        threads[1].start()
+        threads[1].join()
+        done.set()
+        threads[0].join()
+    assert torch.get_num_threads() == own
+    assert seen == [1, own + 1]
+    with cores.taken(cpu):  # nobody computes
+        assert cores.here == num_cores()

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cosmos_cli.errors import CosmosError, InputError, Problem
+from cosmos_cli.files.transactions import finish_all_interrupted
+from cosmos_cli.files.writing import Transaction
 
 _SCORE = re.compile(r"_(score\d{3}|unscored)$")
 
@@ -65,6 +67,7 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     problems: list[Problem] = []
     videos: list[Path] = []
     for path in paths:
+        finish_all_interrupted(path if path.is_dir() else path.parent)
         if path.is_dir():
             inside = sorted(_videos_in(path))
             if not inside:
@@ -102,8 +105,8 @@ def _clashes(videos: Iterable[Path]) -> list[Problem]:
     return list(problems.values())
 
 
-def rename(video: Path, stem: str) -> Path:
-    """Give a video and its companions another stem, the video last, so that an interrupted renaming can be repeated.
+def rename(video: Path, stem: str, together: Transaction) -> Path:
+    """Give a video and its companions another stem when the transaction ends.
 
     Raises:
         CosmosError: another file has one of the names; nothing has been renamed then.
@@ -115,7 +118,7 @@ def rename(video: Path, stem: str) -> Path:
         if target.exists():
             raise CosmosError(f"{target.name} exists already.", where=str(target), fix="Rename or remove it.")
     for source, target in moves.items():
-        source.rename(target)
+        together.move(source, target)
     return moves[video]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from cosmos_cli import output
 from cosmos_cli.critics import Critic, score
 from cosmos_cli.errors import CosmosError
+from cosmos_cli.files.transactions import transaction
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.video import read_video
 from cosmos_plugins.predict2.critic import files
@@ -65,12 +66,12 @@ def _judge(video: Path, critic: Critic, facts: Facts, *, again: bool) -> Judgeme
         known = None if again else read_answers(earlier, question)
         answers = known or _ask(video, critic, question)
         named = _name_by_score(video, answers, earlier)
+        judgement = Judgement(named, score(answers.trials), answers.trials, is_reused=known is not None)
+        _write(files.page_path(named), video_page(judgement, facts))
     except Exception as error:  # a critic of another package may raise anything; the other videos shall not suffer
         reason = str(error) if isinstance(error, CosmosError) else f"{type(error).__name__}: {error}"
         output.notice(f"{video.name} could not be judged: {reason}")
         return Judgement(video, None, (), error=reason)
-    judgement = Judgement(named, score(answers.trials), answers.trials, is_reused=known is not None)
-    _write(files.page_path(named), video_page(judgement, facts))
     return judgement
 
 
@@ -81,18 +82,16 @@ def _ask(video: Path, critic: Critic, question: Question) -> Answers:
 
 
 def _name_by_score(video: Path, answers: Answers, earlier: Sequence[Path]) -> Path:
-    """Keep the answers, then rename the video, then remove what was said under its former score.
-
-    In this order an interruption costs no answer, and the next run finishes the renaming.
-    """
+    """Keep the answers, rename the video, and remove what was said under its former score: all of it or nothing."""
     stem = files.scored_stem(video, score(answers.trials))
     kept = files.answers_path(video.with_name(stem + video.suffix))
-    answers.write(kept)
-    named = files.rename(video, stem)
-    for old in earlier:
-        if old != kept:
-            old.unlink()
-            old.with_name(old.name.removesuffix(".critic.json") + ".html").unlink(missing_ok=True)
+    with transaction([kept]) as together:
+        answers.write(kept)
+        named = files.rename(video, stem, together)
+        for old in earlier:
+            if old != kept:
+                together.remove(old)
+                together.remove(old.with_name(old.name.removesuffix(".critic.json") + ".html"))
     return named
 
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from cosmos_cli import output
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.transactions import pending, transaction
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.generation.load import checked_guardrails
+from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.plan import Plan, Watch
 from cosmos_cli.generation.record import PictureResult, VideoResult
@@ -71,7 +73,9 @@ class Text2WorldPipeline:
 
     def __call__(self, request: Text2WorldRequest, *, on_step: OnStep | None = None) -> Text2WorldResult:
         """Make one video and write its files. Raises what `check` of the inputs, and both pipelines raise."""
-        return self.run(inputs.check(self.settings, request)(), on_step=on_step)
+        sample = inputs.check(self.settings, request)()
+        with making_together(sample.outputs.values(), overwrite=request.overwrite):
+            return self.run(sample, on_step=on_step)
 
     def run(self, sample: Sample, *, plans: Sequence[Plan] = (), on_step: OnStep | None = None) -> Text2WorldResult:
         """Make and write a prepared sample; of several processes, every one must call this.
@@ -81,12 +85,13 @@ class Text2WorldPipeline:
                 `cosmos_cli.generation.pipeline.Pipeline.run`.
         """
         of_picture, of_video = plans or (None, None)
-        frames_FHWC, first_frame = self._make_picture(sample, on_step, of_picture)
-        pipeline, made = self._make_video(sample, frames_FHWC, on_step)
-        watch = Watch(of_video, from_process_start=False) if of_video else None
-        result = Text2WorldResult(first_frame, pipeline.write(made, watch))
-        if pipeline.team.is_writer:
-            self._rewrite_sidecar(result, sample.request)
+        with transaction(sample.outputs.values()):
+            frames_FHWC, first_frame = self._make_picture(sample, on_step, of_picture)
+            pipeline, made = self._make_video(sample, frames_FHWC, on_step)
+            watch = Watch(of_video, from_process_start=False) if of_video else None
+            result = Text2WorldResult(first_frame, pipeline.write(made, watch))
+            if pipeline.team.is_writer:
+                self._rewrite_sidecar(result, sample.request)
         return result
 
     def generate(self, request: Text2WorldRequest, *, on_step: OnStep | None = None) -> Generated[Any]:
@@ -108,7 +113,7 @@ class Text2WorldPipeline:
     def _make_picture(
         self, sample: Sample, on_step: OnStep | None, plan: Plan | None
     ) -> tuple[np.ndarray, PictureResult]:
-        """The first frame, (1, H, W, 3) uint8, on disk too; the model has gone from memory then."""
+        """The first frame, (1, H, W, 3) uint8; the model has gone from memory then."""
         pipeline = self._load_picture(sample)
         watch = Watch(plan, from_process_start=True) if plan else None
         made = pipeline.make(image_inputs.read(sample.image_settings, sample.image_request), on_step=on_step)
@@ -125,7 +130,7 @@ class Text2WorldPipeline:
     def _rewrite_sidecar(self, result: Text2WorldResult, request: Text2WorldRequest) -> None:
         """Have the video's sidecar tell of both models; the first frame has one of its own."""
         path = result.video.sidecar
-        document, of_picture = read_json(path), read_json(result.first_frame.sidecar)
+        document, of_picture = read_json(pending(path)), read_json(pending(result.first_frame.sidecar))
         weights = {f"{PICTURE}{name}": file for name, file in of_picture["weights"].items()}
         # the same text encoder reads the prompt for both
         settings = self.settings.model_copy(update={"text_encoder": document["request"]["text_encoder"]})

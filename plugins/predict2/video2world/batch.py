@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,21 +10,21 @@ from typing import Any
 
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
 from cosmos_cli.batch.manifest import Row, beside
-from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem, report_together
-from cosmos_cli.files.names import within
-from cosmos_cli.files.writing import check_writable
+from cosmos_cli.files.names import same_file, within
+from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
-from cosmos_cli.requests import request_document, validate
+from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.video2world.inputs import (
     check_checkpoints,
     check_files,
     check_settings,
     job_of,
+    key_of,
     output_paths,
     read_conditioning_frames,
     work_of,
@@ -35,13 +36,6 @@ _NAMES_IN_ROWS = {"input_path": "input_video", "save_path": "output_video"}
 
 _OF_THE_RUN = {"overwrite", *Video2WorldSettings.model_fields}
 """Fields that rows cannot change: the model is loaded once."""
-
-_WITHOUT_EFFECT = MACHINE_ONLY | {
-    *("overwrite", "preview", "benchmark"),
-    *("offload_text_encoder", "offload_guardrail", "offload_prompt_refiner", "use_cuda_graphs"),
-    *("input_path", "save_path"),
-}
-"""Fields that do not change what a video shows. The input's content counts, wherever it lies."""
 
 
 def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Report:
@@ -134,23 +128,22 @@ def _check(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path
     return ledger
 
 
-def describe_work(document: dict[str, Any]) -> dict[str, Any]:
-    """What of a request's document decides what its video shows, beside the content of the input."""
-    return {name: value for name, value in document.items() if name not in _WITHOUT_EFFECT}
-
-
 def make_item(
-    settings: Video2WorldSettings, request: Video2WorldRequest, *, name: str, place: str, index: int
+    settings: Video2WorldSettings, request: Video2WorldRequest, *, name: str, place: str, index: int, folder: Path
 ) -> Item[Video2WorldRequest]:
-    """A checked request as an item of a batch."""
-    document = describe_work(request_document(settings, request)) | {"save_path": str(request.save_path)}
+    """A checked request as an item of a batch.
+
+    Args:
+        folder: of the ledger; both may be moved together.
+    """
+    place_of_file = os.path.relpath(same_file(request.save_path), same_file(folder / "_").parent)
     return Item(
         name=name,
         place=place,
         index=index,
         request=request,
         files=tuple(output_paths(request).values()),
-        key=work_key(document, [request.input_path]),
+        key=f"{key_of(settings, request)} {place_of_file}",
     )
 
 
@@ -168,7 +161,7 @@ def _item(
     except InputError as error:
         raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
     name = str(output_paths(request)["video"])
-    return make_item(settings, request, name=name, place=row.place, index=row.index)
+    return make_item(settings, request, name=name, place=row.place, index=row.index, folder=common.save_path.parent)
 
 
 def _request(common: Video2WorldOptions, row: Row, folder: Path) -> Video2WorldRequest:

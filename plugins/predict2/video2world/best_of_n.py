@@ -13,12 +13,10 @@ from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
-from cosmos_cli.files.writing import check_writable
+from cosmos_cli.files.outputs import check_writable
+from cosmos_cli.files.transactions import finish_all_interrupted, remove_together
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
-from cosmos_cli.generation.settings import as_made
-from cosmos_cli.media.source import digest_of
-from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.rank import find_rank
@@ -26,15 +24,15 @@ from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
 from cosmos_plugins.predict2.critic.judgement import Judgement, best
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
-from cosmos_plugins.predict2.video2world.batch import describe_work, make_item, plan_many
+from cosmos_plugins.predict2.video2world.batch import make_item, plan_many
 from cosmos_plugins.predict2.video2world.inputs import (
     as_request,
     check_checkpoints,
     check_length,
     check_settings,
+    key_of,
     prompts_of,
     read_conditioning_frames,
-    weight_paths,
     work_of,
 )
 from cosmos_plugins.predict2.video2world.requests import BestOfNOptions, Video2WorldRequest, Video2WorldSettings
@@ -221,10 +219,18 @@ def _missing(
     settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions
 ) -> tuple[list[Item[Video2WorldRequest]], list[Outcome]]:
     """The videos that are not there yet, under whatever score, and what has become of the others already."""
+    finish_all_interrupted(options.save_path)
     outcomes: list[Outcome] = []
     items: list[Item[Video2WorldRequest]] = []
     for index, request in enumerate(requests):
-        item = make_item(settings, request, name=request.save_path.stem, place=f"seed {request.seed}", index=index)
+        item = make_item(
+            settings,
+            request,
+            name=request.save_path.stem,
+            place=f"seed {request.seed}",
+            index=index,
+            folder=options.save_path,
+        )
         there = None if options.overwrite else find_judged(request.save_path)
         if there is not None and _is_of(there, settings, request):
             outcomes.append(Outcome(item.name, item.place, index, "done before"))
@@ -267,12 +273,9 @@ def _is_of(video: Path, settings: Video2WorldSettings, request: Video2WorldReque
     """Whether the sidecar of a video tells that it was made of this very request and input."""
     try:
         sidecar = json.loads(video.with_suffix(".json").read_bytes())
-        made_of = describe_work(sidecar["request"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError):
         return False
-    settings = as_made(settings, weight_paths(settings)["text_encoder"])
-    same = made_of == describe_work(request_document(settings, request))
-    return same and sidecar.get("input_sha256") == digest_of(request.input_path)
+    return isinstance(sidecar, dict) and sidecar.get("work_key") == key_of(settings, request)
 
 
 class _Generator:
@@ -296,5 +299,5 @@ class _Generator:
         for former in namesakes(result.video) if self.team.is_writer else ():
             if former != result.video:
                 for suffix in (*COMPANIONS, former.suffix):
-                    former.with_suffix(suffix).unlink(missing_ok=True)
+                    remove_together(former.with_suffix(suffix))
         return result

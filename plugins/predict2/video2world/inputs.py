@@ -14,9 +14,12 @@ from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.files import needed_files
+from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.requests import option_name, validate
+from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, gr00t_repositories, repositories, weights_of
 from cosmos_plugins.predict2.inputs import check_files, job, networks_of, output_paths
 from cosmos_plugins.predict2.variants import GR00T_DREAMS, SPARSE_PATTERNS, VARIANTS
@@ -121,6 +124,20 @@ def weight_paths(settings: Video2WorldSettings) -> dict[str, Path]:
         published = GR00T_DREAMS[settings.gr00t_variant]
     weights = weights_of(settings, variant, published)
     return weights | ({"lora": settings.lora_path} if settings.lora_path else {})
+
+
+_WITHOUT_EFFECT = MACHINE_ONLY | {
+    *("overwrite", "preview", "benchmark", "use_cuda_graphs", "save_path"),
+    *Video2WorldSettings.offload_options,
+}
+"""Fields that do not change what a video shows."""
+
+
+def key_of(settings: Video2WorldSettings, request: Video2WorldRequest) -> str:
+    """What decides what the video of a request shows, see `cosmos_cli.generation.identity.work_key`."""
+    weights = weight_paths(settings)
+    document = describe_work(as_made(settings, weights["text_encoder"]), request, without=_WITHOUT_EFFECT)
+    return work_key(document, [request.input_path], weights)
 
 
 def check_settings(settings: Video2WorldSettings) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
 
+from cosmos_cli.files.names import PlainName
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TextEncoderSettings
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -94,7 +95,7 @@ class MultiviewRequest(StrictModel):
     """Frame rate of the output, which the model is told too."""
     video_save_folder: Path = Path("outputs")
     """Folder of the output."""
-    video_save_name: Annotated[str, StringConstraints(pattern=r"^[^/\\]+$")] = "output"
+    video_save_name: PlainName = "output"
     """Name of the output without .mp4; the mosaic and the sidecar go beside it."""
     overwrite: bool = False
     """Replace existing files."""

@@ -9,7 +9,8 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Worker, run_batch
 from cosmos_cli.batch.manifest import Row, beside
-from cosmos_cli.batch.plan import Item, plan_batch, work_key
+from cosmos_cli.batch.plan import Item, plan_batch
+from cosmos_cli.generation.identity import work_key
 from cosmos_cli.requests import request_document, request_options, validate
 from cosmos_drift.requests import DriftBatch, DriftDownload, DriftRequest, DriftSettings, DriftTraining
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
-from cosmos_cli.files.writing import check_writable, write_json
+from cosmos_cli.files.outputs import check_writable, making
+from cosmos_cli.files.writing import write_json
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import write_video
@@ -62,7 +63,8 @@ class DriftPipeline:
             GuardrailBlocked: the prompt or the video was refused; nothing is written.
         """
         check_writable(request.save_path, field="--save-path", overwrite=request.overwrite)
-        return self.write(self.make(self.prepare(request)))
+        with making([request.save_path, request.save_path.with_suffix(".json")], overwrite=request.overwrite):
+            return self.write(self.make(self.prepare(request)))
 
     def prepare(self, request: DriftRequest) -> Sample:
         """What needs no model: read the input."""

@@ -1,0 +1,73 @@
+"""What the system says when a file cannot be written, in words of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from cosmos_cli.errors import CosmosError, DiskFull
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What systems say where no more can be written."""
+
+
+@contextlib.contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """A block that writes `path`, whose failures of the system are told as such.
+
+    Args:
+        temporary: where its content lies meanwhile, to tell how much there was.
+    Raises:
+        DiskFull: there is no room.
+        CosmosError: the system does not let it be written.
+    """
+    try:
+        yield
+    except CosmosError:
+        raise
+    except Exception as error:
+        number = error_number(error)
+        if number in FULL:
+            raise disk_full(path, temporary) from error
+        if isinstance(error, OSError) and number is not None and _is_about(error, path.parent):
+            raise CosmosError(
+                f"cannot be written: {os.strerror(number)}.", where=str(path), fix="Choose a folder that you can write."
+            ) from error
+        raise
+
+
+def _is_about(error: OSError, folder: Path) -> bool:
+    """Whether it is this folder that the system refused, and no file that was read meanwhile."""
+    name = error.filename
+    return name is None or os.fsdecode(name).startswith(str(folder)) or str(folder).startswith(os.fsdecode(name))
+
+
+def error_number(error: BaseException | None) -> int | None:
+    """The system's number of an error; libraries that are no Python tell it in words only."""
+    while error is not None:
+        number = getattr(error, "errno", None)
+        if isinstance(number, int) and number > 0:
+            return number
+        for full in FULL:
+            if os.strerror(full).lower() in str(error).lower():
+                return full
+        error = error.__cause__
+    return None
+
+
+def disk_full(path: Path, temporary: Path | None = None) -> DiskFull:
+    """The error that `path` found no room; says how much it had taken and how much there is."""
+    taken = free = 0
+    with contextlib.suppress(OSError):
+        taken = (temporary or path).stat().st_size
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(path.parent).free
+    return DiskFull(
+        f"did not fit on the disk: it had {taken:,} bytes and was not whole; {free:,} bytes are free there.",
+        where=str(path),
+        fix="Make room there, or choose a folder on another disk. What was finished before is kept.",
+    )

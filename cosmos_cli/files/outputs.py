@@ -1,0 +1,185 @@
+"""Whether outputs can be written, and whose they are while they are made: no two processes make the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cosmos_cli import output
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.failures import writing
+from cosmos_cli.files.locks import try_lock
+from cosmos_cli.files.names import PREFIX, check_name, same_file
+from cosmos_cli.files.transactions import finish_interrupted, transaction
+
+
+def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
+    """Make sure that `path` can be written, without leaving anything behind.
+
+    Raises:
+        InputError: no file can have this name, see `check_name`; it exists already and `overwrite` is false, it is a
+            folder, or its folder cannot be written.
+    """
+    check_name(path, field=field)
+    finish_interrupted(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder.", where=field, fix="Give the name of a file.")
+    if os.path.lexists(path) and not overwrite:
+        raise InputError(f"{path} exists already.", where=field, fix="Choose another name, or pass --overwrite.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written: {error.strerror}.", where=field, fix="Choose a folder that you can write."
+        ) from error
+
+
+@dataclass
+class Claim:
+    """Outputs that are this process's until `release`."""
+
+    held: dict[Path, int] = field(default_factory=dict)
+    """Claim file to its open descriptor."""
+    new_folders: list[Path] = field(default_factory=list)
+    """Folders that it made, outermost first."""
+
+    def check(self) -> None:
+        """Make sure that the folders are still the ones that were claimed.
+
+        Raises:
+            CosmosError: one was moved or removed, or somebody took the claim away.
+        """
+        for path, descriptor in self.held.items():
+            if not _is_at(path, descriptor):
+                raise CosmosError(
+                    "was moved or removed while cosmos worked for it.",
+                    where=str(path.parent),
+                    fix="Run the same command again where the folder is now.",
+                )
+
+    def release(self) -> None:
+        """Let others have them."""
+        for path, descriptor in self.held.items():
+            with contextlib.suppress(OSError):
+                if _is_at(path, descriptor):
+                    path.unlink()
+            os.close(descriptor)
+        self.held.clear()
+        for folder in reversed(self.new_folders):
+            with contextlib.suppress(OSError):
+                folder.rmdir()  # nothing came to lie in it
+        self.new_folders.clear()
+
+    def take(self, path: Path) -> None:
+        """Raises as `claim`."""
+        with writing(path):
+            self._make_folder(path.parent)
+            place = _place(path)
+            if (descriptor := _take(place)) is None:
+                raise _is_taken(path, place)
+        self.held[place] = descriptor
+
+    def _make_folder(self, folder: Path) -> None:
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        for parent in reversed(missing):
+            with contextlib.suppress(FileExistsError):
+                parent.mkdir()
+                self.new_folders.append(parent)
+
+
+def claim(paths: Iterable[Path]) -> Claim:
+    """Take files that are to be written, with their folders; they need not exist.
+
+    Raises:
+        InputError: another process is making one of them.
+        DiskFull, CosmosError: as `cosmos_cli.files.writing.replacing`.
+    """
+    taken = Claim()
+    try:
+        # in one order for all, so that of two processes one gets everything
+        for path in sorted({same_file(path) for path in paths}):
+            taken.take(path)
+    except BaseException:
+        taken.release()
+        raise
+    return taken
+
+
+@contextlib.contextmanager
+def making(paths: Iterable[Path], *, overwrite: bool) -> Iterator[None]:
+    """A block in which these files are this process's, and at whose end they appear together.
+
+    Args:
+        overwrite: replace what is there.
+    Raises:
+        InputError: another process is making one of them, or has made it since it was checked.
+        DiskFull, CosmosError: as `cosmos_cli.files.writing.replacing`; their folder has gone.
+    """
+    paths = list(paths)
+    taken = claim(paths)
+    try:
+        if not overwrite:
+            check_absent(paths)
+        with transaction(paths, lambda _: taken.check()):
+            yield
+    finally:
+        taken.release()
+
+
+def check_absent(paths: Iterable[Path]) -> None:
+    """Raises InputError: one of the files is there."""
+    for path in paths:
+        finish_interrupted(path)
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists already.", fix="Choose another name, or pass --overwrite.")
+
+
+def _place(path: Path) -> Path:
+    return path.with_name(f"{PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.claim")
+
+
+def _take(place: Path) -> int | None:
+    """An open descriptor that holds the claim; None if another process does."""
+    while True:
+        descriptor = os.open(place, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        try:
+            is_ours = try_lock(descriptor)
+            if is_ours is None:
+                output.notice(f"{place.parent} knows no locks: take care that no other cosmos writes the same there")
+            if is_ours is False:
+                os.close(descriptor)
+                return None
+            # whoever held it may have removed it between the two calls
+            if _is_at(place, descriptor):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, f"{os.getpid()} {os.uname().nodename}\n".encode())
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+
+
+def _is_at(place: Path, descriptor: int) -> bool:
+    try:
+        there, own = place.lstat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    return (there.st_ino, there.st_dev) == (own.st_ino, own.st_dev)
+
+
+def _is_taken(path: Path, place: Path) -> InputError:
+    who = "another process"
+    with contextlib.suppress(OSError, ValueError):
+        pid, host = place.read_text(encoding="utf-8", errors="replace")[:300].split()
+        who = f"process {int(pid)} on {host}"
+    return InputError(f"{who} is making it.", where=str(path), fix="Choose another name, or wait for it.")

@@ -1,0 +1,130 @@
+"""Files that appear together or not at all, and former ones that go with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from cosmos_cli.files.failures import writing
+from cosmos_cli.files.identity import Identity, identity_of
+from cosmos_cli.files.names import PREFIX
+from cosmos_cli.files.writing import Transaction, stand_in_start, together_with, write_json
+
+Noting = Callable[[Mapping[Path, Identity]], object]
+"""Told of every file of a transaction, and what it is, before the first gets its name."""
+
+
+@contextlib.contextmanager
+def transaction(outputs: Iterable[Path], noting: Noting | None = None) -> Iterator[Transaction]:
+    """A block whose outputs all get their names when it ends well, and none otherwise. What else it writes is its own.
+
+    A process that dies in between has left a journal, by which `finish_interrupted` makes the rest. A block inside
+    another ends with that.
+
+    Args:
+        outputs: files that may be written.
+        noting: told of the files before the first gets its name.
+    Raises:
+        DiskFull, CosmosError: as `replacing`.
+    """
+    if (outer := together_with.get()) is not None:
+        yield outer
+        return
+    together = Transaction(frozenset(path.absolute() for path in outputs))
+    token = together_with.set(together)
+    try:
+        try:
+            yield together
+        finally:
+            together_with.reset(token)
+        if noting is not None:
+            noting({target: identity_of(source) for source, target in together.moves})
+        parts = [(_keep(part), part) for part in together.by_folder()]
+    except BaseException:
+        together.discard()
+        raise
+    for journal, part in parts:
+        _finish(journal, part)
+
+
+def pending(path: Path) -> Path:
+    """Where the content of `path` lies that this transaction has written; else `path` itself."""
+    together = together_with.get()
+    found = [source for source, target in together.moves if target == path] if together else []
+    return found[-1] if found else path
+
+
+def remove_together(path: Path) -> None:
+    """Remove a file if it is there, at the end of the transaction if there is one."""
+    if (together := together_with.get()) is not None:
+        together.remove(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _journal_of(path: Path) -> Path:
+    return path.with_name(f"{stand_in_start(path)}journal.json")
+
+
+def _keep(part: Transaction) -> Path:
+    """Write the journal of one folder, by bare names: folders may be moved."""
+    first = part.moves[0][1] if part.moves else part.removals[0]
+    journal = _journal_of(first)
+    moves = [[source.name, target.name] for source, target in part.moves]
+    write_json(journal, {"moves": moves, "removals": [path.name for path in part.removals]})
+    return journal
+
+
+def _finish(journal: Path, part: Transaction) -> None:
+    with writing(journal.parent):
+        try:
+            part.apply()
+        except KeyboardInterrupt:
+            part.apply()  # a moment's work, and then nothing stays half done
+            raise
+        finally:
+            # what could not be done now is done when somebody comes by again
+            if not any(os.path.lexists(source) for source, _ in part.moves):
+                journal.unlink(missing_ok=True)
+
+
+def finish_interrupted(path: Path) -> None:
+    """Make what a process was about to that died while files got their names, `path` first among them."""
+    _finish_if_there(_journal_of(path))
+
+
+def finish_all_interrupted(folder: Path) -> None:
+    """As `finish_interrupted`, for every file of a folder."""
+    for journal in folder.glob(f"{PREFIX}*-journal.json"):
+        _finish_if_there(journal)
+
+
+def _finish_if_there(journal: Path) -> None:
+    if not os.path.lexists(journal):
+        return
+    if (together := _read_journal(journal)) is None:
+        with writing(journal):
+            journal.unlink(missing_ok=True)
+    else:
+        _finish(journal, together)
+
+
+def _read_journal(journal: Path) -> Transaction | None:
+    """What a journal tells; None if it is damaged, or tells of other folders: anybody may have written it."""
+    try:
+        if journal.is_symlink() or journal.stat().st_size > 1 << 20:
+            return None
+        document = json.loads(journal.read_bytes())
+        moves = [(_inside(journal, source), _inside(journal, target)) for source, target in document["moves"]]
+        return Transaction(frozenset(), moves, [_inside(journal, name) for name in document["removals"]])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _inside(journal: Path, name: str) -> Path:
+    if Path(name).name != name:
+        raise ValueError(f"{name!r} is no name in this folder")
+    return journal.with_name(name)
