@@ -19,8 +19,8 @@ from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem, met_by
 from cosmos_cli.files.identity import Identity
-from cosmos_cli.files.outputs import Claim, claim
-from cosmos_cli.files.transactions import finish_interrupted, transaction
+from cosmos_cli.files.outputs import Claim, claim, clear_up
+from cosmos_cli.files.transactions import transaction
 from cosmos_cli.runtime.memory.steps import OutOfMemory
 from cosmos_cli.runtime.threads import same_device
 from cosmos_cli.runtime.workers.agreement import agree, deciding, together
@@ -200,7 +200,7 @@ def _sort(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[I
     for item in plan.items:
         try:
             for file in item.files:
-                finish_interrupted(file)
+                clear_up(file)
             known = book[item.key]
             if known and not overwrite and _is_done(item, known, book):
                 done = Outcome(item.name, item.place, item.index, "done before", known.seconds, result=known.result)
@@ -295,7 +295,7 @@ class _Run:
         """The outcome of every item, each as soon as it is known."""
         if not items:
             return
-        with _thread("prepare") as ahead, _thread("write") as behind:
+        with self._letting_go(), _thread("prepare") as ahead, _thread("write") as behind:
             preparing = ahead.submit(self._prepare, items[0])
             writing: Future[Outcome] | None = None
             for number, item in enumerate(items, start=1):
@@ -315,6 +315,15 @@ class _Run:
                 del made
             if writing is not None:
                 yield writing.result()
+
+    @contextmanager
+    def _letting_go(self) -> Iterator[None]:
+        """Whatever ends it, nothing stays claimed."""
+        try:
+            yield
+        finally:
+            for each in self._claims.values():
+                each.release()
 
     def _note(self, entry: Entry) -> None:
         if self._team.is_writer:
@@ -343,12 +352,13 @@ class _Run:
         files: dict[str, Identity] = {}
 
         def about_to_appear(found: Mapping[Path, Identity]) -> None:
-            self._claims[item.key].check()
             files.update((self._ledger.name_of(path), identity) for path, identity in found.items())
             self._note(Entry(item.key, item.name, "written", seconds=round(made.seconds, 3), files=files))
 
         def write(value: Any) -> Result:
-            with transaction(item.files, about_to_appear if self._team.is_writer else None):
+            if not self._team.is_writer:
+                return self._worker.write(value)
+            with transaction(item.files, about_to_appear, check=self._claims[item.key].check):
                 return self._worker.write(value)
 
         with deciding(None):  # the writer is by itself

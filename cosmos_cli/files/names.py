@@ -109,15 +109,10 @@ def within(folder: Path, name: str, *, field: str, suffix: str = "") -> Path:
 
 def _is_inside(path: Path, folder: Path) -> bool:
     """Whether the folder of `path` lies in `folder` once links are followed; a link as the last part is replaced."""
-    try:
-        return path.parent.resolve().is_relative_to(folder.resolve())
-    except OSError:  # a circle of links, or a name that is too long, of which another check tells
-        return len(os.fsencode(path)) > 255
+    real = os.path.realpath(path.parent)
+    return Path(real).is_relative_to(os.path.realpath(folder)) and not os.path.islink(real)  # noqa: PTH114  # a circle
 
 
 def same_file(path: Path) -> Path:
     """What two paths have in common that name one file to write: links among its folders are followed."""
-    try:
-        return path.parent.resolve() / path.name
-    except OSError:
-        return path.absolute()
+    return Path(os.path.realpath(path.parent)) / path.name

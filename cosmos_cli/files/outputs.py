@@ -12,10 +12,11 @@ from pathlib import Path
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.files.failures import writing
+from cosmos_cli.files.failures import FULL, disk_full, error_number, writing
 from cosmos_cli.files.locks import try_lock
 from cosmos_cli.files.names import PREFIX, check_name, same_file
 from cosmos_cli.files.transactions import finish_interrupted, transaction
+from cosmos_cli.files.writing import remove_remains
 
 
 def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
@@ -26,7 +27,7 @@ def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
             folder, or its folder cannot be written.
     """
     check_name(path, field=field)
-    finish_interrupted(path)
+    clear_up(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder.", where=field, fix="Give the name of a file.")
     if os.path.lexists(path) and not overwrite:
@@ -38,9 +39,28 @@ def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
+        if error_number(error) in FULL:
+            raise disk_full(path) from error
         raise InputError(
             f"{folder} cannot be written: {error.strerror}.", where=field, fix="Choose a folder that you can write."
         ) from error
+
+
+def clear_up(path: Path) -> None:
+    """Finish or remove what a process that died while it made `path` has left of it."""
+    finish_interrupted(path)
+    place = _place(path)
+    if not os.path.lexists(place):
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            # only a lock tells that nobody is at it
+            if try_lock(descriptor) and _is_at(place, descriptor):
+                remove_remains(path)
+                place.unlink()
+        finally:
+            os.close(descriptor)
 
 
 @dataclass
@@ -129,7 +149,7 @@ def making(paths: Iterable[Path], *, overwrite: bool) -> Iterator[None]:
     try:
         if not overwrite:
             check_absent(paths)
-        with transaction(paths, lambda _: taken.check()):
+        with transaction(paths, check=taken.check):
             yield
     finally:
         taken.release()

@@ -18,7 +18,9 @@ Noting = Callable[[Mapping[Path, Identity]], object]
 
 
 @contextlib.contextmanager
-def transaction(outputs: Iterable[Path], noting: Noting | None = None) -> Iterator[Transaction]:
+def transaction(
+    outputs: Iterable[Path], noting: Noting | None = None, *, check: Callable[[], object] = lambda: None
+) -> Iterator[Transaction]:
     """A block whose outputs all get their names when it ends well, and none otherwise. What else it writes is its own.
 
     A process that dies in between has left a journal, by which `finish_interrupted` makes the rest. A block inside
@@ -27,6 +29,7 @@ def transaction(outputs: Iterable[Path], noting: Noting | None = None) -> Iterat
     Args:
         outputs: files that may be written.
         noting: told of the files before the first gets its name.
+        check: refuses, before that, that they get their names.
     Raises:
         DiskFull, CosmosError: as `replacing`.
     """
@@ -40,6 +43,7 @@ def transaction(outputs: Iterable[Path], noting: Noting | None = None) -> Iterat
             yield together
         finally:
             together_with.reset(token)
+        check()
         if noting is not None:
             noting({target: identity_of(source) for source, target in together.moves})
         parts = [(_keep(part), part) for part in together.by_folder()]
@@ -84,11 +88,10 @@ def _finish(journal: Path, part: Transaction) -> None:
             part.apply()
         except KeyboardInterrupt:
             part.apply()  # a moment's work, and then nothing stays half done
+            journal.unlink(missing_ok=True)
             raise
-        finally:
-            # what could not be done now is done when somebody comes by again
-            if not any(os.path.lexists(source) for source, _ in part.moves):
-                journal.unlink(missing_ok=True)
+        # what could not be done now is done when somebody comes by again
+        journal.unlink(missing_ok=True)
 
 
 def finish_interrupted(path: Path) -> None:

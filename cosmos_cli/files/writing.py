@@ -49,8 +49,11 @@ class Transaction:
                 source.unlink(missing_ok=True)
 
     def apply(self) -> None:
-        """Make the changes that are not made yet; several processes may do so at a time."""
-        for source, target in self.moves:
+        """Make the changes that are not made yet; several processes may do so at a time.
+
+        What was written first gets its name last: no video stands without what goes with it.
+        """
+        for source, target in reversed(self.moves):
             with contextlib.suppress(FileNotFoundError):
                 source.replace(target)
         for path in self.removals:

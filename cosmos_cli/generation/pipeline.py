@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -124,7 +125,7 @@ class Pipeline(ABC, Generic[S, R]):
 
     def __init__(self, settings: Any, models: Models[Any, Any]) -> None:
         self.settings, self.models = settings, models
-        self._num_threads = torch.get_num_threads()
+        self._num_threads, self._making = torch.get_num_threads(), threading.Lock()
 
     # What a kind says
 
@@ -250,8 +251,12 @@ class Pipeline(ABC, Generic[S, R]):
 
     @torch.inference_mode()
     def make(self, sample: S, *, on_step: OnStep | None = None) -> Generated[S]:
-        """Make a prepared sample. Raises GuardrailBlocked: what goes in or what comes out was refused."""
-        with deciding(self.team.circle):
+        """Make a prepared sample; threads that ask for several at once wait for each other.
+
+        Raises:
+            GuardrailBlocked: what goes in or what comes out was refused.
+        """
+        with self._making, deciding(self.team.circle):
             return self._make(sample, on_step)
 
     def _make(self, sample: S, on_step: OnStep | None) -> Generated[S]:

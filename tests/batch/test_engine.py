@@ -301,3 +301,74 @@ def test_entries_survive_a_round_trip() -> None:
         found = ledger["key"]
     assert found is not None
     assert (found.error, found.seconds, found.result) == ("Straße: kaputt", 1.5, {"video": "a.mp4"})
+
+
+@pytest.mark.parametrize("damage", ["truncated", "other content"])
+def test_a_finished_file_that_is_no_longer_what_was_written_is_made_again(damage: str) -> None:
+    run(plan_of("aa", "b"))
+    Path("out/aa.txt").write_text("A" if damage == "truncated" else "XX")
+    worker = Shouter()
+    report = run(plan_of("aa", "b"), worker)
+    # what has other content may be somebody's work
+    assert statuses(report) == ["failed", "done before"]
+    assert "exists already, and not from this row" in report.outcomes[0].error
+    assert statuses(run(plan_of("aa", "b"), worker, overwrite=True)) == ["done", "done"]
+    assert Path("out/aa.txt").read_text() == "AA"
+
+
+def test_another_batch_with_the_same_output_neither_replaces_it_nor_is_taken_for_it() -> None:
+    run(plan_of("a", names=["x"]))
+    other = run_batch(plan_of("b", names=["x"]), lambda _: Shouter(), ledger=Path("out/other.ledger.jsonl"))
+    assert statuses(other) == ["failed"]
+    run_batch(plan_of("b", names=["x"]), lambda _: Shouter(), ledger=Path("out/other.ledger.jsonl"), overwrite=True)
+    report = run(plan_of("a", names=["x"]))
+    assert statuses(report) == ["failed"]
+    assert Path("out/x.txt").read_text() == "B"
+
+
+def test_two_batches_at_once_with_one_output_make_it_once() -> None:
+    others: list[Report] = []
+
+    def meanwhile(text: str) -> None:
+        if text == "a" and not others:
+            others.append(run_batch(plan, lambda _: Shouter(), ledger=Path("out/other.ledger.jsonl")))
+
+    plan = plan_of("a", "b", names="xy")
+    report = run(plan, Shouter(make_hook=meanwhile))
+    assert statuses(others[0]) == ["failed", "done"]
+    assert f"process {os.getpid()} on" in others[0].outcomes[0].error
+    assert statuses(report) == ["done", "failed"]
+    assert "out/y.txt exists already" in report.outcomes[1].error
+
+
+def test_two_rows_through_a_linked_folder_are_one_file() -> None:
+    Path("out").mkdir()
+    Path("out/linked").symlink_to(".")
+    plan = plan_of("a", "b", names=["same", "linked/same"])
+    assert "as all.jsonl line 1 does" in str(plan.faults[0].problems[0])
+
+
+def test_what_is_done_stays_done_where_the_folder_is_moved_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(plan_of("a", "b"))
+    moved = Path.cwd().rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    assert statuses(run(plan_of("a", "b"))) == ["done before"] * 2
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_an_output_folder_that_is_moved_in_mid_run_ends_it_with_what_was_finished(again: bool) -> None:
+    def move(text: str) -> None:
+        if text == "b":
+            while '"done"' not in LEDGER.read_text():
+                time.sleep(0.01)
+            Path("out").rename("elsewhere")
+            if again:
+                Path("out").mkdir()
+
+    with pytest.raises(CosmosError, match="was moved or removed while cosmos worked for it"):
+        run(plan_of("a", "b", "c"), Shouter(make_hook=move))
+    if again:
+        Path("out").rmdir()
+    Path("elsewhere").rename("out")
+    assert statuses(run(plan_of("a", "b", "c"))) == ["done before", "done", "done"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.txt", "all.ledger.jsonl", "b.txt", "c.txt"]

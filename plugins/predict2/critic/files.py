@@ -123,4 +123,4 @@ def rename(video: Path, stem: str, together: Transaction) -> Path:
 
 
 def _with_companions(video: Path) -> list[Path]:
-    return [*(video.with_suffix(suffix) for suffix in COMPANIONS), video]
+    return [video, *(video.with_suffix(suffix) for suffix in COMPANIONS)]
