@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def check_outputs(
     Args:
         paths: all of them, the one that `save_path` names first; not asked for if it is a folder.
     """
-    if save_path.is_dir():
+    if os.path.isdir(save_path):  # noqa: PTH112  # it takes any name
         raise InputError(f"{save_path} is a folder.", where="--save-path", fix="Give the name of a file.")
     named = next(iter(paths().values()))
     if named.suffix.lower() not in suffixes:

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.names import check_name
 from cosmos_cli.files.outputs import check_writable, making
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.image import write_png
@@ -22,7 +23,7 @@ from cosmos_cli.media.video import write_video
 from cosmos_plugins.transfer1.inputs import check_annotators, check_request
 from cosmos_plugins.transfer1.pipeline import preview_rows, write_computed
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.samples import Sample, computed_paths
+from cosmos_plugins.transfer1.samples import Sample, computed_paths, output_paths
 from cosmos_plugins.transfer1.videos import read_sample
 
 # F frames, H and W pixel height and width
@@ -65,6 +66,7 @@ def annotate(settings: TransferSettings, request: TransferRequest) -> Annotation
     check_request(settings, request)
     if request.input_video_path is None:
         raise InputError("is required.", where="--input-video-path", fix="Give the video to annotate.")
+    check_name(output_paths(request)["video"], field="--video-save-name")
     folder = request.video_save_folder / f"{request.video_save_name.removesuffix('.mp4')}_controls"
     sheet, side_by_side = folder / "sheet.png", folder / "side_by_side.mp4"
     paths = {key: folder / _FILES[key.partition(":")[0]].format(key.partition(":")[2]) for key in _made(request)}

@@ -13,7 +13,7 @@ from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
-from cosmos_cli.files.outputs import check_writable
+from cosmos_cli.files.outputs import check_writable, clear_up
 from cosmos_cli.files.transactions import finish_all_interrupted, remove_together
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
@@ -231,6 +231,8 @@ def _missing(
             index=index,
             folder=options.save_path,
         )
+        for file in item.files:
+            clear_up(file)
         there = None if options.overwrite else find_judged(request.save_path)
         if there is not None and _is_of(there, settings, request):
             outcomes.append(Outcome(item.name, item.place, index, "done before"))
