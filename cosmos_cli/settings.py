@@ -45,8 +45,8 @@ class MachineSettings(StrictModel):
 
     @property
     def cache_folder(self) -> Path:
-        """`cache_dir`, or where caches usually lie."""
-        return self.cache_dir or Path("~/.cache/cosmos-cli").expanduser()
+        """`cache_dir`, or where caches usually lie; "~" is found by whoever opens it, since there may be no home."""
+        return self.cache_dir or Path("~/.cache/cosmos-cli")
 
     def check_single(self) -> None:
         """Raises InputError if several GPUs are asked for, for models that run on one."""

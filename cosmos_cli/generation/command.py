@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from cosmos_cli import output
+from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.workers.agreement import together
@@ -71,7 +72,9 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
         from cosmos_cli.generation.load import checked_guardrails
 
         # what is free on a GPU is planned with, so before anything is there; several workers share no clock
-        plans = _plans_of(inputs, settings, request) if settings.num_gpus == 1 else ()
+        plans: Sequence[Plan] = ()
+        with side_work("this run is not planned"):
+            plans = _plans_of(inputs, settings, request) if settings.num_gpus == 1 else ()
         # before networks compute what is missing of the input
         guardrails = checked_guardrails(settings, [inputs.prompts_of(settings, request)])
         sample = together(read)

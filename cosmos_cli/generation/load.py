@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.cache import Cache
 from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER, GenerationSettings
 from cosmos_cli.generation.work import Rig, Work, asked_of, memory_stages
 from cosmos_cli.guardrails import Guardrails
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from cosmos_cli.models.chat import LocalChatModel
 
 # B batch, L text tokens, D embedding width
+
+_EMBEDDINGS_BYTES = 4 * 2**30
+"""Some 10,000 prompts, or negative ones, of the largest encoder."""
 
 D = TypeVar("D", bound=ParallelNetwork)
 T = TypeVar("T")
@@ -219,7 +223,7 @@ def load_models(
         if networks.text_folder is not None:
             text_encoder = placed[TEXT] = CachedTextEncoder(
                 networks.text_folder,
-                settings.cache_folder / "text-embeddings",
+                Cache(settings.cache_folder, "text-embeddings", limit_bytes=_EMBEDDINGS_BYTES),
                 dtype=getattr(torch, settings.text_precision),
                 device=device,
                 form=settings.text_weights,

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from cosmos_cli.files.writing import write_json
+from cosmos_cli.files.cache import Cache
 from cosmos_cli.runtime.machine import Machine
 
 Amount = Literal["attention", "convolution", "loading", "frames"]
@@ -65,6 +65,8 @@ TEXT_START_SECONDS = 0.1
 """Building a text encoder, however small."""
 
 _KEPT_RUNS = 8
+_RUNS = "runs"
+_RUNS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -170,8 +172,8 @@ def estimate_s(stage: Stage, runs: Sequence[Run], flops_per_s: float, machine: M
 def read_runs(cache: Path) -> list[Run]:
     """Runs that `remember` kept, oldest first; what cannot be read is as good as not there."""
     try:
-        return [Run.read(entry) for entry in json.loads(_file(cache).read_text(encoding="utf-8"))["runs"]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [Run.read(entry) for entry in json.loads(_cache(cache).get(_RUNS) or b"[]")]
+    except (ValueError, KeyError, TypeError, AttributeError):  # another version wrote them
         return []
 
 
@@ -180,7 +182,8 @@ def remember(cache: Path, run: Run) -> None:
     runs = [*read_runs(cache), run]
     same = [other for other in runs if _identity(other) == _identity(run)]
     forgotten = same[:-_KEPT_RUNS]
-    write_json(_file(cache), {"runs": [asdict(other) for other in runs if other not in forgotten]})
+    kept = [asdict(other) for other in runs if other not in forgotten]
+    _cache(cache).put(_RUNS, json.dumps(kept).encode())
 
 
 def similar_runs(runs: Sequence[Run], machine: Machine, model: str, precision: str) -> list[Run]:
@@ -196,8 +199,8 @@ def _identity(run: Run) -> tuple[Any, ...]:
     return run.device, run.model, run.precision
 
 
-def _file(cache: Path) -> Path:
-    return cache / "rates.json"
+def _cache(folder: Path) -> Cache:
+    return Cache(folder, "rates", limit_bytes=_RUNS_BYTES)
 
 
 def _matmul_rate() -> float:

@@ -123,27 +123,3 @@ def _create(path: Path, container: str, **options: str) -> Any:
 def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     yield first
     yield from rest
-
-
-def write_lossless(path: Path, frames: np.ndarray) -> None:
-    """Keep frames exactly, (F, H, W, 3) uint8 RGB or (F, H, W) uint8, as FFV1 in Matroska; whole or not at all."""
-    is_grey = frames.ndim == 3
-    with replacing(path) as temporary, _create(temporary, "matroska") as container:
-        stream = container.add_stream("ffv1", rate=24)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "gray" if is_grey else "bgr0"
-        for image in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="gray" if is_grey else "rgb24")
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-
-
-def read_lossless(path: Path) -> np.ndarray | None:
-    """What `write_lossless` kept; None if it is not there or damaged."""
-    try:
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}) as container:
-            stream = container.streams.video[0]
-            form = "gray" if stream.pix_fmt == "gray" else "rgb24"
-            return np.stack([frame.to_ndarray(format=form) for frame in container.decode(stream)])
-    except (OSError, IndexError, ValueError, av.error.FFmpegError):
-        return None

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError
-from cosmos_cli.files.writing import replacing
+from cosmos_cli.files.cache import Cache
 from cosmos_cli.models.t5_files import find_encoder
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.placement import Placement, loading_device
@@ -97,7 +97,7 @@ class CachedTextEncoder:
 
     Args:
         folder: of the T5 encoder.
-        cache: folder for the embeddings, one safetensors file each.
+        cache: of the embeddings.
         dtype: in which the encoder computes; part of an embedding's identity, as are the weights it is read from.
         device: where the encoder runs.
         form: of the weights, see `find_encoder`.
@@ -109,7 +109,7 @@ class CachedTextEncoder:
     def __init__(
         self,
         folder: Path,
-        cache: Path,
+        cache: Cache,
         *,
         dtype: torch.dtype,
         device: torch.device,
@@ -122,7 +122,7 @@ class CachedTextEncoder:
         self._form, self.files = form, find_encoder(folder, form)
         self._residence, self._on_load = residence, on_load
         self._memory = memory or DeviceMemory()
-        self._identity = f"{fingerprint(folder, self.files.paths())} {dtype} ".encode()
+        self._identity = f"{fingerprint(folder, self.files.paths())} {dtype} "
         self._encoder: tuple[T5TextEncoder, Placement] | None = None
 
     def document(self) -> dict[str, str]:
@@ -150,34 +150,22 @@ class CachedTextEncoder:
         return agree(lambda: self._encode(text), "encoding a text")
 
     def _encode(self, text: str) -> tuple[Tensor, int]:
-        key = hashlib.sha256(self._identity + self._rounding + text.encode()).hexdigest()
-        path = self._cache / f"{key}.safetensors"
-        return self._read(path) or self._compute(text, path)
+        identity = self._identity + self._rounding + text
+        kept = self._cache.get(identity)
+        return (kept and _unpacked(kept)) or self._compute(text, identity)
 
     @property
-    def _rounding(self) -> bytes:
+    def _rounding(self) -> str:
         """What a GPU may do for speed now, where an embedding's last digits depend on it."""
         is_in_full = self._device.type == "cpu" or self._dtype != torch.float32
-        return b"" if is_in_full or not torch.backends.cuda.matmul.allow_tf32 else b"TF32 "
+        return "" if is_in_full or not torch.backends.cuda.matmul.allow_tf32 else "TF32 "
 
-    def _read(self, path: Path) -> tuple[Tensor, int] | None:
-        try:
-            stored = load_file(path)
-            context_LD, num_tokens = stored["context"], int(stored["num_tokens"])
-        except (OSError, SafetensorError, KeyError):
-            return None  # not there, or damaged: encode again
-        padded_1LD = context_LD.new_zeros(1, NUM_TOKENS, context_LD.shape[-1])
-        padded_1LD[0, : len(context_LD)] = context_LD
-        return padded_1LD, num_tokens
-
-    def _compute(self, text: str, path: Path) -> tuple[Tensor, int]:
+    def _compute(self, text: str, identity: str) -> tuple[Tensor, int]:
         encoder, placement = self._encoder = self._encoder or self._load()
         with placement.at_work():
             context_1LD, num_tokens = encoder.encode(text)
         context_1LD = context_1LD.cpu()
-        with replacing(path) as temporary:
-            kept = context_1LD[0, : min(num_tokens, NUM_TOKENS)].contiguous()
-            save_file({"context": kept, "num_tokens": torch.tensor(num_tokens)}, temporary)
+        self._cache.put(identity, _packed(context_1LD, num_tokens))
         return context_1LD, num_tokens
 
     def _load(self) -> tuple[T5TextEncoder, Placement]:
@@ -186,6 +174,22 @@ class CachedTextEncoder:
         encoder = T5TextEncoder(self._folder, dtype=self._dtype, device=where, form=self._form)
         blocks = [encoder.model.encoder.block]
         return encoder, Placement([encoder.model], self._device, self._residence, self._memory, blocks=blocks)
+
+
+def _packed(context_1LD: Tensor, num_tokens: int) -> bytes:
+    kept_LD = context_1LD[0, : min(num_tokens, NUM_TOKENS)].contiguous()
+    return save({"context": kept_LD, "num_tokens": torch.tensor(num_tokens)})
+
+
+def _unpacked(content: bytes) -> tuple[Tensor, int] | None:
+    try:
+        stored = load(content)
+        context_LD, num_tokens = stored["context"], int(stored["num_tokens"])
+    except (SafetensorError, KeyError):
+        return None  # another version packed it
+    padded_1LD = context_LD.new_zeros(1, NUM_TOKENS, context_LD.shape[-1])
+    padded_1LD[0, : len(context_LD)] = context_LD
+    return padded_1LD, num_tokens
 
 
 def check_encoder(folder: Path, form: str = "auto") -> None:

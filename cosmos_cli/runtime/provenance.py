@@ -29,8 +29,12 @@ def environment(device: torch.device, dtype: torch.dtype, shortcuts: Shortcuts, 
 
 
 def weights(paths: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    """Place and size of each file of weights; the size is None for a folder."""
-    return {
-        name: {"path": str(path.absolute()), "bytes": path.stat().st_size if path.is_file() else None}
-        for name, path in paths.items()
-    }
+    """Place and size of each file of weights; the size is None for a folder, or a file that has gone since."""
+    return {name: _of_file(path) for name, path in paths.items()}
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    try:
+        return {"path": str(path.absolute()), "bytes": path.stat().st_size if path.is_file() else None}
+    except OSError:
+        return {"path": str(path), "bytes": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -11,8 +12,9 @@ import torch
 
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.cache import Cache
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
-from cosmos_cli.media.source import Source, digest_of
+from cosmos_cli.media.source import Source
 from cosmos_cli.media.video import Clip, read_video
 from cosmos_cli.runtime.devices import choose_device, computing
 from cosmos_cli.runtime.workers.agreement import agree
@@ -30,6 +32,8 @@ from cosmos_plugins.transfer1.weight_maps import read_weight_map
 
 MAX_SOURCE_PX = 1280
 """Longer side of the frames that annotators see: they shrink them further, and clips of 4K would fill the memory."""
+
+CACHED_CONTROLS_BYTES = 20 * 2**30
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "nearest": cv2.INTER_NEAREST}
 
@@ -182,6 +186,7 @@ class _Maker:
     clip: _Input | None
     size: tuple[int, int]
     device: torch.device
+    digests: dict[int, str] = field(default_factory=dict)
 
     def compute(self, name: str, control: ControlSpec) -> np.ndarray:
         """A control video, (F, height, width, 3) uint8."""
@@ -220,10 +225,20 @@ class _Maker:
             device=str(self.device),
             models=annotator_paths(self.settings),
             checkpoint_dir=self.settings.checkpoint_dir,
-            source=f"{digest_of(self.clip.path)} {frames_FHWC.shape}",
-            cache=self.settings.cache_folder / "controls",
+            source=self._digest(frames_FHWC),
+            cache=Cache(self.settings.cache_folder, "controls", limit_bytes=CACHED_CONTROLS_BYTES),
             advance=advance,
         )
+
+    def _digest(self, frames_FHWC: np.ndarray) -> str:
+        """Of the pixels, which are what a control depends on: the file may have changed since it was read."""
+        key = id(frames_FHWC)
+        if key not in self.digests:
+            digest = hashlib.sha256(str(frames_FHWC.shape).encode())
+            for image_HWC in frames_FHWC:
+                digest.update(np.ascontiguousarray(image_HWC))
+            self.digests[key] = digest.hexdigest()
+        return self.digests[key]
 
 
 def _computed(

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.cache import Cache
 from cosmos_cli.generation.files import NeededFile, needed_files
 from cosmos_cli.generation.plan import Job, Plan, Watch, plan_job
 from cosmos_cli.generation.rates import (
@@ -143,13 +145,24 @@ def test_runs_are_kept_by_model_and_the_oldest_are_forgotten() -> None:
     assert len(similar_runs(read_runs(cache), GPU, "other", "bfloat16")) == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"runs": [{"device": 1}]}', '{"runs": 3}'])
-def test_a_damaged_memory_of_runs_is_as_good_as_none(content: str) -> None:
-    Path("cache").mkdir()
-    Path("cache/rates.json").write_text(content)
+@pytest.mark.parametrize("content", ["", "[3]", '[{"device": 1}]', '{"runs": 3}'])
+def test_a_memory_of_runs_that_another_version_wrote_is_as_good_as_none(content: str) -> None:
+    Cache(Path("cache"), "rates", limit_bytes=1000).put("runs", content.encode())
     assert read_runs(Path("cache")) == []
     remember(Path("cache"), run(1.0, 1e15))
     assert len(read_runs(Path("cache"))) == 1
+
+
+def test_a_run_that_cannot_be_measured_ends_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_there() -> int:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/self/status")
+
+    output.configure(speaking=False)
+    monkeypatch.setattr("cosmos_cli.generation.plan.process_seconds", nothing_there)
+    monkeypatch.setattr("cosmos_cli.generation.plan.peak_host_bytes", nothing_there)
+    watch = Watch(plan(CPU, parts=[Part("DiT", 1e6)]), from_process_start=True)
+    assert watch.finish({"denoise": 3.0, "total": 3.0}) == {}
+    assert output.notices() == ["what the run takes is not set beside its plan: No such file or directory"]
 
 
 def test_a_watched_run_is_set_beside_its_plan_and_teaches_the_next_plan() -> None:

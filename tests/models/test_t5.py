@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, T5EncoderModel
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.cache import Cache
 from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder, T5TextEncoder, check_encoder, fingerprint
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 
@@ -25,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 def cached(folder: Path, cache: Path, loads: list[int], **options: object) -> CachedTextEncoder:
     settings: dict = {"dtype": torch.float32, "device": CPU, "on_load": lambda: loads.append(1), **options}
-    return CachedTextEncoder(folder, cache, **settings)
+    return CachedTextEncoder(folder, Cache(cache, "embeddings", limit_bytes=1 << 30), **settings)
 
 
 def test_an_embedding_is_that_of_the_unpadded_text_and_zero_behind_it(folder: Path) -> None:
@@ -77,12 +79,29 @@ def test_another_text_model_or_precision_is_another_entry(folder: Path, tmp_path
     assert not torch.allclose(one, other)
 
 
-@pytest.mark.parametrize("damage", [b"", b"not an embedding", None])
-def test_a_damaged_cache_entry_is_computed_again(folder: Path, tmp_path: Path, damage: bytes | None) -> None:
+def flipped(data: bytes, place: int) -> bytes:
+    changed = bytearray(data)
+    changed[place] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: b"not an embedding",
+        lambda data: data[:-8],
+        lambda data: data + b"x",
+        *(lambda data, place=place: flipped(data, place) for place in (0, 20, len("cosmos-cache 1\n") + 32, -1)),
+    ],
+)
+def test_a_damaged_cache_entry_is_computed_again(
+    folder: Path, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
     loads: list[int] = []
     expected, _ = cached(folder, tmp_path / "cache", loads).encode("a")
-    [entry] = (tmp_path / "cache").iterdir()
-    entry.write_bytes(entry.read_bytes()[:-8] if damage is None else damage)
+    [entry] = (tmp_path / "cache" / "embeddings").iterdir()
+    entry.write_bytes(damage(entry.read_bytes()))
     context, _ = cached(folder, tmp_path / "cache", loads).encode("a")
     torch.testing.assert_close(context, expected, atol=0, rtol=0)
     assert loads == [1, 1]
@@ -261,7 +280,7 @@ def test_an_embedding_in_tf32_is_not_taken_for_one_in_full(
 ) -> None:
     in_full = cached(folder, tmp_path / "cache", []).encode("A harbour at dusk.")
     computed: list[str] = []
-    monkeypatch.setattr(CachedTextEncoder, "_compute", lambda self, text, path: computed.append(text))
+    monkeypatch.setattr(CachedTextEncoder, "_compute", lambda self, text, identity: computed.append(text))
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         for device, tf32 in ((CPU, True), (torch.device("cuda", 0), True), (torch.device("cuda", 0), False)):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_cli import output
+from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.load import OwnRefiner, installed_refiners
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import VideoResult
@@ -100,9 +101,12 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
 
     def tells(self, generated: Generated[Sample]) -> Mapping[str, Any]:
         source = generated.sample.request.input_path
-        return {
+        digest = None
+        with side_work("the sidecar does not say which file the input was"):
             # frames that another model made need not lie in a file
-            "input_sha256": digest_of(source) if is_there(source) else None,
+            digest = digest_of(source) if is_there(source) else None
+        return {
+            "input_sha256": digest,
             "prompt_used": generated.prompt,
             "prompts_of_chunks": generated.prompts,
             "refined_by": list(self.models.refiners)[:1],

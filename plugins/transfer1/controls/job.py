@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cosmos_cli.media.video import read_lossless, write_lossless
+from cosmos_cli import __version__
+from cosmos_cli.files.cache import Cache
+from cosmos_cli.files.side_work import side_work
+from cosmos_cli.media.lossless import pack_frames, unpack_frames
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest
 
 # F frames, H and W pixel height and width, C = 3 colours
-
-CACHE_LIMIT_BYTES = 20 * 2**30
-"""Control videos that have not been used for the longest are removed beyond this."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class ControlJob:
     device: where to compute, such as "cuda:0".
     models: "depth", "detector" and "tracker" to the folders of our models that annotate videos.
     checkpoint_dir: the checkpoint folder of the run, for the models of other packages.
-    source: what identifies the frames: equal for equal content.
-    cache: folder for what was made; None keeps nothing.
+    source: what identifies the frames: equal for equal pixels.
+    cache: for what was made; None keeps nothing.
     advance: to be called after each frame, for the progress.
     """
 
@@ -39,7 +38,7 @@ class ControlJob:
     models: Mapping[str, Path]
     checkpoint_dir: Path
     source: str
-    cache: Path | None = None
+    cache: Cache | None = None
     advance: Callable[[], None] = field(default=lambda: None)
 
     def cached(self, how: Mapping[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
@@ -50,23 +49,13 @@ class ControlJob:
         """
         if self.cache is None:
             return compute()
-        identity = json.dumps({"source": self.source, "how": how}, sort_keys=True, default=str)
-        path = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()}.mkv"
-        kept = read_lossless(path)
-        if kept is not None:
-            path.touch()
-            return kept
+        # a GPU rounds otherwise than a CPU, and another version of ours may compute otherwise
+        by = [__version__, self.device.partition(":")[0]]
+        identity = json.dumps({"source": self.source, "how": how, "by": by}, sort_keys=True, default=str)
+        kept = self.cache.get(identity)
+        if kept is not None and (frames := unpack_frames(kept)) is not None:
+            return frames
         made = compute()
-        write_lossless(path, made)
-        _prune(self.cache, CACHE_LIMIT_BYTES)
+        with side_work("a computed control is not kept"):
+            self.cache.put(identity, pack_frames(made))
         return made
-
-
-def _prune(folder: Path, limit_bytes: int) -> None:
-    """Remove the files that were not used for the longest until the rest fits."""
-    found = sorted(((path.stat(), path) for path in folder.glob("*.mkv")), key=lambda item: -item[0].st_mtime)
-    total = 0
-    for status, path in found:
-        total += status.st_size
-        if total > limit_bytes:
-            path.unlink(missing_ok=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +49,26 @@ def held(frames: np.ndarray) -> np.ndarray:
 
 def mean_difference(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a.astype(int) - b.astype(int)).mean())
+
+
+@pytest.mark.parametrize("reason", [errno.EROFS, errno.ENOSPC, errno.ESTALE])
+def test_a_cache_that_can_no_longer_be_written_costs_a_note_and_no_video(
+    video2world: Run, picture: Path, monkeypatch: pytest.MonkeyPatch, reason: int
+) -> None:
+    assert video2world("--input-path", picture, "--save-path", "warm.mp4").exit_code == 0
+    open_file = os.open
+
+    def read_only(path: object, flags: int, *others: int, **more: int) -> int:
+        if "/cache/" in os.fspath(path) and flags & os.O_CREAT:  # type: ignore[call-overload]
+            raise OSError(reason, os.strerror(reason))
+        return open_file(path, flags, *others, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "open", read_only)
+    result = video2world("--input-path", picture)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("cannot be used") == result.stderr.count(f"{os.strerror(reason)}; going on") == 1
+    assert Path("out.mp4").read_bytes() == Path("warm.mp4").read_bytes()
+    assert Path("out.json").is_file()
 
 
 @pytest.mark.parametrize(("aspect_ratio", "size"), sorted(VARIANTS["tiny"].sizes["tiny"].items()))

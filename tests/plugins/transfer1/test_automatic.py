@@ -64,7 +64,7 @@ def test_a_weight_prompt_confines_a_control_to_what_it_finds(transfer: Run, clip
 def test_what_was_computed_once_is_taken_from_the_cache(transfer: Run, clip: Path, tmp_path: Path) -> None:
     spec = {"depth": {}, "vis": {}, "input_video_path": str(clip)}
     assert transfer(spec).exit_code == 0
-    cached = sorted((tmp_path / "cache" / "controls").glob("*.mkv"))
+    cached = sorted((tmp_path / "cache" / "controls").iterdir())
     assert len(cached) == 2
     times = [path.stat().st_ino for path in cached]
     assert transfer(spec, "--video_save_name", "again").exit_code == 0
@@ -74,13 +74,27 @@ def test_what_was_computed_once_is_taken_from_the_cache(transfer: Run, clip: Pat
         assert first == second
     other = encode(tmp_path / "other.mp4", moving_gradient(9, 72, 96)[:, ::-1].copy())
     assert transfer({**spec, "input_video_path": str(other)}, "--video_save_name", "other").exit_code == 0
-    assert len(list((tmp_path / "cache" / "controls").glob("*.mkv"))) == 4
-    cached[0].write_bytes(b"damaged")
+    assert len(list((tmp_path / "cache" / "controls").iterdir())) == 4
+    for number, path in enumerate(cached):
+        damaged = bytearray(path.read_bytes())
+        damaged[len(damaged) // (number + 2)] ^= 4
+        path.write_bytes(damaged)
     assert transfer(spec, "--video_save_name", "third").exit_code == 0
-    assert (
-        Path("outputs/third_vis_input_control.mp4").read_bytes()
-        == Path("outputs/output_vis_input_control.mp4").read_bytes()
-    )
+    for name in ("depth", "vis"):
+        first, third = (Path(f"outputs/{stem}_{name}_input_control.mp4").read_bytes() for stem in ("output", "third"))
+        assert first == third
+    assert not {path.stat().st_ino for path in cached} & {*times}
+
+
+def test_without_a_cache_folder_the_same_is_made_with_one_note(transfer: Run, clip: Path, tmp_path: Path) -> None:
+    spec = {"vis": {}, "input_video_path": str(clip)}
+    assert transfer(spec).exit_code == 0
+    (tmp_path / "file").touch()
+    result = transfer(spec, "--video_save_name", "again", "--cache-dir", str(tmp_path / "file"))
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("cannot be used: Not a directory; going on without it") == 1
+    assert Path("outputs/again.mp4").read_bytes() == Path("outputs/output.mp4").read_bytes()
+    assert Path("outputs/again.json").is_file()
 
 
 def test_nothing_found_is_said_and_the_run_goes_on(
