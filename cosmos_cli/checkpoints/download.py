@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import os
 import threading
@@ -16,8 +15,10 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
+from cosmos_cli import output
 from cosmos_cli.checkpoints.hub import RemoteFile, refusal, request_headers, transport_error
 from cosmos_cli.errors import CheckpointError, CosmosError, Problem
+from cosmos_cli.files.locks import try_lock
 
 CHUNK_BYTES = 1 << 20
 MAX_ATTEMPTS = 5
@@ -242,7 +243,7 @@ def _locked(part: Path, stop: threading.Event) -> Iterator[BinaryIO]:
     """The part, open for reading and appending, and no other process's meanwhile."""
     while True:
         with part.open("a+b") as stream:
-            while not _lock(stream):
+            while not _lock(stream, part.parent):
                 _check(stop)
                 stop.wait(LOCK_POLL_S)
             # whoever held it may have renamed it to its final name, and then this is not the part any more
@@ -258,12 +259,11 @@ def _inode(path: Path) -> int | None:
         return None
 
 
-def _lock(stream: BinaryIO) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _lock(stream: BinaryIO, folder: Path) -> bool:
+    is_free = try_lock(stream)
+    if is_free is None:
+        output.notice(f"{folder} knows no locks: take care that no other cosmos downloads to it")
+    return is_free is not False
 
 
 def _check(stop: threading.Event) -> None:

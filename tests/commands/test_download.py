@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import random
 import resource
@@ -167,6 +169,19 @@ def test_a_model_is_fetched_whole_and_nothing_else(hub: Hub, cosmos: Cosmos) -> 
         "notices": [],
     }
     assert f"{BASE}: 3.0 MB, verified" in result.stderr
+
+
+def test_a_folder_that_cannot_lock_files_is_downloaded_to_with_one_note(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    result = cosmos("download", "parcel")
+    assert result.exit_code == 0, result.stderr
+    assert "checkpoints/acme/world knows no locks: take care that no other cosmos downloads to it" in result.stderr
+    assert Path("checkpoints", BASE).read_bytes() == FILES[BASE]
 
 
 def test_a_mirror_that_knows_no_licences_serves(hub: Hub, cosmos: Cosmos) -> None:

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from cosmos_cli import output
+from cosmos_cli.batch.ledger import Entry, open_ledger
+from cosmos_cli.errors import InputError
+from cosmos_cli.files.locks import try_lock
+
+
+def test_a_lock_keeps_another_out_until_the_file_is_closed(tmp_path: Path) -> None:
+    output.configure(speaking=False)
+    with (tmp_path / "a").open("wb") as one, (tmp_path / "a").open("wb") as other:
+        assert [try_lock(one), try_lock(other)] == [True, False]
+        one.close()
+        assert try_lock(other)
+    assert output.notices() == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ESTALE])
+def test_where_files_cannot_be_locked_a_note_says_so_and_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    output.configure(speaking=False)
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    for _ in range(2):
+        with open_ledger(tmp_path / "ledger") as ledger:
+            ledger.write(Entry("key", "name", "done"))
+    with open_ledger(tmp_path / "ledger") as ledger:
+        assert ledger["key"] is not None
+    assert output.notices() == [f"{tmp_path} knows no locks: take care that no other cosmos works on this batch"]
+
+
+def test_a_ledger_in_use_is_refused(tmp_path: Path) -> None:
+    with open_ledger(tmp_path / "ledger"), pytest.raises(InputError), open_ledger(tmp_path / "ledger"):
+        pass
