@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import is_image, read_image
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.media.track import count_frames, open_track
@@ -30,9 +29,6 @@ def read_facts(source: Source) -> Facts:
         height, width = read_image(path).shape[:2]
         return Facts(1, height, width, 0.0)
     with open_track(path) as track:
-        first = next(track.images(), None)
-        if first is None:
-            raise InputError("has no frames.", where=str(path), fix="Is the file complete?")
-        height, width = first.shape[:2]
+        height, width = track.first_image().shape[:2]
         fps = track.fps
     return Facts(count_frames(path), height, width, fps)

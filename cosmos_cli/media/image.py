@@ -15,6 +15,9 @@ from cosmos_cli.media.source import GivenFrames, Source
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp", ".tif", ".tiff"})
 
+_FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "DIB", "TIFF", "GIF")
+"""What a file may be, whatever its suffix says. Among the others are some that start programs (EPS) or draw (WMF)."""
+
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
@@ -35,9 +38,13 @@ def read_image(source: Source) -> np.ndarray:
         return source.frames_FHWC[0]
     path = source
     try:
-        with _open(path) as image:
-            check_size(image.height, image.width, path)
-            return pixels_of(image)
+        with warnings.catch_warnings():
+            # of sizes below the limit here, and of damage in what is not looked at
+            warnings.simplefilter("ignore")
+            Image.init()  # not every build knows all of them
+            with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+                check_size(image.height, image.width, path)
+                return pixels_of(image)
     except InputError:
         raise
     except NoRangeError as error:
@@ -49,13 +56,6 @@ def read_image(source: Source) -> np.ndarray:
     except Exception as error:
         # Pillow's decoders raise whatever they like on damaged files
         raise _unreadable(path, error) from error
-
-
-def _open(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        # what it warns of lies below the limit here, or above, and then it is refused
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(path)
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

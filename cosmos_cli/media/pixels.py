@@ -12,6 +12,9 @@ from cosmos_cli.errors import InputError
 MAX_PX = 120_000_000
 """Pixels of a picture or a frame: those of the largest usual cameras, and some gigabytes on the way to a model."""
 
+MAX_ASPECT = 64
+"""Of the longer side of a picture to its shorter one: scaled until it covers a frame, a strip would fill the memory."""
+
 _STRIP = 256
 _NO_RANGE = {"I": "whole numbers of 32 bits", "F": "floating-point numbers"}
 
@@ -51,6 +54,12 @@ def check_size(height: int, width: int, path: Path) -> None:
     """Refuse a picture or a frame that would fill the memory. Raises InputError."""
     if height * width > MAX_PX:
         raise too_large(f"{width}x{height}, that is {height * width:,},", path)
+    if max(height, width) > MAX_ASPECT * min(height, width):
+        raise InputError(
+            f"is {width}x{height}: one side is more than {MAX_ASPECT} times the other.",
+            where=str(path),
+            fix="Give a picture whose sides are more alike.",
+        )
 
 
 def too_large(num: str, path: Path) -> InputError:

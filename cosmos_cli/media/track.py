@@ -6,10 +6,10 @@ import contextlib
 import errno
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -28,6 +28,8 @@ _ONE_PACKET_A_FRAME = frozenset(
     {"av1", "dnxhd", "ffv1", "gif", "h264", "hevc", "huffyuv", "mjpeg", "png", "prores", "rawvideo", "vp8", "vp9"}
 )
 _MAX_PIXEL_ASPECT = 4
+_USUAL_PX = 4096 * 2304
+"""Pixels up to which a clip may change its size, as streams for changing lines do."""
 _LOOKED_AT = 64
 """Packets at the start that show whether those of the whole track can be counted in place of its frames."""
 
@@ -40,22 +42,34 @@ class Track:
     container: Any
     stream: Any
     num_decoded: int = 0
+    _colours: ColourConverter = field(default_factory=ColourConverter)
 
     @property
     def fps(self) -> float:
         """Frames per second, 0 if nothing says it."""
         return float(self.stream.average_rate or self.stream.guessed_rate or 0)
 
-    def images(self) -> Iterator[np.ndarray]:
-        """All frames that a player shows, (H, W, 3) uint8 RGB, with square pixels and upright."""
-        colours = ColourConverter()
-        aspect = _pixel_aspect(self.stream.sample_aspect_ratio)
+    def frames(self) -> Iterator[Any]:
+        """All frames that a player shows, as FFmpeg decodes them; `image` makes pictures of them."""
+        # decoders make room for what a frame says of itself, one for each thread, before anybody sees the frame
+        num_px = max(_padded(self.stream.codec_context), _USUAL_PX)
+        self.stream.codec_context.options = {**self.stream.codec_context.options, "max_pixels": str(num_px)}
         for frame in self.container.decode(self.stream):
-            height, width = _square(frame.height, frame.width, aspect)
-            check_size(height, width, self.path)
-            image_HWC = _upright(colours.to_rgb(frame, height, width), frame)
             self.num_decoded += 1
-            yield image_HWC
+            yield frame
+
+    def image(self, frame: Any) -> np.ndarray:
+        """A frame as (H, W, 3) uint8 RGB, with square pixels and upright."""
+        height, width = _square(frame.height, frame.width, _pixel_aspect(self.stream.sample_aspect_ratio))
+        check_size(height, width, self.path)
+        return _upright(self._colours.to_rgb(frame, height, width), frame)
+
+    def first_image(self) -> np.ndarray:
+        """The first frame. Raises InputError: there is none."""
+        frame = next(self.frames(), None)
+        if frame is None:
+            raise no_frames(self.path)
+        return self.image(frame)
 
     def indexed_frames(self) -> int | None:
         """Shown frames by the list at the head of an mp4 or mov, edits applied; None if there is no such list.
@@ -84,15 +98,52 @@ def open_track(path: Path) -> Iterator[Track]:
     check_whole(path)
     track = None
     try:
-        # the prefix keeps "12:30.mp4" from being a protocol; a playlist posing as a clip must not open sockets;
-        # titles may be in any encoding
-        with av.open(f"file:{path}", options={"protocol_whitelist": "file"}, metadata_errors="replace") as container:
+        with _opened(path) as container:
             track = Track(path, container, _chosen(list(container.streams.video), path))
             yield track
-    except av.error.FFmpegError as error:
+    except (av.error.FFmpegError, OSError, MemoryError) as error:
         done = f" after {track.num_decoded} frames" if track is not None and track.num_decoded else ""
-        fix = "Free some memory." if error.errno == errno.ENOMEM else "Is the file complete?"
-        raise InputError(f"cannot be read as a video{done}: {error.strerror}.", where=str(path), fix=fix) from error
+        reason, fix = _explained(error, is_open=track is not None)
+        raise InputError(f"cannot be read as a video{done}: {reason}.", where=str(path), fix=fix) from error
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file:
+        # FFmpeg gets no name that it could take for a protocol, a pattern or its own options; nothing that a playlist
+        # posing as a clip names can be opened; titles may be in any encoding
+        options = {"protocol_whitelist": "none"}
+        with av.open(_Nameless(file, path), options=options, metadata_errors="replace", buffer_size=1 << 18) as opened:
+            yield opened
+
+
+class _Nameless:
+    """A file of which FFmpeg is told the suffix alone, by which it knows formats that do not show otherwise."""
+
+    def __init__(self, file: BinaryIO, path: Path) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        suffix = path.suffix[1:]
+        self.name = f"file.{suffix}" if suffix.isascii() and suffix.isalnum() else "file"
+
+
+def _explained(error: Exception, *, is_open: bool) -> tuple[str, str]:
+    """Why a video cannot be read, and what to do."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    if number == errno.ENOMEM:
+        return "there is too little memory", "Free some memory, or scale the video down."
+    if number == errno.EINVAL and is_open:
+        return "a frame is damaged, or far larger than the clip says", "Is the file complete? Re-encode it."
+    return getattr(error, "strerror", None) or type(error).__name__, "Is the file complete?"
+
+
+def no_frames(path: Path) -> InputError:
+    """The error that a video has no frames."""
+    return InputError("has no frames.", where=str(path), fix="Is the file complete?")
+
+
+def _padded(codec: Any) -> int:
+    """Pixels of a frame with what codecs add at its edges."""
+    return int((codec.height + 128) * (codec.width + 128))
 
 
 def count_frames(path: Path) -> int:
@@ -109,7 +160,7 @@ def count_frames(path: Path) -> int:
             return listed if listed is not None else sum(map(_is_shown, itertools.chain(start, packets)))
     with open_track(path) as track:
         track.stream.thread_type = "AUTO"
-        return sum(1 for _ in track.container.decode(track.stream))
+        return sum(1 for _ in track.frames())
 
 
 def _can_be_counted(start: list[Any], stream: Any) -> bool:
@@ -129,7 +180,12 @@ def _is_shown(packet: Any) -> bool:
 
 
 def _chosen(streams: list[Any], path: Path) -> Any:
-    tracks = [stream for stream in streams if not stream.disposition & _NO_TRACK]
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if streams and not known:
+        raise InputError(
+            "is coded in a way that cannot be decoded here.", where=str(path), fix="Re-encode it, such as to H.264."
+        )
+    tracks = [stream for stream in known if not stream.disposition & _NO_TRACK]
     if not tracks and any(stream.disposition & Disposition.dependent for stream in streams):
         raise InputError(
             f"is a picture of {len(streams)} tiles, as phones make them (HEIC), which cannot be put together.",

@@ -12,11 +12,11 @@ from typing import Any
 import av
 import numpy as np
 
-from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.colours import ColourConverter, tag
+from cosmos_cli.media.held import HeldFrames
 from cosmos_cli.media.source import GivenFrames, Source
-from cosmos_cli.media.track import open_track
+from cosmos_cli.media.track import no_frames, open_track
 from cosmos_cli.media.whole import truncated
 
 # F frames, H and W pixel height and width, C = 3 colours
@@ -48,36 +48,43 @@ def read_last_frames(source: Source, count: int | None, each: Callable[[np.ndarr
     """The last `count` frames of a video, fewer if it is shorter. The whole file is decoded, `count` frames are kept.
 
     Frames are those that a player shows, see `open_track` and `Track.images`. `each` turns a decoded frame into the one
-    to keep, so that a long clip is held in the size that is needed.
+    to keep, so that a long clip is held in the size that is needed; only frames that are kept come to it.
 
     Raises:
-        InputError: the file is not a video, has no frame, or was cut short.
+        InputError: the file is not a video, has no frame, was cut short, or its frames are too many for the memory.
     """
     if isinstance(source, GivenFrames):
         frames_FHWC = source.frames_FHWC[-count:] if count else source.frames_FHWC
         kept_FHWC = np.stack([each(image) for image in frames_FHWC]) if each else frames_FHWC
         return Clip(kept_FHWC, source.fps, len(source.frames_FHWC))
     path = source
-    kept: deque[np.ndarray] = deque(maxlen=count)
     with open_track(path) as track:
         track.stream.thread_type = "AUTO"
         listed, fps = track.indexed_frames(), track.fps
-        for image in track.images():
-            kept.append(each(image) if each else image)
-    num_frames = track.num_decoded
+        held = HeldFrames(path, listed if count is None else None)
+        frames = track.frames() if count is None else deque(track.frames(), maxlen=count)
+        for frame in frames:
+            image = track.image(frame)
+            held.add(each(image) if each else image)
+        num_frames = track.num_decoded
     if not num_frames:
-        raise InputError("has no frames.", where=str(path), fix="Is the file complete?")
+        raise no_frames(path)
     # a few frames that no decoder can show are not missed; a damaged file lacks many
     if listed is not None and num_frames < 0.95 * listed:
         raise truncated(f"{num_frames} of {listed} frames could be decoded", path)
-    return Clip(_stack(kept, path), fps, num_frames)
+    return Clip(held.array(), fps, num_frames)
 
 
-def _stack(frames: Iterable[np.ndarray], path: Path) -> np.ndarray:
-    try:
-        return np.stack(list(frames))
-    except ValueError as error:
-        raise InputError("changes its picture size within the clip.", where=str(path), fix="Re-encode it.") from error
+def read_first_frame(source: Source) -> np.ndarray:
+    """The first frame of a video, (H, W, 3) uint8; no more than that is decoded.
+
+    Raises:
+        InputError: the file is not a video, or has no frame.
+    """
+    if isinstance(source, GivenFrames):
+        return source.frames_FHWC[0]
+    with open_track(source) as track:
+        return track.first_image()
 
 
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:

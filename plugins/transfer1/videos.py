@@ -13,6 +13,7 @@ import torch
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.cache import Cache
+from cosmos_cli.media.held import HeldFrames
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.source import Source
 from cosmos_cli.media.video import Clip, read_video
@@ -108,16 +109,17 @@ def _needs_source(request: TransferRequest) -> bool:
 
 
 def _read_input(path: Source, frame: _Frame, *, with_source: bool) -> _Input:
-    fit, source = frame.fit(cv2.INTER_AREA), []
+    fit = frame.fit(cv2.INTER_AREA)
+    source = HeldFrames(path) if with_source else None
 
     def each(image_HWC: np.ndarray) -> np.ndarray:
-        if with_source:
-            source.append(_shrunk(image_HWC))
+        if source is not None:
+            source.add(_shrunk(image_HWC))
         return fit(image_HWC)
 
     clip = read_video(path, each)
     frame.fps = clip.fps
-    return _Input(path, clip.frames_FHWC, np.stack(source) if with_source else None)
+    return _Input(path, clip.frames_FHWC, None if source is None else source.array())
 
 
 def _shrunk(image_HWC: np.ndarray) -> np.ndarray:

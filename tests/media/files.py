@@ -112,12 +112,20 @@ def _full_box(kind: bytes, content: bytes, *, version: int = 0) -> bytes:
 def huge_png(path: Path, height: int, width: int) -> Path:
     """A black picture of many pixels in a small file."""
 
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
     compressor = zlib.compressobj(9)
     row = bytes(1 + width)
     rows = b"".join(compressor.compress(row) for _ in range(height)) + compressor.flush()
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", rows) + _chunk(b"IEND", b""))
     return path
+
+
+def with_chunks(path: Path, *chunks: tuple[bytes, bytes]) -> Path:
+    """A PNG with more chunks, kind and content, behind its header."""
+    data = path.read_bytes()
+    path.write_bytes(data[:33] + b"".join(_chunk(*chunk) for chunk in chunks) + data[33:])
+    return path
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

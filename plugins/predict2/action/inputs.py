@@ -145,9 +145,9 @@ def read_first_frame(path: Source) -> np.ndarray:
     check_file(path, "--input-video", "a video or a picture")
 
     from cosmos_cli.media.image import is_image, read_image
-    from cosmos_cli.media.video import read_video
+    from cosmos_cli.media.video import read_first_frame as first_of_video
 
-    return read_image(path)[None] if is_image(path) else read_video(path).frames_FHWC[:1]
+    return (read_image(path) if is_image(path) else first_of_video(path))[None]
 
 
 def read_chunks(request: ActionRequest) -> np.ndarray:
