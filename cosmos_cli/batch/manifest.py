@@ -9,6 +9,7 @@ from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json, read_text
+from cosmos_cli.files.missing import exists
 from cosmos_cli.media.source import GivenFrames, Source
 
 
@@ -74,4 +75,4 @@ def beside(folder: Path, path: Source) -> Source:
     """A path out of a batch file: as it is if it leads somewhere, else relative to the file's folder."""
     if isinstance(path, GivenFrames):  # a program's, for all rows alike
         return path
-    return folder / path if not path.exists() and (folder / path).exists() else path
+    return folder / path if not exists(path) and exists(folder / path) else path

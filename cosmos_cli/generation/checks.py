@@ -8,10 +8,11 @@ from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require, with_text_encoder
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.generation.work import Work, asked_of
-from cosmos_cli.media.source import Source
+from cosmos_cli.media.source import Source, is_there
 from cosmos_cli.runtime.workers.layout import Layout, layout_of
 from cosmos_cli.settings import ParallelSettings
 
@@ -88,7 +89,7 @@ def check_weights(
         CheckpointError: which are not, how large they are, and how to get them.
     """
     for option, path in (own or {}).items():
-        if path is not None and not path.exists():
+        if path is not None and not exists(path):
             raise CheckpointError(f"{path} does not exist.", where=option, fix="Check the path.")
     problems = list(missing)
     try:
@@ -144,6 +145,6 @@ def check_all_writable(paths: Iterable[Path], *, field: str, overwrite: bool) ->
 
 def check_file(path: Source, field: str, wanted: str) -> None:
     """A file that the request names is there, unless it gives frames."""
-    if isinstance(path, Path) and not path.is_file():
-        what = "is not a file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {what}.", where=field, fix=f"Give {wanted}.")
+    if not is_there(path):
+        assert isinstance(path, Path)
+        raise InputError(f"{path} {why_missing(path)}.", where=field, fix=f"Give {wanted}.")

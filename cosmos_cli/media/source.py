@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import PlainSerializer, WrapValidator
 
 from cosmos_cli.files.identity import digest
+from cosmos_cli.files.missing import is_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,4 +89,4 @@ def digest_of(source: Source) -> str:
 
 def is_there(source: Source) -> bool:
     """Whether there is something to read: frames, or a file."""
-    return isinstance(source, GivenFrames) or source.is_file()
+    return isinstance(source, GivenFrames) or is_file(source)

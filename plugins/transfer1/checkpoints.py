@@ -9,6 +9,7 @@ from typing import NamedTuple
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository, only_for
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.missing import exists
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Paths
@@ -238,4 +239,4 @@ def _control_path(control: ControlSpec, name: str, settings: TransferSettings) -
     if control.ckpt_path is None:
         return root / (distilled_file(name) if settings.use_distilled else control_file(name))
     within = root / control.ckpt_path
-    return within if not control.ckpt_path.exists() and within.exists() else control.ckpt_path
+    return within if not exists(control.ckpt_path) and exists(within) else control.ckpt_path

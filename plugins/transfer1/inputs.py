@@ -9,6 +9,7 @@ from pathlib import Path
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of, needed_files
@@ -205,9 +206,9 @@ def check_files(request: TransferRequest) -> None:
         if isinstance(region.region_definitions_path, Path):
             named[f"regional_prompts {number}, region_definitions_path"] = region.region_definitions_path
     missing = [
-        Problem(f"{path} does not exist.", where, CHECK_PATH)
+        Problem(f"{path} {why_missing(path)}.", where, CHECK_PATH)
         for where, path in named.items()
-        if path is not None and not is_there(path)
+        if isinstance(path, Path) and not is_there(path)
     ]
     if missing:
         raise InputError.from_problems(missing)
@@ -256,7 +257,7 @@ def check_checkpoints(settings: TransferSettings, request: TransferRequest) -> N
     missing = [
         Problem(f"{paths.controls[name]} does not exist.", f"{name}, ckpt_path", "Check the path.")
         for name in own
-        if not paths.controls[name].exists()
+        if not exists(paths.controls[name])
     ]
     if settings.model_size == "tiny":
         missing += [

@@ -9,6 +9,7 @@ from typing import Any
 from cosmos_cli import registry
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.missing import exists
 from cosmos_cli.requests import FileOption, StrictModel, validate
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
@@ -104,7 +105,7 @@ def _is_path(value: object) -> bool:
 
 def _find(text: str, folder: Path) -> str:
     beside = folder / text
-    return str(beside) if not Path(text).exists() and beside.exists() else text
+    return str(beside) if not exists(Path(text)) and exists(beside) else text
 
 
 CONTROLNET_SPECS = FileOption(

@@ -1,3 +1,4 @@
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,32 @@ def test_what_is_no_picture_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"cannot be read as an image: its format is not known\."):
         read_image(tmp_path / "a.png")
+
+
+OTHERS = {
+    "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
+    "wmf": struct.pack("<IHhhhhHIH", 0x9AC6CDD7, 0, 0, 0, 10, 10, 1440, 0, 0) + b"\x01\x00\t\x00" + bytes(40),
+    "svg": b"<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'/>",
+    "html": b"<!doctype html><html></html>",
+    "pdf": b"%PDF-1.4\n",
+    "xpm": b"/* XPM */\n",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tiff"])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_poses_as_a_picture_is_refused_and_starts_no_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, suffix: str
+) -> None:
+    (tmp_path / "gs").write_text("#!/bin/sh\ntouch started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # it is looked for anew
+    (tmp_path / f"a{suffix}").write_bytes(OTHERS[kind])
+    with pytest.raises(InputError, match=r"cannot be read as an image: its format is not known\."):
+        read_image(tmp_path / f"a{suffix}")
+    assert not Path("started").exists()
 
 
 @pytest.mark.parametrize(("height", "width"), [(13000, 13000), (13675, 13675), (2, 2**26)])

@@ -228,7 +228,37 @@ def test_titles_may_be_in_any_encoding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["12:30.mp4", "file:x.mp4", "concat:a.mp4", "http:x.mp4", "%03d.mp4", "a b#?&.mp4", "pipe:0.mp4", "\udcff.mp4"],
+    [
+        *(
+            "12:30.mp4",
+            "file:x.mp4",
+            "concat:a.mp4",
+            "http:x.mp4",
+            "%03d.mp4",
+            "a b#?&.mp4",
+            "pipe:0.mp4",
+            "\udcff.mp4",
+        ),
+        *(
+            "subfile,,start,0,end,9,,:x.mp4",
+            "data:x.mp4",
+            "-i.mp4",
+            "a\nb.mp4",
+            " x .mp4",
+            "*[a-z]?{b}.mp4",
+            "\x1b[2J.mp4",
+        ),
+        *(
+            "crypto:x.mp4",
+            "a|b.mp4",
+            "'quoted'.mp4",
+            "\\x.mp4",
+            "ü" * 90 + ".mp4",
+            "async:cache:x.mp4",
+            "\udcff.mp4",
+            "\x1b[2J.mp4",
+        ),
+    ],
 )
 def test_a_file_name_is_a_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     from cosmos_cli.media.image import read_image, write_png
@@ -241,6 +271,50 @@ def test_a_file_name_is_a_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert agreed(path).num_source_frames == 5
     write_png(path.with_suffix(".png"), SMALL[0])
     np.testing.assert_array_equal(read_image(path.with_suffix(".png")), SMALL[0])
+
+
+@pytest.mark.parametrize("suffix", ["", ".jp2", ".dpx", ".%03d", ".ts", ".gif", ".m3u8", ".vob", ".x\udcff"])
+def test_what_a_clip_is_shows_in_it_and_not_in_its_name(tmp_path: Path, suffix: str) -> None:
+    from cosmos_cli.media.video import write_video
+
+    write_video(tmp_path / "a.mp4", SMALL, 10)
+    path = (tmp_path / "a.mp4").rename(tmp_path / f"a%03d{suffix}")
+    assert agreed(path).num_source_frames == 5
+
+
+LISTS = {
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{}\n#EXT-X-ENDLIST\n",
+    "hls with an absolute path": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nfile://{}\n#EXT-X-ENDLIST\n",
+    "concat": "ffconcat version 1.0\nfile {}\n",
+    "dash": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" minBufferTime="PT1S" '
+    'mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/mp4"><Representation id="1" '
+    'bandwidth="1"><BaseURL>{}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+    "sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+    "smil": "<smil><body><video src='{}'/></body></smil>",
+}
+
+
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.mpd", "list.ffconcat", "list.ts"])
+@pytest.mark.parametrize("kind", LISTS)
+def test_a_list_of_other_files_opens_none_of_them(tmp_path: Path, kind: str, name: str) -> None:
+    from cosmos_cli.media.video import write_video
+
+    write_video(tmp_path / "other.mp4", SMALL, 10)
+    target = "other.mp4" if kind in ("hls", "concat", "dash") else str(tmp_path / "other.mp4")
+    (tmp_path / name).write_text(LISTS[kind].format(target))
+    for read in (read_facts, read_video):
+        with pytest.raises(InputError, match=r"cannot be read as a video|has no"):
+            read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"<html></html>", b"hello"])
+@pytest.mark.parametrize("suffix", [".mp4", ".svg", ".srt", ".txt"])
+def test_what_is_no_video_is_refused_in_a_line(tmp_path: Path, content: bytes, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    for read in (read_facts, read_video):
+        with pytest.raises(InputError, match=r"cannot be read as a video|has no|cannot be decoded here"):
+            read(path)
 
 
 def test_frames_larger_than_the_limit_are_refused_before_they_are_decoded(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cosmos_cli.errors import CosmosError, InputError, Problem
+from cosmos_cli.files.missing import exists, is_file, why_missing
 from cosmos_cli.files.transactions import finish_all_interrupted
 from cosmos_cli.files.writing import Transaction
 
@@ -67,14 +68,15 @@ def find_videos(paths: Sequence[Path]) -> list[Path]:
     problems: list[Problem] = []
     videos: list[Path] = []
     for path in paths:
-        finish_all_interrupted(path if path.is_dir() else path.parent)
-        if path.is_dir():
+        is_folder = exists(path) and path.is_dir()
+        finish_all_interrupted(path if is_folder else path.parent)
+        if is_folder:
             inside = sorted(_videos_in(path))
             if not inside:
                 problems.append(Problem("holds no videos.", str(path), "Give a folder with mp4 files in it."))
             videos += inside
-        elif not path.is_file():
-            problems.append(Problem("does not exist.", str(path), "Give a video or a folder of videos."))
+        elif not is_file(path):
+            problems.append(Problem(f"{why_missing(path)}.", str(path), "Give a video or a folder of videos."))
         elif path.suffix.lower() != ".mp4":
             problems.append(
                 Problem("is not an mp4.", str(path), "Re-encode it: reports hold videos that browsers play.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_text
+from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.work import Frames, Work
@@ -164,8 +165,10 @@ def read_views(request: MultiviewRequest) -> list[np.ndarray]:
         )
     if isinstance(path, GivenFrames):
         return _read_video(path, num_views, count)
-    if not path.exists():
-        raise InputError(f"{path} does not exist.", where="--input-path", fix="Give a video or a folder of videos.")
+    if not exists(path):
+        raise InputError(
+            f"{path} {why_missing(path)}.", where="--input-path", fix="Give a video or a folder of videos."
+        )
     return _read_folder(path, num_views, count) if path.is_dir() else _read_video(path, num_views, count)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, Repository
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
@@ -105,22 +106,26 @@ def check_files(request: MultiviewRequest, cameras: tuple[Camera, ...]) -> None:
         for camera, path in zip(cameras, control.input_control, strict=False):
             named[control_place(name, camera)] = path
     missing = [
-        Problem(f"{path} does not exist.", where, "Check the path: it is relative to the working folder.")
+        Problem(f"{path} {why_missing(path)}.", where, "Check the path: it is relative to the working folder.")
         for where, path in named.items()
-        if not is_there(path)
+        if isinstance(path, Path) and not is_there(path)
     ]
     initial = request.initial_condition_video
     if isinstance(initial, GivenFrames):
         initial = None
-    if initial is not None and initial.is_dir():
+    if initial is not None and exists(initial) and initial.is_dir():
         missing += [
             Problem(f"{path} does not exist.", f"--initial-condition-video, {camera.name} camera", "Add it.")
             for camera, path in initial_videos(initial, cameras)[1:]
             if not path.is_file()
         ]
-    elif initial is not None and not initial.exists():
+    elif initial is not None and not exists(initial):
         missing.append(
-            Problem(f"{initial} does not exist.", "--initial-condition-video", "Check the path: a video or a folder.")
+            Problem(
+                f"{initial} {why_missing(initial)}.",
+                "--initial-condition-video",
+                "Check the path: a video or a folder.",
+            )
         )
     if missing:
         raise InputError.from_problems(missing)
@@ -141,7 +146,7 @@ def check_checkpoints(settings: MultiviewSettings, request: MultiviewRequest) ->
     missing = [
         _missing_branch(name, path, request.controls[name])
         for name, path in paths.controls.items()
-        if not path.exists() and not is_published(settings, request.controls[name])
+        if not exists(path) and not is_published(settings, request.controls[name])
     ]
     checks.check_weights(settings, lambda: _repositories(settings, request), missing=missing)
 

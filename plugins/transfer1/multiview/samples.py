@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_cli.errors import Problem
+from cosmos_cli.files.missing import exists
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.multiview.cameras import Camera
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
@@ -85,7 +86,7 @@ def weight_paths(settings: MultiviewSettings, request: MultiviewRequest) -> Path
 
 def _within(root: Path, path: Path) -> Path:
     """A path as given if it is there, else under the checkpoint folder if it is there."""
-    return root / path if not path.exists() and (root / path).exists() else path
+    return root / path if not exists(path) and exists(root / path) else path
 
 
 def control_place(name: str, camera: Camera) -> str:

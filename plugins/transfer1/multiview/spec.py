@@ -8,6 +8,7 @@ from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.missing import exists
 from cosmos_cli.requests import FileOption, validate
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CONTROLS
@@ -66,7 +67,7 @@ def _find(video: Any, folder: Path) -> Any:
     if not isinstance(video, str):
         return video
     beside = folder / video
-    return str(beside) if not Path(video).exists() and beside.exists() else video
+    return str(beside) if not exists(Path(video)) and exists(beside) else video
 
 
 MULTIVIEW_SPECS = FileOption(

@@ -1,0 +1,34 @@
+"""Whether a file that a user names is there, and what to say where it is not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_URL = re.compile(r"data:.*,|(?!file:)[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
+"""How an address begins as a path, which has no two slashes in a row."""
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there, False also where nothing could be: such a name is too long, or its folder closed."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Whether a plain file is there, else as `exists`."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def why_missing(path: Path) -> str:
+    """What is wrong with a path at which there is no file, as the rest of a sentence."""
+    if exists(path):
+        return "is not a file"
+    if _URL.match(str(path)):
+        return "does not exist. It looks like an address on the net: only files are read, so download it first"
+    return "does not exist"
