@@ -247,7 +247,8 @@ def result(text: str, document: Mapping[str, Any]) -> None:
 
 def data(document: Any) -> None:
     """A JSON document on stdout, whatever the mode."""
-    _write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=False, default=str))
+    is_utf8 = (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8")
+    _write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=not is_utf8, default=str))
 
 
 def text(lines: str) -> None:
@@ -293,4 +294,6 @@ def _say(line: str) -> None:
 def _write(stream: TextIO, line: str) -> None:
     if _mute:
         return
-    print(line, file=stream, flush=True)
+    # letters that the stream has no place for, or bytes of a file name that are none, are escaped
+    encoding = stream.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)

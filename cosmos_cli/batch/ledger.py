@@ -22,6 +22,7 @@ from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import is_still
 from cosmos_cli.files.locks import try_lock
 from cosmos_cli.files.names import same_file
+from cosmos_cli.files.writing import json_bytes
 
 if TYPE_CHECKING:
     from cosmos_cli.batch.plan import Item
@@ -100,7 +101,7 @@ class Ledger:
             CosmosError: the ledger's folder was moved or removed; DiskFull: there is no room.
         """
         stamped = asdict(entry) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        line = json.dumps(stamped, ensure_ascii=False, default=str).encode() + b"\n"
+        line = json_bytes(stamped) + b"\n"
         with self._lock, writing(self._path):
             self.check()
             is_torn, self._is_torn = self._is_torn, True  # until all of it is there

@@ -153,4 +153,9 @@ def _runs(pid: int) -> bool:
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+        temporary.write_bytes(json_bytes(document, indent=2) + b"\n")
+
+
+def json_bytes(document: Any, *, indent: int | None = None) -> bytes:
+    """A document as JSON in UTF-8. Bytes of a file name that are none are escaped, and read as that name again."""
+    return json.dumps(document, indent=indent, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")

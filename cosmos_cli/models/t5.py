@@ -84,7 +84,7 @@ def fingerprint(folder: Path, paths: Iterable[Path] | None = None) -> str:
         if not path.is_file():
             continue
         size = path.stat().st_size
-        digest.update(f"{path.relative_to(folder)}\0{size}\0".encode())
+        digest.update(f"{path.relative_to(folder)}\0{size}\0".encode(errors="surrogateescape"))
         with path.open("rb") as file:
             digest.update(file.read(1 << 20))
             file.seek(max(size - (1 << 20), 0))

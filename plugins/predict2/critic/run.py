@@ -97,4 +97,4 @@ def _name_by_score(video: Path, answers: Answers, earlier: Sequence[Path]) -> Pa
 
 def _write(path: Path, page: str) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
