@@ -8,6 +8,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 # numbers of ISO/IEC 23091-2
 _BT709, _UNSAID, _BT601 = 1, 2, 6
+HDR = frozenset({16, 18})
+"""Transfers of brightness that ordinary screens do not show: PQ and HLG."""
 
 
 def is_hd(height: int, width: int) -> bool:

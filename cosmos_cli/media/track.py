@@ -16,8 +16,9 @@ import numpy as np
 from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
+from cosmos_cli import output
 from cosmos_cli.errors import InputError
-from cosmos_cli.media.colours import ColourConverter
+from cosmos_cli.media.colours import HDR, ColourConverter
 from cosmos_cli.media.pixels import check_size
 from cosmos_cli.media.whole import check_whole, has_fragments, truncated
 
@@ -100,11 +101,20 @@ def open_track(path: Path) -> Iterator[Track]:
     try:
         with _opened(path) as container:
             track = Track(path, container, _chosen(list(container.streams.video), path))
+            _tell_of_hdr(track)
             yield track
     except (av.error.FFmpegError, OSError, MemoryError) as error:
         done = f" after {track.num_decoded} frames" if track is not None and track.num_decoded else ""
         reason, fix = _explained(error, is_open=track is not None)
         raise InputError(f"cannot be read as a video{done}: {reason}.", where=str(path), fix=fix) from error
+
+
+def _tell_of_hdr(track: Track) -> None:
+    if track.stream.codec_context.color_trc in HDR:
+        output.notice(
+            f"{track.path.name} is made for screens of high dynamic range (HDR) and is taken as if for ordinary ones, "
+            "so it looks pale: a conversion to BT.709 looks as it should"
+        )
 
 
 @contextlib.contextmanager

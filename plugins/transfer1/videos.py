@@ -238,7 +238,7 @@ class _Maker:
         if key not in self.digests:
             digest = hashlib.sha256(str(frames_FHWC.shape).encode())
             for image_HWC in frames_FHWC:
-                digest.update(np.ascontiguousarray(image_HWC))
+                digest.update(np.ascontiguousarray(image_HWC).data)
             self.digests[key] = digest.hexdigest()
         return self.digests[key]
 

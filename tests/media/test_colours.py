@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 
+from cosmos_cli import output
 from cosmos_cli.media.video import read_video, write_video
+from tests.clips import encode, moving_gradient
 
 RED = (200, 40, 40)
 HD, SD = (720, 1280), (480, 704)
@@ -88,3 +90,15 @@ def test_colours_that_need_no_matrix_are_left_alone(tmp_path: Path) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image[..., 0].copy(), format="gray")))
         container.mux(stream.encode())
     assert np.abs(read_video(tmp_path / "grey.mkv").frames_FHWC.astype(int) - 77).max() <= 1
+
+
+@pytest.mark.parametrize(("transfer", "is_told"), [(16, True), (18, True), (1, False), (14, False)])
+def test_a_clip_for_hdr_screens_is_read_with_a_note(tmp_path: Path, transfer: int, is_told: bool) -> None:
+    output.configure(speaking=False)
+    options = {"x265-params": f"log-level=0:colorprim=9:transfer={transfer}:colormatrix=9"}
+    frames = moving_gradient(3, 64, 64)
+    path = encode(tmp_path / "a.mp4", frames, codec="libx265", pix_fmt="yuv420p10le", **options)
+    assert read_video(path).frames_FHWC.shape == (3, 64, 64, 3)
+    assert read_video(path).num_source_frames == 3
+    assert len(output.notices()) == is_told
+    assert all(note.startswith("a.mp4 is made for screens of high dynamic range") for note in output.notices())
