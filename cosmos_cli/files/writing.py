@@ -137,7 +137,8 @@ def remove_remains(path: Path) -> None:
     for found in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
         pid = found.name[len(start) : -len(end)].partition("-")[0]
         if pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid)):
-            found.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # somebody else's, to be cleared away by them
+                found.unlink(missing_ok=True)
 
 
 def _runs(pid: int) -> bool:

@@ -173,7 +173,7 @@ def read_runs(cache: Path) -> list[Run]:
     """Runs that `remember` kept, oldest first; what cannot be read is as good as not there."""
     try:
         return [Run.read(entry) for entry in json.loads(_cache(cache).get(_RUNS) or b"[]")]
-    except (ValueError, KeyError, TypeError, AttributeError):  # another version wrote them
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # another version wrote them
         return []
 
 

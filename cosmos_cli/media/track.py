@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -163,30 +163,42 @@ def count_frames(path: Path) -> int:
         InputError: see `open_track`.
     """
     with open_track(path) as track:
-        packets = (packet for packet in track.container.demux(track.stream) if packet.size or packet.dts is not None)
+        # what they say and not what they hold: a packet may be large
+        demuxed = track.container.demux(track.stream)
+        packets = (_Look.at(packet) for packet in demuxed if packet.size or packet.dts is not None)
         start = list(itertools.islice(packets, _LOOKED_AT))
         if _can_be_counted(start, track.stream):
             listed = track.indexed_frames()
-            return listed if listed is not None else sum(map(_is_shown, itertools.chain(start, packets)))
+            return listed if listed is not None else sum(look.is_shown for look in itertools.chain(start, packets))
     with open_track(path) as track:
         track.stream.thread_type = "AUTO"
         return sum(1 for _ in track.frames())
 
 
-def _can_be_counted(start: list[Any], stream: Any) -> bool:
+class _Look(NamedTuple):
+    """What counts of a packet. pts: None where it has none, or is damaged or empty."""
+
+    pts: int | None
+    is_keyframe: bool
+    is_shown: bool
+
+    @classmethod
+    def at(cls, packet: Any) -> _Look:
+        # VP8 keeps pictures to predict from in packets of their own: a bit of the first byte says so
+        is_vp8 = packet.stream.codec_context.name == "vp8"
+        is_hidden = is_vp8 and packet.size and not memoryview(packet)[0] & 0x10
+        pts = None if packet.is_corrupt or not packet.size else packet.pts
+        return cls(pts, packet.is_keyframe, not packet.is_discard and not is_hidden)
+
+
+def _can_be_counted(start: list[_Look], stream: Any) -> bool:
     """Whether each packet is one frame: no halves of interlaced ones, and none that lacks what it builds on."""
     if stream.codec_context.name not in _ONE_PACKET_A_FRAME or not start or not start[0].is_keyframe:
         return False
-    if any(packet.pts is None or packet.is_corrupt or not packet.size for packet in start):
+    times = [look.pts for look in start]
+    if None in times:
         return False
-    times = [packet.pts for packet in start]
-    return min(times) == times[0] and len({*times}) == len(times)
-
-
-def _is_shown(packet: Any) -> bool:
-    # VP8 keeps pictures to predict from in packets of their own: a bit of the first byte says so
-    is_hidden = packet.stream.codec_context.name == "vp8" and not bytes(packet)[0] & 0x10
-    return not packet.is_discard and not is_hidden
+    return min(times) == times[0] and len({*times}) == len(times)  # type: ignore[type-var]  # none of them is None
 
 
 def _chosen(streams: list[Any], path: Path) -> Any:

@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import subprocess
@@ -52,3 +53,34 @@ def test_an_existing_file_needs_permission(tmp_path: Path, overwrite: bool) -> N
     else:
         with pytest.raises(InputError, match="exists already"):
             check_writable(tmp_path / "a.mp4", field="--save-path", overwrite=False)
+
+
+def test_remains_that_somebody_else_must_remove_keep_nobody_from_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    target = tmp_path / "a.json"
+    with replacing(target) as temporary:
+        remains = temporary.with_name(temporary.name.replace(f"-{os.getpid()}-", f"-{gone.pid}-"))
+        temporary.touch()
+    remains.touch()
+    unlink = Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path == remains:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    write_json(target, {})
+    assert target.read_text() == "{}\n"
+    monkeypatch.undo()
+    write_json(target, {})
+    assert not remains.exists()
+
+
+def test_bytes_of_a_name_that_are_no_text_are_read_again_as_they_were(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xc3\xbc.mp4")
+    write_json(tmp_path / "a.json", {"path": Path(name)})
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name}
