@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
@@ -11,24 +10,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cosmos_cli import __version__, output, registry
+from cosmos_cli import __version__, interrupts, output, registry
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.registry import Family, Registry
 from cosmos_cli.runtime.workers import rank, worker
 
 HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
-INTERRUPTED = 130
 
 
 def main() -> NoReturn:
-    """Entry point of the `cosmos` script."""
-    signal.signal(signal.SIGTERM, _interrupt)  # schedulers stop a job so; clean up as after Ctrl-C
+    """The whole life of a `cosmos` process; its script begins in `cosmos_cli.__main__`."""
+    interrupts.begin()
     worker.begin()
-    sys.exit(worker.exit_code(run(sys.argv[1:])))
-
-
-def _interrupt(_signal: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
+    sys.exit(interrupts.interruptible(lambda: worker.exit_code(run(sys.argv[1:])), _stop))
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
                 output.status(f"warning: {fault}")
         # the user's shell decides the program name of completion scripts, so it is fixed here
         code = build_app(found)(args=list(arguments), prog_name="cosmos", standalone_mode=False)
-        if code == INTERRUPTED:  # Typer turns Ctrl-C into this code
+        if code == interrupts.EXIT_CODE:  # Typer turns Ctrl-C into this code
             return _stop()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # Abort: a question was answered with no, or with Ctrl-C
@@ -67,11 +61,13 @@ def run(arguments: Sequence[str]) -> int:
 
 def _stop() -> int:
     if worker.interrupted():
-        output.status("Interrupted. Finished work is kept.")
-    return INTERRUPTED
+        output.status(interrupts.MESSAGE)
+    return interrupts.EXIT_CODE
 
 
 def _fail(error: CosmosError) -> int:
+    if interrupts.is_stopping():  # native code and broad handlers make other errors out of it
+        return _stop()
     if os.environ.get("COSMOS_DEBUG") == "1":
         import traceback
 

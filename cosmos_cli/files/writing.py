@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cosmos_cli import interrupts
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.names import PREFIX
 
@@ -94,7 +95,7 @@ def replacing(path: Path) -> Iterator[Path]:
         remove_remains(path)
         temporary = _create(path)
     try:
-        with writing(path, temporary):
+        with interrupts.at_leave(lambda: temporary.unlink(missing_ok=True)), writing(path, temporary):
             yield temporary
             _finish(temporary)
             together = together_with.get()

@@ -1,7 +1,8 @@
-"""The memory of the host."""
+"""The memory and the cores of the host."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -16,3 +17,8 @@ def host_memory() -> tuple[int, int]:
     except (OSError, ValueError):  # no container, or one without a limit, which reads "max"
         return total, available
     return min(total, limit), min(available, max(0, limit - used))
+
+
+def num_cores() -> int:
+    """Cores that this process may use: containers and Slurm give fewer than the machine has; macOS cannot tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

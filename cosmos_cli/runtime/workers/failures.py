@@ -12,16 +12,17 @@ from typing import Any, Literal
 
 from cosmos_cli.errors import CosmosError, Problem, met_by
 from cosmos_cli.runtime.memory.steps import OutOfMemory
+from cosmos_cli.runtime.workers.beats import Silence
 
-Kind = Literal["error", "out of memory", "lost contact", "interrupted", "exit"]
+Kind = Literal["error", "out of memory", "lost contact", "no answer", "interrupted", "exit"]
 
 
 @dataclass(frozen=True)
 class Ending:
     """How one worker ended with another exit code than 0.
 
-    kind: an error of its own; one that all workers can start again from; that another worker was gone; a signal; or in
-        good order.
+    kind: an error of its own; one that all workers can start again from; that another worker was gone; that one does
+        not answer; a signal; or in good order.
     exit_code: of the command if this worker is the cause.
     time: in s since the epoch; None if it told nothing, but was found dead.
     death: the signal or the exit code of a worker that told nothing.
@@ -49,6 +50,16 @@ class Ending:
         if isinstance(error, OutOfMemory):
             return replace(ending, kind="out of memory" if error.below else "error", below=error.below or "")
         return ending
+
+    @classmethod
+    def no_answer(cls, silence: Silence) -> Ending:
+        """That of a worker that cannot tell itself, told by another or by the launcher."""
+        where = f", since {silence.step!r}" if silence.step else ""
+        problem = Problem(
+            f"does not answer: nothing was heard of it for {silence.seconds:.0f} s{where}.",
+            fix="It was stopped (SIGSTOP, a debugger), or hangs in a driver; now it is ended. Start the command again.",
+        )
+        return cls(silence.rank, "no answer", problems=(problem,), time=time.time(), met_by=silence.rank)
 
     def write(self, path: Path) -> None:
         """Write it in the form in which torch elastic expects errors of workers, and so understands it too."""
@@ -96,6 +107,8 @@ def first_cause(endings: Sequence[Ending]) -> Ending:
     """
 
     def suspicion(ending: Ending) -> int:
+        if ending.kind == "no answer":
+            return -1  # whoever tells of it has ended that one
         if ending.death is None:
             is_own = ending.met_by in (None, ending.rank)
             return 2 if ending.kind not in ("error", "out of memory", "exit") else 0 if is_own else 1

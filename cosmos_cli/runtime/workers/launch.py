@@ -9,9 +9,8 @@ import contextlib
 import itertools
 import logging
 import os
-import signal
 import sys
-import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,14 +19,20 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import usable_gpus
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, read_steps
 from cosmos_cli.runtime.workers import worker
+from cosmos_cli.runtime.workers.beats import BEAT_S, Listener
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
+from cosmos_cli.runtime.workers.folder import launcher_folder
 from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, RESTARTS_VARIABLE, Rank, command, find_rank
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
+
+PROCESSES_PER_CORE = 8
+"""Most workers that share a core of a CPU: more than anybody needs, and few enough for any machine."""
 
 
 @contextlib.contextmanager
@@ -98,6 +103,13 @@ def _check_name(num_gpus: int, device: str) -> None:
 
 def _check_machine(num_gpus: int, device: str) -> None:
     if device == "cpu":
+        most = PROCESSES_PER_CORE * num_cores()
+        if num_gpus > most:
+            raise InputError(
+                f"asks for {num_gpus} processes, but the {num_cores()} cores here carry {most} at most.",
+                where="--num-gpus",
+                fix=f"Pass {num_cores()}, one for each core, or fewer.",
+            )
         return
     num_found = len(usable_gpus())
     if num_found >= num_gpus:
@@ -119,10 +131,10 @@ def _run_workers(num_workers: int) -> int:
     """
     said: list[str] = []
     # one for all starts: a signal between two of them finds nothing half made
-    with tempfile.TemporaryDirectory(prefix="cosmos-") as folder:
+    with launcher_folder() as folder:
         for num_steps in itertools.count(read_steps()):
             inherited = {STEPS_VARIABLE: str(num_steps), RESTARTS_VARIABLE: "\n".join(said)}
-            cause = _run_once(num_workers, inherited, Path(folder) / str(num_steps))
+            cause = _run_once(num_workers, inherited, folder / str(num_steps))
             if cause is None:
                 return 0
             if cause.kind != "out of memory":
@@ -143,42 +155,66 @@ def _run_once(num_workers: int, inherited: Mapping[str, str], folder: Path) -> E
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM; they have ended.
     """
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException, Std
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    try:
-        with _as_launcher(num_workers, inherited):
-            # rank 0 has the terminal; what libraries print in the others is kept for the case that they die of it
-            quiet: dict[int, Std] = {} if _debugging() else dict.fromkeys(range(1, num_workers), Std.ALL)
-            config = LaunchConfig(
-                min_nodes=1,
-                max_nodes=1,
-                nproc_per_node=num_workers,
-                run_id="cosmos",
-                rdzv_backend="c10d",
-                rdzv_endpoint="localhost:0",  # any free port
-                local_addr="localhost",
-                max_restarts=0,
-                logs_specs=DefaultLogsSpecs(log_dir=str(folder), redirects=quiet),
-                signals_to_handle="SIGTERM,SIGINT",
-            )
-            try:
-                # torch elastic fills in templates such as ${local_rank}; a doubled $ comes out as one
-                elastic_launch(config, sys.executable)(*[part.replace("$", "$$") for part in command()])
-            except ChildFailedError as failed:
-                return first_cause([_ending(rank, failure, folder) for rank, failure in failed.failures.items()])
-    except SignalException as stopped:  # torch elastic's handlers stay in force until `_as_launcher` ends
-        raise KeyboardInterrupt from stopped
+    with _as_launcher(num_workers, inherited), _listening(folder) as unheard:
+        # rank 0 has the terminal; what libraries print in the others is kept for the case that they die of it
+        quiet: dict[int, Std] = {} if _debugging() else dict.fromkeys(range(1, num_workers), Std.ALL)
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=num_workers,
+            run_id="cosmos",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",  # any free port
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=str(folder), redirects=quiet),
+            signals_to_handle="SIGURG",  # none that comes: `cosmos_cli.interrupts` has those that stop
+        )
+        try:
+            # torch elastic fills in templates such as ${local_rank}; a doubled $ comes out as one
+            elastic_launch(config, sys.executable)(*[part.replace("$", "$$") for part in command()])
+        except ChildFailedError as failed:
+            endings = [_ending(rank, failure, folder) for rank, failure in failed.failures.items()]
+            return first_cause([*endings, *unheard])
     return None
+
+
+@contextlib.contextmanager
+def _listening(folder: Path) -> Iterator[list[Ending]]:
+    """A block that ends workers which do not answer, should there be no other left to notice; yields their endings."""
+    timeout_s, over, unheard = worker.read_timeout(), threading.Event(), []
+
+    def listen() -> None:
+        listener = None
+        while not over.wait(BEAT_S) and not unheard:
+            if listener is None and (found := next(folder.glob("*/attempt_0"), None)):
+                listener = Listener(found)
+            if listener is None:
+                continue
+            listener.listen()
+            # twice: the time-out of the others comes first, and imports from a slow disk hold a worker up too
+            for silence in listener.silent(2 * timeout_s, begun=True):
+                unheard.append(Ending.no_answer(silence))
+                silence.kill(os.getpid())
+
+    thread = threading.Thread(target=listen, name="launcher-watch", daemon=True)
+    thread.start()
+    try:
+        yield unheard
+    finally:
+        over.set()
+        thread.join()
 
 
 @contextlib.contextmanager
 def _as_launcher(num_workers: int, inherited: Mapping[str, str]) -> Iterator[None]:
     """Set the variables that workers inherit and silence torch elastic; put back what it changes in this process."""
-    threads = max(1, (os.cpu_count() or 1) // num_workers)
+    threads = max(1, num_cores() // num_workers)
     before = dict(os.environ)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     level = logging.root.manager.disable
     os.environ.update(inherited)
     os.environ[LAUNCHER_VARIABLE] = str(os.getpid())
@@ -189,8 +225,6 @@ def _as_launcher(num_workers: int, inherited: Mapping[str, str]) -> Iterator[Non
         yield
     finally:
         logging.disable(level)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
         os.environ.clear()
         os.environ.update(before)
 

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_cli import output
+from cosmos_cli import interrupts, output
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.runtime.workers import beats
 from cosmos_cli.runtime.workers.rank import RESTARTS_VARIABLE, Rank, find_rank
 
 if TYPE_CHECKING:  # every command imports this module
@@ -24,6 +25,8 @@ TIMEOUT_VARIABLE = "COSMOS_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 1800.0
 GRACE_S = 5
 """Time to remove unfinished files after a signal or an error; then the system ends the process."""
+SILENCE_S = 10.0
+"""When a worker hangs, another of whom nothing was heard for so long is the one it waits for."""
 
 _rank: Rank | None = None
 _step, _step_began = "", 0.0
@@ -41,6 +44,7 @@ def begin() -> None:
     _rank = find_rank()
     if _rank is None:
         return
+    interrupts.leave_with(interrupted)
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _end_with_parent(_rank.launcher_pid)
     _keep_stdout_for_results()
@@ -64,8 +68,9 @@ def step(text: str) -> None:
     """
     global _step, _step_began
     _step, _step_began = text, time.monotonic()
-    if _rank and _rank.launcher_pid and (path := _ending_path()):
-        path.with_name("step").write_text(text, encoding="utf-8")
+    if folder := _launcher_folder():
+        with suppress(OSError):  # the launcher is gone, or the disk is full
+            (folder / "step").write_text(text, encoding="utf-8")
 
 
 def fail(error: CosmosError) -> CosmosError | None:
@@ -96,7 +101,11 @@ def interrupted() -> bool:
 
 def exit_code(code: int) -> int:
     """The exit code of this process after a command that ended with `code`: rank 0 gives that of all."""
-    if _rank is None or code == 0 or _has_told:
+    if _rank is None:
+        return code
+    if folder := _launcher_folder():
+        beats.end(folder)
+    if code == 0 or _has_told:
         return code
     if _rank.rank > 0:
         return 0  # else the launcher would end rank 0 while it prints its result
@@ -217,25 +226,41 @@ def _watching(timeout_s: float) -> Iterator[None]:
 
 def _watch(signals: int) -> None:
     """Thread of a worker: see signals that the main thread, waiting in native code, does not, and hangs."""
+    global _step_began
+    folder = _launcher_folder()
+    others = beats.Listener(folder.parent) if folder else None
     while True:
-        if select.select([signals], [], [], 0.2)[0]:
+        if select.select([signals], [], [], beats.BEAT_S)[0]:
             numbers = os.read(signals, 64)
-            if signal.SIGINT in numbers or signal.SIGTERM in numbers:
+            if any(number in numbers for number in interrupts.STOPPING):
                 _end_within_grace()
-                return
+                # long before the clock strikes: who has not come to an end by now still leaves nothing behind
+                time.sleep(GRACE_S - 1)
+                interrupts.leave()
+        if folder and others:
+            beats.beat(folder)
+            _step_began += others.listen()  # this process was stopped, and goes on
         timeout_s = _watched_timeout_s
         if timeout_s is not None and time.monotonic() - _step_began > timeout_s:
-            _report_hang(timeout_s)
+            _report_hang(timeout_s, others)
             return
 
 
-def _report_hang(timeout_s: float) -> None:
-    error = CosmosError(
-        f"nothing new for {timeout_s:g} s at {_step!r}; taken to hang.",
-        fix=f"If that step may take longer, set {TIMEOUT_VARIABLE}.",
-    )
-    if to_print := fail(error):
-        output.error(to_print)
+def _report_hang(timeout_s: float, others: beats.Listener | None) -> None:
+    silent = others.silent(min(timeout_s / 2, SILENCE_S)) if others else []
+    if silent and _rank and _rank.launcher_pid:
+        from cosmos_cli.runtime.workers.failures import Ending
+
+        _tell(Ending.no_answer(silent[0]))
+        for silence in silent:
+            silence.kill(_rank.launcher_pid)
+    else:
+        error = CosmosError(
+            f"nothing new for {timeout_s:g} s at {_step!r}; taken to hang.",
+            fix=f"If that step may take longer, set {TIMEOUT_VARIABLE}.",
+        )
+        if to_print := fail(error):
+            output.error(to_print)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
@@ -243,7 +268,8 @@ def _tell(ending: Ending) -> None:
     """Write the ending for the launcher; the first counts. The process is at its end: it must not take long."""
     global _has_told
     if not _has_told and (path := _ending_path()):
-        ending.write(path)
+        with suppress(OSError):  # the launcher is gone, or the disk is full
+            ending.write(path)
     _has_told = True
     _end_within_grace()
 
@@ -258,6 +284,12 @@ def _ending_path() -> Path | None:
     """Where torch elastic looks for the ending of this worker; its folder goes when the launcher does."""
     path = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", ""))
     return path if path.name and path.parent.is_dir() else None
+
+
+def _launcher_folder() -> Path | None:
+    """Where the `cosmos` process that started this worker looks for how it is; None under other launchers."""
+    path = _ending_path() if _rank and _rank.launcher_pid else None
+    return path.parent if path else None
 
 
 def _end_with_parent(pid: int | None) -> None:

@@ -1,0 +1,154 @@
+"""Ctrl-C and the other signals that stop a command: each ends it with one exit code, whatever it is doing.
+
+Where there is something to clean up, a signal raises KeyboardInterrupt in the main thread; where that would be lost or
+shown as a traceback, the process cleans up and leaves at once. Only the command line asks for this: in a program that
+uses cosmos as a library, signals are that program's.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False  # `typing` takes longer to import than all of this, and Ctrl-C may come meanwhile
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+    from typing import NoReturn
+
+EXIT_CODE = 130
+MESSAGE = "Interrupted. Finished work is kept."
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that stop a command: Ctrl-C, schedulers, and a terminal that goes away."""
+ONE_STOP_S = 1.0
+"""Signals within this time are one: Ctrl-C reaches a worker twice, from the terminal and from its launcher."""
+_INSIST = signal.SIGVTALRM
+_LOOK_S = 0.2
+
+_has_begun = False
+_may_raise = False
+_stop: KeyboardInterrupt | None = None
+_stopped_at = 0.0
+_num_lost = 0
+_farewells: list[Callable[[], object]] = []
+_tell: Callable[[], bool] | None = None
+
+
+def begin() -> None:
+    """Behave so from now on; what was told to ignore a signal, as `nohup` does, goes on ignoring it."""
+    global _has_begun
+    if _has_begun:
+        return
+    _has_begun = True
+    signal.signal(_INSIST, _insist)
+    sys.unraisablehook = _show_unraisable
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _on_signal)
+
+
+def interruptible(work: Callable[[], int], stopped: Callable[[], int]) -> int:
+    """The exit code of `work`, or that of `stopped` if a signal came; from then on nothing is raised any more."""
+    global _may_raise
+    try:
+        _may_raise = True
+        code = work()
+        _may_raise = False
+        return stopped() if is_stopping() and code != EXIT_CODE else code
+    except KeyboardInterrupt:
+        _may_raise = False
+        return stopped()
+
+
+def is_stopping() -> bool:
+    """A signal has come: whatever is raised from now on may be a consequence."""
+    return _stop is not None
+
+
+def leave() -> NoReturn:
+    """End now, from any thread: clean up as far as `at_leave` knows of it, and wait for nothing."""
+    for farewell in reversed(_farewells):
+        with contextlib.suppress(BaseException):
+            farewell()
+    with contextlib.suppress(BaseException):
+        if _tell is None or _tell():
+            os.write(2, f"{MESSAGE}\n".encode())
+    os._exit(EXIT_CODE)
+
+
+@contextlib.contextmanager
+def at_leave(clean_up: Callable[[], object]) -> Iterator[None]:
+    """A block during which `leave` calls a function; it must be short and must not wait for another thread."""
+    _farewells.append(clean_up)
+    try:
+        yield
+    finally:
+        _farewells.remove(clean_up)
+
+
+def leave_with(tell: Callable[[], bool]) -> None:
+    """Have `leave` tell another process, too; whether this one has to tell the user."""
+    global _tell
+    _tell = tell
+
+
+def _on_signal(number: int, frame: FrameType | None) -> None:
+    global _stop, _stopped_at
+    now = time.monotonic()
+    if _stop is not None and now - _stopped_at < ONE_STOP_S:
+        return
+    if _stop is not None or not _may_raise or _is_importing(frame):
+        leave()
+    _stop, _stopped_at = KeyboardInterrupt(), now
+    _thread.start_new_thread(_look_after, (_thread.get_ident(),))  # `threading` takes locks that may be held here
+    raise _stop
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a module is being imported: what is raised there may be caught, or end in native code."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _look_after(main_thread: int) -> None:
+    """Thread: look again and again whether the main thread is on its way out."""
+    while _may_raise:
+        time.sleep(_LOOK_S)
+        if _may_raise:
+            signal.pthread_kill(main_thread, _INSIST)
+
+
+def _insist(number: int, frame: FrameType | None) -> None:
+    """Raise once more if somebody has caught it and goes on: a library's broad `except`, a destructor, native code."""
+    global _num_lost
+    _num_lost = 0 if _is_unwinding() else _num_lost + 1
+    if _num_lost < 2 or not _may_raise or _stop is None:  # between two frames nobody handles it for a moment
+        return
+    _num_lost = 0
+    if _is_importing(frame):
+        leave()
+    raise _stop
+
+
+def _is_unwinding() -> bool:
+    error, seen = sys.exc_info()[1], set()
+    while error is not None and id(error) not in seen:
+        if error is _stop or isinstance(error, GeneratorExit):
+            return True
+        seen.add(id(error))
+        error = error.__context__
+    return False
+
+
+def _show_unraisable(unraisable: sys.UnraisableHookArgs) -> None:
+    # a destructor cannot raise it; `_insist` will
+    if not (is_stopping() and isinstance(unraisable.exc_value, KeyboardInterrupt)):
+        sys.__unraisablehook__(unraisable)
