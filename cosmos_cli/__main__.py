@@ -1,4 +1,4 @@
-"""`cosmos`, which is `python -m cosmos_cli`: signals first, so that they find their place while the rest is imported."""
+"""`cosmos` and `python -m cosmos_cli`: signals first, so that they find their place while the rest is imported."""
 
 from __future__ import annotations
 

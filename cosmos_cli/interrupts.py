@@ -8,6 +8,7 @@ uses cosmos as a library, signals are that program's.
 from __future__ import annotations
 
 import _thread
+import atexit
 import contextlib
 import os
 import signal
@@ -45,6 +46,7 @@ def begin() -> None:
     if _has_begun:
         return
     _has_begun = True
+    atexit.register(_end)  # the first to come is the last to go
     signal.signal(_INSIST, _insist)
     sys.unraisablehook = _show_unraisable
     for number in STOPPING:
@@ -95,6 +97,12 @@ def leave_with(tell: Callable[[], bool]) -> None:
     """Have `leave` tell another process, too; whether this one has to tell the user."""
     global _tell
     _tell = tell
+
+
+def _end() -> None:
+    # the exit code is fixed: what the interpreter takes apart from here on must not be cut short by a signal
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _on_signal(number: int, frame: FrameType | None) -> None:

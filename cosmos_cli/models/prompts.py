@@ -12,6 +12,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder
+from cosmos_cli.runtime.finite import check_finite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,4 +59,5 @@ def encode_prompts(
     if num_tokens > NUM_TOKENS:
         output.notice(f"the prompt has {num_tokens} tokens; the model reads the first {NUM_TOKENS}")
     negative = encoder.encode(negative_prompt)[0] if negative_prompt else torch.zeros_like(context)
+    check_finite(torch.stack([context, negative]), "the text embeddings")
     return context.to(device, dtype), negative.to(device, dtype)

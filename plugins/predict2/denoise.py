@@ -21,6 +21,7 @@ from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_cli.runtime.finite import check_given
 from cosmos_cli.runtime.workers.mesh import in_halves
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width; L text tokens, D embedding
@@ -36,6 +37,7 @@ def begin_with(models: Models[Any, WanVAE], frames_FHWC: np.ndarray, num_frames:
         frames_FHWC: (F, H, W, 3) uint8. num_frames: of the clip; between two latent frames the later one is made.
     """
     given = models.tokenizer.encode(to_video(frames_FHWC, models.device, models.dtype)).float()
+    check_given(given)
     B, C, num_given, H, W = given.shape
     num_latents = 1 - (1 - num_frames) // models.tokenizer.temporal_factor
     latents = given.new_zeros(B, C, max(num_given, num_latents), H, W)

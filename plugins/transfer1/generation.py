@@ -20,10 +20,11 @@ from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.generation.load import Models
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
-from cosmos_cli.media.frames import to_frames_truncated, to_video
+from cosmos_cli.media.frames import check_pixels, to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, RegionTexts, SharedInputs, TiledDenoiser
 from cosmos_plugins.transfer1.regions import token_masks
@@ -132,12 +133,14 @@ class Generation:
 
     def _encode_tiles(self, frames_FHWC: np.ndarray) -> Tensor:
         """Latents of a whole chunk of frames, tile by tile, (N, C, T, h, w)."""
-        return torch.cat(
+        latents_NCTHW = torch.cat(
             [
                 self._models.tokenizer.encode(to_video(tile, self._models.device, self._models.dtype))
                 for tile in tiles_of_frames(frames_FHWC, *self._tile)
             ]
         )
+        check_given(latents_NCTHW)
+        return latents_NCTHW
 
     def _start(self, chunk: Chunk, hints: Sequence[Sequence[Hint]]) -> tuple[Tensor, float]:
         """The latents of all tiles that denoising starts from, (N, C, T, h, w), and their noise level."""
@@ -166,6 +169,7 @@ class Generation:
         for tile in tiles_of_frames(previous_FHWC, *self._tile):
             video = to_video(tile, models.device, models.dtype)
             given = models.tokenizer.normalise(models.tokenizer.network.encode(video).to(video.dtype))
+            check_given(given)
             latents = torch.zeros_like(start_NCTHW[:1], dtype=models.dtype)
             latents[:, :, : given.shape[2]] = given
             conditionings.append(first_frames(latents, given.shape[2]))
@@ -242,6 +246,7 @@ class Generation:
                 for tile in latents_NCTHW.split(1)
             ]
         )
+        check_pixels(tiles_NCFhw)
         made, carried = [], []
         for i in range(tiles_NCFhw.shape[2]):
             canvas_CHW = self._merged(tiles_NCFhw[:, :, i])

@@ -17,6 +17,7 @@ from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_video
+from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.predict2.denoise import decode
 from cosmos_plugins.predict2.multiview import inputs
 from cosmos_plugins.predict2.multiview.inputs import Sample
@@ -86,6 +87,7 @@ class MultiviewPipeline(Predict2Pipeline[Sample, MultiviewResult]):
                 num_given = given_CtHW.shape[1]
                 latents_CtHW[:, :num_given] = given_CtHW
         latents_BCTHW = torch.cat(latents_VCtHW.split(1), dim=2)
+        check_given(latents_BCTHW)
         return given_views(latents_BCTHW, num_views, num_frames=num_given)
 
     def result(self, generated: Generated[Sample], **common: Any) -> MultiviewResult:

@@ -18,6 +18,7 @@ from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.transfer1.chunks import Chunk, take
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs
 from cosmos_plugins.transfer1.multiview.samples import Sample
@@ -78,7 +79,9 @@ class Generation:
         """Latents of every view's part in a clip, one view after the other, (1, C, T, H, W)."""
         models = self._models
         views = (to_video(take(view_FHWC, clip), models.device, models.dtype) for view_FHWC in frames_VFHWC)
-        return torch.cat([models.tokenizer.encode(video) for video in views], dim=2)
+        latents_BCTHW = torch.cat([models.tokenizer.encode(video) for video in views], dim=2)
+        check_given(latents_BCTHW)
+        return latents_BCTHW
 
     def condition(self, clip: Chunk, previous_VFHWC: np.ndarray | None) -> Conditioning:
         """What is given of a clip: the whole front view, and of every view the frames that it shares.
@@ -98,6 +101,7 @@ class Generation:
                 latents_CTHW[:, :num_given] = given_CTHW
         latents_VCTHW[FRONT] = front[0]
         latents_BCTHW = torch.cat(latents_VCTHW.split(1), dim=2)
+        check_given(latents_BCTHW)
         return given_views(latents_BCTHW, num_views, num_frames=num_given, whole_views=(FRONT,))
 
     def _denoise(self, clip: Chunk, hints: list[Hint], conditioning: Conditioning) -> Tensor:
