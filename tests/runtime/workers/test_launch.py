@@ -11,12 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from cosmos_cli.errors import CheckpointError, CosmosError
+from cosmos_cli.runtime.host import num_cores
+from cosmos_cli.runtime.workers.beats import Silence
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
+from cosmos_cli.runtime.workers.launch import PROCESSES_PER_CORE, check_workers
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.testing import CommandResult
 from tests.third_party import COSMOS, write_distribution
@@ -313,7 +317,7 @@ def workers_of(pid: int) -> list[int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_the_command_stops_all_and_leaves_no_half_files(start: Start, number: int) -> None:
     process = start("--num-gpus", 2, "--end", "wait")
     wait_until(lambda: len(list(Path().glob("*.waits"))) == 2, 60)
@@ -334,6 +338,28 @@ def test_workers_that_do_not_listen_are_ended_too(start: Start) -> None:
     assert ended(process).exit_code == 130
     assert time.monotonic() - stopped < 10
     assert not running()
+    assert not list(Path().glob(".*.part*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["importing", "starting", "twice"])
+def test_a_launcher_that_is_stopped_early_or_twice_leaves_nothing(start: Start, moment: str) -> None:
+    process = start("--num-gpus", 2, "--end", "deaf")
+    if moment == "importing":
+        wait_until(lambda: "torch" in Path(f"/proc/{process.pid}/maps").read_text(), 60)
+    else:
+        wait_until(lambda: len(workers_of(process.pid)) == 2, 60)
+    if moment == "twice":
+        wait_until(lambda: len(list(Path().glob("*.waits"))) == 2, 60)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(1.2)
+    process.send_signal(signal.SIGINT)
+    result = ended(process)
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.replace("a library prints", "") == "Interrupted. Finished work is kept.\n"
+    wait_until(lambda: not running(), 10)
+    assert not list(Path().glob(".*.part*"))
+    assert not list(Path(os.environ["TMPDIR"]).glob("*cosmos-*"))
 
 
 @pytest.mark.slow
@@ -344,6 +370,9 @@ def test_workers_end_when_their_launcher_is_killed(start: Start) -> None:
     process.wait()
     wait_until(lambda: not running(), 10)
     assert not list(Path().glob(".*.part*"))
+    assert len(list(Path(os.environ["TMPDIR"]).glob("cosmos-*"))) == 1
+    assert ended(start("--num-gpus", 2)).exit_code == 0
+    assert not list(Path(os.environ["TMPDIR"]).glob("*cosmos-*"))
 
 
 @pytest.mark.parametrize(
@@ -370,6 +399,21 @@ def test_what_cannot_be_launched_is_refused(
     [problem] = result.json["problems"]
     assert (result.exit_code, problem["where"]) == (2, where)
     assert what in problem["what"]
+
+
+@pytest.mark.usefixtures("packages")
+def test_more_processes_than_cores_can_carry_are_refused_before_any_is_made(
+    cosmos: Callable[..., CommandResult], tmp_path: Path
+) -> None:
+    most = PROCESSES_PER_CORE * num_cores()
+    before = set(tmp_path.iterdir())
+    for number in (most + 1, 1_000_000, 10**30):
+        result = cosmos("crew", "add", "--num-gpus", number, "--device", "cpu", "--json")
+        [problem] = result.json["problems"]
+        assert (result.exit_code, problem["where"]) == (2, "--num-gpus")
+        assert f"{most} at most" in problem["what"]
+    assert set(tmp_path.iterdir()) == before
+    check_workers(most, "cpu")
 
 
 @pytest.mark.usefixtures("packages")
@@ -430,4 +474,7 @@ def test_the_first_cause_is_told_from_what_followed(tmp_path: Path) -> None:
         [tell(0, "lost contact", 5.2), tell(2, "interrupted", 5.1), found_dead(1, end)],
     ]
     assert [first_cause(run).rank for run in runs] == [2] * len(runs)
+    unheard = replace(Ending.no_answer(Silence(2, 5.0, "step 3", None)), rank=1)  # as rank 1 tells it
+    for others in ([found_dead(2, kill)], [tell(0, "error", 5), found_dead(2, kill)]):
+        assert "rank 2: does not answer" in str(first_cause([*others, unheard]).error())
     assert "rank 2: was killed (SIGKILL) at 'step 3'." in str(first_cause(runs[0]).error())
