@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cosmos_cli import output
+from cosmos_cli import interrupts, output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.failures import FULL, disk_full, error_number, writing
 from cosmos_cli.files.locks import try_lock
@@ -149,7 +149,7 @@ def making(paths: Iterable[Path], *, overwrite: bool) -> Iterator[None]:
     try:
         if not overwrite:
             check_absent(paths)
-        with transaction(paths, check=taken.check):
+        with interrupts.at_leave(taken.release), transaction(paths, check=taken.check):
             yield
     finally:
         taken.release()

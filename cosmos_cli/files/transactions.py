@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from cosmos_cli import interrupts
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import Identity, identity_of
 from cosmos_cli.files.names import PREFIX
@@ -40,7 +41,8 @@ def transaction(
     token = together_with.set(together)
     try:
         try:
-            yield together
+            with interrupts.at_leave(together.discard):
+                yield together
         finally:
             together_with.reset(token)
         check()

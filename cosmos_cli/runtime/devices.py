@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ import torch
 from cosmos_cli.errors import InputError
 from cosmos_cli.runtime.attention import load_backend
 from cosmos_cli.runtime.compiling import check_compiler
+from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import parse_device
 from cosmos_cli.runtime.shortcuts import Shortcuts
 
@@ -148,8 +148,3 @@ class Cores:
 
 cores = Cores()
 """Those of this process."""
-
-
-def num_cores() -> int:
-    """Cores that this process may use: containers and Slurm give fewer than the machine has; macOS cannot tell."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cosmos_cli import interrupts
+from cosmos_cli.files.locks import try_lock
 
 PREFIX = "cosmos-workers-"
 
@@ -27,8 +27,7 @@ def launcher_folder() -> Iterator[Path]:
     new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
     lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with contextlib.suppress(OSError):  # without locks on this file system, nobody removes the folders of others
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(lock)  # on a file system without locks, nobody removes the folders of others
         folder = new.rename(place / new.name.removeprefix("."))
         with interrupts.at_leave(lambda: shutil.rmtree(folder, ignore_errors=True)):
             try:
@@ -51,8 +50,7 @@ def _remove_if_abandoned(folder: Path) -> None:
     """Remove it if it is a folder of this user, no link, and its launcher is dead. Raises OSError: it is none such."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        if os.fstat(opened).st_uid == os.getuid():
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(opened).st_uid == os.getuid() and try_lock(opened):
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(opened)
