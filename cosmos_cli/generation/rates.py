@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from cosmos_cli.files.cache import Cache
 from cosmos_cli.runtime.machine import Machine
@@ -118,9 +119,26 @@ class Run:
 
     @classmethod
     def read(cls, entry: dict[str, Any]) -> Run:
-        """Out of the JSON that `remember` writes."""
-        stages = {name: Stage(**stage) for name, stage in entry["stages"].items()}
-        return cls(**{**entry, "stages": stages})
+        """Out of the JSON that `remember` writes. Raises ValueError, TypeError or others: it did not write this."""
+        run = cls(**{**entry, "stages": {name: Stage(**stage) for name, stage in entry["stages"].items()}})
+        if not all(isinstance(text, str) for text in (run.device, run.model, run.precision, run.date)):
+            raise ValueError("a name is no text")
+        # plans divide by these numbers and show them
+        _check(run.flops_per_s, 1, 1e21)
+        _check(run.baseline_bytes, 0, 1e18)
+        for stage in run.stages.values():
+            for kind, amount in stage.amounts.items():
+                _check(amount, 0, 1e30 if kind in get_args(Amount) else -1)
+            _check(stage.num_passes, 0, 1e9)
+            _check(stage.fixed_s, 0, 1e9)
+        for seconds in run.seconds.values():
+            _check(seconds, 0, 1e9)
+        return run
+
+
+def _check(number: Any, least: float, most: float) -> None:
+    if isinstance(number, bool) or not isinstance(number, int | float) or not least <= number <= most:
+        raise ValueError(f"{number!r} is no number from {least:g} to {most:g}")
 
 
 def find_rate(machine: Machine, precision: str) -> Rate:
@@ -172,9 +190,18 @@ def estimate_s(stage: Stage, runs: Sequence[Run], flops_per_s: float, machine: M
 def read_runs(cache: Path) -> list[Run]:
     """Runs that `remember` kept, oldest first; what cannot be read is as good as not there."""
     try:
-        return [Run.read(entry) for entry in json.loads(_cache(cache).get(_RUNS) or b"[]")]
+        return read_all(json.loads(_cache(cache).get(_RUNS) or b"[]"))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # another version wrote them
         return []
+
+
+def read_all(entries: Iterable[Any]) -> list[Run]:
+    """Runs out of JSON; a bad one costs itself only."""
+    runs = []
+    for entry in entries:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+            runs.append(Run.read(entry))
+    return runs
 
 
 def remember(cache: Path, run: Run) -> None:
@@ -209,10 +236,10 @@ def _matmul_rate() -> float:
 
     size = 512
     left = np.ones((size, size), np.float32)
-    best, end = 0.0, time.perf_counter() + 0.2
     left @ left  # the threads start
-    while time.perf_counter() < end:
+    best_s, end = math.inf, time.perf_counter() + 0.2
+    while best_s == math.inf or time.perf_counter() < end:  # once at least, however busy the machine
         start = time.perf_counter()
         left @ left
-        best = max(best, 2 * size**3 / (time.perf_counter() - start))
-    return best
+        best_s = min(best_s, max(time.perf_counter() - start, 1e-9))
+    return 2 * size**3 / best_s

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import json
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from cosmos_cli.generation.rates import (
     estimate_s,
     find_rate,
     first_guess_s,
+    read_all,
     read_runs,
     remember,
     similar_runs,
@@ -143,6 +148,43 @@ def test_runs_are_kept_by_model_and_the_oldest_are_forgotten() -> None:
     kept = similar_runs(read_runs(cache), GPU, "family 2B", "bfloat16")
     assert [entry.seconds["denoise"] for entry in kept] == [2, 3, 4, 5, 6, 7, 8, 9]
     assert len(similar_runs(read_runs(cache), GPU, "other", "bfloat16")) == 1
+
+
+HOSTILE: dict[str, Any] = {
+    "flops_per_s": [0, -1.0, float("nan"), float("inf"), 1e300, "1e14", None, True, [1]],
+    "baseline_bytes": [-1, float("nan"), 10**40, "1"],
+    "device": [None, 1, ["a"]],
+    "seconds": [{"denoise": float("nan")}, {"denoise": -1}, {"denoise": "3"}, {"denoise": 1e300}, 3, None],
+    "stages": [
+        {"denoise": {"name": "denoise", "amounts": {"attention": float("inf")}}},
+        {"denoise": {"name": "denoise", "amounts": {"attention": -1.0}}},
+        {"denoise": {"name": "denoise", "amounts": {"warmth": 1.0}}},
+        {"denoise": {"name": "denoise", "amounts": {}, "num_passes": float("nan")}},
+        {"denoise": {"name": "denoise", "amounts": {}, "fixed_s": "long"}},
+        {"denoise": {}},
+        7,
+    ],
+}
+"""By field, what no run can have."""
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in HOSTILE.items() for value in values])
+def test_a_run_that_cannot_have_been_costs_itself_only(field: str, value: Any) -> None:
+    runs = [run(2.0, 1e15), run(3.0, 1e15)]
+    entries = [asdict(each) for each in runs]
+    assert [Run.read(entry) for entry in entries] == runs
+    entries[1][field] = value
+    stage = Stage("denoise", {"attention": 1e15}, num_passes=2)
+    for found in (read_all(json.loads(json.dumps(entries))), read_all([*entries, 3, None, [], "x"])):
+        assert found == runs[:1]
+        assert estimate_s(stage, found, found[-1].flops_per_s, GPU)[0] == pytest.approx(2.0, rel=0.1)
+
+
+def test_a_machine_too_busy_to_be_measured_in_time_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(step=10.0)
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    rate = find_rate(CPU, "float32").flops_per_s
+    assert 0 < first_guess_s(Stage("denoise", {"attention": 1e15}), rate, CPU) < float("inf")
 
 
 @pytest.mark.parametrize("content", ["", "[3]", '[{"device": 1}]', '{"runs": 3}'])
