@@ -76,6 +76,12 @@ class DiskFull(CosmosError):
     title = "Disk full"
 
 
+class TooLittleMemory(CosmosError):
+    """The host has no memory left. Exit code 1."""
+
+    title = "Out of memory"
+
+
 def met_at(error: Exception, rank: int) -> Exception:
     """The error, as one that several processes share because the one of this rank has met it."""
     error.__dict__["met_by"] = rank

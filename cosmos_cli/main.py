@@ -11,8 +11,9 @@ import typer
 from typer.core import TyperGroup
 
 from cosmos_cli import __version__, interrupts, output, registry
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import CosmosError, InputError, TooLittleMemory
 from cosmos_cli.registry import Family, Registry
+from cosmos_cli.runtime.memory.host import WAY_OUT, is_too_little
 from cosmos_cli.runtime.workers import rank, worker
 
 HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
@@ -83,6 +84,8 @@ def _describe(error: Exception) -> CosmosError:
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cosmos"
         return InputError(error.format_message(), where=path, fix=f"See `{path} --help`.")  # type: ignore[attr-defined]
+    if is_too_little(error):
+        return TooLittleMemory("The system gave no more memory.", fix=WAY_OUT)
     defect = CosmosError(
         f"{type(error).__name__}: {error}",
         fix="This is a defect of cosmos or of a plugin. COSMOS_DEBUG=1 shows where it comes from.",

@@ -23,6 +23,7 @@ from cosmos_cli.checkpoints.keys import WRAPPERS, dots_for_dashes
 from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 
 class DistributedCheckpoint(Checkpoint):
@@ -135,6 +136,7 @@ def _read_metadata(
     except CheckpointError:
         raise
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
+        raise_if_too_little(error, path)
         raise CheckpointError(
             f"{path.name} is damaged, or not of torch.distributed.checkpoint ({type(error).__name__}: {error}).",
             where=str(path),

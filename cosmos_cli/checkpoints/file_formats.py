@@ -8,6 +8,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 DOWNLOAD_AGAIN = "Download it again."
 
@@ -96,6 +97,7 @@ def _identify_zip(path: Path, num_bytes: int) -> FileFormat:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except Exception as error:  # zipfile raises many kinds over damaged directories; all mean that the file is bad
+        raise_if_too_little(error, path)
         raise CheckpointError(
             f"{path.name} is truncated or damaged: it begins like a torch.save file (a zip archive), but its table of "
             f"contents cannot be read at the end of its {num_bytes:,} bytes ({error}).",

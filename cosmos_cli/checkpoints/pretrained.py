@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.errors import CheckpointError, CosmosError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def reading(folder: Path, what: str) -> Iterator[None]:
         raise
     except Exception as error:
         # transformers, safetensors and pickle each raise their own kinds for a damaged folder
+        raise_if_too_little(error, folder)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"cannot be loaded as {what}: {reason}", where=str(folder), fix=DOWNLOAD_AGAIN) from error
 

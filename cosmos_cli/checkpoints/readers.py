@@ -18,6 +18,7 @@ from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, checkpoint_file
 from cosmos_cli.checkpoints.keys import WRAPPERS, dots_for_dashes
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 __all__ = ["Checkpoint", "open_checkpoint"]
 
@@ -89,7 +90,8 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, MemoryError) as error:
+        raise_if_too_little(error, path)
         raise CheckpointError(
             f"{path.name} is a safetensors file, but truncated or damaged ({error}).",
             where=str(path),

@@ -12,6 +12,7 @@ import torch
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.stand_ins import Record, refuse_object
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 _HARMLESS: list[Any] = [
     # Transformer Engine stores its bookkeeping (`_extra_state`) as a buffer of bytes, which can do no harm
@@ -43,6 +44,7 @@ def load_without_code(source: Path | BinaryIO, path: Path, *, mmap: bool = False
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
+        raise_if_too_little(error, path)
         raise _unreadable(path, error) from error
 
 

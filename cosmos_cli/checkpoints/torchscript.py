@@ -21,6 +21,7 @@ from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 _MAX_PICKLE_BYTES = 100_000_000
 # An archive of the largest published tokenizers has hundreds; a crafted pickle could describe exponentially many.
@@ -56,6 +57,7 @@ class TorchScriptCheckpoint(Checkpoint):
             with zipfile.ZipFile(archive) as file:
                 return stored.read(file)
         except Exception as error:  # zipfile raises many kinds over damaged members; all mean that the file is bad
+            raise_if_too_little(error, archive)
             raise _damaged(archive, error) from error
 
 
@@ -182,6 +184,7 @@ def _read_archive(path: Path) -> dict[str, _StoredTensor]:
     except CheckpointError:
         raise
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
+        raise_if_too_little(error, path)
         raise _damaged(path, error) from error
     if not tensors:
         raise CheckpointError(

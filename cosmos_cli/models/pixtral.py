@@ -25,6 +25,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from cosmos_cli.checkpoints.keys import compare_keys
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 PARAMS, WEIGHTS, VOCABULARY = "params.json", "consolidated.safetensors", "tekken.json"
 
@@ -116,6 +117,7 @@ def load_tekken(folder: Path) -> PreTrainedTokenizerFast:
         split = pre_tokenizers.Split(Regex(settings["pattern"]), behavior="isolated")
     except Exception as error:
         # the tokenizers library raises bare Exceptions
+        raise_if_too_little(error, path)
         raise CheckpointError(
             f"{VOCABULARY} cannot be used as a vocabulary: {type(error).__name__}: {error}.",
             where=str(path),

@@ -11,6 +11,7 @@ from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import is_image, read_image
 from cosmos_cli.media.video import read_video
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 # F frames, H and W pixel height and width
 
@@ -69,6 +70,7 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
+            raise_if_too_little(error, path)
             # what PyTorch advises, to let the file run code, is not for files of others
             raise InputError(
                 f"{path} cannot be read as a tensor: it is damaged, or holds more than a tensor.",
