@@ -93,7 +93,8 @@ class Steps:
             self._verdict = _Verdict.of(self._num_done + 1, sigma, x, x0)
             if self._verdict.arrived is None:
                 self.check()
-            self._latest = sigma, x0
+            if self._on_step is not None:
+                self._latest = sigma, x0
             return x0
 
         return watched
