@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from cosmos_cli import output
+from cosmos_cli import interrupts, output
 from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, describe
@@ -319,11 +319,16 @@ class _Run:
     @contextmanager
     def _letting_go(self) -> Iterator[None]:
         """Whatever ends it, nothing stays claimed."""
-        try:
-            yield
-        finally:
-            for each in self._claims.values():
-                each.release()
+
+        def release() -> None:
+            while self._claims:
+                self._claims.popitem()[1].release()
+
+        with interrupts.at_leave(release):
+            try:
+                yield
+            finally:
+                release()
 
     def _note(self, entry: Entry) -> None:
         if self._team.is_writer:

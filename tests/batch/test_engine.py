@@ -293,6 +293,17 @@ def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     assert [path.name for path in Path("out").iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_batch_that_is_stopped_claims_nothing_any_more_and_goes_on_later() -> None:
+    def stop(text: str) -> None:
+        if text == "b":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(plan_of("a", "b", "c"), Shouter(stop))
+    assert [path.name for path in Path("out").iterdir() if path.name.startswith(".")] == []
+    assert statuses(run(plan_of("a", "b", "c"))) == ["done before", "done", "done"]
+
+
 def test_entries_survive_a_round_trip() -> None:
     entry = Entry("key", "name", "failed", "Straße: kaputt", 1.5, {"video": "a.mp4"})
     with open_ledger(LEDGER) as ledger:
