@@ -52,12 +52,12 @@ def end(folder: Path) -> None:
 
 @dataclass
 class Listener:
-    """Listens to the workers whose folders, named by rank, lie in one.
+    """Listens to the workers whose folders, named by rank, lie in one; to nobody if there is none.
 
     Time counts while this thread runs: if all are stopped and go on later, as after Ctrl-Z, nobody has been silent.
     """
 
-    folders: Path
+    folders: Path | None
     _marks: dict[Path, tuple[int, float]] = field(default_factory=dict)
     _now: float = 0.0
     _latest: float = field(default_factory=time.monotonic)
@@ -69,7 +69,7 @@ class Listener:
         late = max(0.0, elapsed - 1.0)
         self._now += elapsed - late
         with contextlib.suppress(OSError):
-            for folder in self.folders.iterdir():
+            for folder in self.folders.iterdir() if self.folders else ():
                 mark = _time_of(folder / "beat")
                 if folder not in self._marks or self._marks[folder][0] != mark:
                     self._marks[folder] = mark, self._now

@@ -186,7 +186,8 @@ def _run_once(num_workers: int, inherited: Mapping[str, str], folder: Path) -> E
 @contextlib.contextmanager
 def _listening(folder: Path) -> Iterator[list[Ending]]:
     """A block that ends workers which do not answer, should there be no other left to notice; yields their endings."""
-    timeout_s, over, unheard = worker.read_timeout(), threading.Event(), []
+    timeout_s, over = worker.read_timeout(), threading.Event()
+    unheard: list[Ending] = []
 
     def listen() -> None:
         listener = None

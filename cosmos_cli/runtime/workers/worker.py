@@ -228,7 +228,7 @@ def _watch(signals: int) -> None:
     """Thread of a worker: see signals that the main thread, waiting in native code, does not, and hangs."""
     global _step_began
     folder = _launcher_folder()
-    others = beats.Listener(folder.parent) if folder else None
+    others = beats.Listener(folder.parent if folder else None)
     while True:
         if select.select([signals], [], [], beats.BEAT_S)[0]:
             numbers = os.read(signals, 64)
@@ -237,17 +237,17 @@ def _watch(signals: int) -> None:
                 # long before the clock strikes: who has not come to an end by now still leaves nothing behind
                 time.sleep(GRACE_S - 1)
                 interrupts.leave()
-        if folder and others:
+        if folder:
             beats.beat(folder)
-            _step_began += others.listen()  # this process was stopped, and goes on
+        _step_began += others.listen()  # this process was stopped, and goes on
         timeout_s = _watched_timeout_s
         if timeout_s is not None and time.monotonic() - _step_began > timeout_s:
             _report_hang(timeout_s, others)
             return
 
 
-def _report_hang(timeout_s: float, others: beats.Listener | None) -> None:
-    silent = others.silent(min(timeout_s / 2, SILENCE_S)) if others else []
+def _report_hang(timeout_s: float, others: beats.Listener) -> None:
+    silent = others.silent(min(timeout_s / 2, SILENCE_S))
     if silent and _rank and _rank.launcher_pid:
         from cosmos_cli.runtime.workers.failures import Ending
 
