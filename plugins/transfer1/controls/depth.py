@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, DepthAnythingForDepthEstimation
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
+from cosmos_cli.runtime.finite import check_finite
 from cosmos_plugins.transfer1.controls.parallel import on_all_cores
 
 # B frames at once, F frames, H and W pixel height and width, C = 3 colours
@@ -76,6 +77,7 @@ class DepthEstimator:
         resized = F.interpolate(
             predicted_Bhw[:, None], size=frames_BHWC.shape[1:3], mode="bicubic", align_corners=False
         )
+        check_finite(resized, "the depths that the estimator gives")  # as grey they would be black
         return resized[:, 0].cpu().numpy()
 
 

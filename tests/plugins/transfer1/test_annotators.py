@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import DepthAnythingForDepthEstimation, Sam2VideoInferenceSession, Sam2VideoModel
 
-from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.errors import CheckpointError, CosmosError, InputError
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.controls import tiny_annotators
 from cosmos_plugins.transfer1.controls.depth import DepthEstimator
@@ -81,6 +81,15 @@ def test_depth_is_that_of_the_network_brought_to_the_range_of_the_whole_video() 
     assert depth.min() == 0
     assert depth.max() >= 254
     assert min(np.ptp(frame) for frame in depth) < 250  # the frames do not each use the whole range
+
+
+def test_depth_that_is_no_number_is_an_error() -> None:
+    estimator = DepthEstimator(DEPTH, device=CPU, dtype=FLOAT)
+    with torch.no_grad():
+        for weight in estimator._model.head.parameters():
+            weight.fill_(float("nan"))
+    with pytest.raises(CosmosError, match="depths that the estimator gives hold numbers that are not finite"):
+        estimator.estimate(scene(2))
 
 
 def test_depth_of_a_frame_does_not_depend_on_its_batch() -> None:
