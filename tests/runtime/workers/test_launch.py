@@ -255,14 +255,15 @@ def test_a_hang_is_cut_and_names_the_rank_and_the_step(start: Start) -> None:
     assert not running()
 
 
+@pytest.mark.slow
 def test_a_stopped_worker_is_named_near_the_time_out_and_ended(start: Start) -> None:
-    process = start("--num-gpus", 2, "--end", "hang", "--at", 0, COSMOS_TIMEOUT_S="6")
+    process = start("--num-gpus", 2, "--end", "hang", "--at", 0, COSMOS_TIMEOUT_S="10")
     wait_until(lambda: Path("1.pid").exists(), 60)
     time.sleep(0.5)
     os.kill(int(Path("1.pid").read_text()), signal.SIGSTOP)
     stopped = time.monotonic()
     result = ended(process)
-    assert time.monotonic() - stopped < 14  # not the 30 s that torch elastic gives
+    assert time.monotonic() - stopped < 25  # not the 30 s more that torch elastic gives
     assert result.exit_code == 1
     assert re.search(r"rank 1: does not answer: nothing was heard of it for \d+ s, since 'Adding", panel(result.stderr))
     assert not running()
@@ -270,7 +271,7 @@ def test_a_stopped_worker_is_named_near_the_time_out_and_ended(start: Start) -> 
 
 @pytest.mark.slow
 def test_workers_that_are_all_stopped_are_ended_by_their_launcher(start: Start) -> None:
-    process = start("--num-gpus", 2, "--end", "wait", COSMOS_TIMEOUT_S="4")
+    process = start("--num-gpus", 2, "--end", "wait", COSMOS_TIMEOUT_S="10")
     wait_until(lambda: len(list(Path().glob("*.waits"))) == 2, 60)
     for pid in workers_of(process.pid):
         os.kill(pid, signal.SIGSTOP)
