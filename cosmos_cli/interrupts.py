@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 EXIT_CODE = 130
 MESSAGE = "Interrupted. Finished work is kept."
 
+LAUNCHER_VARIABLE = "COSMOS_LAUNCHER_PID"
+"""Variable in which a `cosmos` process that starts workers tells them, and itself, its process."""
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that stop a command: Ctrl-C, schedulers, and a terminal that goes away."""
 ONE_STOP_S = 1.0
@@ -78,9 +81,15 @@ def leave() -> NoReturn:
         with contextlib.suppress(BaseException):
             farewell()
     with contextlib.suppress(BaseException):
-        if _tell is None or _tell():
+        if _tell() if _tell is not None else not _has_launcher():
             os.write(2, f"{MESSAGE}\n".encode())
     os._exit(EXIT_CODE)
+
+
+def _has_launcher() -> bool:
+    """Whether this is a worker that has just begun to start, for which its launcher speaks."""
+    own = str(os.getpid())
+    return os.environ.get(LAUNCHER_VARIABLE, own) != own
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.interrupts import LAUNCHER_VARIABLE
 from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import usable_gpus
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, read_steps
@@ -26,7 +27,7 @@ from cosmos_cli.runtime.workers import worker
 from cosmos_cli.runtime.workers.beats import BEAT_S, Listener
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
 from cosmos_cli.runtime.workers.folder import launcher_folder
-from cosmos_cli.runtime.workers.rank import LAUNCHER_VARIABLE, RESTARTS_VARIABLE, Rank, command, find_rank
+from cosmos_cli.runtime.workers.rank import RESTARTS_VARIABLE, Rank, command, find_rank
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-LAUNCHER_VARIABLE = "COSMOS_LAUNCHER_PID"
+from cosmos_cli.interrupts import LAUNCHER_VARIABLE
+
 RESTARTS_VARIABLE = "COSMOS_RESTARTS"
 """Variable in which a launcher gives workers what it has said of restarts, one line each."""
 
