@@ -17,18 +17,56 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.paths import given_path
 
 
 class StrictModel(BaseModel):
-    """Base of request models: unknown fields are errors, values are frozen, attribute docstrings are the help."""
+    """Base of request models: unknown fields are errors, values are frozen, attribute docstrings are the help.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    Values may be hostile: numbers are finite and no booleans, text is whole characters, and paths are such as a file can
+    have, with `~` for the home folder.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
+        assert info.field_name is not None
+        return _as_meant(value, cls.model_fields[info.field_name].annotation)
+
+
+def _as_meant(value: Any, annotation: Any) -> Any:
+    """What pydantic would take as it is: a path as a path, and no boolean for a number. Raises ValueError."""
+    members = _members(annotation)
+    if isinstance(value, str | Path) and Path in members:
+        return given_path(value)
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"must be text, but {value[error.start]!r} in it is no character.") from error
+    kinds = {type(each) for member in members for each in typing.get_args(member)} | set(members)
+    if isinstance(value, bool) and bool not in kinds and kinds & {int, float}:
+        raise ValueError(f"must be a number, but is {value}.")
+    if isinstance(value, list | tuple):
+        of_each = next((typing.get_args(member)[0] for member in members if _is_sequence(member)), None)
+        return value if of_each is None else tuple(_as_meant(each, of_each) for each in value)
+    return value
+
+
+def _is_sequence(annotation: Any) -> bool:
+    """Whether it is a tuple of any length, of one kind."""
+    return typing.get_origin(annotation) is tuple and typing.get_args(annotation)[1:] == (...,)
 
 
 @dataclass(frozen=True)
@@ -103,7 +141,7 @@ def request_options(
             values: dict[str, Any] = {}
             for name, read in readers.items():
                 if (path := given.pop(name)) is not None:
-                    values |= read(Path(path))
+                    values |= read(_named_file(name, path))
             values |= {name: value for name, value in given.items() if value is not None}
             instances: list[StrictModel] = []
             report_together(
@@ -119,6 +157,13 @@ def request_options(
         return wrapper
 
     return decorate
+
+
+def _named_file(option: str, path: str) -> Path:
+    try:
+        return given_path(path)
+    except ValueError as error:
+        raise InputError(str(error), where=option_name(option), fix="Give the path of a file.") from error
 
 
 def option_name(field: str) -> str:
@@ -315,6 +360,14 @@ _EXPECTATIONS = {
     "float_parsing": "must be a number",
     "finite_number": "must be a finite number",
     "bool_parsing": "must be true or false",
+    "int_parsing_size": "must be a smaller number",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "string_type": "must be text",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
 }
 
 
@@ -353,7 +406,7 @@ def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> 
     Raises:
         InputError: the file is missing, is not JSON, or holds fields that no model has.
     """
-    document = read_json(Path(path))
+    document = read_json(Path(path), from_pipes=True)
     if isinstance(document, dict) and isinstance(document.get("request"), dict):
         document = document["request"]
     if not isinstance(document, dict):
@@ -384,6 +437,16 @@ def request_document(*instances: StrictModel) -> dict[str, Any]:
     """The request as a sidecar keeps it: every field with its value, paths absolute, ready for `--from-file`."""
     document: dict[str, Any] = {}
     for instance in instances:
-        paths = {name: str(value.absolute()) for name, value in instance if isinstance(value, Path)}
-        document |= instance.model_dump(mode="json") | paths
+        document |= _as_kept(instance.model_dump())
     return document
+
+
+def _as_kept(value: Any) -> Any:
+    """A value as JSON has it: with absolute paths at any depth, so that it means the same from any folder."""
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, Mapping):
+        return {str(name): _as_kept(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_kept(each) for each in value]
+    return value if isinstance(value, str) else to_jsonable_python(value, fallback=str)
