@@ -42,14 +42,16 @@ class StrictModel(BaseModel):
     @classmethod
     def _as_meant(cls, value: Any, info: ValidationInfo) -> Any:
         assert info.field_name is not None
-        return _as_meant(value, cls.model_fields[info.field_name].annotation)
+        # pydantic takes no path where it reads JSON itself
+        as_path = str if info.mode == "json" else Path
+        return _as_meant(value, cls.model_fields[info.field_name].annotation, as_path)
 
 
-def _as_meant(value: Any, annotation: Any) -> Any:
+def _as_meant(value: Any, annotation: Any, as_path: Callable[[Path], Any]) -> Any:
     """What pydantic would take as it is: a path as a path, and no boolean for a number. Raises ValueError."""
     members = _members(annotation)
     if isinstance(value, str | Path) and Path in members:
-        return given_path(value)
+        return as_path(given_path(value))
     if isinstance(value, str):
         try:
             value.encode()
@@ -60,7 +62,7 @@ def _as_meant(value: Any, annotation: Any) -> Any:
         raise ValueError(f"must be a number, but is {value}.")
     if isinstance(value, list | tuple):
         of_each = next((typing.get_args(member)[0] for member in members if _is_sequence(member)), None)
-        return value if of_each is None else tuple(_as_meant(each, of_each) for each in value)
+        return value if of_each is None else type(value)(_as_meant(each, of_each, as_path) for each in value)
     return value
 
 

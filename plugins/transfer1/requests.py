@@ -59,12 +59,12 @@ class ControlSpec(StrictModel):
     @field_validator("control_weight", mode="before")
     @classmethod
     def _number_or_path(cls, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | float | str | Path):
+            raise ValueError(f"must be a number or the file of a weight map, but is {value!r}.")
         try:
-            weight = float(value)  # type: ignore[arg-type]  # the published specifications also write numbers as text
+            weight = float(str(value))  # the published specifications also write numbers as text
         except ValueError:
-            return Path(str(value))
-        except TypeError:
-            raise ValueError(f"must be a number or the file of a weight map, but is {value!r}.") from None
+            return value
         if not 0 <= weight <= 1:  # also false for nan
             raise ValueError(f"must be in [0, 1], but is {value!r}.")
         return weight

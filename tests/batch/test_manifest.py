@@ -30,7 +30,7 @@ def test_a_row_that_is_none_is_a_fault_with_its_line_and_the_others_stay() -> No
     rows = read_rows(manifest('{"prompt": "A."}', '{"prompt": }', "[]", '{"prompt": "B."}'))
     assert [type(row) for row in rows] == [Row, Fault, Fault, Row]
     assert [str(row.problems[0]) for row in rows if isinstance(row, Fault)] == [
-        "jobs/all.jsonl line 2: is not JSON: Expecting value at column 12.",
+        "jobs/all.jsonl line 2 column 12: is not JSON: Expecting value.",
         "jobs/all.jsonl line 3: is not a JSON object.",
     ]
 
