@@ -30,8 +30,8 @@ from cosmos_cli.files.paths import given_path
 class StrictModel(BaseModel):
     """Base of request models: unknown fields are errors, values are frozen, attribute docstrings are the help.
 
-    Values may be hostile: numbers are finite and no booleans, text is whole characters, and paths are such as a file can
-    have, with `~` for the home folder.
+    Values may be hostile: numbers are finite and no booleans, text is whole characters, and paths are such as a file
+    can have, with `~` for the home folder.
     """
 
     model_config = ConfigDict(

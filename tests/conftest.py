@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores, and threads of one would wait for the others
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # workers share the cores, and threads of one would wait for the others
 from collections.abc import Callable
 from pathlib import Path
 

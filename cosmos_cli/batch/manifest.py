@@ -114,7 +114,7 @@ def is_kept(path: Path) -> bool:
 
 
 def folder_of(path: Path) -> Path:
-    """Where the files that rows name are looked up after the working folder: beside the batch file, if it lies anywhere."""
+    """Where the files of rows are looked up after the working folder: beside the batch file, if it is one."""
     return path.parent if is_kept(path) else Path()
 
 

@@ -6,7 +6,6 @@ Kalajdzievski 2023, arXiv:2312.03732.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.documents import read_json
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+_SAVE_AGAIN = "Save the adapter again with peft."
 
 # Each of these, when set, makes something else of an adapter than W + scale * B @ A.
 _OTHER_KINDS = (
@@ -58,8 +60,8 @@ def read_strength(config: Path) -> LoraStrength:
     Raises:
         CheckpointError: it is malformed, or of an adapter that is no plain LoRA.
     """
+    entries = read_json(config, kind=CheckpointError, fix=_SAVE_AGAIN)
     try:
-        entries = json.loads(config.read_bytes())
         if not isinstance(entries, dict):
             raise ValueError(f"it holds a {type(entries).__name__}")
         _check_is_plain_lora(entries, config)
@@ -69,10 +71,8 @@ def read_strength(config: Path) -> LoraStrength:
         }
         alpha = entries.get("lora_alpha")
         return LoraStrength(None if alpha is None else _alpha(alpha), alpha_of, bool(entries.get("use_rslora")))
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(
-            f"{config.name} cannot be used: {error}.", where=str(config), fix="Save the adapter again with peft."
-        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{config.name} cannot be used: {error}.", where=str(config), fix=_SAVE_AGAIN) from error
 
 
 def _alpha(value: Any) -> float:

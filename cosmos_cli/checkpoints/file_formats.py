@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from enum import Enum, auto
 from pathlib import Path
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.documents import read_json
 from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 DOWNLOAD_AGAIN = "Download it again."
 
 _HEAD_BYTES = 512
-_MAX_INDEX_BYTES = 100_000_000
 # safetensors refuses longer headers itself
 _MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
 
@@ -81,7 +80,7 @@ def identify(path: Path) -> FileFormat:
     # torch.save's own pickle protocol is 2; later ones come from elsewhere
     if head.startswith((b"\x80\x02", b"\x80\x03")):
         return FileFormat.TORCH_STREAM
-    if head.lstrip().startswith(b"{") and _is_shard_index(path, num_bytes):
+    if head.lstrip().startswith(b"{") and _is_shard_index(path):
         return FileFormat.SHARD_INDEX
     what, fix = _describe_foreign(head, num_bytes)
     raise CheckpointError(f"{path.name} is {what}, not a checkpoint.", where=str(path), fix=fix)
@@ -123,12 +122,10 @@ def _identify_zip(path: Path, num_bytes: int) -> FileFormat:
     return FileFormat.TORCH_STREAM
 
 
-def _is_shard_index(path: Path, num_bytes: int) -> bool:
-    if num_bytes > _MAX_INDEX_BYTES:
-        return False
+def _is_shard_index(path: Path) -> bool:
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        content = read_json(path, kind=CheckpointError)
+    except CheckpointError:
         return False
     return isinstance(content, dict) and "weight_map" in content
 

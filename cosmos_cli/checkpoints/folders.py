@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.documents import read_json
 
 DISTRIBUTED_METADATA = ".metadata"
 
@@ -61,10 +61,10 @@ def read_index(index: Path) -> dict[str, Path]:
     Raises:
         CheckpointError: the index is malformed, names files outside its folder, or files that are missing.
     """
-    try:
-        weight_map = json.loads(index.read_bytes())["weight_map"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _bad_index(index, f"it is no JSON object with a `weight_map` ({error})") from error
+    content = read_json(index, kind=CheckpointError, fix="Download it again.")
+    if not isinstance(content, dict) or "weight_map" not in content:
+        raise _bad_index(index, "it is no JSON object with a `weight_map`")
+    weight_map = content["weight_map"]
     if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
         raise _bad_index(index, "its `weight_map` does not map tensor names to file names")
     files = resolve_files(index.parent, weight_map.values(), listed_in=index)

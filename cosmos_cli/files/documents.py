@@ -1,8 +1,8 @@
 """Text and JSON that anybody may have written: read up to a limit, and refused in words that say where and why.
 
 Text is UTF-8, with or without a byte order mark. JSON is what the standard says: NaN and Infinity are none of it, and a
-key that comes twice in one object is an error, since one of its values would be lost. A `\\udcXX` in a string stands for
-a byte of a file name that is not UTF-8, as Python has it; only files may hold it, and only where a path is meant.
+key that comes twice in one object is an error, since one of its values would be lost. A `\\udcXX` in a string stands
+for a byte of a file name that is not UTF-8, as Python has it; only files may hold it, and only where a path is meant.
 """
 
 from __future__ import annotations

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
+from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.cache import Cache
+from cosmos_cli.files.documents import parse_json
 from cosmos_cli.runtime.machine import Machine
 
 Amount = Literal["attention", "convolution", "loading", "frames"]
@@ -190,8 +192,8 @@ def estimate_s(stage: Stage, runs: Sequence[Run], flops_per_s: float, machine: M
 def read_runs(cache: Path) -> list[Run]:
     """Runs that `remember` kept, oldest first; what cannot be read is as good as not there."""
     try:
-        return read_all(json.loads(_cache(cache).get(_RUNS) or b"[]"))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):  # another version wrote them
+        return read_all(parse_json(_cache(cache).get(_RUNS) or b"[]", where="earlier runs"))
+    except (CosmosError, ValueError, LookupError, TypeError, AttributeError):  # another version wrote them
         return []
 
 

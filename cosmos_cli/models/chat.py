@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -23,6 +22,7 @@ from transformers import (
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.files.documents import read_json, read_text
 from cosmos_cli.models.chat_messages import ChatModel, Image, Message, Part, Sampling, Video
 from cosmos_cli.models.chat_server import HttpChatModel
 from cosmos_cli.models.chat_vision import Picture, PixtralVision, QwenVision, Vision
@@ -214,7 +214,8 @@ def _pixtral_vision(config: Any) -> PixtralVision:
 def _chat_template(folder: Path) -> str | None:
     """The template that belongs to pictures and text; that of the tokenizer alone may know only text."""
     if (folder / "chat_template.jinja").is_file():
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        return read_text(folder / "chat_template.jinja", kind=CheckpointError, fix=DOWNLOAD_AGAIN)
     if (folder / "chat_template.json").is_file():
-        return str(json.loads((folder / "chat_template.json").read_bytes())["chat_template"])
+        content = read_json(folder / "chat_template.json", kind=CheckpointError, fix=DOWNLOAD_AGAIN)
+        return str(content["chat_template"])
     return None

@@ -22,6 +22,7 @@ from PIL import Image as PillowImage
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.documents import parse_json
 from cosmos_cli.models.chat_messages import Image, Message, Part, Sampling, Video
 
 API_KEY_VARIABLES = ("COSMOS_CHAT_API_KEY", "OPENAI_API_KEY")
@@ -182,8 +183,8 @@ class HttpChatModel:
 
     def _text_of(self, body: bytes) -> str:
         try:
-            text = json.loads(body)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            text = parse_json(body, where=self.url)["choices"][0]["message"]["content"]
+        except (InputError, LookupError, TypeError) as error:
             raise self._failure(
                 "answered with something that is no chat completion.", "Check the address: is it a chat server?"
             ) from error

@@ -5,7 +5,6 @@ The arithmetic is that of the models' published processors, which cannot be used
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.files.documents import read_json
 from cosmos_cli.media.resize import resize_bicubic
 from cosmos_cli.models.chat_messages import Image, Video
 
@@ -84,8 +84,8 @@ class QwenVision:
         path = folder / "preprocessor_config.json"
         if not path.is_file():
             return cls()
+        settings = read_json(path, kind=CheckpointError, fix="Download it again.")
         try:
-            settings = json.loads(path.read_bytes())
             size = settings.get("size") or {}
             pixels = {"min_pixels": size.get("shortest_edge"), "max_pixels": size.get("longest_edge")}
             given = {name: value for name, value in {**pixels, **settings}.items() if value is not None}
@@ -93,7 +93,7 @@ class QwenVision:
             if not 0 < vision.min_pixels <= vision.max_pixels or min(vision.unit, vision.temporal_patch_size) < 1:
                 raise ValueError("sizes that no picture can have")
             torch.zeros(3).div(torch.tensor(vision.image_std)).sub(torch.tensor(vision.image_mean))
-        except (ValueError, TypeError, AttributeError, RuntimeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"does not say how pictures are prepared ({error}).", where=str(path), fix="Download it again."
             ) from error

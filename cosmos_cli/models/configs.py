@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
+
+from cosmos_cli.errors import CosmosError
+from cosmos_cli.files.documents import read_json
 
 GridTHW = tuple[int, int, int]
 Config = TypeVar("Config", bound="DiTConfig")
@@ -401,7 +403,9 @@ class T5EncoderConfig:
     def in_folder(cls, folder: Path) -> T5EncoderConfig:
         """The encoder that lies in a folder, or the published one where none does."""
         try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            return cls(**{field.name: config[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError):
+            config = read_json(folder / "config.json")
+            sizes = {field.name: config[field.name] for field in fields(cls)}
+        except (CosmosError, LookupError, TypeError):
             return cls()
+        is_possible = all(type(size) is int and 0 < size < 2**31 for size in sizes.values())
+        return cls(**sizes) if is_possible else cls()

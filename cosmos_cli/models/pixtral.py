@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from cosmos_cli.checkpoints.keys import compare_keys
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.files.documents import read_json
 from cosmos_cli.runtime.memory.host import raise_if_too_little
 
 PARAMS, WEIGHTS, VOCABULARY = "params.json", "consolidated.safetensors", "tekken.json"
@@ -139,12 +139,7 @@ def load_tekken(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{path.name} is missing or no JSON file.", where=str(path), fix="Download it again."
-        ) from error
+    content = read_json(path, kind=CheckpointError, fix="Download it again.")
     if not isinstance(content, dict):
         raise CheckpointError(f"{path.name} holds no JSON object.", where=str(path), fix="Download it again.")
     return content

@@ -5,13 +5,13 @@ That is another matter than the precision in which the encoder computes, which i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import T5_BFLOAT16, T5_FLOAT32, WHOLE_MODEL, download_command
-from cosmos_cli.errors import CheckpointError
+from cosmos_cli.errors import CheckpointError, CosmosError
+from cosmos_cli.files.documents import MAX_BYTES, parse_json, read_json
 
 STORED_IN = {"bf16": "bfloat16", "fp32": "float32"}
 """What `--text-encoder` says to the precision of the weights that it means."""
@@ -20,7 +20,6 @@ _NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bi
 """Of weights in one folder, in the order in which transformers looks for them."""
 
 _SAFETENSORS = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
-_MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,9 @@ def _shards(weights: Path) -> list[Path]:
     if weights.suffix != ".json":
         return []
     try:
-        names = set(json.loads(weights.read_bytes())["weight_map"].values())
+        names = set(read_json(weights)["weight_map"].values())
         return [weights.parent / name for name in names if (weights.parent / name).is_file()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CosmosError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return []  # whoever loads them says what is wrong
 
 
@@ -104,9 +103,9 @@ def _stored_in(weights: Path) -> str:
         return _stored_in_safetensors(files[0])
     # a pickle says it only to those who read it through; its configuration does, and a silent one means torch's default
     try:
-        config = json.loads((weights.parent / "config.json").read_bytes())
+        config = read_json(weights.parent / "config.json")
         return str(config.get("dtype") or config.get("torch_dtype") or "float32")
-    except (OSError, ValueError, AttributeError):
+    except (CosmosError, AttributeError):
         return "unknown"
 
 
@@ -115,12 +114,12 @@ def _stored_in_safetensors(path: Path) -> str:
     try:
         with path.open("rb") as file:
             num_bytes = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(num_bytes)) if num_bytes < _MAX_HEADER_BYTES else {}
+            header = parse_json(file.read(num_bytes), where=str(path)) if num_bytes <= MAX_BYTES else {}
         sizes: dict[str, int] = {}
         for name, entry in header.items():
             if name != "__metadata__":
                 begin, end = entry["data_offsets"]
                 sizes[entry["dtype"]] = sizes.get(entry["dtype"], 0) + end - begin
         return _SAFETENSORS.get(max(sizes, key=sizes.__getitem__), "unknown")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CosmosError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return "unknown"

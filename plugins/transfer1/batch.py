@@ -9,7 +9,7 @@ from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
-from cosmos_cli.batch.manifest import Row, beside
+from cosmos_cli.batch.manifest import Row, beside, check_kept, folder_of, ledger_name
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
@@ -51,13 +51,14 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
 
 def check_workers(settings: TransferSettings, common: TransferRequest, path: Path) -> None:
     """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
+    check_kept(path)
     rows = rows_of(settings, common, path, needs_weights=True)
     left = left_to_do(rows, ledger=_ledger(common, path), overwrite=common.overwrite)
     check_sharing_many(settings, [work_of(settings, item.request) for item in left])
 
 
 def _ledger(common: TransferRequest, path: Path) -> Path:
-    return common.video_save_folder / f"{path.stem}.ledger.jsonl"
+    return common.video_save_folder / ledger_name(path)
 
 
 def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Plan:
@@ -102,7 +103,7 @@ def rows_of(
     check_writable(common.video_save_folder / "video.mp4", field="--video-save-folder", overwrite=True)
 
     def to_item(row: Row) -> Item[TransferRequest]:
-        item = _item(settings, common, row, path.parent)
+        item = _item(settings, common, row, folder_of(path))
         if needs_weights:
             check_checkpoints(settings, item.request)
         return item

@@ -10,6 +10,7 @@ from cosmos_cli import registry
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.missing import exists
+from cosmos_cli.files.paths import given_path
 from cosmos_cli.requests import FileOption, StrictModel, validate
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
@@ -27,7 +28,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is not JSON, or names fields or modalities that do not exist: all of them at once.
     """
-    document = read_json(path)
+    document = read_json(path, from_pipes=True)
     if not isinstance(document, dict):
         raise InputError("must hold one JSON object.", where=str(path))
     fields = {*TransferRequest.model_fields, *TransferSettings.model_fields} - {"controls"}
@@ -60,7 +61,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     if not controls:
         raise InputError("holds no control.", where=str(path), fix=f"Add at least one of: {', '.join(modalities)}.")
     if isinstance(values.get("input_video_path"), str):
-        values["input_video_path"] = _find(values["input_video_path"], path.parent)
+        values["input_video_path"] = beside_spec(values["input_video_path"], path.parent)
     return {**values, "controls": controls}
 
 
@@ -90,7 +91,7 @@ def _unknown(name: str, is_object: bool, modalities: list[str], fields: list[str
 
 def _found(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A control or a region with its relative paths looked up."""
-    return {k: _find(v, folder) if k in _PATHS and _is_path(v) else v for k, v in entry.items()}
+    return {k: beside_spec(v, folder) if k in _PATHS and _is_path(v) else v for k, v in entry.items()}
 
 
 def _is_path(value: object) -> bool:
@@ -103,9 +104,13 @@ def _is_path(value: object) -> bool:
     return False
 
 
-def _find(text: str, folder: Path) -> str:
-    beside = folder / text
-    return str(beside) if not exists(Path(text)) and exists(beside) else text
+def beside_spec(text: str, folder: Path) -> str:
+    """A path as it is if it leads somewhere, else beside the specification; what is none is left to the request."""
+    try:
+        is_there, beside = exists(given_path(text)), given_path(folder / text)
+    except ValueError:
+        return text
+    return str(beside) if not is_there and exists(beside) else text
 
 
 CONTROLNET_SPECS = FileOption(

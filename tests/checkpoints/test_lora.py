@@ -306,7 +306,7 @@ def test_a_lora_of_another_network_and_a_file_without_one_are_refused(network: M
         ({"use_dora": True}, "not of a plain LoRA: use_dora is on"),
         ({"peft_type": "LOHA"}, "its peft_type is LOHA"),
         ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4 has changed the network below it"),
-        ({"lora_alpha": float("nan")}, "nan is not an alpha"),
+        ({"lora_alpha": float("nan")}, "NaN is not a number there"),
         ({"lora_alpha": "much"}, "'much' is not an alpha"),
         ({"alpha_pattern": {"nowhere": 2}}, r"alphas in adapter_config.json for layers that have no LoRA:\n  nowhere"),
     ],

@@ -10,6 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cosmos_cli.critics import Trial, mean, score
+from cosmos_cli.errors import InputError
+from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.identity import digest
 from cosmos_cli.files.writing import write_json
 
@@ -48,9 +50,9 @@ def read_answers(paths: Iterable[Path], question: Question) -> Answers | None:
     """
     for path in paths:
         try:
-            document = _DOCUMENT.validate_json(path.read_bytes())
+            document = _DOCUMENT.validate_python(read_json(path))
             found = Answers(_QUESTION.validate_python(document), _TRIALS.validate_python(document.get("trials")))
-        except (ValidationError, OSError):
+        except (ValidationError, InputError):
             continue
         if found.question == question:
             return found

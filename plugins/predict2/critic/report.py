@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.critics import Component, Trial
+from cosmos_cli.errors import InputError
+from cosmos_cli.files.documents import MAX_SIDECAR_BYTES, read_json
 from cosmos_plugins.predict2.critic.judgement import Judgement, best, rank
 from cosmos_plugins.predict2.critic.page import document
 
@@ -96,8 +97,8 @@ def _badge(judgement: Judgement, winners: Sequence[Judgement]) -> str:
 def _how_it_was_made(video: Path) -> dict[str, Any]:
     """The fields of the request that made a video and the prompt it used, from its sidecar; empty if there is none."""
     try:
-        sidecar = json.loads(video.with_suffix(".json").read_bytes())
-    except (OSError, ValueError):
+        sidecar = read_json(video.with_suffix(".json"), limit=MAX_SIDECAR_BYTES)
+    except InputError:
         return {}
     # a file of this name may be anything, such as the list of answers that the original leaves
     if not isinstance(sidecar, dict) or not isinstance(sidecar.get("request"), dict):

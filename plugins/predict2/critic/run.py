@@ -97,4 +97,5 @@ def _name_by_score(video: Path, answers: Answers, earlier: Sequence[Path]) -> Pa
 
 def _write(path: Path, page: str) -> None:
     with replacing(path) as temporary:
+        # names of videos may hold bytes that are not UTF-8
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")

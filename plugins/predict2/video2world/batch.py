@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
-from cosmos_cli.batch.manifest import Row, beside
+from cosmos_cli.batch.manifest import Row, beside, check_kept, folder_of, ledger_name
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem, report_together
@@ -62,6 +62,7 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
 
 def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> None:
     """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
+    check_kept(path)
     rows, ledger = _rows(settings, common, path)
     left = left_to_do(rows, ledger=ledger, overwrite=common.overwrite)
     check_sharing_many(settings, [work_of(settings, item.request) for item in left])
@@ -72,7 +73,7 @@ def _rows(
 ) -> tuple[Rows[Video2WorldRequest], Path]:
     """The rows of a batch file, and its ledger; arguments and errors as for `run`."""
     ledger = _check(settings, common, path)
-    rows = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path)))
     check_checkpoints(settings)
     return rows, ledger
 
@@ -84,7 +85,7 @@ def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) 
         InputError: as for `run`.
     """
     _check(settings, common, path)
-    rows = plan_batch(path, lambda row: _item(settings, common, row, path.parent))
+    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path)))
     faults = [f"wrong row: {problem}" for fault in rows.faults for problem in fault.problems]
     num_rows = len(rows.items) + len(rows.faults)
     if faults:
@@ -120,7 +121,7 @@ def plan_many(
 
 def _check(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Path:
     """The ledger of a batch whose settings are good."""
-    ledger = common.save_path.parent / f"{path.stem}.ledger.jsonl"
+    ledger = common.save_path.parent / ledger_name(path)
     report_together(
         lambda: check_settings(settings),
         lambda: check_writable(ledger, field="--save-path", overwrite=True),

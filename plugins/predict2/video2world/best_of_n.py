@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
+from cosmos_cli.files.documents import MAX_SIDECAR_BYTES, read_json
 from cosmos_cli.files.outputs import check_writable, clear_up
 from cosmos_cli.files.transactions import finish_all_interrupted, remove_together
 from cosmos_cli.generation.checks import check_sharing_many
@@ -274,8 +274,8 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
 def _is_of(video: Path, settings: Video2WorldSettings, request: Video2WorldRequest) -> bool:
     """Whether the sidecar of a video tells that it was made of this very request and input."""
     try:
-        sidecar = json.loads(video.with_suffix(".json").read_bytes())
-    except (OSError, ValueError):
+        sidecar = read_json(video.with_suffix(".json"), limit=MAX_SIDECAR_BYTES)
+    except InputError:
         return False
     return isinstance(sidecar, dict) and sidecar.get("work_key") == key_of(settings, request)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
-from cosmos_cli.files.missing import exists
 from cosmos_cli.requests import FileOption, validate
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CONTROLS
+from cosmos_plugins.transfer1.spec import beside_spec
 
 _PATHS = ("view_condition_video", "initial_condition_video")
 
@@ -25,7 +25,7 @@ def read_multiview_spec(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is not JSON, or names fields or modalities that do not exist: all of them at once.
     """
-    document = read_json(path)
+    document = read_json(path, from_pipes=True)
     if not isinstance(document, dict):
         raise InputError("must hold one JSON object.", where=str(path))
     fields = sorted({*MultiviewRequest.model_fields, *MultiviewSettings.model_fields} - {"controls"})
@@ -64,10 +64,7 @@ def _control(value: Any, path: Path, name: str) -> MultiviewControl:
 
 
 def _find(video: Any, folder: Path) -> Any:
-    if not isinstance(video, str):
-        return video
-    beside = folder / video
-    return str(beside) if not exists(Path(video)) and exists(beside) else video
+    return beside_spec(video, folder) if isinstance(video, str) else video
 
 
 MULTIVIEW_SPECS = FileOption(
