@@ -246,9 +246,11 @@ def result(text: str, document: Mapping[str, Any]) -> None:
 
 
 def data(document: Any) -> None:
-    """A JSON document on stdout, whatever the mode."""
-    is_utf8 = (sys.stdout.encoding or "utf-8").lower() in ("utf-8", "utf8")
-    _write(sys.stdout, json.dumps(document, indent=2, ensure_ascii=not is_utf8, default=str))
+    """A JSON document on stdout, whatever the mode and the encoding."""
+    line = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    if not _can_show(sys.stdout, line):  # escaped, it is the same document
+        line = json.dumps(document, indent=2, default=str)
+    _write(sys.stdout, line)
 
 
 def text(lines: str) -> None:
@@ -297,3 +299,12 @@ def _write(stream: TextIO, line: str) -> None:
     # letters that the stream has no place for, or bytes of a file name that are none, are escaped
     encoding = stream.encoding or "utf-8"
     print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def _can_show(stream: TextIO, line: str) -> bool:
+    """Whether it goes through as it is; bytes of file names that are no text do not."""
+    try:
+        line.encode(stream.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

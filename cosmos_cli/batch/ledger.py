@@ -7,17 +7,17 @@ is passed over; the last line about an item counts.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.documents import json_lines
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import is_still
 from cosmos_cli.files.locks import try_lock
@@ -52,19 +52,37 @@ class Entry:
     time: str = ""
 
 
+def _entry(line: Any) -> Entry | None:
+    """A line as it is meant; None if it is none of ours."""
+    try:
+        entry = Entry(**line)
+    except TypeError:
+        return None
+    texts = (entry.key, entry.name, entry.error, entry.time)
+    is_sound = (
+        all(isinstance(text, str) for text in texts)
+        and entry.status in get_args(Status)
+        and isinstance(entry.seconds, int | float)
+        and isinstance(entry.result, dict)
+        and isinstance(entry.files, dict)
+        and all(isinstance(known, list) and len(known) == 2 for known in entry.files.values())
+    )
+    return entry if is_sound else None
+
+
 class Ledger:
     """An open ledger; `open_ledger` makes one."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file, self._path, self._lock = file, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
-        file.seek(0)
-        content = file.read()
-        for line in content.splitlines():
-            with contextlib.suppress(ValueError, TypeError):
-                entry = Entry(**json.loads(line))
-                self._entries[entry.key] = entry
-        self._is_torn = bool(content) and not content.endswith(b"\n")
+        with path.open("rb") as lines:
+            for line in json_lines(lines):
+                if (entry := _entry(line)) is not None:
+                    self._entries[entry.key] = entry
+            size = lines.tell()
+            lines.seek(max(size - 1, 0))
+            self._is_torn = lines.read(1) not in (b"", b"\n")
 
     def __getitem__(self, key: str) -> Entry | None:
         """The last that is known of an item."""
@@ -121,6 +139,8 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
         InputError: another process works on the same batch.
         DiskFull, CosmosError: the file cannot be written.
     """
+    if path.exists() and not path.is_file():
+        raise InputError("is not a file, so that no ledger can be kept there.", where=str(path), fix="Move it away.")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)

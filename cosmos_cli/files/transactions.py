@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cosmos_cli import interrupts
+from cosmos_cli.errors import InputError
+from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import Identity, identity_of
 from cosmos_cli.files.names import PREFIX
@@ -120,12 +121,12 @@ def _finish_if_there(journal: Path) -> None:
 def _read_journal(journal: Path) -> Transaction | None:
     """What a journal tells; None if it is damaged, or tells of other folders: anybody may have written it."""
     try:
-        if journal.is_symlink() or journal.stat().st_size > 1 << 20:
+        if journal.is_symlink():
             return None
-        document = json.loads(journal.read_bytes())
+        document = read_json(journal, limit=1 << 20)
         moves = [(_inside(journal, source), _inside(journal, target)) for source, target in document["moves"]]
         return Transaction(frozenset(), moves, [_inside(journal, name) for name in document["removals"]])
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (InputError, OSError, ValueError, TypeError, LookupError):
         return None
 
 

@@ -159,5 +159,5 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def json_bytes(document: Any, *, indent: int | None = None) -> bytes:
-    """A document as JSON in UTF-8. Bytes of a file name that are none are escaped, and read as that name again."""
-    return json.dumps(document, indent=indent, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace")
+    """A JSON document in UTF-8. Bytes of file names that are none become `\\udcXX`, as `read_json` takes them back."""
+    return json.dumps(document, indent=indent, ensure_ascii=False, default=str).encode(errors="backslashreplace")

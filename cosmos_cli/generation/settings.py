@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from pydantic import StringConstraints
 
 from cosmos_cli.generation.parts import DIT, GUARDRAILS, REFINER, TEXT, TOKENIZER
+from cosmos_cli.models.prompt_length import MAX_PROMPT_CHARACTERS
 from cosmos_cli.models.t5_files import STORED_IN, find_encoder
 from cosmos_cli.requests import Flag
 from cosmos_cli.settings import ParallelSettings
@@ -24,9 +25,6 @@ __all__ = [
     "NonEmptyPrompt",
     "Prompt",
 ]
-
-MAX_PROMPT_CHARACTERS = 5000
-"""The text encoder reads 512 tokens, some 2,500 characters; twice that is surely not what its author meant."""
 
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
 NonEmptyPrompt = Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]

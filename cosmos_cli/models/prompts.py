@@ -11,6 +11,7 @@ from torch import Tensor
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.models.prompt_length import check_prompt_length
 from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder
 from cosmos_cli.runtime.finite import check_finite
 
@@ -33,7 +34,7 @@ def checked_prompt(
         way_out: what to tell a user whose refiner fails.
     Raises:
         GuardrailBlocked: a prompt was refused.
-        CosmosError: the refiner returned nothing.
+        CosmosError: the refiner returned nothing, or more than a prompt may have.
     """
     guardrails.check_prompt(prompt)
     if not refiners:
@@ -43,6 +44,7 @@ def checked_prompt(
         refined = str(refine(prompt, frames_FHWC)).strip()
     if not refined:
         raise CosmosError("returned an empty prompt.", where=f"prompt refiner {name}", fix=way_out)
+    check_prompt_length(refined, where=f"prompt refiner {name}", kind=CosmosError, fix=way_out)
     output.status(f"Refined prompt: {refined}")
     guardrails.check_prompt(refined)
     return refined

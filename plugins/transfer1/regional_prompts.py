@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
+from cosmos_cli.generation.settings import NonEmptyPrompt
 from cosmos_cli.requests import StrictModel
 
 Box = tuple[float, float, float, float]
@@ -39,9 +39,9 @@ def _is_number(value: object) -> bool:
 class RegionalPrompt(StrictModel):
     """A prompt for one region of the video; it goes with the prompt for the whole video, half and half."""
 
-    prompt: Annotated[str, StringConstraints(min_length=1, max_length=5000, strip_whitespace=True)]
+    prompt: NonEmptyPrompt
     """What is in the region."""
-    mask_prompt: str | None = Field(default=None, min_length=1)
+    mask_prompt: NonEmptyPrompt | None = None
     """Object whose outline is the region, found in the input video."""
     region_definitions_path: Box | Path | None = None
     """The region itself: a box [x1, y1, x2, y2] in fractions of width and height, a .json file with a list of such

@@ -5,6 +5,7 @@ A region is kept as a map over the latent grid, one per pixel frame, so that any
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +24,11 @@ from cosmos_plugins.transfer1.regional_prompts import Box, checked_box
 # F frames, H and W pixel height and width; h and w height and width of the latent grid
 # R regions, N tokens; a grid of tokens is (t, rows, columns): latent frames and patches
 
+MAX_BOXES = 10_000
+"""Of one region."""
+
 _FRAMES_AT_ONCE = 32
+_USE_A_MASK = "Give a mask video, which is bright in the region."
 
 
 def read_region(region: Box | Path, num_frames: int, grid_hw: tuple[int, int], *, where: str) -> np.ndarray:
@@ -48,7 +53,7 @@ def read_region(region: Box | Path, num_frames: int, grid_hw: tuple[int, int], *
         map_Fhw = to_latent_grid(mask_FHW[:num_frames], grid_hw)
     else:
         boxes = read_boxes(region) if isinstance(region, Path) else [region]
-        map_hw = np.maximum.reduce([box_map(box, grid_hw) for box in boxes])
+        map_hw = functools.reduce(np.maximum, (box_map(box, grid_hw) for box in boxes))
         map_Fhw = np.broadcast_to(map_hw, (num_frames, *grid_hw))
     if not (map_Fhw > 0.5).any():
         h, w = grid_hw
@@ -79,6 +84,8 @@ def read_boxes(path: Path) -> list[Box]:
     document = read_json(path)
     if not isinstance(document, list) or not document:
         raise InputError("must hold a list of boxes, such as [[0, 0, 0.5, 1]].", where=str(path))
+    if len(document) > MAX_BOXES:
+        raise InputError(f"holds {len(document):,} boxes, more than {MAX_BOXES:,}.", where=str(path), fix=_USE_A_MASK)
     try:
         return [checked_box(value) for value in document]
     except ValueError as error:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli import registry
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, TextEncoderSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, NonEmptyPrompt, TextEncoderSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -28,7 +28,6 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 
 Strength = Literal["very_low", "low", "medium", "high", "very_high"]
-ObjectPrompt = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Prompt = Annotated[AnyPrompt, StringConstraints(strip_whitespace=True)]
 
 MIN_SAFE_SHARE = 0.95
@@ -51,9 +50,9 @@ class ControlSpec(StrictModel):
     """Control video; without one it is computed from the input video."""
     ckpt_path: Path | None = None
     """Weights of the control branch in place of the published ones."""
-    control_weight_prompt: ObjectPrompt | None = None
+    control_weight_prompt: NonEmptyPrompt | None = None
     """Objects to which the control is confined, found in the input video; separated by " . "."""
-    input_control_prompt: ObjectPrompt | None = None
+    input_control_prompt: NonEmptyPrompt | None = None
     """Objects to segment, seg only; the prompt of the video by default."""
 
     @field_validator("control_weight", mode="before")

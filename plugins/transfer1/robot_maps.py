@@ -24,6 +24,9 @@ from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 # F frames, H and W pixel height and width, C = 3 colours; f, h and w of a thumbnail
 # K colours of the table, P pixels
 
+MAX_COLOURS = 4096
+"""Each pixel's colour is compared with all of them."""
+
 _THUMBNAIL_WIDTH = 240
 _UNKNOWN, _OTHER, _ROBOT = 0, 1, 2
 _COLOURS_AT_ONCE = 4096
@@ -104,7 +107,7 @@ def read_colours(paths: Sequence[Path], robot_keywords: Sequence[str]) -> dict[t
         if not isinstance(document, dict):
             raise InputError("must hold one JSON object.", where=str(path))
         for key, value in document.items():
-            numbers = [int(number) for number in re.findall(r"\d+", key)]
+            numbers = [int(number[:4]) for number in re.findall(r"\d+", key)]
             name = value.get("class") if isinstance(value, dict) else None
             if len(numbers) < 3 or max(numbers) > 255 or not isinstance(name, str):
                 raise InputError(
@@ -113,6 +116,12 @@ def read_colours(paths: Sequence[Path], robot_keywords: Sequence[str]) -> dict[t
                     fix='An entry reads "(r, g, b, a)": {"class": name}, each number from 0 to 255.',
                 )
             classes[numbers[0], numbers[1], numbers[2]] = name
+        if len(classes) > MAX_COLOURS:
+            raise InputError(
+                f"has more than {MAX_COLOURS:,} colours with those before it.",
+                where=str(path),
+                fix="Give each class one colour, the same in all files.",
+            )
     is_robot = {colour: any(word in name for word in robot_keywords) for colour, name in classes.items()}
     if not any(is_robot.values()):
         names = ", ".join(sorted(set(classes.values()))[:20])

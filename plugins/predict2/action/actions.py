@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # N actions, A = 7 numbers of one: displacement along and turn about three axes, width of the gripper
 
 FIELD = "--input-annotation"
+MAX_ACTIONS = 1_000_000
 SCALE = 20
 """By how much displacements and turns are enlarged for the network; they are small beside the gripper's 0 to 1."""
 
@@ -33,9 +34,13 @@ def read_actions(path: Path) -> np.ndarray:
 
     if path.suffix.lower() == ".npy":
         try:
-            return _checked(np.load(path, allow_pickle=False), path)
-        except (OSError, ValueError, EOFError) as error:
-            raise InputError(f"{path} cannot be read as an array: {error}.", where=FIELD) from error
+            # mapped: a header may promise more than there is memory
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+            raise InputError(f"{path} cannot be read as an array: it is damaged, or no array.", where=FIELD) from error
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"{path} may hold several arrays.", where=FIELD, fix="Save the one as .npy.")
+        return _checked(array, path)
     document = read_json(path)
     if not isinstance(document, dict):
         return _checked(_numbers(document, str(path)), path)
@@ -74,6 +79,10 @@ def _numbers(value: Any, name: str) -> np.ndarray:
 def _checked(actions: np.ndarray, path: Path) -> np.ndarray:
     import numpy as np
 
+    if actions.ndim and len(actions) > MAX_ACTIONS:
+        raise InputError(
+            f"{path} has {len(actions):,} actions, more than {MAX_ACTIONS:,}.", where=FIELD, fix="Divide it."
+        )
     if actions.ndim != 2 or actions.shape[1] != ACTION_WIDTH or actions.dtype.kind not in "fiu":
         raise InputError(
             f"{path} has numbers of shape {actions.shape}, not rows of {ACTION_WIDTH}.",

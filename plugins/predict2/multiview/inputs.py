@@ -11,10 +11,12 @@ from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_text
 from cosmos_cli.files.missing import exists, why_missing
+from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.media.source import GivenFrames, Source
+from cosmos_cli.models.prompt_length import check_prompt_length
 from cosmos_plugins.predict2.checkpoints import multiview_repositories, weights_of
 from cosmos_plugins.predict2.inputs import check_files, check_settings, check_weights, job, networks_of, output_paths
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
@@ -138,13 +140,22 @@ def job_of(settings: MultiviewSettings, request: MultiviewRequest) -> Job:
 
 
 def read_prompt(prompt: str) -> str:
-    """The prompt itself, or the first line of the text file that it names."""
+    """The prompt itself, or the first line of the text file that it names.
+
+    Raises:
+        InputError: the file cannot be read, or its first line is empty, or longer than a prompt may be.
+    """
     if not prompt.endswith(".txt"):
         return prompt
-    lines = read_text(Path(prompt)).splitlines()
-    if not lines or not lines[0].strip():
-        raise InputError(f"{prompt} has an empty first line.", where="--prompt", fix="Write the prompt there.")
-    return lines[0].strip()
+    try:
+        path = given_path(prompt)
+    except ValueError as error:
+        raise InputError(str(error), where="--prompt", fix="Give a text file.") from error
+    first_line = read_text(path).partition("\n")[0].strip()
+    if not first_line:
+        raise InputError(f"{path} has an empty first line.", where="--prompt", fix="Write the prompt there.")
+    check_prompt_length(first_line, where=f"--prompt, {path} line 1")
+    return first_line
 
 
 def read_views(request: MultiviewRequest) -> list[np.ndarray]:

@@ -130,7 +130,7 @@ BAD_ACTIONS = {
     "narrow rows": (json.dumps([[0.0] * 6] * 12), "not rows of 7"),
     "ragged": ("[[1, 2], [3]]", "not an array of numbers"),
     "words": ('[["a"]]', "not an array of numbers"),
-    "not finite": (json.dumps([[float("nan")] * 7] * 12), "finite"),
+    "not finite": (json.dumps([[float("nan")] * 7] * 12), "NaN is not a number"),
     "a number": ("3", "not rows of 7"),
 }
 
