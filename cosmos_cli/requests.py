@@ -35,7 +35,12 @@ class StrictModel(BaseModel):
     """
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        str_max_length=10_000,  # of texts without a limit of their own
     )
 
     @field_validator("*", mode="before")
@@ -263,8 +268,7 @@ def _show(field: FieldInfo) -> str | None:
     default = field.get_default() if not field.is_required() else None
     if default is None or default is False or default == "":
         return None
-    text = str(default)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return _shortened(str(default))
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -329,7 +333,7 @@ def validate(
     known = {name for model in models for name in model.model_fields}
     for name in values:
         if name not in known:
-            problems.append(Problem(f"Unknown field {name!r}.", where, _nearest(name, known)))
+            problems.append(_unknown(name, where, known))
     for model in models:
         own = {k: _choice(v, model.model_fields[k]) for k, v in values.items() if k in model.model_fields}
         try:
@@ -349,6 +353,15 @@ def _choice(value: Any, field: FieldInfo) -> Any:
                 if str(choice) == value:
                     return choice
     return value
+
+
+def _unknown(name: str, where: str | None, known: Iterable[str]) -> Problem:
+    name = _shortened(name)
+    return Problem(f"Unknown field {name!r}.", where, _nearest(name, known))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -384,8 +397,7 @@ def _problem(detail: Any, name_of: Callable[[str], str], where: str | None) -> P
         return Problem(str(context["error"]), place)
     if kind == "string_too_short":
         return Problem("must not be empty.", place)
-    shown = repr(detail["input"])
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    shown = _shortened(repr(detail["input"]))
     if kind == "literal_error":
         return Problem(f"{shown} is not one of {context['expected']}.", place)
     if kind == "string_too_long":
@@ -416,9 +428,7 @@ def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> 
     known = {name for model in models for name in model.model_fields}
     unknown = [name for name in document if name not in known]
     if unknown:
-        raise InputError.from_problems(
-            Problem(f"Unknown field {name!r}.", str(path), _nearest(name, known)) for name in unknown
-        )
+        raise InputError.from_problems(_unknown(name, str(path), known) for name in unknown)
     return dict(document)
 
 

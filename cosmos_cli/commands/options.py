@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
+from cosmos_cli.files.paths import given_path
+
+
+def _as_meant(value: Path) -> Path:
+    try:
+        return given_path(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 CheckpointDir = Annotated[
     Path,
     typer.Option(
         "--checkpoint-dir",
         envvar="COSMOS_CHECKPOINT_DIR",
+        callback=_as_meant,
         help="Folder of checkpoints in the original layout.",
     ),
 ]

@@ -15,10 +15,10 @@ def parse_memory(text: str) -> int:
     Raises:
         ValueError: it is none, or not more than 0; worded for a field of a request.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-z]*)\s*", text.lower())
+    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{0,20})?)\s*([a-z]*)\s*", text.lower())
     num_bytes = int(float(match[1]) * _UNITS[match[2]]) if match and match[2] in _UNITS else 0
     if not num_bytes:
-        raise ValueError(f"must be an amount of memory such as 12GiB, 800MiB or 16GB, but is {text!r}.")
+        raise ValueError(f"must be an amount of memory such as 12GiB, 800MiB or 16GB, but is {text[:40]!r}.")
     return num_bytes
 
 

@@ -64,8 +64,8 @@ def parse_layout(text: str, *, world_size: int, num_heads: int) -> Layout:
             raise _refusal(f"there is no axis {axis!r}; there are dp, cfg and cp.", EXAMPLE)
         if axis in sizes:
             raise _refusal(f"names {axis} twice.", EXAMPLE)
-        if not (size.isascii() and size.isdigit() and int(size) > 0):
-            raise _refusal(f"{axis} needs a number of processes, 1 or more, not {size!r}.", EXAMPLE)
+        if not (size.isascii() and size.isdigit() and len(size) < 10 and int(size) > 0):
+            raise _refusal(f"{axis} needs a number of processes, 1 or more, not {size[:40]!r}.", EXAMPLE)
         sizes[axis] = int(size)
     layout = Layout(**sizes)
     if layout.cfg > 2:

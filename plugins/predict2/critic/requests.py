@@ -13,7 +13,7 @@ from cosmos_cli.requests import Flag, StrictModel
 class Judging(StrictModel):
     """How videos are judged."""
 
-    num_critic_trials: int = Field(default=3, ge=1)
+    num_critic_trials: int = Field(default=3, ge=1, le=1000)
     """How often the critic is asked about each video."""
     critic: Annotated[str | None, Flag(default="reason1")] = None
     """Who judges, see `cosmos plugins list`; what the tiny model makes in best-of-n is judged by measured."""

@@ -140,7 +140,7 @@ class BestOfNOptions(Video2WorldOptions):
     """Picture or video to continue; required, except with --skip-generation."""
     prompt: NonEmptyPrompt | None = None
     """What shall happen; required, except with --skip-generation."""
-    num_generations: int = Field(default=5, ge=1)
+    num_generations: int = Field(default=5, ge=1, le=1000)
     """Videos to make, with the seeds from --seed on."""
     skip_generation: bool = False
     """Only judge the videos that are in --save-path."""
