@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -167,3 +168,54 @@ def test_elsewhere_work_on_files_is_one_line(capsys: pytest.CaptureFixture[str])
         advance(2_000_000)
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("Downloading 2 MB: ")
+
+
+class Stream(io.TextIOWrapper):
+    """A stream of one encoding, and what was written to it."""
+
+    def __init__(self, encoding: str, errors: str = "strict") -> None:
+        super().__init__(io.BytesIO(), encoding=encoding, errors=errors)
+
+    @property
+    def written(self) -> bytes:
+        self.flush()
+        assert isinstance(self.buffer, io.BytesIO)
+        return self.buffer.getvalue()
+
+
+NAMES = ["Straße.mp4", "橋.mp4", "😀.mp4", os.fsdecode(b"caf\xe9.mp4")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1", "cp1252"])
+def test_a_stream_that_cannot_show_a_name_gets_the_same_document(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Stream(encoding)
+    monkeypatch.setattr("sys.stdout", stream)
+    output.data({"videos": NAMES})
+    assert json.loads(stream.written.decode(encoding)) == {"videos": NAMES}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_a_stream_that_cannot_show_a_name_gets_a_line_for_people_all_the_same(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream, errors = Stream(encoding), Stream(encoding)
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("sys.stderr", errors)
+    for name in NAMES:
+        output.text(name)
+        output.status(name)
+    lines = stream.written.decode(encoding).splitlines()
+    assert len(lines) == len(NAMES)
+    assert all(line.endswith(".mp4") for line in lines)
+    assert lines[-1] == r"caf\udce9.mp4"
+    assert errors.written == stream.written
+
+
+def test_a_stream_that_passes_bytes_on_gets_the_name_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Stream("utf-8", "surrogateescape")  # as Python has it in the C locale
+    monkeypatch.setattr("sys.stdout", stream)
+    output.text(NAMES[-1])
+    output.data(NAMES[-1:])
+    assert stream.written == b'caf\xe9.mp4\n[\n  "caf\\udce9.mp4"\n]\n'

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ from pydantic import Field, model_validator
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.writing import write_json
 from cosmos_cli.requests import (
     Flag,
     StrictModel,
@@ -216,3 +219,107 @@ def test_json_of_a_command_is_decided_by_its_flag(call: Call, capsys: pytest.Cap
     output.result("text", {"status": "ok"})
     assert json.loads(capsys.readouterr().out)["status"] == "ok"
     output.configure(speaking=False)
+
+
+HOSTILE: dict[str, tuple[object, str]] = {
+    "num_steps": (True, "must be a number, but is True."),
+    "fps": (False, "must be a number, but is False."),
+    "guidance": (float("inf"), "must be a finite number, but is inf."),
+    "root": ("a\0b", "'a\\x00b' holds a NUL, which no file name can."),
+    "input_path": ("x" * 300, f"'{'x' * 57}...' has a name of 300 bytes; names have at most 255."),
+    "prompt": (os.fsdecode(b"caf\xe9"), "must be text, but '\\udce9' in it is no character."),
+    "overwrite": (2.5, "must be true or false, but is 2.5."),
+    "model_size": ("x" * 100_000, f"'{'x' * 56}... is not one of '2B' or 'tiny'."),
+}
+
+
+def test_hostile_values_are_all_answered_as_wrong_fields() -> None:
+    with pytest.raises(InputError) as raised:
+        validate([Request, Settings], {name: value for name, (value, _) in HOSTILE.items()})
+    assert dict(problems_of(raised)) == {name: what for name, (_, what) in HOSTILE.items()}
+
+
+@pytest.mark.parametrize(
+    ("values", "what"),
+    [
+        ({"num_steps": "9" * 5000}, "must be a smaller number"),
+        ({"num_steps": 10**90}, "must be <= 100"),
+        ({"num_steps": 1e308}, "must be a smaller number"),
+        ({"num_steps": [1]}, "must be a whole number"),
+        ({"guidance": "9" * 5000}, "must be a finite number"),
+        ({"guidance": {}}, "must be a number"),
+        ({"prompt": ["A."]}, "must be text"),
+        ({"prompt": "x" * 10_001}, "has 10,001 characters"),
+        ({"root": 5}, "must be a path"),
+        ({"x" * 100_000: 1}, f"Unknown field '{'x' * 57}...'"),
+    ],
+)
+def test_a_value_of_another_kind_is_a_short_problem(values: dict[str, Any], what: str) -> None:
+    with pytest.raises(InputError) as raised:
+        validate([Request, Settings], {"prompt": "A."} | values)
+    [problem] = raised.value.problems
+    assert problem.what.startswith(what)
+    assert len(str(problem)) < 300
+
+
+class Files(StrictModel):
+    """Paths in every form."""
+
+    several: tuple[Path, ...] = ()
+    """Several."""
+    strength: float | Path = 0.5
+    """Number or map."""
+    inner: Mapping[str, Settings] = Field(default_factory=dict)
+    """Further models."""
+
+
+def test_a_tilde_is_the_home_folder_in_options_variables_files_and_python(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    home = Path("/home/ada")
+    assert call("--prompt", "A.", "--input-path", "~/in.png")[0].input_path == home / "in.png"
+    Path("r.json").write_text('{"prompt": "~/is no path", "input_path": "~/in.png", "root": "~"}')
+    request, settings = call("--from-file", "r.json")
+    assert (request.prompt, request.input_path, settings.root) == ("~/is no path", home / "in.png", home)
+    assert Request(prompt="A.", input_path=Path("~/in.png")).input_path == home / "in.png"
+    assert request_document(request)["input_path"] == "/home/ada/in.png"
+    files = Files.model_validate({"several": ["~/a", "b"], "strength": "~/w.pt", "inner": {"x": {"root": "~/r"}}})
+    assert (files.several, files.strength) == ((home / "a", Path("b")), home / "w.pt")
+    assert files.inner["x"].root == home / "r"
+
+
+def test_the_file_of_a_request_may_lie_in_the_home_folder(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd()))
+    Path("r.json").write_text('{"prompt": "A."}')
+    assert call("--from-file", "~/r.json")[0].prompt == "A."
+    with pytest.raises(InputError, match=r"--from-file: .* holds a NUL"):
+        call("--from-file", "a\0b")
+
+
+def test_paths_at_any_depth_of_a_sidecar_are_absolute() -> None:
+    files = Files(several=(Path("a"),), strength=Path("w.pt"), inner={"x": Settings(root=Path("r"))})
+    here = Path.cwd()
+    assert request_document(files) == {
+        "several": [f"{here}/a"],
+        "strength": f"{here}/w.pt",
+        "inner": {"x": {"model_size": "2B", "root": f"{here}/r"}},
+    }
+
+
+def test_a_name_that_is_not_utf_8_survives_the_sidecar_and_no_text_does(call: Call) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    request, settings = call("--prompt", "A.", "--input-path", name)
+    write_json(Path("out.json"), {"request": request_document(settings, request)})
+    assert call("--from-file", "out.json")[0].input_path == Path(name).absolute()
+    Path("r.json").write_text('{"prompt": "caf\\udce9"}')
+    with pytest.raises(InputError, match="--prompt: must be text"):
+        call("--from-file", "r.json")
+
+
+def test_a_request_file_may_be_a_pipe_and_begin_with_a_mark(call: Call) -> None:
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=Path("pipe").write_text, args=('\ufeff{"prompt": "A."}',))
+    writer.start()
+    assert call("--from-file", "pipe")[0].prompt == "A."
+    writer.join()

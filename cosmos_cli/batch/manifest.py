@@ -69,7 +69,7 @@ def _of_lines(text: str, path: Path) -> list[Row | Fault]:
     for index, (number, line) in enumerate(lines):
         place = f"{path} line {number}"
         try:
-            rows.append(_row(place, index, parse_json(line, where=str(path), first_line=number, has_names=True)))
+            rows.append(_row(place, index, parse_json(line, where=str(path), line=number, has_names=True)))
         except InputError as error:
             rows.append(Fault(place, index, tuple(error.problems)))
     if len(rows) > 1 and isinstance(rows[0], Fault):

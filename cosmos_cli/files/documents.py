@@ -97,7 +97,7 @@ def parse_json(
     content: str | bytes,
     *,
     where: str,
-    first_line: int = 1,
+    line: int | None = None,
     has_names: bool = False,
     kind: type[CosmosError] = InputError,
     fix: str | None = None,
@@ -106,7 +106,7 @@ def parse_json(
 
     Args:
         where: what they are called in errors.
-        first_line: number of their first line.
+        line: their number, if they are one line of many.
         has_names: whether strings may hold bytes of file names.
         kind, fix: as for `read_text`.
     Raises:
@@ -120,12 +120,17 @@ def parse_json(
     except _Refused as refusal:
         what, place = refusal.what, refusal.place(text)
     except json.JSONDecodeError as error:
-        what, place = f"is not JSON: {error.msg if text.strip() else 'it is empty'}.", error.pos
+        reason = error.msg.removesuffix(" at").removesuffix(" starting") if text.strip() else "it is empty"
+        what, place = f"is not JSON: {reason}.", error.pos
     except RecursionError:
         what, place = _TOO_DEEP, None
     else:
         return document
-    raise kind(what, where=where if place is None else f"{where} {_line_and_column(text, place, first_line)}", fix=fix)
+    if place is not None:
+        where += f" {_line_and_column(text, place, line or 1)}"
+    elif line is not None:
+        where += f" line {line}"
+    raise kind(what, where=where, fix=fix)
 
 
 def json_lines(file: BinaryIO) -> Iterator[Any]:

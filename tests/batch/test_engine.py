@@ -383,3 +383,56 @@ def test_an_output_folder_that_is_moved_in_mid_run_ends_it_with_what_was_finishe
     Path("elsewhere").rename("out")
     assert statuses(run(plan_of("a", "b", "c"))) == ["done before", "done", "done"]
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.txt", "all.ledger.jsonl", "b.txt", "c.txt"]
+
+
+BAD_LINES: dict[str, bytes] = {
+    "deep": b"[" * 100_000,
+    "digits": b'{"key": "k", "name": "n", "status": "done", "seconds": ' + b"9" * 5000 + b"}",
+    "not UTF-8": b'{"key": "\xff"}',
+    "no object": b"[1, 2]",
+    "no entry": b'{"key": "k"}',
+    "a list as key": b'{"key": [], "name": "n", "status": "done"}',
+    "a number as name": b'{"key": "k", "name": 5, "status": "done"}',
+    "another status": b'{"key": "k", "name": "n", "status": "fine"}',
+    "a list as result": b'{"key": "k", "name": "n", "status": "done", "result": []}',
+    "files of another shape": b'{"key": "k", "name": "n", "status": "done", "files": {"a.txt": 3}}',
+    "endless": b'"' + b"x" * (3 << 20),
+}
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_bad_line_of_a_ledger_costs_itself_only(place: str) -> None:
+    run(plan_of("a", "b"))
+    bad = b"\n".join(BAD_LINES.values()) + b"\n"
+    content = LEDGER.read_bytes()
+    LEDGER.write_bytes(bad + content if place == "before" else content + bad)
+    worker = Shouter()
+    report = run(plan_of("a", "b", "c"), worker)
+    assert statuses(report) == ["done before", "done before", "done"]
+    assert worker.made == ["c"]
+    json.dumps(report.document())
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_line_about_a_row_is_as_good_as_none(name: str) -> None:
+    plan = plan_of("a")
+    LEDGER.parent.mkdir()
+    LEDGER.write_bytes(BAD_LINES[name].replace(b'"k"', json.dumps(plan.items[0].key).encode()))
+    assert statuses(run(plan)) == ["done"]
+
+
+def test_a_ledger_that_is_no_file_is_refused() -> None:
+    for make in (LEDGER.mkdir, lambda: os.mkfifo(LEDGER)):
+        LEDGER.parent.mkdir(exist_ok=True)
+        make()
+        with pytest.raises(InputError, match="is not a file, so that no ledger can be kept there"):
+            run(plan_of("a"))
+        if LEDGER.is_dir():
+            LEDGER.rmdir()
+
+
+def test_a_name_that_is_not_utf_8_is_known_again() -> None:
+    name = os.fsdecode(b"caf\xe9")
+    assert statuses(run(plan_of("a", names=[name]))) == ["done"]
+    assert b"caf\\udce9" in LEDGER.read_bytes()
+    assert statuses(run(plan_of("a", names=[name]))) == ["done before"]
