@@ -268,7 +268,7 @@ def _show(field: FieldInfo) -> str | None:
     default = field.get_default() if not field.is_required() else None
     if default is None or default is False or default == "":
         return None
-    return _shortened(str(default))
+    return shortened(str(default))
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -356,11 +356,12 @@ def _choice(value: Any, field: FieldInfo) -> Any:
 
 
 def _unknown(name: str, where: str | None, known: Iterable[str]) -> Problem:
-    name = _shortened(name)
+    name = shortened(name)
     return Problem(f"Unknown field {name!r}.", where, _nearest(name, known))
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """A text of others as messages show it."""
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -397,7 +398,7 @@ def _problem(detail: Any, name_of: Callable[[str], str], where: str | None) -> P
         return Problem(str(context["error"]), place)
     if kind == "string_too_short":
         return Problem("must not be empty.", place)
-    shown = _shortened(repr(detail["input"]))
+    shown = shortened(repr(detail["input"]))
     if kind == "literal_error":
         return Problem(f"{shown} is not one of {context['expected']}.", place)
     if kind == "string_too_long":

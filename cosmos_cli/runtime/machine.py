@@ -45,7 +45,7 @@ def parse_device(name: str) -> tuple[Literal["auto", "cpu", "cuda"], int | None]
     """
     found = re.fullmatch(r"(auto|cpu|cuda)(?:(?<=cuda):([0-9]{1,9}))?", name)
     if found is None:
-        raise InputError(f"{name!r} is not a device.", where="--device", fix="Use auto, cpu, cuda or cuda:1.")
+        raise InputError(f"{name[:40]!r} is not a device.", where="--device", fix="Use auto, cpu, cuda or cuda:1.")
     return found[1], int(found[2]) if found[2] else None  # type: ignore[return-value]  # it matched
 
 

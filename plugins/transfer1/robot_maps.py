@@ -19,6 +19,7 @@ from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
+from cosmos_cli.requests import shortened
 from cosmos_plugins.transfer1.robot_examples import Example, Strengths
 
 # F frames, H and W pixel height and width, C = 3 colours; f, h and w of a thumbnail
@@ -111,7 +112,7 @@ def read_colours(paths: Sequence[Path], robot_keywords: Sequence[str]) -> dict[t
             name = value.get("class") if isinstance(value, dict) else None
             if len(numbers) < 3 or max(numbers) > 255 or not isinstance(name, str):
                 raise InputError(
-                    f"has the entry {key!r}: {value!r}.",
+                    f"has the entry {shortened(repr(key))}: {shortened(repr(value))}.",
                     where=str(path),
                     fix='An entry reads "(r, g, b, a)": {"class": name}, each number from 0 to 255.',
                 )

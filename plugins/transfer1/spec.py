@@ -11,7 +11,7 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.missing import exists
 from cosmos_cli.files.paths import given_path
-from cosmos_cli.requests import FileOption, StrictModel, validate
+from cosmos_cli.requests import FileOption, StrictModel, shortened, validate
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 
@@ -84,6 +84,7 @@ def _regions(value: object, path: Path) -> list[StrictModel]:
 def _unknown(name: str, is_object: bool, modalities: list[str], fields: list[str], path: Path) -> Problem:
     known = modalities if is_object else [*fields, *modalities]
     kind = "modality" if is_object else "field"
+    name = shortened(name)
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]!r}?" if near else f"Known modalities: {', '.join(modalities)}."
     return Problem(f"Unknown {kind} {name!r}.", str(path), hint)

@@ -34,9 +34,10 @@ def read_actions(path: Path) -> np.ndarray:
 
     if path.suffix.lower() == ".npy":
         try:
-            # mapped: a header may promise more than there is memory
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+            # mapped: a header may promise more than there is memory, and more than can be counted
+            with np.errstate(over="raise"):
+                array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError, ArithmeticError, SyntaxError) as error:
             raise InputError(f"{path} cannot be read as an array: it is damaged, or no array.", where=FIELD) from error
         if not isinstance(array, np.ndarray):
             raise InputError(f"{path} may hold several arrays.", where=FIELD, fix="Save the one as .npy.")

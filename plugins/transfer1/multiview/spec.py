@@ -8,7 +8,7 @@ from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
-from cosmos_cli.requests import FileOption, validate
+from cosmos_cli.requests import FileOption, shortened, validate
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CONTROLS
 from cosmos_plugins.transfer1.spec import beside_spec
@@ -41,6 +41,7 @@ def read_multiview_spec(path: Path) -> dict[str, Any]:
         elif name in fields:
             values[name] = _find(value, path.parent) if name in _PATHS else value
         else:
+            name = shortened(name)
             near = difflib.get_close_matches(name, [*fields, *CONTROLS], n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Known modalities: {', '.join(CONTROLS)}."
             problems.append(Problem(f"Unknown entry {name!r}.", str(path), hint))

@@ -132,6 +132,8 @@ BAD_ACTIONS = {
     "words": ('[["a"]]', "not an array of numbers"),
     "not finite": (json.dumps([[float("nan")] * 7] * 12), "NaN is not a number"),
     "a number": ("3", "not rows of 7"),
+    "deep": ("[" * 100_000, "nested more than 64 levels"),
+    "digits": (f"[[{'9' * 5000}]]", "a number of 5,000 digits"),
 }
 
 
@@ -141,6 +143,15 @@ def test_bad_actions_are_named(robot: Path, case: str) -> None:
     Path("bad.json").write_text(content)
     with pytest.raises(InputError, match=hint):
         check(TINY, a_request(input_annotation="bad.json"))
+
+
+@pytest.mark.parametrize("shape", [(2_000_000, 7), (1 << 40, 7), (7, 1 << 40), (1 << 62,), ()])
+def test_an_array_that_promises_more_than_anybody_does_is_refused_unread(robot: Path, shape: tuple[int, ...]) -> None:
+    with Path("bad.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f8"})
+        file.truncate(1 << 30)
+    with pytest.raises(InputError, match=r"2,000,000 actions, more than 1,000,000|it is damaged|not rows of 7"):
+        check(TINY, a_request(input_annotation="bad.npy"))
 
 
 def test_an_array_is_never_unpickled(robot: Path) -> None:

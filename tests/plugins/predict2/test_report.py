@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -283,3 +284,68 @@ def test_a_page_that_does_ask_the_network_is_caught(tmp_path: Path, browser: Pag
     (tmp_path / "page.html").write_text('<img src="http://elsewhere.test/x.png">')
     browser.open(tmp_path / "page.html", width=390)
     assert "http://elsewhere.test/x.png" in browser.requests
+
+
+HOSTILE_SIDECARS: dict[str, bytes] = {
+    "empty": b"",
+    "deep": b"[" * 100_000,
+    "digits": b'{"request": {"seed": ' + b"9" * 5000 + b"}}",
+    "NaN": b'{"request": {"guidance": NaN}}',
+    "latin-1": b'{"request": {"prompt": "caf\xe9"}}',
+    "a list": b"[1]",
+    "a list as request": b'{"request": [1]}',
+    "lists and objects everywhere": b'{"request": {"prompt": [1], "seed": {}, "negative_prompt": {"a": []}, "": 1}, '
+    b'"prompt_used": {}, "weights": {"dit": 5, "vae": {"path": []}, "t5": []}, "environment": [1]}',
+    "half a character": b'{"request": {"prompt": "caf\\udce9", "name\\udc80": "x"}, "prompt_used": "\\udcff"}',
+    "larger than a sidecar": b'{"request": {"prompt": "' + b"x" * (2 << 20) + b'"}}',
+    "thousands of fields": json.dumps({"request": {str(n): n for n in range(5000)}}).encode(),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_SIDECARS)
+def test_a_hostile_sidecar_costs_at_most_what_it_tells(folder: Path, case: str) -> None:
+    (folder / "a_seed0.json").write_bytes(HOSTILE_SIDECARS[case])
+    judgements = judge(folder, Scripted(dict.fromkeys(range(4, 8), "n")))
+    assert [one.error for one in judgements] == [""] * 4
+    assert {one.score for one in judgements} == {100}
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert report.count("<article") == 4
+    assert len(report) < 2 << 20
+
+
+def test_a_sidecar_that_is_no_file_holds_nobody_up(folder: Path) -> None:
+    (folder / "a_seed0.json").unlink()
+    os.mkfifo(folder / "a_seed0.json")
+    (folder / "a_seed1.json").unlink()
+    (folder / "a_seed1.json").mkdir()
+    assert [one.error for one in judge(folder, Scripted(dict.fromkeys(range(4, 8), "n")))] == [""] * 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"score": 1e308},
+        {"score": True, "verdict": []},
+        {"components": {"a": 1}},
+        {"text": None},
+        {"components": [{"name": [], "analysis": 1}]},
+    ],
+)
+def test_hostile_answers_are_asked_again(folder: Path, change: dict[str, Any]) -> None:
+    critic = Scripted(dict.fromkeys(range(4, 8), "n"))
+    judge(folder, critic)
+    path = folder / "a_seed0_score100.critic.json"
+    answers = json.loads(path.read_text())
+    answers["trials"][0] |= change
+    path.write_text(json.dumps(answers))
+    assert [one.error for one in judge(folder, critic)] == [""] * 4
+    assert critic.asked == [4, 5, 6, 7, 4]
+
+
+def test_a_video_whose_name_is_not_utf_8_is_judged_too(folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (folder / "a_seed0.mp4").rename(folder / f"{name}.mp4")
+    judgements = judge(folder, Scripted(dict.fromkeys(range(4, 8), "n")))
+    assert [one.error for one in judgements] == [""] * 4
+    assert f"{name}_score100" in {one.video.stem for one in judgements}
+    assert r"caf\udce9" in (folder / "report.html").read_text(encoding="utf-8")

@@ -145,6 +145,7 @@ def test_a_longer_mask_video_is_cut_and_said_so(tmp_path: Path) -> None:
         ("[0, 0, 1, 1]", "a box is four numbers"),
         ("[[0, 0, 1, 1], [0.6, 0, 0.5, 1]]", "x1 must be less than x2"),
         ("[[", "is not JSON"),
+        (json.dumps([[0, 0, 1, 1]] * 10_001), "holds 10,001 boxes, more than 10,000"),
     ],
 )
 def test_a_file_without_boxes_is_named(tmp_path: Path, content: str, message: str) -> None:

@@ -202,6 +202,11 @@ def test_of_two_names_for_one_colour_the_later_file_wins(tmp_path: Path) -> None
         ('{"(1, 2, 3, 255)": "robot"}', "has the entry"),
         ('{"(1, 2, 3, 255)": {"class": "table"}}', "no class holds one of the words robot; there are: table"),
         ("{}", "none at all"),
+        (json.dumps({f"({'9' * 5000}, 2, 3)": {"class": "robot"}}), "has the entry"),
+        (
+            json.dumps({f"({n % 256}, {n // 256}, 3)": {"class": "robot"} for n in range(5000)}),
+            "more than 4,096 colours",
+        ),
     ],
 )
 def test_labels_that_cannot_be_used_are_named(tmp_path: Path, content: str, message: str) -> None:
