@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
+from cosmos_cli.files.documents import read_text
 from cosmos_cli.guardrails.fuzzy_words import FuzzyWords, Hit
 from cosmos_cli.guardrails.wordnet import Nouns
 
@@ -119,8 +120,9 @@ def _read_words(folder: Path) -> list[str]:
     """The lines of all files in a folder; at least one."""
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file())
-        lines = [line.strip() for path in files for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        texts = [read_text(path, kind=CheckpointError, fix=DOWNLOAD_AGAIN) for path in files]
+        lines = [line.strip() for text in texts for line in text.splitlines()]
+    except OSError as error:
         raise CheckpointError(f"cannot be read: {error}.", where=str(folder), fix=DOWNLOAD_AGAIN) from error
     words = [line for line in lines if line]
     if not words:
