@@ -312,8 +312,8 @@ def test_the_folder_itself_goes_before_the_one_for_a_modality(pixtral: Path) -> 
         ("weight missing", "1 missing"),
         ("other sizes", "misshapen"),
         ("no sizes", "does not describe a Pixtral model"),
-        ("sizes no JSON", "no JSON"),
-        ("no vocabulary", "missing or no JSON"),
+        ("sizes no JSON", "not JSON"),
+        ("no vocabulary", "cannot be read: No such file"),
         ("vocabulary empty", "cannot be used as a vocabulary"),
     ],
 )
