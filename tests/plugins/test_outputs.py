@@ -131,7 +131,7 @@ sys.exit(main.run(sys.argv[2:]))
 
 @pytest.mark.parametrize("num_bytes", [100, 1500, 4000])
 def test_a_video_that_does_not_fit_is_told_with_its_bytes_and_nothing_of_it_stays(num_bytes: int) -> None:
-    """The encoder writes by itself, past Python: a limit on the size of files is as near as one comes to a full disk."""
+    """The encoder writes by itself, past Python: a limit on the size of files is as near as it gets to a full disk."""
     before = everything()
     line = ["predict2", "video2world", "--input-path", "picture.png", "--prompt", "It drifts.", *map(str, TINY)]
     result = subprocess.run(
