@@ -7,6 +7,7 @@ Kalajdzievski 2023, arXiv:2312.03732.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,9 +77,13 @@ def read_strength(config: Path) -> LoraStrength:
 
 
 def _alpha(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"{value!r} is not an alpha")
-    return float(value)
+    try:
+        alpha = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        alpha = math.inf
+    if not math.isfinite(alpha):
+        raise ValueError(f"{reprlib.repr(value)} is not an alpha")
+    return alpha
 
 
 def _check_is_plain_lora(entries: Mapping[str, Any], config: Path) -> None:

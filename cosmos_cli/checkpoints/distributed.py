@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
-from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN, list_members
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, resolve_files
-from cosmos_cli.checkpoints.keys import WRAPPERS, dots_for_dashes
+from cosmos_cli.checkpoints.keys import AVERAGED, MAX_WRAPPERS, WRAPPERS, dots_for_dashes
 from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
@@ -53,7 +53,15 @@ class DistributedCheckpoint(Checkpoint):
     def _read_chunk(self, key: str, chunk: _Chunk) -> Tensor:
         with chunk.path.open("rb") as file:
             file.seek(chunk.start)
-            piece = load_without_code(io.BytesIO(file.read(chunk.num_bytes)), chunk.path)
+            content = io.BytesIO(file.read(chunk.num_bytes))
+        if content.getvalue()[:4] == b"PK\x03\x04":
+            try:
+                list_members(content, chunk.num_bytes)
+            except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean a bad file
+                what = f"{chunk.path.name} is damaged where `{key}` is ({error})."
+                raise CheckpointError(what, where=str(chunk.path), fix=DOWNLOAD_AGAIN) from error
+            content.seek(0)
+        piece = load_without_code(content, chunk.path)
         dtype = self._specs[key].dtype
         if not isinstance(piece, Tensor) or piece.is_meta or piece.shape != chunk.sizes or piece.dtype != dtype:
             raise CheckpointError(
@@ -88,6 +96,9 @@ class _ValueEntry(Record):
     """Something that is not a tensor, such as a step count."""
 
 
+_MAX_METADATA_BYTES = 64 << 20
+"""A network of thousands of tensors on a thousand ranks has a tenth of that."""
+
 _METADATA_MODULE = "torch.distributed.checkpoint.metadata"
 _STAND_INS: dict[str, type] = {
     f"{_METADATA_MODULE}.Metadata": _Metadata,
@@ -118,6 +129,8 @@ def _read_metadata(
     """
     path = folder / DISTRIBUTED_METADATA
     try:
+        if path.stat().st_size > _MAX_METADATA_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
         metadata = StandInUnpickler(path.read_bytes(), path, _STAND_INS.get).load()
         if not isinstance(metadata, _Metadata):
             raise ValueError(f"it holds a {type(metadata).__name__}")
@@ -157,11 +170,20 @@ def _names_in_wrapper(
     Args:
         nesting: for every key the dicts it was saved in and its name in the innermost, which the key joins by dots.
     """
-    for wrapper in wrappers:
-        inside = [key for key in keys if len(nesting.get(key, ())) > 1 and nesting[key][0] == wrapper]
-        if inside:
-            return {key: dots_for_dashes(wrapper, key.removeprefix(f"{wrapper}.")) for key in inside}, wrapper
-    return {key: key for key in keys}, None
+    around: tuple[str, ...] = ()
+    inside = list(keys)
+    for depth in range(MAX_WRAPPERS):
+        in_dicts = {key: nesting[key] for key in inside if len(nesting.get(key, ())) > depth + 1}
+        wrapper = next((name for name in wrappers if any(path[depth] == name for path in in_dicts.values())), None)
+        if wrapper is None:
+            break
+        around = (*around, wrapper)
+        inside = [key for key, path in in_dicts.items() if path[depth] == wrapper]
+    if not around:
+        return {key: key for key in keys}, None
+    outermost = AVERAGED if AVERAGED in around else around[0]
+    begin = "".join(f"{name}." for name in around)
+    return {key: dots_for_dashes(outermost, key.removeprefix(begin)) for key in inside}, outermost
 
 
 def _read_entry(

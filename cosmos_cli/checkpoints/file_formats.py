@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from enum import Enum, auto
 from pathlib import Path
+from typing import BinaryIO
 
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.files.documents import read_json
@@ -13,13 +14,34 @@ from cosmos_cli.runtime.memory.host import raise_if_too_little
 DOWNLOAD_AGAIN = "Download it again."
 
 _HEAD_BYTES = 512
-# safetensors refuses longer headers itself
-_MAX_SAFETENSORS_HEADER_BYTES = 100_000_000
+_MAX_HEADER_BYTES = 16 << 20
+"""Of a safetensors header: more than 100,000 tensors. It takes some thirty times that in memory."""
+MAX_PICKLE_BYTES = 16 << 20
+"""Of what describes the tensors of an archive: as many of them. It takes up to fifty times that in memory."""
 
-_PLAIN_PICKLE = "a plain Python pickle, which could run any code (nothing in it was run)"
+TORCH_PROTOCOL = 3
+"""The latest protocol of pickle that PyTorch reads without letting the file run code."""
+_SAVE_AGAIN = (
+    "Where you trust the file, load it there and save it again: torch.save(weights, path) without pickle_protocol, "
+    "or safetensors.torch.save_file(weights, path)."
+)
+
+_MAX_TABLE_BYTES = 16 << 20
+"""Of a zip archive: more than 100,000 tensors. It takes some ten times that in memory."""
+_END_BYTES = 22 + 0xFFFF + 20
+"""In which the end of a zip archive stands, with the longest comment and what points to larger sizes."""
+_MAX_UNPACKED = 4
+"""Times that the members of an archive may be larger than the file; weights are shortened by a third at most."""
+_SMALL_BYTES = 64 << 20
+"""What an archive may take whatever its size is, such as one of zeros for a test."""
+
+_PLAIN_PICKLE = (
+    "a plain Python pickle, or was saved by torch.save with a pickle_protocol of 4 or more; it could run any code "
+    "(nothing in it was run)"
+)
 _FOREIGN_FORMATS = (
-    (b"\x80\x04", _PLAIN_PICKLE, "Give a .safetensors file, or a state dict written by torch.save."),
-    (b"\x80\x05", _PLAIN_PICKLE, "Give a .safetensors file, or a state dict written by torch.save."),
+    (b"\x80\x04", _PLAIN_PICKLE, _SAVE_AGAIN),
+    (b"\x80\x05", _PLAIN_PICKLE, _SAVE_AGAIN),
     (b"\x1f\x8b", "a gzip archive", "Unpack it and give the file inside."),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it and give the file inside."),
     (b"7z\xbc\xaf", "a 7z archive", "Unpack it and give the file inside."),
@@ -67,6 +89,12 @@ def identify(path: Path) -> FileFormat:
         )
     if _looks_like_safetensors(head):
         header_bytes = int.from_bytes(head[:8], "little")
+        if header_bytes > _MAX_HEADER_BYTES:
+            raise CheckpointError(
+                f"{path.name} has a safetensors header of {header_bytes:,} bytes, more than any checkpoint.",
+                where=str(path),
+                fix=DOWNLOAD_AGAIN,
+            )
         if 8 + header_bytes > num_bytes:
             raise CheckpointError(
                 f"{path.name} is a truncated safetensors file: {num_bytes:,} bytes, but its header alone takes "
@@ -88,18 +116,18 @@ def identify(path: Path) -> FileFormat:
 
 def _looks_like_safetensors(head: bytes) -> bool:
     # eight bytes of header length, then the header, a JSON object
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_SAFETENSORS_HEADER_BYTES
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 32
 
 
 def _identify_zip(path: Path, num_bytes: int) -> FileFormat:
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+        with path.open("rb") as file:
+            members = list_members(file, num_bytes)
     except Exception as error:  # zipfile raises many kinds over damaged directories; all mean that the file is bad
         raise_if_too_little(error, path)
         raise CheckpointError(
-            f"{path.name} is truncated or damaged: it begins like a torch.save file (a zip archive), but its table of "
-            f"contents cannot be read at the end of its {num_bytes:,} bytes ({error}).",
+            f"{path.name} is truncated or damaged: it begins like a torch.save file (a zip archive), but the table of "
+            f"contents at the end of its {num_bytes:,} bytes cannot be used ({error}).",
             where=str(path),
             fix=DOWNLOAD_AGAIN,
         ) from error
@@ -117,9 +145,66 @@ def _identify_zip(path: Path, num_bytes: int) -> FileFormat:
             where=str(path),
             fix="Unpack it and give the checkpoint inside.",
         )
+    protocol = _pickle_protocol(path, next(m for m in members if m.filename.partition("/")[2] == "data.pkl"))
+    if protocol > TORCH_PROTOCOL:
+        raise CheckpointError(
+            f"{path.name} was saved with torch.save(..., pickle_protocol={protocol}), which PyTorch reads only where "
+            "the file may run code (nothing in it was run).",
+            where=str(path),
+            fix=_SAVE_AGAIN,
+        )
     if all(member.compress_type == zipfile.ZIP_STORED for member in members):
         return FileFormat.TORCH_ZIP
     return FileFormat.TORCH_STREAM
+
+
+def list_members(file: BinaryIO, num_bytes: int) -> list[zipfile.ZipInfo]:
+    """The members of a zip archive, without reading them.
+
+    Raises:
+        ValueError: the archive is made to take far more memory than its size suggests. Damaged ones raise anything.
+    """
+    # what reads an archive takes the whole table of contents, an object for each entry, before it can be asked for any
+    table_bytes = _table_bytes(file, num_bytes)
+    if table_bytes > _MAX_TABLE_BYTES:
+        raise ValueError(f"the table takes {table_bytes:,} bytes, more than any checkpoint has")
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+    largest = max((member.file_size for member in members if member.filename.endswith(".pkl")), default=0)
+    if largest > MAX_PICKLE_BYTES:
+        raise ValueError(f"what describes its tensors has {largest:,} bytes, more than any checkpoint has")
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _MAX_UNPACKED * num_bytes + _SMALL_BYTES:
+        raise ValueError(f"its members would take {unpacked:,} bytes; weights do not shrink like that")
+    return members
+
+
+def _table_bytes(file: BinaryIO, num_bytes: int) -> int:
+    """Size of the table of contents as the end of a zip archive gives it; 0 if there is no such end."""
+    file.seek(max(0, num_bytes - _END_BYTES))
+    end = file.read(_END_BYTES)
+    at = end.rfind(b"PK\x05\x06")
+    if at < 0 or len(end) < at + 16:
+        return 0
+    size = int.from_bytes(end[at + 12 : at + 16], "little")
+    locator = end[max(0, at - 20) : at]
+    if locator.startswith(b"PK\x06\x07"):  # sizes beyond 32 bits stand in another record
+        file.seek(min(int.from_bytes(locator[8:16], "little"), num_bytes))
+        size = max(size if size != 0xFFFFFFFF else 0, int.from_bytes(file.read(56)[40:48], "little"))
+    return size
+
+
+def _pickle_protocol(path: Path, member: zipfile.ZipInfo) -> int:
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(member) as pickle:
+            head = pickle.read(2)
+    except Exception as error:  # as above
+        raise CheckpointError(
+            f"{path.name} is truncated or damaged: {member.filename} in it cannot be read ({error}).",
+            where=str(path),
+            fix=DOWNLOAD_AGAIN,
+        ) from error
+    return head[1] if len(head) == 2 and head[0] == 0x80 else 0
 
 
 def _is_shard_index(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -13,6 +14,9 @@ from cosmos_cli.files.documents import read_json
 DISTRIBUTED_METADATA = ".metadata"
 
 _SUFFIXES = {".safetensors", ".pt", ".pth", ".bin", ".ckpt"}
+_NUM_NAMED = 20
+"""Files that an error names."""
+
 _NUMBERED = re.compile(r"(?P<stem>.+)-\d+-of-(?P<total>\d+)(?P<suffix>\.\w+)")
 
 
@@ -75,42 +79,38 @@ def resolve_files(folder: Path, names: Iterable[str], *, listed_in: Path) -> dic
     """Paths of the files that an untrusted listing names; all problems are reported at once.
 
     Raises:
-        CheckpointError: a name leads outside the folder, directly or through a symlink, or there is no such file.
+        CheckpointError: a name leads outside the folder, or there is no such file.
     """
     paths = {name: folder / name for name in names}
-    outside = sorted(repr(name) for name, path in paths.items() if not _is_inside(folder, name, path))
+    outside = sorted(reprlib.repr(name) for name in paths if not _is_inside(name))
     if outside:
         raise CheckpointError(
             f"{listed_in.name} was refused: it names files outside its folder: {', '.join(outside)}.",
             where=str(listed_in),
             fix="Put all files of the checkpoint into one folder, or get it from a source you trust.",
         )
-    missing = sorted(name for name, path in paths.items() if not path.is_file())
+    missing = sorted(name for name, path in paths.items() if not _is_file(path))
     if missing:
+        rest = f" and {len(missing) - _NUM_NAMED} more" if len(missing) > _NUM_NAMED else ""
         raise CheckpointError(
-            f"{len(missing)} of the {len(paths)} files that {listed_in.name} lists are missing: {', '.join(missing)}.",
+            f"{len(missing)} of the {len(paths)} files that {listed_in.name} lists are missing: "
+            f"{', '.join(name[:255] for name in missing[:_NUM_NAMED])}{rest}.",
             where=str(listed_in),
             fix="Download the missing files into the same folder.",
         )
     return paths
 
 
-def _is_inside(folder: Path, name: str, path: Path) -> bool:
-    if "\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-        return False
+def _is_inside(name: str) -> bool:
+    # links are the user's: the Hub's cache is made of them, and no listing can make one
+    return not ("\0" in name or PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts)
+
+
+def _is_file(path: Path) -> bool:
     try:
-        real_path = path.resolve()
-    except (OSError, RuntimeError):  # a loop of symlinks
+        return path.is_file()
+    except OSError:  # a name that no file can have
         return False
-    return any(real_path.is_relative_to(root) for root in _allowed_roots(folder))
-
-
-def _allowed_roots(folder: Path) -> list[Path]:
-    """The folder itself, and the blob store if the folder is in a Hugging Face cache, which is built of symlinks."""
-    absolute = folder.absolute()
-    roots = [folder.resolve()]
-    roots += [parent.parent / "blobs" for parent in absolute.parents if parent.name == "snapshots"]
-    return [root.resolve() for root in roots]
 
 
 def _group_numbered(files: Iterable[Path]) -> list[list[Path]]:

@@ -26,6 +26,9 @@ NOT_LEARNT = (
 WRAPPERS = ("model", "module", "state_dict", "ema")
 """Dicts that training scripts put around the weights, in the order in which networks take them."""
 
+MAX_WRAPPERS = 4
+"""Of them, around each other."""
+
 AVERAGED = "ema"
 """Of the wrappers, the one that holds weights averaged over the steps of a training."""
 
@@ -89,7 +92,8 @@ class Naming:
             wrapper: what stood around the keys.
         """
         prefixes, other_set = self.prefixes_in(wrapper)
-        strip = without_shells(names)
+        keys = list(keys)
+        strip = without_shells(names, keys)
         bare = {key: strip(key) for key in keys}
         bare = {key: full for key, full in bare.items() if not (full.startswith(other_set) or self._beside.match(full))}
         prefix = next((prefix for prefix in prefixes if any(full.startswith(prefix) for full in bare.values())), None)
@@ -122,12 +126,21 @@ def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(translate, patterns)) or r"(?!)")
 
 
-def without_shells(names: Iterable[str]) -> Callable[[str], str]:
-    """Takes shells out of a key, except for those whose name a module has that these names are of."""
+def without_shells(names: Collection[str], keys: Collection[str]) -> Callable[[str], str]:
+    """Takes shells out of a key, except for those whose name a module has that these names are of.
+
+    One of that name goes where it is around the whole network: in front of all keys, and not of all names.
+    """
     own = {part for name in names for part in name.split(".")}
     shells = "|".join(shell for shell in SHELLS if shell not in own)
     pattern = re.compile(rf"(?<![^.])(?:{shells})\.") if shells else re.compile(r"(?!)")
-    return lambda key: pattern.sub("", key)
+    bare = [pattern.sub("", key) for key in keys]
+    around = next((f"{s}." for s in SHELLS if s in own and _all_in(bare, s) and not _all_in(names, s)), "")
+    return lambda key: pattern.sub("", key).removeprefix(around)
+
+
+def _all_in(names: Iterable[str], module: str) -> bool:
+    return all(name.startswith(f"{module}.") for name in names)
 
 
 _CONTAINERS = ("", "base_model.", "net.base_model.")

@@ -12,13 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.keys import Naming, compare_keys
+from cosmos_cli.checkpoints.keys import Naming, compare_keys, list_names
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
 __all__ = ["load_network", "module_bytes"]
 
 M = TypeVar("M", bound=nn.Module)
+
+# plain roundings of weights; where they want a scale, that has a key of its own, which no network here knows
+_EIGHT_BITS = frozenset({torch.float8_e4m3fn, torch.float8_e5m2})
+_FLOATS = frozenset({torch.float64, torch.float32, torch.float16, torch.bfloat16}) | _EIGHT_BITS
+_WHOLE = frozenset({torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8})
 
 _NUM_NAMED = 3
 """Keys that a notice names."""
@@ -43,13 +48,14 @@ def load_network(
         checkpoint: opened, or a path for `open_checkpoint`.
         naming: how the file names the network's weights; by default by the network's own names. Keys outside of the
             network are left alone, with a notice unless they are known.
-        dtype: convert floating-point tensors to it; None keeps the stored one.
+        dtype: convert floating-point tensors to it; None keeps the stored one, but for 8-bit floats, with which nothing
+            computes: they become bfloat16, which holds them exactly.
         device: where the weights go.
     Returns:
         The network in eval mode, none of its parameters requiring gradients.
     Raises:
-        CheckpointError: keys are missing, unexpected inside of the network, or misshapen (all reported together), or
-            the file is unusable.
+        CheckpointError: keys are missing, unexpected inside of the network, misshapen, or of another kind of number
+            (all reported together), or the file is unusable.
         ValueError: the network has non-persistent buffers, which no checkpoint can fill.
     """
     if not isinstance(checkpoint, Checkpoint):
@@ -81,7 +87,30 @@ def module_bytes(network: nn.Module) -> int:
 
 
 def _convert(tensor: Tensor, dtype: torch.dtype | None, device: torch.device | str) -> Tensor:
+    if tensor.dtype in _EIGHT_BITS:
+        return tensor.to(device, dtype or torch.bfloat16)
     return tensor.to(device, dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype)
+
+
+def mistyped_in(checkpoint: Checkpoint, key: str, want: torch.dtype) -> str | None:
+    """What is wrong with the type of the numbers under a key, for what should be of the kind of `want`."""
+    found = checkpoint.dtype(key)
+    if _kind(found) == _kind(want):
+        return None
+    return f"{key}: {_name(found)}, should be {_kind(want)}"
+
+
+def _kind(dtype: torch.dtype) -> str:
+    """Kind of number, in words. Of one kind is what can be converted without another meaning."""
+    if dtype in _FLOATS:
+        return "floats"
+    if dtype in _WHOLE:
+        return "whole numbers"
+    return f"of type {_name(dtype)}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _match_keys(network: nn.Module, checkpoint: Checkpoint, naming: Naming) -> Mapping[str, str]:
@@ -90,13 +119,17 @@ def _match_keys(network: nn.Module, checkpoint: Checkpoint, naming: Naming) -> M
     Raises:
         CheckpointError: they do not correspond one to one, with equal shapes.
     """
-    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    own = network.state_dict()
+    expected = {name: tensor.shape for name, tensor in own.items()}
     match = naming.match(checkpoint, expected, checkpoint.wrapper)
     key_of, repeated = match.key_of, [" and ".join(pair) for pair in match.repeated]
     if not key_of:
         raise _nothing_wanted(checkpoint, naming)
     report = compare_keys(expected, {name: checkpoint.shape(key) for name, key in key_of.items()})
-    if report.matches and not repeated:
+    mistyped = [
+        text for name in own.keys() & key_of.keys() if (text := mistyped_in(checkpoint, key_of[name], own[name].dtype))
+    ]
+    if report.matches and not repeated and not mistyped:
         notice_outside(checkpoint.path, match.outside, type(network).__name__)
         return key_of
 
@@ -111,6 +144,8 @@ def _match_keys(network: nn.Module, checkpoint: Checkpoint, naming: Naming) -> M
     if any(".lora_A." in key for key in checkpoint):
         fix = "It holds a LoRA: load the model that it was trained on, and merge the file into that (--lora-path)."
     others = report.problems()
+    if mistyped:
+        others.append(list_names("of another type", sorted(mistyped)))
     if repeated:
         others.append(Problem(f"{len(repeated)} given twice: {'; '.join(repeated[:8])}"))
     raise CheckpointError(title, where=str(checkpoint.path), fix=fix, others=others)

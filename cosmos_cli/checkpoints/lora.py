@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from cosmos_cli import output
 from cosmos_cli.checkpoints.adapter_config import ADAPTER_CONFIG, LoraStrength, read_strength
 from cosmos_cli.checkpoints.keys import AVERAGED, NOT_LEARNT, PUBLISHED, any_of, list_names, without_shells
-from cosmos_cli.checkpoints.loading import notice_outside
+from cosmos_cli.checkpoints.loading import mistyped_in, notice_outside
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+MAX_SCALE = 1e4
+"""Of a LoRA, alpha by rank: those in use reach from 0.1 to 10, and floats of 16 bits overflow soon beyond."""
 
 _LORA_KEY = re.compile(r"(?P<layer>.+)\.lora_(?P<half>[AB])(?:\.(?P<adapter>[^.]+))?\.weight")
 _NOT_LEARNT = any_of(f"*{pattern}" for pattern in NOT_LEARNT)
@@ -100,7 +103,7 @@ def _match(weights: Mapping[str, Tensor], checkpoint: Checkpoint, ema: bool) -> 
     found = _Found()
     prefixes: set[str] = set()
     homeless: dict[str, str] = {}
-    strip = without_shells(weights)
+    strip = without_shells(weights, checkpoint.keys())
     for key in checkpoint:
         bare = strip(key)
         # in the wrapper of the averaged set there is no other
@@ -153,6 +156,13 @@ def _check(
     misshapen = [text for name in weights if (text := _misshapen(name, found, weights[name].shape, checkpoint))]
     if misshapen:
         problems.append(list_names("misshapen", misshapen))
+    keys = [*found.whole.values(), *(key for halves in found.layers.values() for key in halves.values())]
+    mistyped = [text for key in keys if (text := mistyped_in(checkpoint, key, torch.float32))]
+    if mistyped:
+        problems.append(list_names("of another type", mistyped))
+    weak = sorted({text for name in found.layers if (text := _bad_scale(name, found, checkpoint, strength))})
+    if weak:
+        problems.append(list_names("layers whose LoRA has no usable strength", weak))
     layers = [name.removesuffix(".weight") for name in found.layers]
     unused = [ending for ending in strength.alpha_of if not any(f".{layer}".endswith(f".{ending}") for layer in layers)]
     if unused and layers:
@@ -184,6 +194,16 @@ def _misshapen(name: str, found: _Found, want: torch.Size, checkpoint: Checkpoin
         if len(a) != 2 or len(b) != 2 or not 0 < a[0] == b[1] or (b[0], a[1]) != want:
             return f"{halves['A']}: {list(a)} and B {list(b)}, for a weight of {list(want)}"
     return None
+
+
+def _bad_scale(name: str, found: _Found, checkpoint: Checkpoint, strength: LoraStrength) -> str | None:
+    """What is wrong with the strength of the LoRA of a layer, which float32 must hold."""
+    halves = found.layers[name]
+    if "A" not in halves or not (shape := checkpoint.shape(halves["A"])) or not shape[0]:
+        return None  # which is said elsewhere
+    layer = name.removesuffix(".weight")
+    scale = strength.scale(layer, shape[0])
+    return None if abs(scale) <= MAX_SCALE else f"{layer}: {scale:g}, and at most {MAX_SCALE:g} can be meant"
 
 
 def _set(weight: Tensor, name: str, found: _Found, checkpoint: Checkpoint, strength: LoraStrength) -> None:

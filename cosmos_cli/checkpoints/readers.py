@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.distributed import DistributedCheckpoint
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN, FileFormat, identify
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, checkpoint_files, read_index
-from cosmos_cli.checkpoints.keys import WRAPPERS, dots_for_dashes
+from cosmos_cli.checkpoints.keys import AVERAGED, MAX_WRAPPERS, WRAPPERS, dots_for_dashes
 from cosmos_cli.checkpoints.torch_files import load_without_code
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.runtime.memory.host import raise_if_too_little
@@ -54,7 +55,8 @@ def open_checkpoint(path: str | Path, wrappers: Sequence[str] = WRAPPERS) -> Che
         path: a `.safetensors` file; a file written by torch.save; an index of shards (`*.index.json`); or a folder that
             holds exactly one of these, a numbered set of shards, or a torch.distributed.checkpoint, which a training
             run may keep in a folder `model` inside.
-        wrappers: names of dicts that may be around the tensors; the first that there is and has any is opened.
+        wrappers: names of dicts that may be around the tensors, also in each other; the first that there is and has any
+            is opened.
     Returns:
         The tensors by name. Entries that are no tensors are left out.
     Raises:
@@ -90,7 +92,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError, AttributeError, MemoryError) as error:
+    except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
         raise_if_too_little(error, path)
         raise CheckpointError(
             f"{path.name} is a safetensors file, but truncated or damaged ({error}).",
@@ -107,25 +109,51 @@ def _tensors_in(content: Any, path: Path, wrappers: Sequence[str]) -> _Content:
             where=str(path),
             fix="Give a state dict, as written by torch.save(model.state_dict()).",
         )
-    inside = {name: _select_tensors(content[name]) for name in wrappers if isinstance(content.get(name), Mapping)}
-    wrapper = next((name for name, found in inside.items() if found), None)
-    tensors = _select_tensors(content) if wrapper is None else inside[wrapper]
+    tensors, wrapper = _unwrap(content, wrappers)
     if not tensors:
-        names = ", ".join(repr(name) for name in list(content)[:8]) or "nothing"
+        names = ", ".join(reprlib.repr(name) for name in list(content)[:8]) or "nothing"
         raise CheckpointError(
             f"{path.name} holds no named tensors; its entries are: {names}.",
             where=str(path),
             fix="Give a state dict, as written by torch.save(model.state_dict()).",
         )
-    without_values = [key for key, tensor in tensors.items() if tensor.is_meta or tensor.layout != torch.strided]
-    if without_values:
+    unlike = [f"`{key}` ({kind})" for key, tensor in tensors.items() if (kind := _other_kind(tensor))]
+    if unlike:
         raise CheckpointError(
-            f"{path.name} holds {len(without_values)} meta or sparse tensors, first `{without_values[0]}`.",
+            f"{path.name} holds {len(unlike)} tensors that are not plain arrays of numbers, first {unlike[0]}.",
             where=str(path),
-            fix="Save the weights as dense tensors.",
+            fix="Save the weights as dense tensors on the CPU.",
         )
     named = {dots_for_dashes(wrapper, key): tensor for key, tensor in tensors.items()}
     return _Content(named, wrapper)
+
+
+def _unwrap(
+    entries: Mapping[Any, Any], wrappers: Sequence[str], depth: int = 0
+) -> tuple[dict[str, Tensor], str | None]:
+    """The tensors in the first wrapper that has any, also in a wrapper inside of it, and its name; else those here.
+
+    Where one of several wrappers around them says that they are averaged, that is the name.
+    """
+    for name in wrappers if depth < MAX_WRAPPERS else ():
+        if isinstance(inner := entries.get(name), Mapping):
+            tensors, wrapper = _unwrap(inner, wrappers, depth + 1)
+            if tensors:
+                return tensors, AVERAGED if AVERAGED in (name, wrapper) else name
+    return _select_tensors(entries), None
+
+
+def _other_kind(tensor: Tensor) -> str | None:
+    """What a tensor is, if it is no plain array of numbers in memory."""
+    if tensor.is_meta:
+        return "meta: without its values"
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.layout != torch.strided:
+        return "sparse"
+    return None if type(tensor) is Tensor else type(tensor).__name__
 
 
 def _select_tensors(entries: Mapping[Any, Any]) -> dict[str, Tensor]:

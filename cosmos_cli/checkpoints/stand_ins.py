@@ -31,8 +31,10 @@ class Record:
         return self.fields[name]
 
 
-class StandInUnpickler(pickle.Unpickler):
+class StandInUnpickler(pickle._Unpickler):
     """Builds what a pickle describes out of stand-ins and, of the real things, only torch's dtypes.
+
+    Python's own, since the one in C makes room for as many objects as a single number in the file says.
 
     Raises:
         CheckpointError: the pickle asks for something that has no stand-in. Damaged pickles raise anything.

@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
-from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN, list_members
 from cosmos_cli.checkpoints.stand_ins import Record, StandInUnpickler
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.runtime.memory.host import raise_if_too_little
 
-_MAX_PICKLE_BYTES = 100_000_000
 # An archive of the largest published tokenizers has hundreds; a crafted pickle could describe exponentially many.
 _MAX_ATTRIBUTES = 1_000_000
 
@@ -64,10 +63,11 @@ class TorchScriptCheckpoint(Checkpoint):
 def is_torchscript(path: Path) -> bool:
     """Whether a file is a TorchScript archive, told by its content."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.partition("/")[2] == "constants.pkl" for name in archive.namelist())
-    except (OSError, ValueError, zipfile.BadZipFile):
+        with path.open("rb") as file:
+            members = list_members(file, path.stat().st_size)
+    except Exception:  # a parser over untrusted bytes can trip in any way; whoever opens the file will say how
         return False
+    return any(member.filename.partition("/")[2] == "constants.pkl" for member in members)
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,10 @@ def _read_archive(path: Path) -> dict[str, _StoredTensor]:
             f"{path.name} does not exist.", where=str(path), fix="Check the path, or download the checkpoint."
         )
     try:
-        with zipfile.ZipFile(path) as archive:
-            tensors = _read_modules(archive, path)
+        with path.open("rb") as file:
+            list_members(file, path.stat().st_size)
+            with zipfile.ZipFile(file) as archive:
+                tensors = _read_modules(archive, path)
     except CheckpointError:
         raise
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad
@@ -208,8 +210,6 @@ def _read_modules(archive: zipfile.ZipFile, path: Path) -> dict[str, _StoredTens
         if byte_order != sys.byteorder:
             raise ValueError(f"its numbers are {byte_order}-endian")
     listing = archive.getinfo(f"{folder}/data.pkl")
-    if listing.file_size > _MAX_PICKLE_BYTES:
-        raise ValueError(f"data.pkl has {listing.file_size:,} bytes")
     unpickler = _ModuleUnpickler(archive.read(listing), path, lambda key: archive.getinfo(f"{folder}/data/{key}"))
     tensors: dict[str, _StoredTensor] = {}
     for number, (name, value) in enumerate(_attributes(unpickler.load())):

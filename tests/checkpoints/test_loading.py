@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors.torch import save_file
 from torch import nn
 
 from cosmos_cli import output
@@ -214,6 +215,77 @@ def test_a_module_of_the_name_of_a_shell_keeps_it(tmp_path: Path) -> None:
 
     outer = Outer()
     assert_same(load_network(Outer, save(outer, tmp_path / "model.pt")), outer)
+
+
+class Outer(nn.Module):
+    """One of its parts has the name that DDP gives to the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.module = nn.Linear(2, 2)
+        self.head = nn.Linear(2, 3)
+
+
+@pytest.mark.parametrize("around", ["", "module.", "module.net.", "module._orig_mod.net.", "_orig_mod.module."])
+def test_a_shell_around_a_network_goes_also_where_a_part_has_its_name(around: str, tmp_path: Path) -> None:
+    outer = Outer()
+    assert_same(load_network(Outer, save(outer, tmp_path / "model.pt", around), naming=PUBLISHED), outer)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "int64", "int8", "uint8", "bool", "uint16"])
+@pytest.mark.parametrize("suffix", ["pt", "safetensors", "distributed"])
+@pytest.mark.parametrize("to", [None, torch.bfloat16])
+def test_numbers_of_another_kind_are_no_weights(
+    dtype: str, suffix: str, to: torch.dtype | None, original: Network, tmp_path: Path
+) -> None:
+    weights = original.state_dict()
+    weights["blocks.1.bias"] = weights["blocks.1.bias"].to(getattr(torch, dtype))
+    path = tmp_path / f"model.{suffix}"
+    if suffix == "distributed":
+        dcp.save(weights, checkpoint_id=path, no_dist=True)
+    else:
+        save_file(weights, path) if suffix == "safetensors" else torch.save(weights, path)
+    with pytest.raises(CheckpointError, match=rf"1 of another type:\n  blocks.1.bias: {dtype}, should be floats"):
+        load_network(Network, path, dtype=to)
+
+
+def test_a_counter_may_be_of_any_width_but_no_float(original: Network, tmp_path: Path) -> None:
+    weights = original.state_dict()
+    torch.save({**weights, "steps": torch.tensor(5, dtype=torch.int32)}, tmp_path / "model.pt")
+    assert load_network(Network, tmp_path / "model.pt").steps == 5
+    torch.save({**weights, "steps": torch.tensor(5.5)}, tmp_path / "model.pt")
+    with pytest.raises(CheckpointError, match="steps: float32, should be whole numbers"):
+        load_network(Network, tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float64, torch.float16])
+def test_weights_of_any_width_load_and_can_be_computed_with(
+    dtype: torch.dtype, original: Network, tmp_path: Path
+) -> None:
+    torch.save(
+        {k: v.to(dtype) if v.is_floating_point() else v for k, v in original.state_dict().items()}, tmp_path / "m"
+    )
+    rounded = original.embedder.weight.to(dtype)
+    kept = load_network(Network, tmp_path / "m").embedder
+    assert kept.weight.dtype == (torch.bfloat16 if dtype.itemsize == 1 else dtype)
+    assert torch.equal(kept.weight.double(), rounded.double())
+    loaded = load_network(Network, tmp_path / "m", dtype=torch.float32).embedder
+    assert torch.equal(loaded(torch.eye(4)).T, rounded.float())
+
+
+def test_a_wrapper_in_a_wrapper_is_opened_too(original: Network, tmp_path: Path) -> None:
+    other = {name: torch.zeros_like(tensor) for name, tensor in original.state_dict().items()}
+    for content in (
+        {"model": {"state_dict": original.state_dict()}, "epoch": 3},
+        {"state_dict": {"model": {"module": original.state_dict()}, "ema": other}},
+    ):
+        torch.save(content, tmp_path / "model.pt")
+        assert_same(load_network(Network, tmp_path / "model.pt"), original)
+        dcp.save(content, checkpoint_id=tmp_path / "model", no_dist=True)
+        assert_same(load_network(Network, tmp_path / "model"), original)
+    torch.save({"state_dict": {"model": other, "ema": averaged(original, "")}}, tmp_path / "model.pt")
+    loaded = load_network(Network, tmp_path / "model.pt", naming=Naming(wrappers=("state_dict",)).averaged())
+    assert torch.equal(loaded.embedder.weight, original.embedder.weight + 1)
 
 
 def averaged(network: nn.Module, prefix: str) -> dict[str, torch.Tensor]:

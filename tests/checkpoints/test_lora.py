@@ -257,6 +257,12 @@ def spoil(adapter: Adapter, change: str) -> Adapter:
         adapter["blocks.1.self_attn.q_proj.lora_B.first.weight"] = torch.zeros(48, 4)
     elif change == "twice":
         adapter[f"net.{layer}.lora_A.weight"] = torch.zeros(4, 48)
+    elif change == "whole numbers":
+        adapter[f"{layer}.lora_A.weight"] = torch.ones(4, 48, dtype=torch.int64)
+    elif change == "complex":
+        adapter["final_layer.linear.weight"] = torch.zeros(64, 48, dtype=torch.complex64)
+    elif change == "no axis":
+        adapter[f"{layer}.lora_A.weight"] = torch.tensor(1.0)
     return adapter
 
 
@@ -272,6 +278,9 @@ def spoil(adapter: Adapter, change: str) -> Adapter:
         ("whole weight", r"final_layer.linear.weight: \[2, 2\], should be \[64, 48\]"),
         ("two adapters", "more than one adapter: first, second"),
         ("twice", r"1 given twice:\n  blocks.0.self_attn.q_proj.lora_A.weight and net"),
+        ("whole numbers", r"1 of another type:\n  blocks.0.self_attn.q_proj.lora_A.weight: int64, should be floats"),
+        ("complex", r"final_layer.linear.weight: complex64, should be floats"),
+        ("no axis", r"lora_A.weight: \[\] and B \[48, 4\]"),
     ],
 )
 def test_what_does_not_fit_is_named_and_nothing_is_merged(
@@ -308,6 +317,9 @@ def test_a_lora_of_another_network_and_a_file_without_one_are_refused(network: M
         ({"init_lora_weights": "pissa_niter_4"}, "pissa_niter_4 has changed the network below it"),
         ({"lora_alpha": float("nan")}, "NaN is not a number there"),
         ({"lora_alpha": "much"}, "'much' is not an alpha"),
+        ({"lora_alpha": 10**400}, "adapter_config.json"),
+        ({"lora_alpha": 1e308}, r"no usable strength:\n  .*2.5e\+307, and at most 10000 can be meant"),
+        ({"alpha_pattern": {"q_proj": -1e6}}, r"no usable strength:\n  .*-250000"),
         ({"alpha_pattern": {"nowhere": 2}}, r"alphas in adapter_config.json for layers that have no LoRA:\n  nowhere"),
     ],
 )

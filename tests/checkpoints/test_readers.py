@@ -267,8 +267,8 @@ NO_CHECKPOINTS: dict[str, tuple[bytes | Callable[[Path], bytes], str, str]] = {
     "other_zip": (lambda folder: zip_with(folder, "x/y.npy"), "zip archive that torch.save did not write", "Unpack"),
     "tensor": (lambda _: saved(torch.ones(2)), "holds a Tensor", "state dict"),
     "no_tensors": (lambda _: saved({"step": 3, "cfg": {}}), "no named tensors.*'step', 'cfg'", "state dict"),
-    "meta": (lambda _: saved({"a": torch.ones(2, device="meta")}), "meta or sparse", "dense"),
-    "sparse": (lambda _: saved({"a": torch.eye(3).to_sparse()}), "meta or sparse", "dense"),
+    "meta": (lambda _: saved({"a": torch.ones(2, device="meta")}), "not plain arrays", "dense"),
+    "sparse": (lambda _: saved({"a": torch.eye(3).to_sparse()}), "not plain arrays", "dense"),
 }
 
 
@@ -435,13 +435,10 @@ def test_a_malformed_index_is_refused(weight_map: object, folder: Path) -> None:
         open_checkpoint(write_index(folder, weight_map))
 
 
-@pytest.mark.parametrize(
-    "name", ["../outside.safetensors", "sub/../../outside.safetensors", "{absolute}", "link", "a\0b"]
-)
+@pytest.mark.parametrize("name", ["../outside.safetensors", "sub/../../outside.safetensors", "{absolute}", "a\0b"])
 def test_an_index_cannot_lead_outside_its_folder(name: str, tmp_path: Path, folder: Path) -> None:
     outside = tmp_path / "outside.safetensors"
     save_file({"a": torch.ones(1)}, outside)
-    (folder / "link").symlink_to(outside)
     (folder / "sub").mkdir()
     with pytest.raises(CheckpointError, match="outside its folder"):
         open_checkpoint(write_index(folder, {"a": name.format(absolute=outside)}))
@@ -457,6 +454,18 @@ def test_a_hugging_face_cache_is_built_of_symlinks_and_still_opens(weights: Weig
         file.rename(blobs / str(number))
         file.symlink_to(blobs / str(number))
     assert_holds(snapshot, weights)
+
+
+@pytest.mark.parametrize("with_index", [True, False])
+def test_shards_may_be_links_to_anywhere(with_index: bool, weights: Weights, tmp_path: Path) -> None:
+    folder, elsewhere = tmp_path / "model", tmp_path / "store" / "blobs"
+    folder.mkdir()
+    elsewhere.mkdir(parents=True)
+    (write_sharded_safetensors if with_index else write_numbered_set)(weights, folder)
+    for number, file in enumerate(sorted(folder.glob("*.safetensors"))):
+        file.rename(elsewhere / str(number))
+        file.symlink_to(Path("..") / "store" / "blobs" / str(number))
+    assert_holds(folder, weights)
 
 
 # ---- torch.distributed.checkpoint
