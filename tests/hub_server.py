@@ -39,6 +39,8 @@ class Hub:
     only_in: path to the one revision that has it; all have the others. gone: "repository@revision" that is not there.
     strays: path in a folder of a repository to the name that a list of the folder gives it.
     busy: path to answers of status 429 still to give. ignores_ranges: everything is sent from the first byte on.
+    raw: part of an address to the status, headers and body that are sent to whoever asks for it, whatever they are.
+    then: as `raw`, for questions about the rest of a file.
     is_mirror: it cannot tell who has access to what.
     chunk_bytes, pause_s: how slowly content is sent.
     """
@@ -54,6 +56,8 @@ class Hub:
     gone: set[str] = field(default_factory=set)
     strays: dict[str, str] = field(default_factory=dict)
     busy: dict[str, int] = field(default_factory=dict)
+    raw: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
+    then: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     ignores_ranges: bool = False
     is_mirror: bool = False
     chunk_bytes: int = 1 << 16
@@ -110,7 +114,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        if self.path == "/api/whoami-v2":
+        special = self.hub.then if "Range" in self.headers else self.hub.raw
+        raw = next((answer for part, answer in special.items() if part in self.path), None)
+        if raw is not None:
+            self._send_raw(*raw)
+        elif self.path == "/api/whoami-v2":
             known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
             self._send(b'{"name": "tester"}', 200 if known else 401)
         elif found := _API.fullmatch(urlsplit(self.path).path):
@@ -222,6 +230,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send_raw(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.send_response(status)
+        for name, text in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, text)
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(body)
+        self.close_connection = True
 
     def _refuse(self, status: int, *, code: str = "", message: str = "", headers: dict[str, str] | None = None) -> None:
         known = {"X-Error-Code": code, "X-Error-Message": message}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -16,8 +18,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import get_session, hf_raise_for_status
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.hub import RemoteFile, refusal, request_headers, transport_error
-from cosmos_cli.errors import CheckpointError, CosmosError, Problem
+from cosmos_cli.checkpoints.answers import bounded, request_headers, transport_errors
+from cosmos_cli.checkpoints.hub import RemoteFile, refusal
+from cosmos_cli.errors import CheckpointError, CosmosError, DiskFull, Problem
+from cosmos_cli.files.failures import FULL
 from cosmos_cli.files.locks import try_lock
 
 CHUNK_BYTES = 1 << 20
@@ -150,11 +154,7 @@ def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Call
                 stream.truncate(0)
             part.unlink()
     except OSError as error:
-        raise CosmosError(
-            f"cannot be written: {error.strerror or error}.",
-            where=str(part),
-            fix="Make room or choose another --checkpoint-dir, then run the same command again: it goes on from here.",
-        ) from error
+        raise _not_written(file, part, error) from error
     raise CheckpointError(
         "what the Hub sent twice is not what it says that it publishes, so it was not kept.",
         where=str(target),
@@ -162,15 +162,32 @@ def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Call
     )
 
 
+def _not_written(file: RemoteFile, part: Path, error: OSError) -> CosmosError:
+    """What the system's refusal means; only where there is no room does making some help."""
+    if error.errno not in FULL:
+        return CosmosError(
+            f"cannot be written: {error.strerror or error}.",
+            where=str(part),
+            fix="Choose another --checkpoint-dir, or make this one writable, then run the same command again.",
+        )
+    there = min(file.num_bytes, _size(part))
+    return DiskFull(
+        f"does not fit on the disk: {there:,} of its {file.num_bytes:,} bytes are there, and "
+        f"{file.num_bytes - there:,} more are needed ({error.strerror}).",
+        where=str(part),
+        fix="Make room or choose another --checkpoint-dir, then run the same command again: it goes on from here.",
+    )
+
+
 def _fill(file: RemoteFile, stream: BinaryIO, stop: threading.Event, on_bytes: Callable[[int], None]) -> bool:
     """Complete a part. Returns whether the content is the published one."""
     content = file.new_hash()
     stream.seek(0)
+    if os.fstat(stream.fileno()).st_size > file.num_bytes:
+        return False
     while earlier := stream.read(CHUNK_BYTES):
         content.update(earlier)
         on_bytes(len(earlier))
-    if stream.tell() > file.num_bytes:
-        return False
     attempts, furthest = 0, stream.tell()
     while (begin := stream.tell()) < file.num_bytes:
         _check(stop)
@@ -221,13 +238,22 @@ def _chunks(file: RemoteFile, begin: int) -> Iterator[bytes | None]:
             if answer.status_code == 429 or answer.status_code >= 500:
                 raise _Incomplete(f"the Hub answered with status {answer.status_code}", _retry_after(answer.headers))
             if answer.status_code >= 400:
-                answer.read()  # the reason is in it
+                hf_raise_for_status(bounded(answer))  # the reason is in it
             hf_raise_for_status(answer)
-            if begin and answer.status_code != 206:
+            if answer.headers.get("content-encoding", "identity") != "identity":
+                raise CheckpointError(
+                    "the server compresses files although it was asked not to, so they could not be counted.",
+                    where=file.name,
+                    fix="If HF_ENDPOINT names a mirror, try without.",
+                )
+            if answer.status_code == 206:
+                if not answer.headers.get("content-range", "").startswith(f"bytes {begin}-"):
+                    raise _Incomplete("the server sends another part of it than it was asked for")
+            elif begin:
                 yield None
             # as they arrive: pieces of a size of one's own would be lost in their buffer when the line is cut
-            yield from answer.iter_bytes()
-    except transport_error() as error:
+            yield from answer.iter_raw()
+    except transport_errors() as error:
         raise _Incomplete(f"the connection failed ({str(error) or type(error).__name__})") from error
     except HfHubHTTPError as error:
         raise CheckpointError.from_problems([refusal(error, file.repository)]) from error
@@ -235,14 +261,14 @@ def _chunks(file: RemoteFile, begin: int) -> Iterator[bytes | None]:
 
 def _retry_after(headers: object) -> float | None:
     text = dict(headers).get("retry-after", "")  # type: ignore[call-overload]
-    return min(float(text), MAX_WAIT_S) if text.isdigit() else None
+    return min(float(text), MAX_WAIT_S) if text.isascii() and text.isdigit() else None
 
 
 @contextlib.contextmanager
 def _locked(part: Path, stop: threading.Event) -> Iterator[BinaryIO]:
     """The part, open for reading and appending, and no other process's meanwhile."""
     while True:
-        with part.open("a+b") as stream:
+        with _open(part) as stream:
             while not _lock(stream, part.parent):
                 _check(stop)
                 stop.wait(LOCK_POLL_S)
@@ -252,9 +278,30 @@ def _locked(part: Path, stop: threading.Event) -> Iterator[BinaryIO]:
                 return
 
 
+def _open(part: Path) -> BinaryIO:
+    """The part itself: a link or a pipe under its name, which no download leaves there, is removed and not followed."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    for _ in range(2):
+        with contextlib.suppress(FileNotFoundError):
+            status = part.lstat()
+            # a file with another name is somebody's
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+                part.unlink()
+        try:
+            descriptor = os.open(part, flags, 0o666)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                continue
+            raise
+        if os.fstat(descriptor).st_nlink <= 1:
+            return os.fdopen(descriptor, "a+b")
+        os.close(descriptor)
+    raise OSError(errno.ELOOP, "something puts links in the place of this file", str(part))
+
+
 def _inode(path: Path) -> int | None:
     try:
-        return path.stat().st_ino
+        return path.lstat().st_ino
     except FileNotFoundError:
         return None
 
@@ -286,9 +333,12 @@ def _remove_other_parts(target: Path, part: Path) -> None:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:
+    except OSError:  # also a loop of links, and a folder that is not to be seen
         return 0
 
 
 def _has_size(path: Path, num_bytes: int) -> bool:
-    return path.is_file() and _size(path) == num_bytes
+    try:
+        return path.is_file() and _size(path) == num_bytes
+    except OSError:
+        return False

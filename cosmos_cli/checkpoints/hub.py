@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from huggingface_hub import HfApi, constants, get_token, hf_hub_url
+from huggingface_hub import constants, get_token, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -19,9 +19,8 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, get_session
 
+from cosmos_cli.checkpoints.answers import Entry, ask, check, entry, not_understood, pages, transport_errors
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository, download_command
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 
@@ -108,13 +107,12 @@ def look_up(repositories: Iterable[Repository], root: Path) -> Listing:
         InputError: `HF_HUB_OFFLINE` is set.
         CosmosError: the Hub does not answer, or asks for fewer questions.
     """
-    api = HfApi()
     found = Listing()
     refused: list[Problem] = []
     for repository in repositories:
         try:
-            _check_access(api, repository)
-            _list(api, repository, repository.folder(root).relative_to(root), found)
+            _check_access(repository)
+            _list(repository, repository.folder(root).relative_to(root), found)
         except OfflineModeIsEnabled as error:
             raise InputError(
                 "files are missing, and HF_HUB_OFFLINE forbids to fetch them.", where=repository.name, fix="Unset it."
@@ -130,7 +128,7 @@ def look_up(repositories: Iterable[Repository], root: Path) -> Listing:
                 found.problems.append(problem)
             else:
                 refused.append(problem)
-        except transport_error() as error:
+        except transport_errors() as error:
             raise CosmosError(
                 f"{constants.ENDPOINT} does not answer: {error}.",
                 where=repository.name,
@@ -160,16 +158,17 @@ def who_am_i() -> str | None:
     if not get_token():
         return None
     try:
-        answer = get_session().get(
-            f"{constants.ENDPOINT}/api/whoami-v2", headers=build_hf_headers(), timeout=constants.HF_HUB_ETAG_TIMEOUT
-        )
-    except transport_error() as error:
+        answer = ask("/api/whoami-v2", "login")
+    except transport_errors() as error:
         raise CosmosError(f"{constants.ENDPOINT} does not answer ({error}).", fix="Check the network.") from error
-    if answer.status_code == 401:
-        raise InputError("the Hub does not accept HF_TOKEN or the stored login.", fix=LOG_IN)
-    if answer.status_code != 200:
-        raise CosmosError(f"the Hub answered with status {answer.status_code}.", fix="Try again later.")
-    name: str = answer.json()["name"]
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        if status == 401:
+            raise InputError("the Hub does not accept HF_TOKEN or the stored login.", fix=LOG_IN) from error
+        raise CosmosError(f"the Hub answered with status {status}.", fix="Try again later.") from error
+    name = answer.get("name") if isinstance(answer, dict) else None
+    if not isinstance(name, str):
+        raise not_understood("login", "it does not say whose the login is")
     return name
 
 
@@ -192,44 +191,37 @@ def refusal(error: HfHubHTTPError, repository: Repository) -> Problem:
     return Problem(f"the Hub answered with status {status}.", name, "Try again later.")
 
 
-def transport_error() -> type[Exception]:
-    """What the Hub's client raises when a connection fails."""
-    # huggingface_hub 1 is built on httpx and later releases on httpx2, with the same names
-    library = importlib.import_module(type(get_session()).__module__.partition(".")[0])
-    kind: type[Exception] = library.TransportError
-    return kind
-
-
-def request_headers() -> dict[str, str]:
-    """Headers of a request for content, with the user's token if there is one."""
-    # compressed in transit, a file could neither be resumed nor counted
-    return {**build_hf_headers(library_name="cosmos-cli"), "Accept-Encoding": "identity"}
-
-
 def _page(repository: Repository) -> str:
     return f"{constants.ENDPOINT}/{'datasets/' if repository.kind == 'dataset' else ''}{repository.name}"
 
 
-def _check_access(api: HfApi, repository: Repository) -> None:
+def _address(repository: Repository, question: str) -> str:
+    return f"/api/{repository.kind}s/{repository.name}/{question}"
+
+
+def _check_access(repository: Repository) -> None:
     try:
-        api.auth_check(repository.name, repo_type=repository.kind)
+        check(_address(repository, "auth-check"))
     except HfHubHTTPError as error:
         # a mirror may not know this question; then the answer comes with the first file
         if isinstance(error, RepositoryNotFoundError) or error.response.status_code != 404:
             raise
 
 
-def _list(api: HfApi, repository: Repository, folder: Path, found: Listing) -> None:
+def _list(repository: Repository, folder: Path, found: Listing) -> None:
     """Add what the Hub has, and what it lacks, of a repository."""
     single = [file.path for file in repository.files if not file.is_folder]
-    entries: list[Any] = []
+    known: dict[str, Entry] = {}
     if single:
-        entries = api.get_paths_info(repository.name, single, revision=repository.revision, repo_type=repository.kind)
-    known = {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
+        question = _address(repository, f"paths-info/{quote(repository.revision, safe='')}")
+        listed = ask(question, repository.name, form={"paths": single, "expand": "false"})
+        if not isinstance(listed, list):
+            raise not_understood(repository.name, f"it holds a {type(listed).__name__} in place of a list of files")
+        known = {file.path: file for facts in listed if (file := entry(facts, repository.name))}
     lost = []
     # single files first: they are many where they come with a folder, and belong together
     for file in sorted(repository.files, key=lambda file: file.is_folder):
-        inside = _files_inside(api, repository, file.path) if file.is_folder else [known.get(file.path)]
+        inside = _files_inside(repository, file.path) if file.is_folder else [known.get(file.path)]
         answers = [answer for answer in inside if answer is not None]
         found.files += [_remote(repository, folder, answer, file.is_optional) for answer in answers]
         if not answers and file.is_optional:
@@ -251,17 +243,17 @@ def _lacking(repository: Repository, file: PublishedFile) -> str:
     return f"{repository.name}/{file.path}{use}"
 
 
-def _files_inside(api: HfApi, repository: Repository, folder: str) -> list[RepoFile]:
+def _files_inside(repository: Repository, folder: str) -> list[Entry]:
+    question = f"tree/{quote(repository.revision, safe='')}/{quote(folder.rstrip('/'), safe='')}?recursive=true"
     try:
-        entries = api.list_repo_tree(
-            repository.name, folder.rstrip("/"), recursive=True, revision=repository.revision, repo_type=repository.kind
-        )
-        files = sorted((entry for entry in entries if isinstance(entry, RepoFile)), key=lambda file: file.path)
+        listed = pages(_address(repository, question), repository.name)
+        found = {file.path: file for facts in listed if (file := entry(facts, repository.name))}
     except EntryNotFoundError:
         return []
+    files = [found[path] for path in sorted(found)]
     for file in files:
         # these names come from the network and become paths on this machine
-        if not file.path.startswith(folder) or ".." in file.path.split("/"):
+        if not file.path.startswith(folder):
             raise CheckpointError(
                 f"the Hub says that {file.path} is in {folder}; nothing was fetched.",
                 where=repository.name,
@@ -270,6 +262,5 @@ def _files_inside(api: HfApi, repository: Repository, folder: str) -> list[RepoF
     return files
 
 
-def _remote(repository: Repository, folder: Path, answer: RepoFile, is_optional: bool) -> RemoteFile:
-    sha256 = answer.lfs.sha256 if answer.lfs else None
-    return RemoteFile(repository, folder, answer.path, answer.size, sha256, answer.blob_id, is_optional)
+def _remote(repository: Repository, folder: Path, answer: Entry, is_optional: bool) -> RemoteFile:
+    return RemoteFile(repository, folder, answer.path, answer.num_bytes, answer.sha256, answer.git_sha1, is_optional)

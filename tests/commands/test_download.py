@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gzip
+import hashlib
+import json
 import os
 import random
 import resource
@@ -285,6 +288,201 @@ def test_a_hub_cannot_name_files_outside_of_the_folder(hub: Hub, cosmos: Cosmos,
     assert not hub.sent and not Path("checkpoints").exists()
 
 
+def listing(**facts: object) -> bytes:
+    entry = {"type": "file", "path": "words/a.txt", "size": 4, "oid": "0" * 40}
+    return json.dumps([entry | facts]).encode()
+
+
+ANSWERS = {
+    "html": b"<!DOCTYPE html><html>Sign in to the network</html>",
+    "nothing": b"",
+    "null": b"null",
+    "number": b"3",
+    "string in the list": b'["words/a.txt"]',
+    "type": listing(type=3),
+    "cut": b'[{"type": "file", "path": "wor',
+    "deep": b"[" * 100_000,
+    "deep and closed": b"[" * 500 + b"]" * 500,
+    "digits": b'[{"type": "file", "path": "words/a.txt", "size": ' + b"9" * 5_000 + b"}]",
+    "not utf-8": b'["\xff"]',
+    "large": b"[" + b" " * (17 << 20) + b"]",
+    "size below zero": listing(size=-1),
+    "size of a planet": listing(size=1 << 70),
+    "size in words": listing(size="4"),
+    "true as a size": listing(size=True),
+    "no digest": listing(oid=None),
+    "digest in words": listing(oid="../../../x" * 4),
+    "digest of lfs": listing(lfs={"oid": "0" * 40}),
+    "lfs is a list": listing(lfs=[1]),
+}
+NAMES = [
+    "words/\x1b[2Ja.txt",
+    "words/..\\..\\a.txt",
+    "words//a.txt",
+    "words/./a.txt",
+    "words/a\0.txt",
+    "words/a\nb",
+    "",
+]
+NAMES += [f"words/{'a' * 250}", "words/\ud800", "words/"]
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_an_answer_that_is_not_the_hubs_is_said_to_be_that(hub: Hub, cosmos: Cosmos, what: str) -> None:
+    for question, name in (("/tree/", "checked"), ("/paths-info/", "acme/text")):
+        hub.raw = {question: (200, {"Content-Type": "application/json"}, ANSWERS[what])}
+        result = cosmos("download", name, "--json")
+        assert (result.exit_code, result.json["error"]) == (1, "Failed")
+        assert "gives an answer that is not the Hub's" in result.json["problems"][0]["what"]
+    assert not hub.sent
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_that_no_file_should_have_are_refused(hub: Hub, cosmos: Cosmos, name: str) -> None:
+    hub.raw = {"/tree/": (200, {}, listing(path=name))}
+    result = cosmos("download", "checked", "--json")
+    assert result.exit_code == 4
+    assert "lists a file under the name" in result.json["problems"][0]["what"]
+    assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize("question", ["auth-check", "paths-info", "/resolve/"])
+@pytest.mark.parametrize(
+    "location", ["{self}", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://[", "http://127.0.0.1:9/"]
+)
+def test_addresses_that_lead_nowhere_are_given_up(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, question: str, location: str
+) -> None:
+    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
+    hub.raw = {question: (302, {"Location": location.format(self=f"{hub.url}/x/{question.strip('/')}/y")}, b"")}
+    hub.raw[f"/x/{question.strip('/')}/y"] = hub.raw[question]
+    result = cosmos("download", "acme/text", "--json")
+    assert (result.exit_code, result.json["error"]) == (1, "Failed")
+    assert not hub.sent
+
+
+def test_the_login_stays_with_the_hub(hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    with serving(Hub({"a/b/d": b"x"})) as other:
+        address = f"{other.url.replace('127.0.0.1', 'localhost')}/cdn/a/b/resolve/c/d"
+        for question in ("auth-check", "paths-info", "/tree/", "/resolve/"):
+            hub.raw = {question: (302, {"Location": address}, b"")}
+            cosmos("download", "checked" if question == "/tree/" else "acme/text")
+        assert other.sent
+        hub.raw = {"/tree/": (200, {"Link": f'<{address}>; rel="next"'}, listing())}
+        result = cosmos("download", "checked", "--json")
+        assert "its next page is on another server" in result.json["problems"][0]["what"]
+        assert other.told == []
+
+
+def test_a_list_without_an_end_is_given_up(hub: Hub, cosmos: Cosmos) -> None:
+    hub.raw = {"/tree/": (200, {"Link": f'<{hub.url}/tree/again>; rel="next"'}, listing())}
+    result = cosmos("download", "checked", "--json")
+    assert result.exit_code == 1
+    assert "does not end" in result.json["problems"][0]["what"]
+
+
+@pytest.mark.parametrize("after", ["9" * 5_000, "-1", "Fri, 31 Dec 9999 23:59:59 GMT", "\u00b2", "soon"])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_wish_to_wait_that_means_nothing_is_not_waited_for(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, after: str, status: int
+) -> None:
+    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
+    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_WAIT_S", 0.01)
+    hub.raw = {"/resolve/": (status, {"Retry-After": after}, b"x" * 100_000)}
+    result = cosmos("download", "acme/text", "--json")
+    assert result.exit_code == 1
+    assert f"status {status}" in result.json["problems"][0]["what"]
+    hub.raw = {"paths-info": (status, {"Retry-After": after}, b"{")}
+    assert cosmos("download", "acme/text").exit_code == 4
+
+
+def test_content_that_is_compressed_is_not_unpacked(hub: Hub, cosmos: Cosmos) -> None:
+    hub.raw = {"/resolve/": (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(10 << 20)))}
+    result = cosmos("download", "acme/text", "--json")
+    assert result.exit_code == 4
+    assert "compresses files" in result.json["problems"][0]["what"]
+
+
+@pytest.mark.parametrize("part", ["bytes 0-399999/400000", "bytes 7-8/9", "", "nonsense"])
+def test_another_part_of_a_file_than_the_one_asked_for_is_not_taken(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
+    hub.cuts = {TEXT: [100_000]}
+    hub.then = {"/resolve/": (206, {"Content-Range": part}, FILES[TEXT])}
+    result = cosmos("download", "acme/text", "--json")
+    assert "another part of it" in result.json["problems"][0]["what"]
+    hub.then = {}
+    assert cosmos("download", "acme/text").exit_code == 0
+    assert hub.ranges == [f"{TEXT} 100000"]
+
+
+# ---- a folder in which somebody has left something
+
+
+def part_of(path: str) -> Path:
+    """Where a file of the Hub is kept until it is complete; its folder is there."""
+    target = Path("checkpoints", path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.{hashlib.sha256(FILES[path]).hexdigest()[:12]}.part")
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "loop", "dangling", "pipe"])
+def test_what_lies_where_a_part_belongs_is_neither_followed_nor_filled(hub: Hub, cosmos: Cosmos, kind: str) -> None:
+    victim, part = Path("victim").absolute(), part_of(TEXT)
+    victim.write_bytes(b"mine")
+    if kind == "pipe":
+        os.mkfifo(part)
+    elif kind == "hard link":
+        part.hardlink_to(victim)
+    else:
+        part.symlink_to({"link": victim, "loop": part.absolute(), "dangling": Path("nothing").absolute()}[kind])
+    assert cosmos("download", "other").exit_code == 0
+    assert victim.read_bytes() == b"mine"
+    assert not Path("nothing").exists()
+    assert files_in(Path("checkpoints")) == {TEXT: FILES[TEXT]}
+
+
+def test_a_link_in_place_of_a_file_is_replaced_and_a_folder_that_is_one_is_used(hub: Hub, cosmos: Cosmos) -> None:
+    elsewhere = Path("elsewhere").absolute()
+    elsewhere.mkdir()
+    Path("checkpoints").symlink_to(elsewhere)
+    part_of(TEXT)
+    Path("checkpoints", TEXT).symlink_to(Path("nothing").absolute())
+    assert cosmos("download", "other").exit_code == 0
+    assert not Path("nothing").exists()
+    assert files_in(elsewhere) == {TEXT: FILES[TEXT]}
+
+
+def test_a_part_that_is_too_large_is_not_read(hub: Hub, cosmos: Cosmos) -> None:
+    with part_of(TEXT).open("wb") as part:
+        part.truncate(1 << 42)
+    assert cosmos("download", "other").exit_code == 0
+    assert files_in(Path("checkpoints")) == {TEXT: FILES[TEXT]}
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_is_full_says_how_much_is_needed(
+    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    result = cosmos("download", "other", "--json")
+    assert (result.exit_code, result.json["error"]) == (1, "Disk full")
+    assert "400,000 bytes are there" in result.json["problems"][0]["what"]
+
+
+def test_a_file_in_place_of_the_folder_is_named(hub: Hub, cosmos: Cosmos) -> None:
+    Path("file").write_bytes(b"")
+    result = cosmos("download", "other", "--checkpoint-dir", "file")
+    assert result.exit_code == 1
+    assert "Not a directory" in result.stderr
+    assert "Make room" not in result.stderr
+
+
 def test_a_data_set_is_fetched_from_its_own_address(hub: Hub, cosmos: Cosmos) -> None:
     assert cosmos("download", "acme/clips").exit_code == 0
     assert files_in(Path("checkpoints")) == {path.removeprefix("datasets/"): data for path, data in CLIPS.items()}
@@ -549,7 +747,7 @@ def test_a_disk_that_becomes_full_keeps_what_there_is(hub: Hub, cosmos: Cosmos, 
     full = start(packages, "parcel", limit_bytes=2_000_000)
     _, stderr = full.communicate(timeout=60)
     assert full.returncode == 1
-    assert "cannot be written: File too large." in stderr
+    assert "does not fit on the disk: 2,000,000 of its 3,000,000 bytes are there, and" in stderr
     assert set(files_in(Path("checkpoints"))) - set(parts()) == {EDGE, CONFIG, TEXT}
     assert cosmos("download", "parcel").exit_code == 0
     assert files_in(Path("checkpoints")) == NEEDED
