@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cosmos_cli.checkpoints.file_formats import list_members
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import is_image, read_image
@@ -68,6 +69,9 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
         content = tensors[0] if len(tensors) == 1 else None
     else:
         try:
+            with path.open("rb") as file:
+                if file.read(2) == b"PK":
+                    list_members(file, path.stat().st_size)
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise_if_too_little(error, path)
@@ -79,6 +83,8 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
             ) from error
     if not isinstance(content, torch.Tensor):
         raise InputError(f"{path} holds {type(content).__name__}, not {_SHAPES}.", where=where)
+    if content.is_nested:
+        raise InputError(f"{path} holds a nested tensor, not {_SHAPES}.", where=where)
     if content.is_meta:
         raise InputError(f"{path} holds a tensor without its values.", where=where, fix="Save it from a real device.")
     _check_form(tuple(content.shape), path, where)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.runtime.memory.host import raise_if_too_little
 from cosmos_plugins.predict2.variants import ACTION_WIDTH
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 FIELD = "--input-annotation"
 MAX_ACTIONS = 1_000_000
+MAX_BYTES = 64 << 20
+"""Of an array: more than a million actions."""
 SCALE = 20
 """By how much displacements and turns are enlarged for the network; they are small beside the gripper's 0 to 1."""
 
@@ -37,11 +40,17 @@ def read_actions(path: Path) -> np.ndarray:
             # mapped: a header may promise more than there is memory, and more than can be counted
             with np.errstate(over="raise"):
                 array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, ArithmeticError, SyntaxError) as error:
+        except Exception as error:  # a parser over bytes of anybody can trip in any way; all mean that the file is bad
+            raise_if_too_little(error, path)
             raise InputError(f"{path} cannot be read as an array: it is damaged, or no array.", where=FIELD) from error
         if not isinstance(array, np.ndarray):
+            array.close()
             raise InputError(f"{path} may hold several arrays.", where=FIELD, fix="Save the one as .npy.")
-        return _checked(array, path)
+        if array.nbytes > MAX_BYTES:
+            raise InputError(
+                f"{path} holds {array.nbytes:,} bytes of numbers, and at most {MAX_BYTES:,} can be read.", where=FIELD
+            )
+        return _checked(np.asarray(array), path)
     document = read_json(path)
     if not isinstance(document, dict):
         return _checked(_numbers(document, str(path)), path)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -173,3 +176,39 @@ def test_missing_checkpoints_are_named_without_a_text_encoder(robot: Path) -> No
     assert "Cosmos-Predict2-2B-Sample-Action-Conditioned/model-480p-4fps.pt" in str(caught.value)
     assert "tokenizer/tokenizer.pth" in str(caught.value)
     assert "google-t5" not in str(caught.value)
+
+
+def test_an_array_of_fifty_tebibytes_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "actions.npy"
+    rows = (50 << 40) // 56
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (rows, 7)})
+        begin = file.tell()
+    code = (
+        "import resource, sys; from pathlib import Path; from cosmos_cli.errors import InputError\n"
+        "from cosmos_plugins.predict2.action.actions import read_actions; import numpy\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, -1))\n"
+        "try: read_actions(Path(sys.argv[1]))\n"
+        "except InputError: print('refused')\n"
+    )
+    # as a header alone, and as a file with holes where the disk allows one of that size
+    for num_bytes in (begin + 56, begin + (1 << 42)):
+        os.truncate(path, num_bytes)
+        run = [sys.executable, "-c", code, str(path)]
+        said = subprocess.run(run, capture_output=True, text=True, timeout=60)
+        assert said.stdout == "refused\n", said.stderr
+
+
+def test_several_arrays_and_python_objects_are_no_actions(tmp_path: Path) -> None:
+    path = tmp_path / "actions.npy"
+    with path.open("wb") as file:
+        np.savez(file, a=np.zeros((2, 7)))
+    with pytest.raises(InputError, match="several arrays"):
+        read_actions(path)
+    np.save(path, np.array([[{}] * 7], object), allow_pickle=True)
+    with pytest.raises(InputError, match="cannot be read as an array"):
+        read_actions(path)
+    np.save(path, np.zeros((2**21, 7)))
+    with pytest.raises(InputError, match="at most 67,108,864 can be read"):
+        read_actions(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,22 @@ def promise(path: Path) -> None:
     path.write_bytes(data.replace(b"(10, 10), }                ", b"(2621440, 2621440), }      "))
 
 
+def compressed(path: Path) -> None:
+    """A tensor file of 600 MB in one of less than one."""
+    torch.save(torch.ones(4, 4), path)
+    with zipfile.ZipFile(path) as source:
+        members = {name: source.read(name) for name in source.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in members.items():
+            with target.open(name, "w", force_zip64=True) as member:
+                for _ in range(600 if name.endswith("data/0") else 0):
+                    member.write(bytes(1 << 20))
+                member.write(content)
+
+
+NESTED = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+BAD["compressed"] = ("m.pt", compressed, "cannot be read as a tensor")
+BAD["nested"] = ("m.pt", lambda p: torch.save(NESTED, p), "holds a nested tensor")
 BAD["50 TiB"] = ("m.npy", promise, "cannot be read as an array")
 
 
@@ -143,7 +160,7 @@ def test_what_is_no_map_is_refused_in_our_words(tmp_path: Path, case: str) -> No
     assert len(str(caught.value).splitlines()) == 1
 
 
-@pytest.mark.parametrize("case", ["expanded", "a huge sparse one", "50 TiB"])
+@pytest.mark.parametrize("case", ["expanded", "a huge sparse one", "compressed", "50 TiB"])
 def test_refusing_needs_no_memory(tmp_path: Path, case: str) -> None:
     name, make, _ = BAD[case]
     make(tmp_path / name)
