@@ -146,7 +146,7 @@ def entry(facts: Any, where: str) -> Entry | None:
         raise not_understood(where, f"it says that {path} has {str(num_bytes)[:40]!r} bytes")
     if (large is not None and not _is_digest(sha256, 64)) or not _is_digest(git_sha1, 40):
         raise not_understood(where, f"it does not say what the content of {path} is known by")
-    return Entry(path, num_bytes, git_sha1, sha256)
+    return Entry(path, num_bytes, str(git_sha1), sha256)
 
 
 def not_understood(where: str, why: str) -> CosmosError:

@@ -217,7 +217,7 @@ def _list(repository: Repository, folder: Path, found: Listing) -> None:
         listed = ask(question, repository.name, form={"paths": single, "expand": "false"})
         if not isinstance(listed, list):
             raise not_understood(repository.name, f"it holds a {type(listed).__name__} in place of a list of files")
-        known = {file.path: file for facts in listed if (file := entry(facts, repository.name))}
+        known = {answer.path: answer for facts in listed if (answer := entry(facts, repository.name))}
     lost = []
     # single files first: they are many where they come with a folder, and belong together
     for file in sorted(repository.files, key=lambda file: file.is_folder):

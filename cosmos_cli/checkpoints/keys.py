@@ -232,8 +232,13 @@ def _with_nearest(name: str, nearest: str | None) -> str:
     return f"{name} (nearest on the other side: {nearest})" if nearest else name
 
 
+def printable(text: str) -> str:
+    """Text out of a file, without what would do something to a terminal."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
 def list_names(kind: str, lines: Sequence[str]) -> Problem:
     """One problem out of many lines of one kind: how many there are, and the first few."""
-    shown = "".join(f"\n  {line}" for line in lines[:_NUM_SHOWN])
+    shown = "".join(f"\n  {printable(line)}" for line in lines[:_NUM_SHOWN])
     rest = f"\n  ... and {len(lines) - _NUM_SHOWN} more" if len(lines) > _NUM_SHOWN else ""
     return Problem(f"{len(lines)} {kind}:{shown}{rest}")

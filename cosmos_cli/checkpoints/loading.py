@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.keys import Naming, compare_keys, list_names
+from cosmos_cli.checkpoints.keys import Naming, compare_keys, list_names, printable
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
@@ -157,13 +157,13 @@ def notice_outside(path: Path, keys: Sequence[str], network: str) -> None:
         rest = f" and {len(keys) - _NUM_NAMED} more" if len(keys) > _NUM_NAMED else ""
         output.notice(
             f"{path.name}: keys outside of {network} are ignored, {len(keys)} of them: "
-            f"{', '.join(keys[:_NUM_NAMED])}{rest}"
+            f"{printable(', '.join(keys[:_NUM_NAMED]))}{rest}"
         )
 
 
 def _nothing_wanted(checkpoint: Checkpoint, naming: Naming) -> CheckpointError:
     counts = Counter(f"{key.partition('.')[0]}.*" if "." in key else key for key in checkpoint)
-    groups = ", ".join(f"{count} {name}" for name, count in counts.most_common(8))
+    groups = ", ".join(f"{count} {printable(name)}" for name, count in counts.most_common(8))
     prefixes, _ = naming.prefixes_in(checkpoint.wrapper)
     wanted = f"named {' or '.join(f'{prefix}*' for prefix in prefixes)}" if all(prefixes) else "for this network"
     return CheckpointError(

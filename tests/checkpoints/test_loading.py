@@ -288,6 +288,18 @@ def test_a_wrapper_in_a_wrapper_is_opened_too(original: Network, tmp_path: Path)
     assert torch.equal(loaded.embedder.weight, original.embedder.weight + 1)
 
 
+def test_escapes_in_keys_do_not_reach_a_terminal(original: Network, tmp_path: Path) -> None:
+    for name in ("net.\x1b[2Jred", "\x1b]0;title\x07.weight"):
+        torch.save({f"net.{k}": t for k, t in original.state_dict().items()} | {name: torch.ones(1)}, tmp_path / "m")
+        try:
+            load_network(Network, tmp_path / "m", naming=PUBLISHED)
+        except CheckpointError as error:
+            said = str(error)
+        else:
+            said = output.notices()[-1]
+        assert "\\x1b" in said and "\x1b" not in said
+
+
 def averaged(network: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
     """As the tool that averages weights names them, each one larger by 1."""
     return {f"{prefix}{name}".replace(".", "-"): tensor + 1 for name, tensor in network.state_dict().items()}
