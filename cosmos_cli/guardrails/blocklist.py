@@ -12,6 +12,7 @@ from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
 from cosmos_cli.files.documents import read_text
 from cosmos_cli.guardrails.fuzzy_words import FuzzyWords, Hit
+from cosmos_cli.guardrails.look_alikes import plain_letters
 from cosmos_cli.guardrails.wordnet import Nouns
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _CONTRACTIONS = re.compile(r"(?<=\w)(n't|'(?:s|m|d|ll|re|ve))(?!\w)", re.IGNOREC
 class Blocklist:
     """Looks for listed words in the prompt as it is, and in the prompt with its nouns in the singular.
 
-    It never sees letters beyond ASCII: they count as space. Videos pass.
+    Letters beyond ASCII count as space, as published; a third look is at the prompt as it reads, with Latin letters for
+    those that look like them and without what nobody sees. Videos pass.
 
     Args:
         fuzzy: words and phrases to find also with look-alike letters; see `FuzzyWords`.
@@ -67,19 +69,25 @@ class Blocklist:
         Source: cosmos-transfer1, auxiliary/guardrail/blocklist (behaviour); a phrase is let pass only if all of its
         words are allowed, wherever it stands.
         """
-        if not prompt or not prompt.strip():
+        plain = plain_letters(prompt)
+        if not prompt.strip() or not plain.strip():
             raise _blocked("the prompt is empty.")
-        prompt = re.sub(r"[^\x00-\x7f]+", " ", prompt)
-        self._refuse_fuzzy(prompt, rule="fuzzy list")
-        if self._nouns:
-            singular = " ".join(map(self._nouns.lemma, split_words(prompt)))
-            self._refuse_fuzzy(singular, rule="fuzzy list, on singulars")
-        if term := self._exact_term(" ".join(prompt.lower().split())):
-            raise _blocked(f"the exact list forbids {term!r} (score 1.00).")
+        published, seen = _ascii(prompt), _ascii(plain)
+        self._refuse(published)
+        if seen != published:
+            self._refuse(seen, look=", on letters as they look")
 
     def check_video(self, frames_FHWC: np.ndarray) -> np.ndarray:
         """The frames as they came."""
         return frames_FHWC
+
+    def _refuse(self, prompt: str, look: str = "") -> None:
+        self._refuse_fuzzy(prompt, rule=f"fuzzy list{look}")
+        if self._nouns:
+            singular = " ".join(map(self._nouns.lemma, split_words(prompt)))
+            self._refuse_fuzzy(singular, rule=f"fuzzy list, on singulars{look}")
+        if term := self._exact_term(" ".join(prompt.lower().split())):
+            raise _blocked(f"the exact list{look} forbids {term!r} (score 1.00).")
 
     def _refuse_fuzzy(self, text: str, *, rule: str) -> None:
         for hit in self._fuzzy.find(text):
@@ -110,6 +118,10 @@ def split_words(text: str) -> list[str]:
     """
     text = re.sub(r"(?<!\S)'(?=\w)", "' ", text)
     return _CONTRACTIONS.sub(r" \1", _APART.sub(r" \g<0> ", text)).split()
+
+
+def _ascii(text: str) -> str:
+    return re.sub(r"[^\x00-\x7f]+", " ", text)
 
 
 def _blocked(what: str) -> GuardrailBlocked:

@@ -129,3 +129,61 @@ def test_the_built_in_list_refuses_whole_words_only() -> None:
     checks.check_prompt("A grape-coloured car passes a gorge.")
     with pytest.raises(GuardrailBlocked, match="mass shooting"):
         checks.check_prompt("News footage of a Mass  Shooting")
+
+
+DISGUISES = {
+    "zero-width": "g\u200bo\u200dr\ufeffe",
+    "soft hyphens": "go\u00adre",
+    "variation selectors": "g\ufe0fore",
+    "a joiner that draws nothing": "go\u034fre",
+    "tags": "go\U000e0041re",
+    "Cyrillic": "g\u043er\u0435",
+    "Greek": "g\u03bfre",
+    "Armenian": "\u0581\u0585re",
+    "full width": "\uff47\uff4f\uff52\uff45",
+    "mathematical": "\U0001d4f0\U0001d4f8\U0001d4fb\U0001d4ee",
+    "in circles": "\u24d6\u24de\u24e1\u24d4",
+    "flags": "\U0001f1ec\U0001f1f4\U0001f1f7\U0001f1ea",
+    "small capitals": "\u0262\u1d0f\u0280\u1d07",
+    "marks": "g\u0336o\u0336r\u0336e\u0336",
+    "accents": "g\u00f6r\u00e9",
+    "strokes": "g\u00f8re",
+    "both": "G\u200b\u041e\u0301\u200br\u0415",
+}
+
+
+@pytest.mark.parametrize("word", DISGUISES.values(), ids=DISGUISES.keys())
+def test_a_word_that_reads_like_a_listed_one_is_refused(word: str) -> None:
+    exact = Blocklist(exact=["gore"], nouns=None)
+    with pytest.raises(GuardrailBlocked, match="exact list, on letters as they look forbids 'gore'"):
+        exact.check_prompt(f"A street, {word}.")
+    with pytest.raises(GuardrailBlocked, match="forbids 'gore'"):
+        Blocklist(fuzzy=["gore"], nouns=None).check_prompt(f"A street, {word}.")
+
+
+def test_what_the_published_look_refuses_stays_refused_though_it_reads_otherwise() -> None:
+    # the letter between counts as space there, and is part of the word as it reads
+    with pytest.raises(GuardrailBlocked, match="exact list forbids 'gore'"):
+        Blocklist(exact=["gore"], nouns=None).check_prompt("gore\u043e")
+
+
+def test_a_prompt_of_which_nothing_is_seen_is_empty(blocklist: Blocklist) -> None:
+    with pytest.raises(GuardrailBlocked, match="empty"):
+        blocklist.check_prompt("\u200b\u2060 \ufeff")
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Une rue à Orléans, naïve et gaie.",
+        "Они идут по улице.",
+        "城市的街道",
+        "Ένας δρόμος",
+        "شارع",
+        "🚗🇩🇪 a car",
+        "Ångström",
+    ],
+)
+def test_ordinary_prompts_of_other_languages_pass(blocklist: Blocklist, prompt: str) -> None:
+    blocklist.check_prompt(prompt)
+    Guardrails(builtin_guardrails()).check_prompt(prompt)
