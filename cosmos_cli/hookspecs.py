@@ -14,6 +14,11 @@ from typing import Literal, Protocol
 import pluggy
 
 ENTRY_POINT_GROUP = "cosmos.plugins"
+GUARDRAIL_GROUP = "cosmos.guardrails"
+"""Entry points that declare a guardrail: its name, and the plugin module that registers it.
+
+So a package that cannot be imported is known to lack its guardrail, and nothing is made without it.
+"""
 
 hookspec = pluggy.HookspecMarker("cosmos")
 hookimpl = pluggy.HookimplMarker("cosmos")
@@ -133,7 +138,8 @@ def cosmos_register_guardrails(register: RegisterExtension) -> None:
     """Called once at start-up. Register checks of prompts and videos.
 
     The factory returns a `cosmos_cli.guardrails.Guardrail`. All registered guardrails run in every family,
-    in order of their names.
+    in order of their names. The package also declares each in the entry-point group `cosmos.guardrails`; one that is
+    declared and not registered, or whose hook breaks or registers nothing, blocks every generation.
     """
 
 

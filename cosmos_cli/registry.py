@@ -2,6 +2,7 @@
 
 A plugin that cannot be imported, breaks the hook contract, raises in a hook or claims a taken name costs its
 own contribution only; the fault is kept beside its name for `cosmos plugins list` and one warning line.
+Guardrails are the exception: a package that declares one and does not bring it blocks every generation.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from cosmos_cli import hookspecs
-from cosmos_cli.errors import CosmosError
+from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, Problem
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 OWN_DISTRIBUTION = "cosmos-cli"
 
+_GUARDRAIL_HOOK = hookspecs.cosmos_register_guardrails.__name__
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -113,6 +115,8 @@ class Plugin:
     families: list[Family] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    lost_guardrails: list[str] = field(default_factory=list)
+    """What it should check and does not, one line each; nothing is generated while there are any."""
 
     @property
     def label(self) -> str:
@@ -139,6 +143,24 @@ class Registry:
         """One line per fault, naming the plugin."""
         return [f"plugin {plugin.label}: {fault}" for plugin in self.plugins for fault in plugin.faults]
 
+    def require_guardrails(self) -> None:
+        """Every guardrail that an installed package declares is there.
+
+        Raises:
+            GuardrailBlocked: which is not, of which package.
+        """
+        lost = [
+            Problem(
+                f"{what}. Nothing is made without it.",
+                where=f"plugin {plugin.label}",
+                fix=f"Mend the package, or remove it: pip uninstall {plugin.distribution}",
+            )
+            for plugin in self.plugins
+            for what in plugin.lost_guardrails
+        ]
+        if lost:
+            raise GuardrailBlocked.from_problems(lost)
+
     def create(
         self, kind: str, name: str, *, device: str, offload: bool, checkpoint_dir: Path, settings: BaseModel
     ) -> Any:
@@ -151,17 +173,20 @@ class Registry:
             checkpoint_dir: the checkpoint folder of the run.
             settings: what the run is loaded with.
         Raises:
+            GuardrailBlocked: it is a guardrail and cannot be built.
+            CheckpointError: its files are missing or damaged.
             CosmosError: it cannot be built.
         """
         extension = self.extensions[kind][name]
+        failure = GuardrailBlocked if kind == "guardrails" else CosmosError
         given = {"device": device, "offload": offload, "checkpoint_dir": checkpoint_dir, "settings": settings}
         try:
             factory = extension.resolve()
             return factory(**_named_by(factory, given))
-        except CosmosError:
+        except (KeyboardInterrupt, CheckpointError, failure):
             raise
-        except Exception as error:
-            raise CosmosError(
+        except BaseException as error:  # SystemExit too: whoever exits in the middle of somebody's work is broken
+            raise failure(
                 f"{kind} '{name}' could not be built: {_one_line(error)}.",
                 where=f"plugin {extension.plugin}",
                 fix="Fix or uninstall that plugin.",
@@ -174,6 +199,8 @@ class Registry:
 
         One that fails fails all: a check that was installed must not vanish silently.
         """
+        if kind == "guardrails":
+            self.require_guardrails()
         return {
             name: self.create(
                 kind, name, device=device, offload=offload, checkpoint_dir=checkpoint_dir, settings=settings
@@ -192,9 +219,9 @@ def resolve(import_string: str, *, needed_by: str) -> Any:
     try:
         with _stdout_kept_clean():
             return getattr(importlib.import_module(module), attribute)
-    except CosmosError:
+    except (KeyboardInterrupt, CosmosError):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise CosmosError(
             f"{import_string} cannot be loaded: {_one_line(error)}.",
             where=needed_by,
@@ -234,7 +261,40 @@ def discover() -> Registry:
             continue
         taken[entry.name] = plugin
         _load(entry, plugin, manager, registry)
+    for entry in sorted(entry_points(group=hookspecs.GUARDRAIL_GROUP), key=_order):
+        _settle_declared(entry, registry)
+    _blame_undeclared(registry)
     return registry
+
+
+def _settle_declared(entry: EntryPoint, registry: Registry) -> None:
+    """Note a guardrail that is declared and was not registered by a plugin of the same distribution."""
+    declaring = _describe(entry)
+    own = [plugin for plugin in registry.plugins if plugin.distribution == declaring.distribution]
+    if any(e.kind == "guardrails" and e.name == entry.name for plugin in own for e in plugin.extensions):
+        return
+    by_module = [plugin for plugin in own if plugin.module == entry.value]
+    if not own:
+        declaring.faults.append(f"declares the guardrail '{entry.name}', but has no plugin")
+        registry.plugins.append(declaring)
+    plugin = next(iter([*by_module, *own, declaring]))
+    reason = "; ".join(plugin.faults) or "no hook registers it"
+    plugin.lost_guardrails.append(f"its guardrail '{entry.name}' is not there: {reason}")
+    if not plugin.faults:
+        plugin.faults.append(f"its guardrail '{entry.name}' is declared, but no hook registers it")
+
+
+def _blame_undeclared(registry: Registry) -> None:
+    """Warn of guardrails that would go unnoticed if their plugin could not be imported."""
+    declared = {(_describe(entry).distribution, entry.name) for entry in entry_points(group=hookspecs.GUARDRAIL_GROUP)}
+    for plugin in registry.plugins:
+        names = [e.name for e in plugin.extensions if e.kind == "guardrails"]
+        if missing := [name for name in names if (plugin.distribution, name) not in declared]:
+            named = ", ".join(f"'{name}'" for name in missing)
+            plugin.faults.append(
+                f"declares no entry point '{hookspecs.GUARDRAIL_GROUP}' for {named}; the check runs, but would not be "
+                "missed if the plugin could not be imported"
+            )
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
@@ -256,7 +316,9 @@ def _load(entry: EntryPoint, plugin: Plugin, manager: pluggy.PluginManager, regi
     try:
         with _stdout_kept_clean():
             module = entry.load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         plugin.faults.append(f"cannot be imported ({_one_line(error)})")
         return
     if manager.is_registered(module):
@@ -268,6 +330,8 @@ def _load(entry: EntryPoint, plugin: Plugin, manager: pluggy.PluginManager, regi
     except Exception as error:
         manager.unregister(name=entry.name)
         plugin.faults.append(f"does not fit the hook contract ({_one_line(error)})")
+        if hasattr(module, _GUARDRAIL_HOOK):
+            plugin.lost_guardrails.append(f"has a hook for guardrails and {plugin.faults[-1]}")
         return
     if unknown:
         plugin.faults.append(f"implements hooks that do not exist: {', '.join(unknown)}")
@@ -281,7 +345,11 @@ def _stdout_kept_clean() -> contextlib.AbstractContextManager[object]:
 
 def _one_line(error: BaseException) -> str:
     # messages of extension modules and of pluggy run over many lines; a fault is one line of a table
-    return f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(".: ")
+    try:
+        text = str(error)
+    except Exception:
+        text = "says nothing that can be read"
+    return f"{type(error).__name__}: {' '.join(text.split())}".rstrip(".: ")
 
 
 def _unknown_hooks(manager: pluggy.PluginManager, module: Any) -> list[str]:
@@ -302,13 +370,26 @@ def _call_hooks(plugin: Plugin, manager: pluggy.PluginManager, module: Any, regi
         for implementation in caller.get_hookimpls():
             if implementation.plugin is module:
                 _call(implementation.function, caller.name, functools.partial(register, registry, plugin), plugin)
+        if caller.name == _GUARDRAIL_HOOK:
+            _settle_hook(plugin)
 
 
 def _call(hook: Callable[..., object], name: str, register: Callable[..., None], plugin: Plugin) -> None:
     try:
         hook(register)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         plugin.faults.append(f"raised in {name} ({_one_line(error)})")
+
+
+def _settle_hook(plugin: Plugin) -> None:
+    """A hook for guardrails that broke, or registered none, has lost some, declared or not."""
+    broke = [fault for fault in plugin.faults if _GUARDRAIL_HOOK in fault or "among guardrails" in fault]
+    if not broke and not any(e.kind == "guardrails" for e in plugin.extensions):
+        broke = [f"registers nothing in {_GUARDRAIL_HOOK}"]
+        plugin.faults += broke
+    plugin.lost_guardrails += [f"it lacks guardrails: {fault}" for fault in broke]
 
 
 def _register_family(

@@ -50,8 +50,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     """Install a distribution: `install("name", {"module": source}, {"entry": "module"})`."""
     packages = tmp_path / "packages"
 
-    def write(name: str, modules: Mapping[str, str], plugins: Mapping[str, str] | None = None) -> None:
-        write_distribution(packages, name, modules, plugins or {module: module for module in modules})
+    def write(
+        name: str,
+        modules: Mapping[str, str],
+        plugins: Mapping[str, str] | None = None,
+        guardrails: Mapping[str, str] | None = None,
+    ) -> None:
+        write_distribution(packages, name, modules, plugins or {module: module for module in modules}, guardrails)
         monkeypatch.syspath_prepend(packages)
 
     return write
@@ -86,7 +91,12 @@ def test_no_plugin_takes_a_name_from_cosmos_even_if_it_sorts_first(install: Inst
 
 
 def test_one_name_may_be_used_once_per_kind_of_extension(install: Install) -> None:
-    install("reg-ext", {"reg_ext_a": guardrail("words", "a:b"), "reg_ext_b": guardrail("words", "c:d")})
+    install(
+        "reg-ext",
+        {"reg_ext_a": guardrail("words", "a:b"), "reg_ext_b": guardrail("words", "c:d")},
+        None,
+        {"words": "reg_ext_a"},
+    )
     found = registry.discover()
     assert found.extensions["guardrails"]["words"].factory == "a:b"
     assert found.faults == [
@@ -189,7 +199,7 @@ def test_a_control_with_a_wrong_field_is_a_fault_of_that_plugin(install: Install
 
 
 def test_import_strings_are_resolved_when_used_not_when_registered(install: Install) -> None:
-    install("reg-lazy", {"reg_lazy": guardrail("g", "reg_nowhere:build")})
+    install("reg-lazy", {"reg_lazy": guardrail("g", "reg_nowhere:build")}, None, {"g": "reg_lazy"})
     found = registry.discover()
     assert found.faults == []
     with pytest.raises(CosmosError, match="reg_nowhere:build cannot be loaded: ModuleNotFoundError"):

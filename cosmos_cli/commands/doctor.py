@@ -45,7 +45,8 @@ def _registered(extension: registry.Extension, checkpoint_dir: Path) -> Finding:
 def _run(check: Check, checkpoint_dir: Path) -> Finding:
     try:
         return check(checkpoint_dir)
-    except Exception as error:  # a check that breaks tells about the machine too, and must not hide the others
+    # a check that breaks tells about the machine too, and must not hide the others
+    except (Exception, SystemExit) as error:
         return Finding("failure", f"the check broke ({type(error).__name__}: {error})")
 
 

@@ -21,6 +21,8 @@ def list_plugins(json: output.JsonFlag = False) -> None:
     for plugin in found.plugins:
         brings = [family.name for family in plugin.families] + [f"{e.kind}:{e.name}" for e in plugin.extensions]
         state = "; ".join(plugin.faults) or "ok"
+        if plugin.lost_guardrails:
+            state = f"blocks all generation: {state}"
         rows.append((plugin.name, f"{plugin.distribution} {plugin.version}", ", ".join(brings) or "-", state))
     output.result(
         output.table(("PLUGIN", "DISTRIBUTION", "BRINGS", "STATE"), rows),
@@ -65,6 +67,7 @@ def _document(plugin: registry.Plugin, commands: bool = False) -> dict[str, Any]
         "families": families,
         "extensions": [{"kind": e.kind, "name": e.name, "help": e.help} for e in plugin.extensions],
         "faults": faults,
+        "lost_guardrails": plugin.lost_guardrails,
     }
 
 
@@ -91,6 +94,7 @@ def _describe(document: dict[str, Any]) -> str:
     lines = [
         f"{document['name']}: {document['distribution']} {document['version']}, module {document['module']}",
         f"state: {'; '.join(document['faults']) or 'ok'}",
+        *(f"blocks all generation: {lost}" for lost in document["lost_guardrails"]),
     ]
     for family in document["families"]:
         lines += ["", f"family {family['name']}: {family['help']}"]

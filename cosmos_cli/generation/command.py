@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from cosmos_cli import output
+from cosmos_cli import output, registry
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.registry import resolve
@@ -66,6 +66,7 @@ def _plans_of(kind: Any, settings: Any, request: Any) -> Sequence[Plan]:
 def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     """Make one picture or video, and tell of it."""
     # before workers start and before the pipeline is even imported: a wrong request costs no time
+    _require_guardrails(settings)
     check_workers(settings.num_gpus, settings.device)
     read = inputs.check(settings, request)
     with spread(settings.num_gpus, settings.device):
@@ -92,12 +93,19 @@ def make_many(settings: Any, run: Callable[[], Reported], *, check: Callable[[],
     Raises:
         typer.Exit: something failed.
     """
+    _require_guardrails(settings)
     own = check_workers(settings.num_gpus, settings.device)
     if own is None and settings.num_gpus > 1:
         check()
     with spread(settings.num_gpus, settings.device):
         report = run()
     tell_report(report)
+
+
+def _require_guardrails(settings: Any) -> None:
+    """Building them finds it out too, but only when workers have started. Raises GuardrailBlocked."""
+    if settings.is_guarded:
+        registry.current().require_guardrails()
 
 
 def tell_plan(planned: Plan) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli import output, registry
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.cache import Cache
 from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER, GenerationSettings
 from cosmos_cli.generation.work import Rig, Work, asked_of, memory_stages
@@ -26,6 +26,7 @@ from cosmos_cli.models.prompts import Refiner, encode_prompts
 from cosmos_cli.models.t5 import CachedTextEncoder, check_encoder
 from cosmos_cli.runtime.compiling import check_compilable, compile_blocks, uncompile_blocks
 from cosmos_cli.runtime.devices import choose_device, choose_device_and_dtype, computing
+from cosmos_cli.runtime.extensions import blaming
 from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
 from cosmos_cli.runtime.memory.placement import (
     Descent,
@@ -273,13 +274,25 @@ class _Compiled:
 
 def installed_refiners(settings: GenerationSettings) -> dict[str, Refiner]:
     """What other packages bring to rewrite prompts, by name. Raises CosmosError: one of them cannot be built."""
-    return registry.current().create_extensions(
+    refiners = registry.current().create_extensions(
         "prompt_refiners",
         device=str(choose_device(settings.device)),
         offload=REFINER in settings.offloaded or settings.max_memory is not None,
         checkpoint_dir=settings.checkpoint_dir,
         settings=settings,
     )
+    return {name: _blamed(refine, f"prompt refiner {name}") for name, refine in refiners.items()}
+
+
+def _blamed(refine: Refiner, who: str) -> Refiner:
+    def ask(*given: Any) -> str:
+        with blaming(who):
+            text = refine(*given)
+        if not isinstance(text, str):
+            raise CosmosError(f"returned {type(text).__name__}, not a prompt.", where=who)
+        return text
+
+    return ask
 
 
 def _load_refiner(

@@ -99,7 +99,14 @@ class Guardrails:
 
     @cached_property
     def _checks(self) -> dict[str, Guardrail]:
-        return dict(self._build())
+        checks = dict(self._build())
+        for name, check in checks.items():
+            # before anything is made: what it lacks would else be found when a video is done
+            if not all(callable(getattr(check, method, None)) for method in ("check_prompt", "check_video")):
+                raise GuardrailBlocked(
+                    "is no guardrail: it lacks check_prompt or check_video.", where=f"guardrail {name}"
+                )
+        return checks
 
     def _check_once(self, prompt: str) -> None:
         if prompt not in self._verdicts:
@@ -120,16 +127,13 @@ class Guardrails:
 
     def _checked(self, frames_FHWC: np.ndarray) -> np.ndarray:
         for name, check in self._checks.items():
-            checked = _closed(name, lambda check=check, frames=frames_FHWC: check.check_video(frames))  # type: ignore[misc]
-            if [getattr(checked, key, None) for key in ("shape", "dtype")] != [frames_FHWC.shape, frames_FHWC.dtype]:
-                raise GuardrailBlocked("returned no video of the same shape and type.", where=f"guardrail {name}")
-            frames_FHWC = checked
+            frames_FHWC = _closed(name, lambda check=check, frames=frames_FHWC: _checked_by(check, frames))  # type: ignore[misc]
         return frames_FHWC
 
     def _verdict(self, prompt: str) -> GuardrailBlocked | None:
         try:
             for name, check in self._checks.items():
-                _closed(name, lambda check=check: check.check_prompt(prompt))  # type: ignore[misc]
+                _closed(name, lambda check=check: _passed_by(check, prompt))  # type: ignore[misc]
         except GuardrailBlocked as blocked:
             return blocked
         return None
@@ -153,6 +157,19 @@ def _difference(frames_FHWC: np.ndarray, checked_FHWC: np.ndarray) -> tuple[list
     return changed, checked_FHWC[changed]
 
 
+def _passed_by(check: Guardrail, prompt: str) -> None:
+    answer: object = check.check_prompt(prompt)  # type: ignore[func-returns-value]
+    if answer is not None:  # "False" may be meant to refuse
+        raise GuardrailBlocked(f"returned {type(answer).__name__} for a prompt; it has to return nothing, or to raise.")
+
+
+def _checked_by(check: Guardrail, frames_FHWC: np.ndarray) -> np.ndarray:
+    checked_FHWC = check.check_video(frames_FHWC)
+    if [getattr(checked_FHWC, key, None) for key in ("shape", "dtype")] != [frames_FHWC.shape, frames_FHWC.dtype]:
+        raise GuardrailBlocked("returned no video of the same shape and type.")
+    return checked_FHWC
+
+
 def _closed(name: str, check: Callable[[], Result]) -> Result:
     """Run a check; one that breaks counts as a refusal, and every refusal says whose it is.
 
@@ -166,8 +183,8 @@ def _closed(name: str, check: Callable[[], Result]) -> Result:
     except GuardrailBlocked as refusal:
         named = [replace(problem, where=problem.where or place) for problem in refusal.problems]
         raise GuardrailBlocked.from_problems(named) from refusal
-    except CheckpointError:
+    except (CheckpointError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # SystemExit(0) too would end the run as if all were well
         reason = f"{type(error).__name__}: {error}".rstrip(".: ")
         raise GuardrailBlocked(f"could not run and so blocks: {reason}.", where=place) from error

@@ -18,6 +18,7 @@ from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.source import Source
 from cosmos_cli.media.video import Clip, read_video
 from cosmos_cli.runtime.devices import choose_device, computing
+from cosmos_cli.runtime.extensions import blaming
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_plugins.transfer1.checkpoints import annotator_paths, weight_paths
 from cosmos_plugins.transfer1.controls import objects_mask
@@ -248,7 +249,9 @@ def _computed(
 ) -> np.ndarray | None:
     """A control video, as large as the frames; None if it is these very frames, which need not be there twice."""
     # one of another package may work in place, and the frames are needed as they are
-    made = modality.resolve()(frames_FHWC.copy(), job)
+    compute = modality.resolve()
+    with blaming(f"control '{name}' of plugin {modality.plugin}"):
+        made = compute(frames_FHWC.copy(), job)
     if getattr(made, "shape", None) != frames_FHWC.shape or made.dtype != np.uint8:
         raise InputError(
             f"computed a control video of another form than the input's {frames_FHWC.shape} uint8.", where=name

@@ -37,7 +37,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sound plugin beside the project's own, and one that cannot be imported."""
     packages = tmp_path / "packages"
     modules = {"listed_radar": SOUND, "listed_broken": "import no_such_module"}
-    write_distribution(packages, "listed", modules, {"radar-plugin": "listed_radar", "broken-plugin": "listed_broken"})
+    plugins = {"radar-plugin": "listed_radar", "broken-plugin": "listed_broken"}
+    write_distribution(packages, "listed", modules, plugins, {"hush": "listed_radar"})
     monkeypatch.syspath_prepend(packages)
 
 
@@ -65,6 +66,7 @@ def test_list_as_json_keeps_its_keys(cosmos: Cosmos) -> None:
         "families": [{"name": "radar", "help": "Listens."}],
         "extensions": [{"kind": "guardrails", "name": "hush", "help": "Refuses noise."}],
         "faults": [],
+        "lost_guardrails": [],
     }
     assert document["notices"] == []
 

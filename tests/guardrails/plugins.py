@@ -51,7 +51,7 @@ def installing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Inst
         module = f"watching_{next(_numbers)}"  # a name of its own: modules of earlier tests stay imported
         source = _SOURCE.format(name=name, module=module, log=LOG, on_prompt=on_prompt, on_video=on_video)
         packages = tmp_path / "packages"
-        write_distribution(packages, module.replace("_", "-"), {module: source}, {module: module})
+        write_distribution(packages, module.replace("_", "-"), {module: source}, {module: module}, {name: module})
         monkeypatch.syspath_prepend(packages)
         registry.current.cache_clear()
 

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 def pip_install(target: Path, *sources: Path) -> None:
     """Build and install distributions into a folder, without network. The build leaves traces in the sources."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+    offline = ["--upgrade", "--no-index", "--no-deps", "--no-build-isolation"]
     subprocess.run([*command, *offline, "--target", str(target), *map(str, sources)], check=True, timeout=120)
 
 
@@ -42,12 +42,19 @@ def complete(line: str, path: Path | None = None) -> list[str]:
     return result.stdout.split()
 
 
-def write_distribution(folder: Path, name: str, modules: Mapping[str, str], plugins: Mapping[str, str]) -> None:
+def write_distribution(
+    folder: Path,
+    name: str,
+    modules: Mapping[str, str],
+    plugins: Mapping[str, str],
+    guardrails: Mapping[str, str] | None = None,
+) -> None:
     """Put a distribution into a folder of `sys.path`, as an installer would leave it there.
 
     Args:
         modules: module name to source.
         plugins: entry point name to module, in the group `cosmos.plugins`.
+        guardrails: the same in the group `cosmos.guardrails`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for module, source in modules.items():
@@ -55,5 +62,6 @@ def write_distribution(folder: Path, name: str, modules: Mapping[str, str], plug
     info = folder / f"{name.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    entries = "".join(f"{plugin} = {module}\n" for plugin, module in plugins.items())
-    (info / "entry_points.txt").write_text(f"[cosmos.plugins]\n{entries}")
+    groups = {"cosmos.plugins": plugins, "cosmos.guardrails": guardrails or {}}
+    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]
+    (info / "entry_points.txt").write_text("".join(lines))
