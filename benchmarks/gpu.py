@@ -96,4 +96,7 @@ def _measure(rows: list[Row], options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    from cosmos_cli.output import keep_streams
+
+    keep_streams()  # who pipes a list into `head` has read enough, and a row that is measured goes on
     sys.exit(main())

@@ -21,9 +21,20 @@ HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
 
 def main() -> NoReturn:
     """The whole life of a `cosmos` process; its script begins in `cosmos_cli.__main__`."""
+    output.keep_streams()
     interrupts.begin()
     worker.begin()
-    sys.exit(interrupts.interruptible(lambda: worker.exit_code(run(sys.argv[1:])), _stop))
+    sys.exit(interrupts.interruptible(lambda: worker.exit_code(_told(run(sys.argv[1:]))), _stop))
+
+
+def _told(code: int) -> int:
+    """The exit code of a command that ended so, once it is known whether its results could be told."""
+    if lost := output.lost_stdout():
+        if not isinstance(lost, BrokenPipeError):  # `cosmos ... | head`: its reader wants no more
+            what = f"could not write to stdout: {lost.strerror}."
+            _fail(CosmosError(what, fix="What was made is kept; send stdout elsewhere."))
+        return code or 1
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -47,10 +58,6 @@ def run(arguments: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):  # Abort: a question was answered with no, or with Ctrl-C
         return _stop()
-    except BrokenPipeError:
-        # the reader of our stdout went away (`cosmos ... | head`); keep the interpreter from complaining at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except CosmosError as error:
         return _fail(error)
     except Exception as error:
@@ -72,7 +79,7 @@ def _fail(error: CosmosError) -> int:
     if os.environ.get("COSMOS_DEBUG") == "1":
         import traceback
 
-        traceback.print_exc()
+        output.trace(traceback.format_exc())
     if to_print := worker.fail(error):
         output.error(to_print)
     return error.exit_code

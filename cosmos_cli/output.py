@@ -6,8 +6,11 @@ As a library cosmos is silent: `configure` is called by the command line.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import itertools
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
+
+from cosmos_cli.redaction import hide, hide_in, json_visible, visible
 
 if TYPE_CHECKING:
     from cosmos_cli.errors import CosmosError
@@ -38,6 +43,68 @@ class _Record:
 
 _record: ContextVar[_Record | None] = ContextVar("record", default=None)
 """Threads begin without one."""
+
+
+class _Lossy(io.FileIO):
+    """A descriptor whose other end may go away: what cannot be written is lost, and the work goes on.
+
+    `lost` is the first reason.
+    """
+
+    lost: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if self.lost is None:
+            try:
+                written = super().write(data)
+            except OSError as error:
+                self.lost = error
+            else:
+                return size if written is None else written  # None: a full pipe that does not wait
+        return size
+
+
+class _Stream(io.TextIOWrapper):
+    """Text without secrets, whoever writes it: libraries, warnings and threads that die write to stderr too."""
+
+    def write(self, text: str) -> int:
+        super().write(hide(text))
+        return len(text)
+
+
+def lossy(descriptor: int, like: TextIO | None = None) -> TextIO:
+    """A text stream on a descriptor that never fails; stdout must tell at the end what it lost, see `lost_stdout`."""
+    encoding = getattr(like, "encoding", None) or "utf-8"
+    buffered = io.BufferedWriter(_Lossy(descriptor, "wb", closefd=False))
+    return _Stream(buffered, encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+def keep_streams() -> None:
+    """Have this process go on when a standard stream is closed, full, or gone. To be called first of all.
+
+    Without this the next file to be opened would become the stderr of native libraries.
+    """
+    for descriptor, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            # the lowest number that is free is this one. Writing to stdout fails as on a closed one, and is told
+            os.open(os.devnull, mode)
+    if sys.stdin is None:
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), encoding="utf-8")
+    sys.stdout, sys.stderr = lossy(1, sys.stdout), lossy(2, sys.stderr)
+
+
+def lost_stdout() -> OSError | None:
+    """Why results could not be written; None if they were, or if who has left was the reader of messages too."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    lost = raw.lost if isinstance(raw, _Lossy) else None
+    if lost is not None and lost.errno == errno.EPIPE and os.path.sameopenfile(1, 2):
+        return None  # `2>&1 | head -1`
+    return lost
 
 
 def configure(*, speaking: bool, mute: bool = False) -> None:
@@ -167,9 +234,9 @@ def _bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
     )
 
     known = (MofNCompleteColumn(), TimeRemainingColumn()) if total else ()
-    columns = (TextColumn("{task.description}"), BarColumn(), *known, TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *known, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(label, total=total)
+        task = bar.add_task(_clean(label), total=total)
         yield lambda: bar.advance(task)
 
 
@@ -219,11 +286,11 @@ def _file_bars(label: str, num_bytes: int) -> Iterator[FileProgress]:
         *(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
-        of_all = bars.add_task(label, total=num_bytes)
+        of_all = bars.add_task(_clean(label), total=num_bytes)
 
         @contextlib.contextmanager
         def of_file(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-            own = bars.add_task(name, total=num_bytes)
+            own = bars.add_task(_clean(name), total=num_bytes)
 
             def advance(done: int) -> None:
                 bars.advance(own, done)
@@ -247,9 +314,10 @@ def result(text: str, document: Mapping[str, Any]) -> None:
 
 def data(document: Any) -> None:
     """A JSON document on stdout, whatever the mode and the encoding."""
-    line = json.dumps(document, indent=2, ensure_ascii=False, default=str)
+    clean = hide_in(document)
+    line = json_visible(json.dumps(clean, indent=2, ensure_ascii=False, default=str))
     if not _can_show(sys.stdout, line):  # escaped, it is the same document
-        line = json.dumps(document, indent=2, default=str)
+        line = json.dumps(clean, indent=2, default=str)
     _write(sys.stdout, line)
 
 
@@ -260,7 +328,8 @@ def text(lines: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns, two spaces apart, as plain text."""
-    cells = [list(columns), *[list(row) for row in rows]]
+    # what a file is called must not look like another row
+    cells = [[visible(cell).replace("\n", "\\n") for cell in row] for row in (columns, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
 
@@ -280,12 +349,22 @@ def error(failure: CosmosError) -> None:
         if lines:
             lines.append(Text(""))
         if problem.where:
-            lines.append(Text(problem.where, style="bold"))
-        lines.append(Text(problem.what))
+            lines.append(Text(_clean(problem.where), style="bold"))
+        lines.append(Text(_clean(problem.what)))
         if problem.fix:
-            lines.append(Text(problem.fix, style="green"))
+            lines.append(Text(_clean(problem.fix), style="green"))
     console = Console(stderr=True, highlight=False)
     console.print(Panel(Group(*lines), title=failure.title, title_align="left", border_style="red"))
+
+
+def trace(lines: str) -> None:
+    """Where an error comes from, on stderr, for whoever debugs."""
+    print(_clean(lines), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _clean(text: str) -> str:
+    """The border: no secret leaves, and nothing that a terminal would obey."""
+    return visible(hide(text))
 
 
 def _say(line: str) -> None:
@@ -296,13 +375,13 @@ def _say(line: str) -> None:
 def _write(stream: TextIO, line: str) -> None:
     if _mute:
         return
-    # letters that the stream has no place for, or bytes of a file name that are none, are escaped
+    # letters that the stream has no place for are escaped
     encoding = stream.encoding or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    print(_clean(line).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
 def _can_show(stream: TextIO, line: str) -> bool:
-    """Whether it goes through as it is; bytes of file names that are no text do not."""
+    """Whether it goes through as it is."""
     try:
         line.encode(stream.encoding or "utf-8")
     except UnicodeEncodeError:

@@ -24,7 +24,7 @@ SOURCES = {
 }
 CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_cli/")}
 
-BOTTOM = {"errors", "interrupts", "output", "files"}
+BOTTOM = {"errors", "interrupts", "output", "files", "redaction"}
 TOOLS = {"media", "checkpoints", "runtime"}
 PARTS = {"guardrails", "diffusion", "models"}
 GENERATION = {"generation"}
@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
     "interrupts": set(),
-    "output": {"errors"},
-    "files": {"errors", "interrupts", "output"},
+    "redaction": set(),
+    "output": {"errors", "redaction"},
+    "files": {"errors", "interrupts", "output", "redaction"},
     "hookspecs": set(),
     "critics": BOTTOM,
     "requests": BOTTOM,

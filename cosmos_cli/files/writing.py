@@ -18,6 +18,7 @@ from typing import Any
 from cosmos_cli import interrupts
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.names import PREFIX
+from cosmos_cli.redaction import hide_in
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
@@ -159,5 +160,9 @@ def write_json(path: Path, document: Any) -> None:
 
 
 def json_bytes(document: Any, *, indent: int | None = None) -> bytes:
-    """A JSON document in UTF-8. Bytes of file names that are none become `\\udcXX`, as `read_json` takes them back."""
-    return json.dumps(document, indent=indent, ensure_ascii=False, default=str).encode(errors="backslashreplace")
+    """A JSON document in UTF-8, without secrets.
+
+    Bytes of file names that are none become `\\udcXX`, as `read_json` takes them back.
+    """
+    text = json.dumps(hide_in(document), indent=indent, ensure_ascii=False, default=str)
+    return text.encode(errors="backslashreplace")

@@ -70,7 +70,7 @@ class HttpChatModel:
     Args:
         url: of the server, http or https, with or without `/v1`.
         model: the server's name for the model.
-        api_key_variables: environment variables to look for a key in, read at each request and never shown.
+        api_key_variables: environment variables to look for a key in, read at each request.
         timeout_s: how long the server may be silent. An answer takes as long as the model needs.
         first_wait_s: pause before a busy or unreachable server is asked again; doubles each time.
     Raises:
@@ -87,6 +87,7 @@ class HttpChatModel:
         first_wait_s: float = 1.0,
     ) -> None:
         self.url, self.model = completions_url(url), model
+        api_key(api_key_variables)
         self._key_variables = tuple(api_key_variables)
         self._timeout_s, self._first_wait_s = timeout_s, first_wait_s
         self._opener = build_opener(_NoRedirects)
@@ -140,7 +141,7 @@ class HttpChatModel:
     def _post(self, body: bytes) -> bytes:
         """The server's answer to one request."""
         headers = {"Content-Type": "application/json"}
-        if key := self._key():
+        if key := api_key(self._key_variables):
             headers["Authorization"] = f"Bearer {key}"
         try:
             with self._opener.open(Request(self.url, body, headers), timeout=self._timeout_s) as response:
@@ -195,18 +196,13 @@ class HttpChatModel:
         return text
 
     def _said(self, error: HTTPError) -> str:
-        """The server's own words, short, on one line, without the key."""
+        """The server's own words, short, on one line."""
         try:
             words = error.read(2000).decode(errors="replace")
         except (OSError, HTTPException):
             return ""
-        if key := self._key():
-            words = words.replace(key, "***")
         words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
         return f": {words[:300]}" if words else ""
-
-    def _key(self) -> str:
-        return next((os.environ[name].strip() for name in self._key_variables if os.environ.get(name)), "")
 
     def _no_answer_in_time(self) -> CosmosError:
         return self._failure(f"was silent for {self._timeout_s:g} s.", "Check the load of the server, or ask again.")
@@ -215,12 +211,28 @@ class HttpChatModel:
         return CosmosError(f"the chat server {what}", where=self.url, fix=fix)
 
 
+def api_key(variables: Sequence[str] = API_KEY_VARIABLES) -> str:
+    """The key to send; empty if there is none. Raises InputError, without showing it, for what no header can hold."""
+    for name in variables:
+        if key := os.environ.get(name, "").strip():
+            if not re.fullmatch(r"[\x21-\x7e]+", key):
+                raise InputError(
+                    "holds a line break, a space or another character that no key has.",
+                    where=name,
+                    fix="Set it to the key alone, on one line.",
+                )
+            return key
+    return ""
+
+
 def completions_url(url: str) -> str:
     """The address to post to, from what a user gives.
 
     Raises:
-        InputError: not http or https, without a host, or with a password or a query in it.
+        InputError: not http or https, without a host, or with a password or a query in it; or the key for it cannot
+            be one.
     """
+    api_key()
     try:
         parts = urlsplit(url.strip())
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0

@@ -309,4 +309,4 @@ def _keep_stdout_for_results() -> None:
     sys.stdout.flush()
     results = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    sys.stdout = os.fdopen(results, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    sys.stdout = output.lossy(results, sys.stdout)

@@ -12,6 +12,8 @@ from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.transactions import transaction
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.video import read_video
+from cosmos_cli.redaction import hide
+from cosmos_cli.runtime.extensions import blaming
 from cosmos_plugins.predict2.critic import files
 from cosmos_plugins.predict2.critic.judgement import Answers, Judgement, Question, rank, read_answers
 from cosmos_plugins.predict2.critic.report import Facts, run_page, video_page
@@ -77,7 +79,8 @@ def _judge(video: Path, critic: Critic, facts: Facts, *, again: bool) -> Judgeme
 
 def _ask(video: Path, critic: Critic, question: Question) -> Answers:
     clip = read_video(video)
-    trials = critic.judge(clip.frames_FHWC, clip.fps, num_trials=question.num_trials, seed=question.seed)
+    with blaming(f"critic {question.critic}"):
+        trials = critic.judge(clip.frames_FHWC, clip.fps, num_trials=question.num_trials, seed=question.seed)
     return Answers(question, tuple(trials))
 
 
@@ -98,4 +101,4 @@ def _name_by_score(video: Path, answers: Answers, earlier: Sequence[Path]) -> Pa
 def _write(path: Path, page: str) -> None:
     with replacing(path) as temporary:
         # names of videos may hold bytes that are not UTF-8
-        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
+        temporary.write_text(hide(page), encoding="utf-8", errors="backslashreplace")
