@@ -24,6 +24,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import parse_json
 from cosmos_cli.models.chat_messages import Image, Message, Part, Sampling, Video
+from cosmos_cli.redaction import hide
 
 API_KEY_VARIABLES = ("COSMOS_CHAT_API_KEY", "OPENAI_API_KEY")
 """Environment variables that may hold the key of a server; the first that is set is sent."""
@@ -201,6 +202,7 @@ class HttpChatModel:
             words = error.read(2000).decode(errors="replace")
         except (OSError, HTTPException):
             return ""
+        words = hide(words)  # who uses this as a library shows errors past the border of output
         words = " ".join("".join(c if c.isprintable() else " " for c in words).split())
         return f": {words[:300]}" if words else ""
 
