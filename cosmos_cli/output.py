@@ -77,7 +77,8 @@ def lossy(descriptor: int, like: TextIO | None = None) -> TextIO:
     """A text stream on a descriptor that never fails; stdout must tell at the end what it lost, see `lost_stdout`."""
     encoding = getattr(like, "encoding", None) or "utf-8"
     buffered = io.BufferedWriter(_Lossy(descriptor, "wb", closefd=False))
-    return _Stream(buffered, encoding=encoding, errors="backslashreplace", line_buffering=True)
+    errors = "surrogateescape" if getattr(like, "errors", None) == "surrogateescape" else "backslashreplace"
+    return _Stream(buffered, encoding=encoding, errors=errors, line_buffering=True)
 
 
 def keep_streams() -> None:
@@ -317,7 +318,7 @@ def data(document: Any) -> None:
     clean = hide_in(document)
     line = json_visible(json.dumps(clean, indent=2, ensure_ascii=False, default=str))
     if not _can_show(sys.stdout, line):  # escaped, it is the same document
-        line = json.dumps(clean, indent=2, default=str)
+        line = json_visible(json.dumps(clean, indent=2, default=str))
     _write(sys.stdout, line)
 
 

@@ -39,8 +39,11 @@ _KNOWN_FORMS = r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{16}\b|nvapi
 _NO_SECRETS = frozenset({"true", "false", "none", "null"})
 """Values of switches whose names look as if they held a secret."""
 
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-"""What a terminal obeys or reorders instead of showing it, and halves of characters. Line feed and tab are ours."""
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc9f]")
+"""What a terminal obeys or reorders instead of showing it, also as bytes of a name that is no text.
+
+Line feed and tab are ours.
+"""
 
 
 def hide(text: str) -> str:
