@@ -376,9 +376,12 @@ def _say(line: str) -> None:
 def _write(stream: TextIO, line: str) -> None:
     if _mute:
         return
-    # letters that the stream has no place for are escaped
-    encoding = stream.encoding or "utf-8"
-    print(_clean(line).encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+    line, encoding = _clean(line), stream.encoding or "utf-8"
+    try:
+        line.encode(encoding, stream.errors or "strict")
+    except UnicodeEncodeError:  # letters that the stream has no place for are escaped
+        line = line.encode(encoding, "backslashreplace").decode(encoding)
+    print(line, file=stream, flush=True)
 
 
 def _can_show(stream: TextIO, line: str) -> bool:
