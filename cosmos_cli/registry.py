@@ -15,7 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -253,7 +253,8 @@ def discover() -> Registry:
     manager.add_hookspecs(hookspecs)
     registry = Registry()
     taken: dict[str, Plugin] = {}
-    for entry in sorted(entry_points(group=hookspecs.ENTRY_POINT_GROUP), key=_order):
+    installed = entry_points()  # once: it reads a file of every package that is installed
+    for entry in sorted(installed.select(group=hookspecs.ENTRY_POINT_GROUP), key=_order):
         plugin = _describe(entry)
         registry.plugins.append(plugin)
         if entry.name in taken:
@@ -261,9 +262,10 @@ def discover() -> Registry:
             continue
         taken[entry.name] = plugin
         _load(entry, plugin, manager, registry)
-    for entry in sorted(entry_points(group=hookspecs.GUARDRAIL_GROUP), key=_order):
+    declared = sorted(installed.select(group=hookspecs.GUARDRAIL_GROUP), key=_order)
+    for entry in declared:
         _settle_declared(entry, registry)
-    _blame_undeclared(registry)
+    _blame_undeclared(registry, declared)
     return registry
 
 
@@ -284,12 +286,12 @@ def _settle_declared(entry: EntryPoint, registry: Registry) -> None:
         plugin.faults.append(f"its guardrail '{entry.name}' is declared, but no hook registers it")
 
 
-def _blame_undeclared(registry: Registry) -> None:
+def _blame_undeclared(registry: Registry, declared: Iterable[EntryPoint]) -> None:
     """Warn of guardrails that would go unnoticed if their plugin could not be imported."""
-    declared = {(_describe(entry).distribution, entry.name) for entry in entry_points(group=hookspecs.GUARDRAIL_GROUP)}
+    known = {(_describe(entry).distribution, entry.name) for entry in declared}
     for plugin in registry.plugins:
         names = [e.name for e in plugin.extensions if e.kind == "guardrails"]
-        if missing := [name for name in names if (plugin.distribution, name) not in declared]:
+        if missing := [name for name in names if (plugin.distribution, name) not in known]:
             named = ", ".join(f"'{name}'" for name in missing)
             plugin.faults.append(
                 f"declares no entry point '{hookspecs.GUARDRAIL_GROUP}' for {named}; the check runs, but would not be "
@@ -298,17 +300,20 @@ def _blame_undeclared(registry: Registry) -> None:
 
 
 def _order(entry: EntryPoint) -> tuple[bool, str, str]:
-    distribution = entry.dist.name if entry.dist else ""
+    distribution = _metadata(entry.dist)[0] if entry.dist else ""
     return (distribution != OWN_DISTRIBUTION, distribution, entry.name)
 
 
 def _describe(entry: EntryPoint) -> Plugin:
-    return Plugin(
-        name=entry.name,
-        module=entry.value,
-        distribution=entry.dist.name if entry.dist else "unknown distribution",
-        version=entry.dist.version if entry.dist else "?",
-    )
+    distribution, version = _metadata(entry.dist) if entry.dist else ("unknown distribution", "?")
+    return Plugin(name=entry.name, module=entry.value, distribution=distribution, version=version)
+
+
+@functools.lru_cache(maxsize=64)
+def _metadata(distribution: Distribution) -> tuple[str, str]:
+    """Name and version; they are parsed out of a mail header each time that they are asked for."""
+    metadata = distribution.metadata
+    return metadata["Name"], metadata["Version"]
 
 
 def _load(entry: EntryPoint, plugin: Plugin, manager: pluggy.PluginManager, registry: Registry) -> None:

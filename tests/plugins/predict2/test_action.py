@@ -153,7 +153,7 @@ def test_an_array_that_promises_more_than_anybody_does_is_refused_unread(robot: 
     with Path("bad.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"shape": shape, "fortran_order": False, "descr": "<f8"})
         file.truncate(1 << 30)
-    with pytest.raises(InputError, match="bytes of numbers, and at most|it is damaged|not rows of 7"):
+    with pytest.raises(InputError, match=r"bytes of numbers, and at most|it is damaged|not rows of 7"):
         check(TINY, a_request(input_annotation="bad.npy"))
 
 
