@@ -39,7 +39,7 @@ _KNOWN_FORMS = r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[\w-]{16,}|AKIA[0-9A-Z]{16}\b|nvapi
 _NO_SECRETS = frozenset({"true", "false", "none", "null"})
 """Values of switches whose names look as if they held a secret."""
 
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc9f]")
+_UNSAFE = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udc9f]"
 """What a terminal obeys or reorders instead of showing it, also as bytes of a name that is no text.
 
 Line feed and tab are ours.
@@ -53,12 +53,16 @@ def hide(text: str) -> str:
 
 def visible(text: str) -> str:
     """The text with an escape such as \\x1b in place of each control character, so that terminals obey none of them."""
-    return _UNSAFE.sub(lambda found: _escape(ord(found.group())), text)
+    if text.isprintable():  # nearly all are
+        return text
+    return re.sub(_UNSAFE, lambda found: _escape(ord(found.group())), text)
 
 
 def json_visible(text: str) -> str:
     """The same for a JSON document, which stays the same document."""
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    if text.isprintable():  # nearly all are
+        return text
+    return re.sub(_UNSAFE, lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def _escape(code: int) -> str:
