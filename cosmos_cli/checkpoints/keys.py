@@ -35,6 +35,9 @@ AVERAGED = "ema"
 SHELLS = ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Parts that keys have anywhere if weights were saved from inside of DDP, torch.compile, FSDP or checkpointing."""
 
+AROUND = (*SHELLS, "model")
+"""What all keys may have in front: also the attribute under which Lightning and others keep a network."""
+
 _NUM_SHOWN = 8
 
 
@@ -129,13 +132,14 @@ def any_of(patterns: Iterable[str]) -> re.Pattern[str]:
 def without_shells(names: Collection[str], keys: Collection[str]) -> Callable[[str], str]:
     """Takes shells out of a key, except for those whose name a module has that these names are of.
 
-    One of that name goes where it is around the whole network: in front of all keys, and not of all names.
+    One of that name goes where it is around the whole network, and so does `model`: in front of all keys, and not of
+    all names.
     """
     own = {part for name in names for part in name.split(".")}
     shells = "|".join(shell for shell in SHELLS if shell not in own)
     pattern = re.compile(rf"(?<![^.])(?:{shells})\.") if shells else re.compile(r"(?!)")
     bare = [pattern.sub("", key) for key in keys]
-    around = next((f"{s}." for s in SHELLS if s in own and _all_in(bare, s) and not _all_in(names, s)), "")
+    around = next((f"{s}." for s in AROUND if bare and _all_in(bare, s) and not _all_in(names, s)), "")
     return lambda key: pattern.sub("", key).removeprefix(around)
 
 

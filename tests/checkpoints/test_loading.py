@@ -194,6 +194,8 @@ SHELLS = [
     lambda key: f"module.{key}",
     lambda key: key.replace("net.", "net._orig_mod.").replace("blocks.1.", "blocks.1._fsdp_wrapped_module."),
     lambda key: key.replace("net.", "net.module._orig_mod._fsdp_wrapped_module._checkpoint_wrapped_module."),
+    lambda key: f"model.{key}",
+    lambda key: f"model.module._orig_mod.{key}",
     lambda key: f"_orig_mod.{key}".replace(".weight", "._checkpoint_wrapped_module.weight"),
 ]
 
