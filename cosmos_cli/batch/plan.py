@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cosmos_cli.batch.manifest import Fault, Row, read_rows
-from cosmos_cli.errors import CosmosError, InputError, Problem, report_together
+from cosmos_cli.errors import CosmosError, InputError, Problem
 from cosmos_cli.files.names import check_name, same_file
 
 Request = TypeVar("Request")
@@ -60,7 +59,8 @@ def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]]) -> Plan[Requ
             continue
         try:
             item = to_item(row)
-            report_together(*(partial(check_name, file, field="") for file in item.files))
+            for file in item.files:
+                check_name(file, field="")
             _claim(item, owners)
         except InputError as error:
             faults.append(Fault(row.place, row.index, tuple(_placed(problem, row) for problem in error.problems)))

@@ -9,6 +9,7 @@ from pathlib import Path
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require, with_text_encoder
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
+from cosmos_cli.files.names import check_name
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.generation.work import Work, asked_of
@@ -140,6 +141,8 @@ def check_outputs(
 
 def check_all_writable(paths: Iterable[Path], *, field: str, overwrite: bool) -> None:
     """Every file can be written, and replaces nothing unasked. Raises InputError for all that cannot."""
+    paths = list(paths)
+    check_name(paths[0], field=field)  # what goes beside it has the same fault, which need not be told twice
     report_together(*(lambda path=path: check_writable(path, field=field, overwrite=overwrite) for path in paths))
 
 
