@@ -16,9 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
-
-import typer
+from typing import TYPE_CHECKING, Any, TextIO
 
 from cosmos_cli.redaction import hide, hide_in, json_visible, visible
 
@@ -135,12 +133,6 @@ def use_json(value: bool) -> bool:
     global _as_json
     _as_json = _as_json or value
     return value
-
-
-JsonFlag = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout.", callback=use_json, is_eager=True)
-]
-"""Annotation of a command's `json` parameter; the command itself need not look at it."""
 
 
 def status(text: str) -> None:

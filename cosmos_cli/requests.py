@@ -25,6 +25,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.paths import given_path
+from cosmos_cli.flags import JsonFlag
 
 
 class StrictModel(BaseModel):
@@ -309,7 +310,7 @@ def _schema_parameter() -> inspect.Parameter:
 
 
 def _json_parameter() -> inspect.Parameter:
-    return inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=output.JsonFlag)
+    return inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonFlag)
 
 
 def validate(

@@ -22,6 +22,7 @@ ENDINGS = '''
 
 import typer
 from cosmos_cli import output
+from cosmos_cli.flags import JsonFlag
 from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.hookspecs import hookimpl
 
@@ -47,7 +48,7 @@ def endings() -> None:
     """Ends."""
 
 @app.command()
-def end_with(how: str, num_times: int = 1, json: output.JsonFlag = False) -> int:
+def end_with(how: str, num_times: int = 1, json: JsonFlag = False) -> int:
     """End."""
     output.notice("about to end")
     if how in ERRORS:

@@ -11,13 +11,14 @@ from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, download_command
 from cosmos_cli.commands.catalogues import catalogues
 from cosmos_cli.commands.options import CheckpointDir
+from cosmos_cli.flags import JsonFlag
 from cosmos_cli.runtime.health import CHECKS, Check, Finding
 
 app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 
 
 @app.callback()
-def doctor(checkpoint_dir: CheckpointDir = DEFAULT_ROOT, json: output.JsonFlag = False) -> None:
+def doctor(checkpoint_dir: CheckpointDir = DEFAULT_ROOT, json: JsonFlag = False) -> None:
     """Check this machine; the exit code is 1 if something fails. Example: cosmos doctor"""
     findings = {name: _run(check, checkpoint_dir) for name, check in {**CHECKS, "checkpoints": _checkpoints}.items()}
     for name, extension in sorted(registry.current().extensions.get("doctor_checks", {}).items()):

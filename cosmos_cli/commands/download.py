@@ -15,6 +15,7 @@ from cosmos_cli.checkpoints.disk import check_disk, free_bytes
 from cosmos_cli.commands.catalogues import choose
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
+from cosmos_cli.flags import JsonFlag
 
 if TYPE_CHECKING:
     from cosmos_cli.checkpoints.hub import RemoteFile
@@ -47,7 +48,7 @@ def download(
     dry_run: DryRun = False,
     verify: Verify = False,
     max_workers: MaxWorkers = 4,
-    json: output.JsonFlag = False,
+    json: JsonFlag = False,
 ) -> None:
     """Fetch what models need. Example: cosmos download transfer --controls edge"""
     if not what:
@@ -69,7 +70,7 @@ def for_family(family: str) -> Any:
         dry_run: DryRun = False,
         verify: Verify = False,
         max_workers: MaxWorkers = 4,
-        json: output.JsonFlag = False,
+        json: JsonFlag = False,
     ) -> None:
         """Fetch what models of this family need, as `cosmos download` does."""
         what = [f"{family}/{model}" for model in models or []] or [family]

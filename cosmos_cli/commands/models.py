@@ -13,6 +13,7 @@ from cosmos_cli.checkpoints.catalogue import DATA_SETS, DEFAULT_ROOT, Repository
 from cosmos_cli.commands.catalogues import catalogues
 from cosmos_cli.commands.formats import show_formats
 from cosmos_cli.commands.options import CheckpointDir
+from cosmos_cli.flags import JsonFlag
 
 app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 
@@ -21,7 +22,7 @@ app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 def models(
     checkpoint_dir: CheckpointDir = DEFAULT_ROOT,
     formats: Annotated[bool, typer.Option("--formats", help="List in which shapes the files may be instead.")] = False,
-    json: output.JsonFlag = False,
+    json: JsonFlag = False,
 ) -> None:
     """List every published model and data set, and whether its files are there. Example: cosmos models"""
     if formats:

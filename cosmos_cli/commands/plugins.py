@@ -9,12 +9,13 @@ import typer
 
 from cosmos_cli import output, registry
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.flags import JsonFlag
 
 app = typer.Typer(help="List the installed plugins and what they bring.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_plugins(json: output.JsonFlag = False) -> None:
+def list_plugins(json: JsonFlag = False) -> None:
     """List every plugin, working or not. Example: cosmos plugins list"""
     found = registry.current()
     rows = []
@@ -31,9 +32,7 @@ def list_plugins(json: output.JsonFlag = False) -> None:
 
 
 @app.command()
-def info(
-    name: Annotated[str, typer.Argument(help="Name of a plugin or of a family.")], json: output.JsonFlag = False
-) -> None:
+def info(name: Annotated[str, typer.Argument(help="Name of a plugin or of a family.")], json: JsonFlag = False) -> None:
     """Show one plugin in full. Example: cosmos plugins info predict2"""
     found = registry.current()
     matches = [p for p in found.plugins if p.name == name or any(f.name == name for f in p.families)]

@@ -48,5 +48,7 @@ def test_a_run_is_planned_while_the_device_is_as_free_as_it_was_found(monkeypatc
         PIPELINE=f"{__name__}:Recorded",
     )
     order.clear()
-    command.make_one(inputs, SimpleNamespace(num_gpus=1, device="cpu"), SimpleNamespace(overwrite=False))
+    command.make_one(
+        inputs, SimpleNamespace(num_gpus=1, device="cpu", is_guarded=False), SimpleNamespace(overwrite=False)
+    )
     assert order == ["plan", "guardrails", "load", "run sample ['plan']"]

@@ -34,6 +34,7 @@ from pathlib import Path
 
 import typer
 from cosmos_cli import output
+from cosmos_cli.flags import JsonFlag
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.hookspecs import hookimpl
 from cosmos_cli.files.writing import replacing
@@ -53,7 +54,7 @@ def crew() -> None:
 @app.command()
 def add(
     num_gpus: int = 1, device: str = "cpu", prompt: str = "", end: str = "", at: int = -1, code: int = 0,
-    below: int = 0, json: output.JsonFlag = False,
+    below: int = 0, json: JsonFlag = False,
 ) -> None:
     """Add up the ranks."""
     with spread(num_gpus, device):

@@ -37,6 +37,7 @@ from types import SimpleNamespace
 
 import typer
 from cosmos_cli import output
+from cosmos_cli.flags import JsonFlag
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.hookspecs import hookimpl
 from cosmos_cli.runtime.workers.launch import spread
@@ -93,7 +94,7 @@ def visible():
     return [int(index) for index in os.environ.get("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7").split(",")]
 
 @app.command()
-def add(num_gpus: int = 1, device: str = "auto", fail_at: int = -1, json_: output.JsonFlag = False) -> None:
+def add(num_gpus: int = 1, device: str = "auto", fail_at: int = -1, json_: JsonFlag = False) -> None:
     """Add up the ranks."""
     noted = mock_cuda() if "RANK" in os.environ else {}
     with spread(num_gpus, device):
