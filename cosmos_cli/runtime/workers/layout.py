@@ -98,7 +98,8 @@ def choose_layout(world_size: int, *, num_heads: int, num_items: int, guided: bo
     """
     if layout := _best(world_size, num_heads, num_items, guided):
         return layout
-    fewer = next(n for n in range(world_size, 0, -1) if _best(n, num_heads, num_items, guided))
+    most = max(num_items, 1) * (2 if guided else 1) * num_heads  # that can share anything, however many are asked for
+    fewer = next(n for n in range(min(world_size, most), 0, -1) if _best(n, num_heads, num_items, guided))
     videos = "1 video" if num_items == 1 else f"{num_items} videos"
     raise InputError(
         f"{world_size} GPUs cannot share {videos}: the model has {num_heads} attention heads, which do not divide "
