@@ -11,6 +11,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints.pickles import check_pickles
 from cosmos_cli.errors import CheckpointError, CosmosError
 from cosmos_cli.runtime.memory.host import raise_if_too_little
 
@@ -65,6 +66,9 @@ def load_model(
     """
     transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
     with reading(folder, what), _quiet():
+        for path in folder.glob("*.bin"):  # which transformers has read by torch.load
+            with path.open("rb") as file:
+                check_pickles(file)
         model, report = model_class.from_pretrained(
             folder,
             dtype=dtype,

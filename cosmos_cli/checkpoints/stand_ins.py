@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from cosmos_cli.checkpoints.pickles import check_pickle
 from cosmos_cli.errors import CheckpointError
 
 # What a pickle's callable may be replaced by, given its qualified name; None refuses the file.
@@ -41,6 +42,7 @@ class StandInUnpickler(pickle._Unpickler):
     """
 
     def __init__(self, content: bytes, path: Path, stand_ins: StandIns) -> None:
+        check_pickle(content)
         super().__init__(io.BytesIO(content))
         self._path = path
         self._stand_ins = stand_ins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, BinaryIO
 import torch
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.checkpoints.pickles import check_pickles
 from cosmos_cli.checkpoints.stand_ins import Record, refuse_object
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.runtime.memory.host import raise_if_too_little
@@ -41,6 +43,8 @@ def load_without_code(source: Path | BinaryIO, path: Path, *, mmap: bool = False
         CheckpointError: the file is damaged, or holds Python objects.
     """
     try:
+        with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+            check_pickles(file)
         with torch.serialization.safe_globals(_HARMLESS):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # a parser over untrusted bytes can trip in any way; all mean that the file is bad

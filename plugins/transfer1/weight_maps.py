@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from cosmos_cli.checkpoints.file_formats import list_members
+from cosmos_cli.checkpoints.pickles import check_pickles
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.image import is_image, read_image
@@ -72,6 +73,8 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
             with path.open("rb") as file:
                 if file.read(2) == b"PK":
                     list_members(file, path.stat().st_size)
+                file.seek(0)
+                check_pickles(file)
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise_if_too_little(error, path)

@@ -116,6 +116,38 @@ def storage_of_terabytes(path: Path) -> Path:
     return path
 
 
+def stream_of_nothings(path: Path) -> Path:
+    torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"X\x01\x00\x00\x00a", b"]" * (17 << 20), 1))
+    return path
+
+
+def stream_of_text(path: Path) -> Path:
+    torch.save({"a": torch.zeros(1), "text": "a" * (17 << 20)}, path, _use_new_zipfile_serialization=False)
+    return path
+
+
+# a key of two tuples that are one, of two that are one, and so on: Python hashes each as often as it is there
+_SHARED = b"\x80\x02})" + b"".join(b"q%ch%c\x86" % (n, n) for n in range(60)) + b"K\x01s."
+
+
+def shared_in_archive(path: Path) -> Path:
+    return rewrite(path, {"data.pkl": lambda archive, name: archive.writestr(name, _SHARED)}, zipfile.ZIP_STORED)
+
+
+def shared_in_stream(path: Path) -> Path:
+    head = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})  # of torch.save
+    path.write_bytes(b"".join(pickle.dumps(part, 2) for part in head) + _SHARED + pickle.dumps([], 2))
+    return path
+
+
+def shared_in_folder(path: Path) -> Path:
+    path.mkdir()
+    (path / ".metadata").write_bytes(_SHARED)
+    return path
+
+
 BOMBS = {
     compressed_tensor: "would take 629,1",
     compressed_pickle: "more than any checkpoint has",
@@ -126,6 +158,11 @@ BOMBS = {
     overlap: "truncated or damaged",
     large_memo: "damaged, or not of torch.distributed",
     storage_of_terabytes: "the system gave no more memory",
+    stream_of_nothings: "objects side by side",
+    stream_of_text: "has more than 16,777,216 bytes",
+    shared_in_archive: "far more time than its size suggests",
+    shared_in_stream: "far more time than its size suggests",
+    shared_in_folder: "far more time than its size suggests",
 }
 
 

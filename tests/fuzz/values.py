@@ -28,7 +28,17 @@ TEXTS = (
         "/dev/null",
         "/dev/zero",
     ),
-    *("/dev/zero", "/proc/self/mem", ".mp4", "..mp4", "a" * 300, "a" * 5001, "a" * 11_000, "é" * 130, "\U0001f600" * 70),
+    *(
+        "/dev/zero",
+        "/proc/self/mem",
+        ".mp4",
+        "..mp4",
+        "a" * 300,
+        "a" * 5001,
+        "a" * 11_000,
+        "é" * 130,
+        "\U0001f600" * 70,
+    ),
     *("a/b" * 2000, "con", "CON.mp4", "a.mp4/", "here/", "link.mp4", "loop.mp4", "file:x.mp4", "concat:a|b", "pipe:0"),
     # what terminals and formats may take for something else
     *("\u202egpj.mp4", "\ufeff", "\x1b[2J", "\r\n", "a\nb", "\u2028", "\u2029\u0085", "\u200b", "-", "--", "--json"),
