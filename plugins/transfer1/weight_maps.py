@@ -104,7 +104,8 @@ def _read_array(path: Path, where: str) -> np.ndarray:
     try:
         # mapped: a header may promise more than there is memory
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError, OverflowError, SyntaxError) as error:
+    except Exception as error:  # a parser over bytes of anybody can trip in any way; all mean that the file is bad
+        raise_if_too_little(error, path)
         raise InputError(
             f"{path} cannot be read as an array: it is damaged, or holds Python objects.",
             where=where,
