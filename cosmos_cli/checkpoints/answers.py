@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from cosmos_cli.errors import CheckpointError, CosmosError
@@ -70,6 +71,16 @@ def bounded(answer: Any, limit: int = _MAX_REASON_BYTES) -> Any:
     return type(answer)(answer.status_code, headers=kept, content=content, request=answer.request)
 
 
+def raise_for_status(answer: Any) -> None:
+    """Raises HfHubHTTPError: the answer is a refusal, whatever it gives as its reason."""
+    try:
+        hf_raise_for_status(answer)
+    except HfHubHTTPError:
+        raise
+    except Exception as error:  # the client believes that a reason in JSON is an object
+        raise HfHubHTTPError(f"the Hub answered with status {answer.status_code}", response=answer) from error
+
+
 def check(path: str) -> None:
     """Ask a question whose answer is in its status. Errors as for `ask`."""
     _answer(f"{constants.ENDPOINT}{path}", None)
@@ -98,7 +109,7 @@ def _answer(url: str, form: dict[str, Any] | None) -> tuple[bytes, str | None]:
         follow_redirects=True,
     ) as answer:
         if answer.status_code >= 400:
-            hf_raise_for_status(bounded(answer))
+            raise_for_status(bounded(answer))
         return bounded(answer, MAX_ANSWER_BYTES).content, answer.links.get("next", {}).get("url")
 
 

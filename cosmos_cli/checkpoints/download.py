@@ -15,10 +15,10 @@ from typing import BinaryIO
 
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import get_session, hf_raise_for_status
+from huggingface_hub.utils import get_session
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.answers import bounded, request_headers, transport_errors
+from cosmos_cli.checkpoints.answers import bounded, raise_for_status, request_headers, transport_errors
 from cosmos_cli.checkpoints.hub import RemoteFile, refusal
 from cosmos_cli.errors import CheckpointError, CosmosError, DiskFull, Problem
 from cosmos_cli.files.failures import FULL
@@ -238,8 +238,8 @@ def _chunks(file: RemoteFile, begin: int) -> Iterator[bytes | None]:
             if answer.status_code == 429 or answer.status_code >= 500:
                 raise _Incomplete(f"the Hub answered with status {answer.status_code}", _retry_after(answer.headers))
             if answer.status_code >= 400:
-                hf_raise_for_status(bounded(answer))  # the reason is in it
-            hf_raise_for_status(answer)
+                raise_for_status(bounded(answer))  # the reason is in it
+            raise_for_status(answer)
             if answer.headers.get("content-encoding", "identity") != "identity":
                 raise CheckpointError(
                     "the server compresses files although it was asked not to, so they could not be counted.",
