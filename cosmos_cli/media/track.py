@@ -236,7 +236,10 @@ def _square(height: int, width: int, aspect: Fraction) -> tuple[int, int]:
 
 def _upright(image_HWC: np.ndarray, frame: Any) -> np.ndarray:
     """Turned and mirrored as the file asks for, in quarter turns."""
-    given = frame.side_data.get(SideData.DISPLAYMATRIX)
+    try:
+        given = frame.side_data.get(SideData.DISPLAYMATRIX)
+    except ValueError:  # PyAV lists nothing where there is a kind that it has no name for, such as EXIF
+        return np.ascontiguousarray(np.rot90(image_HWC, round(frame.rotation / 90)))
     if given is None:
         return image_HWC
     # a point moves from (x, y) to (a x + c y, b x + d y)

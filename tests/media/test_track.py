@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.media.facts import read_facts
-from cosmos_cli.media.video import Clip, read_last_frames, read_video
+from cosmos_cli.media.video import Clip, read_first_frame, read_last_frames, read_video
 from tests.clips import encode, moving_gradient
 from tests.media.files import remuxed, turned, with_tracks
 
@@ -325,3 +326,9 @@ def test_frames_larger_than_the_limit_are_refused_before_they_are_decoded(tmp_pa
     for read in (read_facts, read_video):
         with pytest.raises(InputError, match="at most 120,000,000"):
             read(path)
+
+
+def test_what_goes_with_a_frame_may_be_of_a_kind_that_is_not_known(tmp_path: Path) -> None:
+    image = moving_gradient(1, 24, 32)[0]
+    Image.fromarray(image).save(tmp_path / "picture.gif", "tiff")  # its EXIF has no name in PyAV
+    np.testing.assert_array_equal(read_first_frame(tmp_path / "picture.gif"), image)
