@@ -231,7 +231,7 @@ def _check_unowned(item: Item[Any], book: Ledger, *, overwrite: bool) -> None:
     if overwrite:
         return
     existing = [file for file in item.files if os.path.lexists(file)]
-    if existing and not any(book.knows(item, file) for file in existing):
+    if existing and not any(book.has_written(item, file) for file in existing):
         raise InputError.from_problems(
             Problem(f"{file} exists already, and not from this row.", item.place, "Move it, or pass --overwrite.")
             for file in existing

@@ -76,23 +76,36 @@ class Ledger:
     def __init__(self, file: BinaryIO, path: Path) -> None:
         self._file, self._path, self._lock = file, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
+        self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
         with path.open("rb") as lines:
             for line in json_lines(lines):
                 if (entry := _entry(line)) is not None:
-                    self._entries[entry.key] = entry
+                    self._take(entry)
             size = lines.tell()
             lines.seek(max(size - 1, 0))
             self._is_torn = lines.read(1) not in (b"", b"\n")
+
+    def _take(self, entry: Entry) -> None:
+        self._entries[entry.key] = entry
+        of_item = self._written.setdefault(entry.key, {})
+        for name, identity in entry.files.items():
+            if (known := tuple(identity)) not in (all_known := of_item.setdefault(name, [])):
+                all_known.append(known)
 
     def __getitem__(self, key: str) -> Entry | None:
         """The last that is known of an item."""
         return self._entries.get(key)
 
     def knows(self, item: Item[Any], file: Path) -> bool:
-        """Whether a file is there and is still what this item wrote."""
+        """Whether a file is there and is still what this item wrote last."""
         known = self[item.key]
         written = None if known is None else known.files.get(self.name_of(file))
         return written is not None and is_still(file, written)
+
+    def has_written(self, item: Item[Any], file: Path) -> bool:
+        """Whether a file is there and is what this item has written at any time: it may have been begun anew since."""
+        written = self._written.get(item.key, {}).get(self.name_of(file), ())
+        return any(is_still(file, identity) for identity in written)
 
     def name_of(self, file: Path) -> str:
         """How entries call a file: folders may be moved, with the ledger in them."""
@@ -126,7 +139,7 @@ class Ledger:
             os.write(self._file.fileno(), b"\n" + line if is_torn else line)
             os.fsync(self._file.fileno())
             self._is_torn = False
-            self._entries[entry.key] = entry
+            self._take(entry)
 
 
 @contextlib.contextmanager

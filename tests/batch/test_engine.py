@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -325,6 +326,38 @@ def test_a_finished_file_that_is_no_longer_what_was_written_is_made_again(damage
     assert "exists already, and not from this row" in report.outcomes[0].error
     assert statuses(run(plan_of("aa", "b"), worker, overwrite=True)) == ["done", "done"]
     assert Path("out/aa.txt").read_text() == "AA"
+
+
+class ShouterWithCopy(Shouter):
+    """Writes a second file, as kinds do that have sidecars."""
+
+    def write(self, made: dict[str, str]) -> Written:
+        written = super().write(made)
+        with replacing(written.path.with_suffix(".copy")) as temporary:
+            temporary.write_text(made["text"])
+        return written
+
+
+def _with_copies(plan: Plan[dict[str, str]]) -> Plan[dict[str, str]]:
+    items = [replace(item, files=(*item.files, item.files[0].with_suffix(".copy"))) for item in plan.items]
+    return replace(plan, items=tuple(items))
+
+
+@pytest.mark.parametrize("again", ["at once", "after a failure", "after a death"])
+@pytest.mark.parametrize("damaged", ["out/a.txt", "out/a.copy"])
+def test_an_item_of_which_one_file_is_damaged_is_made_again(damaged: str, again: str) -> None:
+    plan = _with_copies(plan_of("a", "b"))
+    run(plan, ShouterWithCopy())
+    Path(damaged).write_text("")
+
+    def fail(text: str) -> None:
+        raise RuntimeError(text) if again == "after a failure" else KeyboardInterrupt
+
+    if again != "at once":
+        with contextlib.suppress(KeyboardInterrupt):
+            run(plan, ShouterWithCopy(fail))
+    assert statuses(run(plan, ShouterWithCopy())) == ["done", "done before"]
+    assert Path("out/a.txt").read_text() == Path("out/a.copy").read_text() == "A"
 
 
 def test_another_batch_with_the_same_output_neither_replaces_it_nor_is_taken_for_it() -> None:
