@@ -360,10 +360,14 @@ class _Run:
             files.update((self._ledger.name_of(path), identity) for path, identity in found.items())
             self._note(Entry(item.key, item.name, "written", seconds=round(made.seconds, 3), files=files))
 
+        def check() -> None:
+            self._claims[item.key].check()
+            _check_unowned(item, self._ledger, overwrite=self._overwrite)  # somebody may have put a file there meanwhile
+
         def write(value: Any) -> Result:
             if not self._team.is_writer:
                 return self._worker.write(value)
-            with transaction(item.files, about_to_appear, check=self._claims[item.key].check):
+            with transaction(item.files, about_to_appear, check=check):
                 return self._worker.write(value)
 
         with deciding(None):  # the writer is by itself

@@ -57,7 +57,7 @@ def clear_up(path: Path) -> None:
         try:
             # only a lock tells that nobody is at it
             if try_lock(descriptor) and _is_at(place, descriptor):
-                remove_remains(path)
+                remove_remains(path, is_ours=True)
                 place.unlink()
         finally:
             os.close(descriptor)
@@ -146,10 +146,16 @@ def making(paths: Iterable[Path], *, overwrite: bool) -> Iterator[None]:
     """
     paths = list(paths)
     taken = claim(paths)
-    try:
+
+    def check() -> None:
+        taken.check()
         if not overwrite:
             check_absent(paths)
-        with interrupts.at_leave(taken.release), transaction(paths, check=taken.check):
+
+    try:
+        check()
+        # once more at the end: somebody may have put a file there meanwhile
+        with interrupts.at_leave(taken.release), transaction(paths, check=check):
             yield
     finally:
         taken.release()

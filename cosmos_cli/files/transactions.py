@@ -6,8 +6,9 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from cosmos_cli import interrupts
+from cosmos_cli import interrupts, output
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.failures import writing
@@ -81,8 +82,19 @@ def _keep(part: Transaction) -> Path:
     first = part.moves[0][1] if part.moves else part.removals[0]
     journal = _journal_of(first)
     moves = [[source.name, target.name] for source, target in part.moves]
-    write_json(journal, {"moves": moves, "removals": [path.name for path in part.removals]})
+    removals = [path.name for path in part.removals]
+    before = {path.name: _stamp(path) for path in (*(path for move in part.moves for path in move), *part.removals)}
+    write_json(journal, {"moves": moves, "removals": removals, "before": before})
     return journal
+
+
+def _stamp(path: Path) -> list[int] | None:
+    """What tells whether a file was changed or replaced since, also where its folder was copied with its times."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return [status.st_size, status.st_mtime_ns]
 
 
 def _finish(journal: Path, part: Transaction) -> None:
@@ -111,23 +123,43 @@ def finish_all_interrupted(folder: Path) -> None:
 def _finish_if_there(journal: Path) -> None:
     if not os.path.lexists(journal):
         return
-    if (together := _read_journal(journal)) is None:
-        with writing(journal):
+    together, before = _read_journal(journal) or (Transaction(), {})
+    with writing(journal):
+        if _is_as_before(together, before):
+            _finish(journal, together)
+        else:  # whoever was here since has the last word
+            names = ", ".join(target.name for _, target in together.moves)
+            output.status(f"what was left half done of {names} in {journal.parent} is dropped: files there have changed")
+            together.discard()
             journal.unlink(missing_ok=True)
-    else:
-        _finish(journal, together)
 
 
-def _read_journal(journal: Path) -> Transaction | None:
-    """What a journal tells; None if it is damaged, or tells of other folders: anybody may have written it."""
+def _read_journal(journal: Path) -> tuple[Transaction, dict[str, Any]] | None:
+    """What a journal tells, and how its files were before; None if it is damaged, or tells of other folders.
+
+    Anybody may have written it.
+    """
     try:
         if journal.is_symlink():
             return None
         document = read_json(journal, limit=1 << 20)
         moves = [(_inside(journal, source), _inside(journal, target)) for source, target in document["moves"]]
-        return Transaction(frozenset(), moves, [_inside(journal, name) for name in document["removals"]])
-    except (InputError, OSError, ValueError, TypeError, LookupError):
+        removals = [_inside(journal, name) for name in document["removals"]]
+        before = document["before"]
+        unknown = {path.name for path in (*(path for move in moves for path in move), *removals)} - before.keys()
+        return None if unknown else (Transaction(frozenset(), moves, removals), before)
+    except (InputError, OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
+
+
+def _is_as_before(together: Transaction, before: dict[str, Any]) -> bool:
+    """Whether nobody has changed or made a file since that the rest of a journal would replace or take away."""
+    for source, target in together.moves:
+        is_as_before = _stamp(target) in (None, before[target.name])
+        # asked last: it may get its name just now, by the process whose journal this is
+        if (now := _stamp(source)) is not None and not (is_as_before and now == before[source.name]):
+            return False
+    return all(_stamp(path) in (None, before[path.name]) for path in together.removals)
 
 
 def _inside(journal: Path, name: str) -> Path:

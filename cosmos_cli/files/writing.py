@@ -132,13 +132,20 @@ def stand_in_start(path: Path) -> str:
     return f"{PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}-"
 
 
-def remove_remains(path: Path) -> None:
-    """Remove what processes that no longer run left of an attempt to write `path`."""
-    # a process of another machine that shares the folder cannot be asked whether it runs
-    start, end = f"{stand_in_start(path)}{_HOST}-", f".part{path.suffix}"
+def remove_remains(path: Path, *, is_ours: bool = False) -> None:
+    """Remove what processes that no longer run left of an attempt to write `path`.
+
+    Args:
+        is_ours: this process has the claim on it, so that nobody writes it now: the numbers of processes need not be
+            asked, which containers and restarts give to others.
+    """
+    start, end = stand_in_start(path), f".part{path.suffix}"
     for found in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
-        pid = found.name[len(start) : -len(end)].partition("-")[0]
-        if pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid)):
+        host, _, rest = found.name[len(start) : -len(end)].partition("-")
+        pid = rest.partition("-")[0]
+        # a process of another machine that shares the folder cannot be asked whether it runs
+        is_dead = host == _HOST and pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid))
+        if is_ours or is_dead:
             with contextlib.suppress(OSError):  # somebody else's, to be cleared away by them
                 found.unlink(missing_ok=True)
 

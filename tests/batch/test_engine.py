@@ -385,6 +385,13 @@ def test_two_batches_at_once_with_one_output_make_it_once() -> None:
     assert "out/y.txt exists already" in report.outcomes[1].error
 
 
+def test_what_somebody_puts_there_while_a_row_is_made_is_kept() -> None:
+    report = run(plan_of("a", "b"), Shouter(make_hook=lambda text: Path(f"out/{text}.txt").write_text("precious")))
+    assert statuses(report) == ["failed"] * 2
+    assert "exists already, and not from this row" in report.outcomes[0].error
+    assert Path("out/a.txt").read_text() == Path("out/b.txt").read_text() == "precious"
+
+
 def test_two_rows_through_a_linked_folder_are_one_file() -> None:
     Path("out").mkdir()
     Path("out/linked").symlink_to(".")

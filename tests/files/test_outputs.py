@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files import locks, outputs
 from cosmos_cli.files.outputs import check_writable, claim, making
-from cosmos_cli.files.writing import write_json
+from cosmos_cli.files.writing import replacing, write_json
 
 HOLDING = """
 import sys, time
@@ -59,6 +60,29 @@ def test_what_another_process_makes_is_refused_until_it_ends_and_nothing_of_it_s
     assert not hidden()
     with making([Path("a.json")], overwrite=overwrite):
         write_json(Path("a.json"), {})
+    assert not hidden()
+
+
+@pytest.mark.parametrize("owner", ["this process", "another machine"])
+def test_remains_go_where_the_number_of_the_dead_process_is_another_s_by_now(
+    other: subprocess.Popen[bytes], owner: str
+) -> None:
+    other.send_signal(signal.SIGKILL)
+    other.wait()
+    [remains] = Path().glob(".cosmos-*.part.mp4")
+    start, host, _, token = remains.name.rsplit("-", 3)
+    remains.rename(f"{start}-{host}-{os.getpid()}-{token}" if owner == "this process" else f"{start}-0-1-{token}")
+    check_writable(Path("a.mp4"), field="--save-path", overwrite=False)
+    check_writable(Path("a.json"), field="--save-path", overwrite=False)
+    assert not hidden()
+
+
+def test_what_somebody_puts_there_meanwhile_is_kept() -> None:
+    with pytest.raises(InputError, match="a.mp4 exists already"), making([Path("a.mp4")], overwrite=False):
+        with replacing(Path("a.mp4")) as temporary:
+            temporary.write_text("mine")
+        Path("a.mp4").write_text("precious")
+    assert Path("a.mp4").read_text() == "precious"
     assert not hidden()
 
 

@@ -85,6 +85,49 @@ def test_what_a_death_left_undone_is_done_later(
     assert names() == ["a.json", "b.json"]
 
 
+def die_before_the_names(monkeypatch: pytest.MonkeyPatch, done: Callable[[Transaction], object] = lambda _: 0) -> None:
+    """Die where a transaction about a.json and b.json, which removes old.json, has written its journal."""
+
+    def die(self: Transaction) -> None:
+        done(self)
+        raise Dead
+
+    with monkeypatch.context() as patched, contextlib.suppress(Dead), transaction(OUTPUTS):
+        write_two()
+        patched.setattr(Transaction, "apply", die)
+
+
+@pytest.mark.parametrize("name", ["a.json", "b.json", "old.json"])
+@pytest.mark.parametrize("was_there", [False, True])
+def test_what_was_changed_since_a_death_is_kept(name: str, was_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if was_there:
+        Path(name).write_text("old")
+    die_before_the_names(monkeypatch)
+    Path(name).write_text("precious")
+    finish_all_interrupted(Path())
+    assert Path(name).read_text() == "precious"
+    assert names() == [name]
+
+
+def test_what_was_made_in_place_of_a_file_that_has_its_name_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    die_before_the_names(monkeypatch, lambda together: together.moves[1][0].replace("b.json"))
+    Path("b.json").write_text("precious")
+    finish_all_interrupted(Path())
+    assert Path("b.json").read_text() == "precious"
+    assert names() == ["a.json", "b.json"]
+
+
+def test_what_was_removed_since_a_death_is_no_reason_to_drop_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.json", "b.json", "old.json"):
+        Path(name).write_text("old")
+    die_before_the_names(monkeypatch)
+    Path("a.json").unlink()
+    Path("old.json").unlink()
+    finish_all_interrupted(Path())
+    assert [json.loads(path.read_text()) for path in OUTPUTS] == [1, 2]
+    assert names() == ["a.json", "b.json"]
+
+
 def test_a_journal_of_somebody_else_moves_nothing_of_other_folders() -> None:
     Path("deep").mkdir()
     with contextlib.suppress(RuntimeError), transaction([Path("deep/a.json")]):
