@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from cosmos_cli import interrupts, output
-from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
+from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger, read_ledger
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.plan import Item, Plan, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem, met_by
@@ -188,10 +187,7 @@ def run_batch(
 
 def left_to_do(plan: Plan[Request], *, ledger: Path, overwrite: bool = False) -> list[Item[Request]]:
     """The items that `run_batch` would make now; arguments as there. Writes nothing."""
-    if not ledger.exists():
-        return _sort(plan, Ledger(io.BytesIO(), ledger), overwrite=overwrite)[0]
-    with open_ledger(ledger, is_ours=False) as book:
-        return _sort(plan, book, overwrite=overwrite)[0]
+    return _sort(plan, read_ledger(ledger), overwrite=overwrite)[0]
 
 
 def _sort(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[Item[Request]], list[Outcome]]:
@@ -362,7 +358,9 @@ class _Run:
 
         def check() -> None:
             self._claims[item.key].check()
-            _check_unowned(item, self._ledger, overwrite=self._overwrite)  # somebody may have put a file there meanwhile
+            _check_unowned(
+                item, self._ledger, overwrite=self._overwrite
+            )  # somebody may have put a file there meanwhile
 
         def write(value: Any) -> Result:
             if not self._team.is_writer:

@@ -71,13 +71,14 @@ def _entry(line: Any) -> Entry | None:
 
 
 class Ledger:
-    """An open ledger; `open_ledger` makes one."""
+    """An open ledger; `open_ledger` makes one, and `read_ledger` one that is only read."""
 
-    def __init__(self, file: BinaryIO, path: Path) -> None:
+    def __init__(self, file: BinaryIO | None, path: Path) -> None:
         self._file, self._path, self._lock = file, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
-        with path.open("rb") as lines:
+        self._is_torn = False
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in json_lines(lines):
                 if (entry := _entry(line)) is not None:
                     self._take(entry)
@@ -102,10 +103,16 @@ class Ledger:
         written = None if known is None else known.files.get(self.name_of(file))
         return written is not None and is_still(file, written)
 
-    def has_written(self, item: Item[Any], file: Path) -> bool:
-        """Whether a file is there and is what this item has written at any time: it may have been begun anew since."""
-        written = self._written.get(item.key, {}).get(self.name_of(file), ())
-        return any(is_still(file, identity) for identity in written)
+    def has_written(self, item: Item[Any], file: Path, *, now_at: Path | None = None) -> bool | None:
+        """Whether a file is there and is what this item has written at any time: it may have been begun anew since.
+
+        Args:
+            now_at: where the file lies now, if not under the name that it was written under.
+        Returns:
+            None if this item is not known to have written such a file.
+        """
+        written = self._written.get(item.key, {}).get(self.name_of(file))
+        return None if written is None else any(is_still(now_at or file, identity) for identity in written)
 
     def name_of(self, file: Path) -> str:
         """How entries call a file: folders may be moved, with the ledger in them."""
@@ -113,6 +120,7 @@ class Ledger:
 
     def check(self) -> None:
         """Raises CosmosError: the ledger's folder was moved or removed since it was opened."""
+        assert self._file is not None
         try:
             there = self._path.stat()
         except OSError:
@@ -135,6 +143,7 @@ class Ledger:
         line = json_bytes(stamped) + b"\n"
         with self._lock, writing(self._path):
             self.check()
+            assert self._file is not None
             is_torn, self._is_torn = self._is_torn, True  # until all of it is there
             os.write(self._file.fileno(), b"\n" + line if is_torn else line)
             os.fsync(self._file.fileno())
@@ -152,8 +161,7 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
         InputError: another process works on the same batch.
         DiskFull, CosmosError: the file cannot be written.
     """
-    if path.exists() and not path.is_file():
-        raise InputError("is not a file, so that no ledger can be kept there.", where=str(path), fix="Move it away.")
+    _check_is_file(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
@@ -166,3 +174,15 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
                 "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."
             )
         yield Ledger(file, path)
+
+
+def read_ledger(path: Path) -> Ledger:
+    """What a ledger tells; nothing if there is none. Writes nothing. Raises InputError: it is no file."""
+    _check_is_file(path)
+    with writing(path):
+        return Ledger(None, path)
+
+
+def _check_is_file(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise InputError("is not a file, so that no ledger can be kept there.", where=str(path), fix="Move it away.")

@@ -129,7 +129,9 @@ def _finish_if_there(journal: Path) -> None:
             _finish(journal, together)
         else:  # whoever was here since has the last word
             names = ", ".join(target.name for _, target in together.moves)
-            output.status(f"what was left half done of {names} in {journal.parent} is dropped: files there have changed")
+            output.status(
+                f"what was left half done of {names} in {journal.parent} is dropped: files there have changed"
+            )
             together.discard()
             journal.unlink(missing_ok=True)
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from cosmos_cli import output
-from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch.engine import Report, left_to_do, run_batch
 from cosmos_cli.batch.ledger import Entry, open_ledger
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, Plan, plan_batch
@@ -109,6 +109,16 @@ def test_a_finished_batch_loads_nothing_and_touches_nothing() -> None:
     assert statuses(report) == ["done before"] * 2
     assert Path("out/a.txt").stat().st_mtime_ns == before
     assert report.document()["samples"][0]["result"] == {"video": "out/a.txt"}
+
+
+def test_what_is_left_is_known_before_anything_is_written() -> None:
+    plan = plan_of("a", "b")
+    assert left_to_do(plan, ledger=LEDGER) == list(plan.items)
+    assert not LEDGER.parent.exists()
+    run(plan_of("a"))
+    assert left_to_do(plan, ledger=LEDGER) == [plan.items[1]]
+    LEDGER.chmod(0o444)
+    assert left_to_do(plan, ledger=LEDGER, overwrite=True) == list(plan.items)
 
 
 def test_a_finished_item_whose_file_was_deleted_is_made_again() -> None:

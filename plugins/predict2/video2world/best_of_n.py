@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
+from cosmos_cli.batch.ledger import read_ledger
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
 from cosmos_cli.errors import CosmosError, InputError, report_together
@@ -220,6 +221,7 @@ def _missing(
 ) -> tuple[list[Item[Video2WorldRequest]], list[Outcome]]:
     """The videos that are not there yet, under whatever score, and what has become of the others already."""
     finish_all_interrupted(options.save_path)
+    ledger = read_ledger(options.save_path / LEDGER_NAME)
     outcomes: list[Outcome] = []
     items: list[Item[Video2WorldRequest]] = []
     for index, request in enumerate(requests):
@@ -234,9 +236,12 @@ def _missing(
         for file in item.files:
             clear_up(file)
         there = None if options.overwrite else find_judged(request.save_path)
-        if there is not None and _is_of(there, settings, request):
+        tells_so = there is not None and _is_of(there, settings, request)
+        # None without a line about it: what the sidecar tells is all there is then
+        is_written = None if there is None else ledger.has_written(item, request.save_path, now_at=there)
+        if tells_so and is_written is not False:
             outcomes.append(Outcome(item.name, item.place, index, "done before"))
-        elif there is not None and there != request.save_path:
+        elif there is not None and there != request.save_path and not (tells_so or is_written):
             error = f"{there} exists already, from another request. Choose another --save-path, or pass --overwrite."
             outcomes.append(Outcome(item.name, item.place, index, "failed", error=error))
         else:

@@ -131,6 +131,19 @@ def test_overwriting_leaves_one_video_per_seed(best_of_n: Run) -> None:
     assert len(list(FOLDER.glob("*_seed0*"))) == 4  # video, sidecar, answers, report
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".json"])
+def test_a_judged_video_that_is_damaged_or_lost_its_sidecar_is_made_again(best_of_n: Run, suffix: str) -> None:
+    best_of_n("--num-generations", 2)
+    before = videos()
+    name = min(before)
+    (FOLDER / name).with_suffix(suffix).write_bytes(b"x" * 50)
+    again = best_of_n("--num-generations", 2)
+    assert again.exit_code == 0, again.stderr
+    assert statuses(again) == ["done", "done before"]
+    assert videos() == before
+    assert json.loads((FOLDER / name).with_suffix(".json").read_text())["request"]["seed"] == 0
+
+
 def test_a_killed_run_goes_on_where_it_stopped(best_of_n: Run, picture: Path) -> None:
     line = ["--input-path", str(picture), "--prompt", "The slope drifts on.", "--model", "tiny", "--num-frames", "5"]
     command = [sys.executable, "-m", "cosmos_cli", "predict2", "best-of-n", *line, "--num-steps", "40"]
