@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 HIDDEN = "***"
@@ -86,19 +86,26 @@ def _hide(text: str, forms: tuple[str, ...], short: tuple[str, ...]) -> str:
 
 
 def hide_in(document: object) -> object:
-    """The same for every text in a JSON document, the names of fields too."""
+    """The same for every text in a JSON document, and the names of fields that are not plain words."""
     known = _known()
 
     def within(part: object) -> object:
         if isinstance(part, str):
             return _hide(part, *known)
         if isinstance(part, Mapping):
-            return {within(key) if isinstance(key, str) else key: within(value) for key, value in part.items()}
+            return {_named(key, within): within(value) for key, value in part.items()}
         if isinstance(part, list | tuple):
             return [within(value) for value in part]
         return part if part is None or isinstance(part, bool | int | float) else within(str(part))
 
     return within(document)
+
+
+def _named(key: object, within: Callable[[object], object]) -> object:
+    """The name of a field; one as ours are stays: whoever has `prompt` as a password shall not lose the prompts."""
+    if not isinstance(key, str) or (key.isidentifier() and key.isascii() and key.islower() and len(key) <= 40):
+        return key
+    return within(key)
 
 
 def _known() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -145,6 +145,14 @@ def test_names_and_numbers_of_a_document_stay_what_they_are() -> None:
     assert hide_in(document) == document
 
 
+def test_a_password_that_is_a_word_of_ours_costs_no_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, word in (("A_TOKEN", "prompt"), ("DB_PASSWORD", "request"), ("C_SECRET", "status")):
+        monkeypatch.setenv(name, word)
+    document = {"request": {"prompt": "a cat", "num_frames": 3}, "status": "ok"}
+    assert hide_in(document) == document
+    assert hide_in({"no Field request": 1}) == {"no Field ***": 1}
+
+
 @pytest.mark.parametrize("key", ["two\nlines", "a\x1bb", "a b", "schlüssel", "a\x00b"])
 def test_a_key_that_no_header_can_hold_is_refused_at_once_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, key: str

@@ -140,7 +140,8 @@ class Ledger:
             CosmosError: the ledger's folder was moved or removed; DiskFull: there is no room.
         """
         stamped = asdict(entry) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        line = json_bytes(stamped) + b"\n"
+        # an output may be called as somebody's password is, and has its name for all to see
+        line = json_bytes(stamped, as_they_are={name: stamped.pop(name) for name in ("key", "files")}) + b"\n"
         with self._lock, writing(self._path):
             self.check()
             assert self._file is not None

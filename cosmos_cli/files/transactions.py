@@ -14,7 +14,7 @@ from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import Identity, identity_of
 from cosmos_cli.files.names import PREFIX
-from cosmos_cli.files.writing import Transaction, stand_in_start, together_with, write_json
+from cosmos_cli.files.writing import Transaction, json_bytes, replacing, stand_in_start, together_with
 
 Noting = Callable[[Mapping[Path, Identity]], object]
 """Told of every file of a transaction, and what it is, before the first gets its name."""
@@ -84,7 +84,9 @@ def _keep(part: Transaction) -> Path:
     moves = [[source.name, target.name] for source, target in part.moves]
     removals = [path.name for path in part.removals]
     before = {path.name: _stamp(path) for path in (*(path for move in part.moves for path in move), *part.removals)}
-    write_json(journal, {"moves": moves, "removals": removals, "before": before})
+    names = {"moves": moves, "removals": removals, "before": before}
+    with replacing(journal) as temporary:
+        temporary.write_bytes(json_bytes({}, as_they_are=names))
     return journal
 
 

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,10 +166,17 @@ def write_json(path: Path, document: Any) -> None:
         temporary.write_bytes(json_bytes(document, indent=2) + b"\n")
 
 
-def json_bytes(document: Any, *, indent: int | None = None) -> bytes:
+def json_bytes(document: Any, *, indent: int | None = None, as_they_are: Mapping[str, Any] | None = None) -> bytes:
     """A JSON document in UTF-8, without secrets.
 
     Bytes of file names that are none become `\\udcXX`, as `read_json` takes them back.
+
+    Args:
+        as_they_are: further fields, of digests and names of files that lie beside it, by which it is read again.
     """
-    text = json.dumps(hide_in(document), indent=indent, ensure_ascii=False, default=str)
+    hidden = hide_in(document)
+    if as_they_are:
+        assert isinstance(hidden, dict)
+        hidden = {**as_they_are, **hidden}
+    text = json.dumps(hidden, indent=indent, ensure_ascii=False, default=str)
     return text.encode(errors="backslashreplace")

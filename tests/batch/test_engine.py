@@ -481,6 +481,14 @@ def test_a_ledger_that_is_no_file_is_refused() -> None:
             LEDGER.rmdir()
 
 
+def test_an_output_that_is_called_as_a_password_is_known_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "street")
+    assert statuses(run(plan_of("a", names=["street"]))) == ["done"]
+    assert statuses(run(plan_of("a", names=["street"]))) == ["done before"]
+    monkeypatch.delenv("DB_PASSWORD")
+    assert statuses(run(plan_of("a", names=["street"]))) == ["done before"]
+
+
 def test_a_name_that_is_not_utf_8_is_known_again() -> None:
     name = os.fsdecode(b"caf\xe9")
     assert statuses(run(plan_of("a", names=[name]))) == ["done"]

@@ -78,7 +78,7 @@ def test_remains_go_where_the_number_of_the_dead_process_is_another_s_by_now(
 
 
 def test_what_somebody_puts_there_meanwhile_is_kept() -> None:
-    with pytest.raises(InputError, match="a.mp4 exists already"), making([Path("a.mp4")], overwrite=False):
+    with pytest.raises(InputError, match="exists already"), making([Path("a.mp4")], overwrite=False):
         with replacing(Path("a.mp4")) as temporary:
             temporary.write_text("mine")
         Path("a.mp4").write_text("precious")

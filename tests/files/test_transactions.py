@@ -128,6 +128,19 @@ def test_what_was_removed_since_a_death_is_no_reason_to_drop_the_rest(monkeypatc
     assert names() == ["a.json", "b.json"]
 
 
+def test_a_file_that_is_called_as_a_password_gets_its_own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "street")
+
+    def die(self: Transaction) -> None:
+        raise Dead
+
+    with monkeypatch.context() as patched, contextlib.suppress(Dead), transaction([Path("street.json")]):
+        write_json(Path("street.json"), 1)
+        patched.setattr(Transaction, "apply", die)
+    finish_interrupted(Path("street.json"))
+    assert names() == ["street.json"]
+
+
 def test_a_journal_of_somebody_else_moves_nothing_of_other_folders() -> None:
     Path("deep").mkdir()
     with contextlib.suppress(RuntimeError), transaction([Path("deep/a.json")]):
