@@ -96,15 +96,21 @@ def _videos_in(folder: Path) -> list[Path]:
 
 
 def _clashes(videos: Iterable[Path]) -> list[Problem]:
-    problems = {}
-    for video in videos:
-        rivals = namesakes(video)
-        if len(rivals) > 1:
-            names = " and ".join(path.name for path in rivals)
-            problems[str(video.parent / unscored_stem(video))] = Problem(
-                f"{names} have one name, apart from their scores.", str(video.parent), "Rename or remove all but one."
-            )
-    return list(problems.values())
+    asked = {(video.parent, unscored_stem(video)): None for video in videos}
+    # each folder is listed once: it may hold thousands
+    found: dict[tuple[Path, str], list[str]] = {}
+    for folder in {folder: None for folder, _ in asked}:
+        for video in sorted(_videos_in(folder)):
+            found.setdefault((folder, unscored_stem(video)), []).append(video.name)
+    return [
+        Problem(
+            f"{' and '.join(found[one])} have one name, apart from their scores.",
+            str(one[0]),
+            "Rename or remove all but one.",
+        )
+        for one in asked
+        if len(found.get(one, ())) > 1
+    ]
 
 
 def rename(video: Path, stem: str, together: Transaction) -> Path:
