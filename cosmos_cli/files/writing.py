@@ -37,7 +37,12 @@ class Transaction:
     removals: list[Path] = field(default_factory=list)
 
     def move(self, source: Path, target: Path) -> None:
-        """Give a file another name at the end."""
+        """Give a file another name at the end; what was written for that name before goes."""
+        for place, (earlier, name) in enumerate(self.moves):
+            if name == target and earlier.name.startswith(PREFIX):
+                earlier.unlink(missing_ok=True)
+                self.moves[place] = (source, target)
+                return
         self.moves.append((source, target))
 
     def remove(self, path: Path) -> None:

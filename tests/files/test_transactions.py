@@ -41,6 +41,15 @@ def test_files_appear_together_and_those_of_others_at_once() -> None:
     assert pending(Path("b.json")) == Path("b.json")
 
 
+def test_of_a_file_that_is_written_twice_the_later_counts() -> None:
+    with transaction(OUTPUTS):
+        write_json(Path("a.json"), 1)
+        write_two()
+        write_json(Path("a.json"), 3)
+    assert names() == ["a.json", "b.json"]
+    assert json.loads(Path("a.json").read_text()) == 3
+
+
 def test_none_appears_if_the_block_fails() -> None:
     Path("old.json").touch()
     with contextlib.suppress(RuntimeError), transaction(OUTPUTS):
