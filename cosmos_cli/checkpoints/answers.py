@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from cosmos_cli.errors import CheckpointError, CosmosError
+from cosmos_cli.files.documents import parse_json
 
 MAX_ANSWER_BYTES = 16 << 20
 """Of one answer: a page of 1,000 files takes a tenth of that."""
@@ -25,7 +25,6 @@ MAX_ENTRIES = 100_000
 MAX_FILE_BYTES = 1 << 44
 """Of one file, 16 TiB: far more than anything published."""
 _MAX_REASON_BYTES = 1 << 16
-_MAX_DEPTH = 32
 _MAX_NAME_BYTES = 200
 """Of each part of a path, which a file that is not complete adds to; file systems take 255."""
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -183,25 +182,9 @@ def _document(content: bytes, where: str) -> Any:
     if len(content) > MAX_ANSWER_BYTES:
         raise not_understood(where, f"it is larger than {MAX_ANSWER_BYTES >> 20} MiB")
     try:
-        document = json.loads(content)
-        _refuse_depth(document)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content, where=where, kind=CosmosError)
+    except CosmosError as error:
         begin = content[:60].decode(errors="replace").strip()
         is_page = begin.lower().startswith(("<!doctype", "<html"))
         why = "it is a web page" if is_page else f"it is no JSON that can be read, and begins with {begin!r}"
         raise not_understood(where, why) from error
-    return document
-
-
-def _refuse_depth(document: Any) -> None:
-    level = [document]
-    for _ in range(_MAX_DEPTH):
-        level = [
-            child
-            for node in level
-            if isinstance(node, dict | list)
-            for child in (node.values() if isinstance(node, dict) else node)
-        ]
-        if not level:
-            return
-    raise ValueError("nested too deeply")
