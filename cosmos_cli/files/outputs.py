@@ -206,6 +206,11 @@ def _is_at(place: Path, descriptor: int) -> bool:
 def _is_taken(path: Path, place: Path) -> InputError:
     who = "another process"
     with contextlib.suppress(OSError, ValueError):
-        pid, host = place.read_text(encoding="utf-8", errors="replace")[:300].split()
+        # anybody may have put a pipe or a link there, which must not keep us waiting or lead elsewhere
+        descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            pid, host = os.read(descriptor, 300).decode(errors="replace").split()
+        finally:
+            os.close(descriptor)
         who = f"process {int(pid)} on {host}"
     return InputError(f"{who} is making it.", where=str(path), fix="Choose another name, or wait for it.")

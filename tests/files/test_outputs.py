@@ -149,3 +149,17 @@ def test_a_planted_link_is_not_followed() -> None:
     with pytest.raises(CosmosError), making([Path("a.json")], overwrite=False):
         write_json(Path("a.json"), 1)
     assert Path("precious").read_text() == "mine"
+
+
+def test_a_planted_pipe_keeps_nobody_waiting() -> None:
+    taken = claim([Path("a.json")])
+    [place] = hidden()
+    taken.release()
+    os.mkfifo(place)
+    with pytest.raises(CosmosError), making([Path("a.json")], overwrite=False):
+        write_json(Path("a.json"), 1)
+    holder = os.open(place, os.O_RDWR)
+    locks.try_lock(holder)  # as if somebody made it
+    with pytest.raises(InputError, match="another process is making it"), making([Path("a.json")], overwrite=False):
+        pass
+    os.close(holder)
