@@ -11,10 +11,10 @@ from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.commands.test_download import TEXT, hub, packages  # noqa: F401
 from tests.fuzz.judge import fuzz, judge
 from tests.fuzz.values import changed, dumped, mangled
 from tests.hub_server import Hub
+from tests.parcel import TEXT, hub, packages  # noqa: F401
 
 CONTENT = bytes(range(256)) * 16
 

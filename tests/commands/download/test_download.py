@@ -4,159 +4,38 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gzip
 import hashlib
-import json
 import os
-import random
-import resource
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS
-from cosmos_cli.testing import CommandResult
-from tests.hub_server import TOKEN, Hub, serving
+from tests.hub_server import TOKEN, Hub
+from tests.parcel import (
+    BASE,
+    CLIPS,
+    CONFIG,
+    EDGE,
+    EXTRA,
+    FAST,
+    FILES,
+    LISTS_OF_WORDS,
+    NEED,
+    NEW,
+    NOTES,
+    PARTS,
+    TEXT,
+    Cosmos,
+    files_in,
+    parts,
+    start,
+)
 from tests.test_architecture import HEAVY, modules_loaded_by
-from tests.third_party import COSMOS, write_distribution
-
-Cosmos = Callable[..., CommandResult]
-
-BASE, EDGE, CONFIG, TEXT = (
-    "acme/world/base.pt",
-    "acme/world/edge.pt",
-    "acme/world/sub/config.json",
-    "acme/text/model.bin",
-)
-FILES = {
-    BASE: random.Random(1).randbytes(3_000_000),
-    EDGE: random.Random(2).randbytes(700_000),
-    CONFIG: b'{"width": 8}\n',
-    TEXT: random.Random(3).randbytes(400_000),
-    "acme/world/not-needed.h5": b"anything",
-}
-LISTS_OF_WORDS = {
-    "acme/lists/words/a.txt": b"one\n",
-    "acme/lists/words/more/b.txt": b"two\n",
-    "acme/lists/words/more/c.bin": random.Random(4).randbytes(200_000),
-}
-PARTS = {
-    "acme/parts/need.bin": random.Random(5).randbytes(30_000),
-    "acme/parts/extra.json": b"{}\n",
-    "acme/parts/fast.bin": random.Random(6).randbytes(20_000),
-    "acme/parts/new.bin": random.Random(7).randbytes(10_000),
-    "acme/parts/notes/a.txt": b"one\n",
-}
-NEED, EXTRA, FAST, NEW, NOTES = PARTS
-CLIPS = {f"datasets/acme/clips/videos/{i}.mp4": random.Random(i).randbytes(50_000) for i in range(3)}
-
-PLUGIN = """
-import typer
-from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
-from cosmos_cli.hookspecs import hookimpl
-
-app = typer.Typer()
-
-@app.command()
-def run() -> None:
-    pass
-
-def files(**sizes):
-    return tuple(PublishedFile(path.replace("__", "/").replace("_", "."), size) for path, size in sizes.items())
-
-TEXT = Repository("acme/text", "main", files(model_bin=400_000), "Text License", gated=True)
-SEEN = Repository("acme/text", "main", files(model_bin=400_000), "Text License")
-WORLD = Repository("acme/world", "v1", files(base_pt=3_000_000, edge_pt=700_000, sub__config_json=13), "World License")
-LISTS = Repository("acme/lists", "v2", (PublishedFile("words/", 200_000),), "Lists License")
-OF_EDGE = (SEEN,)
-NEED = PublishedFile("need.bin", 30_000)
-PARTS = Repository(
-    "acme/parts",
-    "v1",
-    (
-        NEED,
-        PublishedFile("extra.json", 3, is_read_if_there=True),
-        PublishedFile("fast.bin", 20_000, only_for="--fast"),
-        PublishedFile("notes/", 4, is_read_if_there=True),
-    ),
-    "Parts License",
-    note="parts are not the whole",
-)
-NEWER = Repository("acme/parts", "v2", (PublishedFile("new.bin", 10_000, only_for="--new"),), "Parts License")
-COPY = Repository(
-    "acme/parts", "v1", (NEED,), "Parts License", belongs_to="acme/text", other_forms=("model.bin", "model.txt")
-)
-CLIPS = Repository("acme/clips", "main", (PublishedFile("videos/", 150_000),), "Clips License", kind="dataset")
-CATALOGUE = {"big": (WORLD, TEXT), "other": (SEEN,), "checked": (LISTS,), "clips": (CLIPS,)}
-CATALOGUE |= {"parts": (PARTS, NEWER), "copy": (COPY,)}
-
-@hookimpl
-def cosmos_register_families(register):
-    register(name="parcel", help="Is fetched.", commands="parcel:app", checkpoints="parcel:CATALOGUE")
-
-@hookimpl
-def cosmos_register_controls(register):
-    register(name="parcel-edge", help="Lines.", checkpoint="acme/world/edge.pt", models="parcel:OF_EDGE")
-    register(name="parcel-none", help="Nothing.", checkpoint="acme/world/none.pt")
-"""
-
-
-@pytest.fixture(autouse=True)
-def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A family whose files the Hub of these tests has."""
-    folder = tmp_path / "packages"
-    write_distribution(folder, "parcel", {"parcel": PLUGIN}, {"parcel": "parcel"})
-    monkeypatch.syspath_prepend(folder)
-    return folder
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """The Hub, and this process and its children pointed to it."""
-    everything = {**FILES, **LISTS_OF_WORDS, **CLIPS, **PARTS}
-    large = {BASE, EDGE, TEXT, "acme/lists/words/more/c.bin", *CLIPS}
-    with serving(Hub(everything, large=large, only_in={NEW: "v2"})) as running:
-        environment = {"HF_ENDPOINT": running.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "hf")}
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        # huggingface_hub reads its variables once, when it is imported
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + template)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "hf/token"))
-        yield running
-
-
-def start(packages: Path, *arguments: str, limit_bytes: int | None = None) -> subprocess.Popen[str]:
-    """A download in a process of its own, which may be unable to write files larger than a limit."""
-
-    def limit() -> None:
-        if limit_bytes is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
-    environment = {**os.environ, "PYTHONPATH": str(packages)}
-    command = [str(COSMOS), "download", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment, preexec_fn=limit, **pipes)
-
-
-def files_in(root: Path) -> dict[str, bytes]:
-    """Everything under a folder, hidden files too."""
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def parts(root: Path = Path("checkpoints")) -> list[str]:
-    """What is there of files that are not complete."""
-    return sorted(path for path in files_in(root) if path.endswith(".part"))
-
 
 NEEDED = {path: FILES[path] for path in (BASE, EDGE, CONFIG, TEXT)}
 
@@ -286,140 +165,6 @@ def test_a_hub_cannot_name_files_outside_of_the_folder(hub: Hub, cosmos: Cosmos,
     assert result.exit_code == 4
     assert stray in result.json["problems"][0]["what"]
     assert not hub.sent and not Path("checkpoints").exists()
-
-
-def listing(**facts: object) -> bytes:
-    entry = {"type": "file", "path": "words/a.txt", "size": 4, "oid": "0" * 40}
-    return json.dumps([entry | facts]).encode()
-
-
-ANSWERS = {
-    "html": b"<!DOCTYPE html><html>Sign in to the network</html>",
-    "nothing": b"",
-    "null": b"null",
-    "number": b"3",
-    "string in the list": b'["words/a.txt"]',
-    "type": listing(type=3),
-    "cut": b'[{"type": "file", "path": "wor',
-    "deep": b"[" * 100_000,
-    "deep and closed": b"[" * 500 + b"]" * 500,
-    "digits": b'[{"type": "file", "path": "words/a.txt", "size": ' + b"9" * 5_000 + b"}]",
-    "not utf-8": b'["\xff"]',
-    "large": b"[" + b" " * (17 << 20) + b"]",
-    "size below zero": listing(size=-1),
-    "size of a planet": listing(size=1 << 70),
-    "size in words": listing(size="4"),
-    "true as a size": listing(size=True),
-    "no digest": listing(oid=None),
-    "digest in words": listing(oid="../../../x" * 4),
-    "digest of lfs": listing(lfs={"oid": "0" * 40}),
-    "lfs is a list": listing(lfs=[1]),
-    "half a character": listing(path="words/\ud800"),
-}
-NAMES = [
-    "words/\x1b[2Ja.txt",
-    "words/..\\..\\a.txt",
-    "words//a.txt",
-    "words/./a.txt",
-    "words/a\0.txt",
-    "words/a\nb",
-    "",
-]
-NAMES += [f"words/{'a' * 250}", "words/"]
-
-
-@pytest.mark.parametrize("what", ANSWERS)
-def test_an_answer_that_is_not_the_hubs_is_said_to_be_that(hub: Hub, cosmos: Cosmos, what: str) -> None:
-    for question, name in (("/tree/", "checked"), ("/paths-info/", "acme/text")):
-        hub.raw = {question: (200, {"Content-Type": "application/json"}, ANSWERS[what])}
-        result = cosmos("download", name, "--json")
-        assert (result.exit_code, result.json["error"]) == (1, "Failed")
-        assert "gives an answer that is not the Hub's" in result.json["problems"][0]["what"]
-    assert not hub.sent
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_names_that_no_file_should_have_are_refused(hub: Hub, cosmos: Cosmos, name: str) -> None:
-    hub.raw = {"/tree/": (200, {}, listing(path=name))}
-    result = cosmos("download", "checked", "--json")
-    assert result.exit_code == 4
-    assert "lists a file under the name" in result.json["problems"][0]["what"]
-    assert "\x1b" not in result.stderr
-
-
-@pytest.mark.parametrize("question", ["auth-check", "paths-info", "/resolve/"])
-@pytest.mark.parametrize(
-    "location", ["{self}", "file:///etc/passwd", "ftp://127.0.0.1/x", "http://[", "http://127.0.0.1:9/"]
-)
-def test_addresses_that_lead_nowhere_are_given_up(
-    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, question: str, location: str
-) -> None:
-    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
-    hub.raw = {question: (302, {"Location": location.format(self=f"{hub.url}/x/{question.strip('/')}/y")}, b"")}
-    hub.raw[f"/x/{question.strip('/')}/y"] = hub.raw[question]
-    result = cosmos("download", "acme/text", "--json")
-    assert (result.exit_code, result.json["error"]) == (1, "Failed")
-    assert not hub.sent
-
-
-def test_the_login_stays_with_the_hub(hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with serving(Hub({"a/b/d": b"x"})) as other:
-        address = f"{other.url.replace('127.0.0.1', 'localhost')}/cdn/a/b/resolve/c/d"
-        for question in ("auth-check", "paths-info", "/tree/", "/resolve/"):
-            hub.raw = {question: (302, {"Location": address}, b"")}
-            cosmos("download", "checked" if question == "/tree/" else "acme/text")
-        assert other.sent
-        hub.raw = {"/tree/": (200, {"Link": f'<{address}>; rel="next"'}, listing())}
-        result = cosmos("download", "checked", "--json")
-        assert "its next page is on another server" in result.json["problems"][0]["what"]
-        assert other.told == []
-
-
-def test_a_list_without_an_end_is_given_up(hub: Hub, cosmos: Cosmos) -> None:
-    hub.raw = {"/tree/": (200, {"Link": f'<{hub.url}/tree/again>; rel="next"'}, listing())}
-    result = cosmos("download", "checked", "--json")
-    assert result.exit_code == 1
-    assert "does not end" in result.json["problems"][0]["what"]
-
-
-@pytest.mark.parametrize("after", ["9" * 5_000, "-1", "Fri, 31 Dec 9999 23:59:59 GMT", "\u00b2", "soon"])
-@pytest.mark.parametrize("status", [429, 503])
-def test_a_wish_to_wait_that_means_nothing_is_not_waited_for(
-    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, after: str, status: int
-) -> None:
-    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
-    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_WAIT_S", 0.01)
-    hub.raw = {"/resolve/": (status, {"Retry-After": after}, b"x" * 100_000)}
-    result = cosmos("download", "acme/text", "--json")
-    assert result.exit_code == 1
-    assert f"status {status}" in result.json["problems"][0]["what"]
-    hub.raw = {"paths-info": (status, {"Retry-After": after}, b"{")}
-    assert cosmos("download", "acme/text").exit_code == 4
-
-
-def test_content_that_is_compressed_is_not_unpacked(hub: Hub, cosmos: Cosmos) -> None:
-    hub.raw = {"/resolve/": (200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(10 << 20)))}
-    result = cosmos("download", "acme/text", "--json")
-    assert result.exit_code == 4
-    assert "compresses files" in result.json["problems"][0]["what"]
-
-
-@pytest.mark.parametrize("part", ["bytes 0-399999/400000", "bytes 7-8/9", "", "nonsense"])
-def test_another_part_of_a_file_than_the_one_asked_for_is_not_taken(
-    hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, part: str
-) -> None:
-    monkeypatch.setattr("cosmos_cli.checkpoints.download.MAX_ATTEMPTS", 2)
-    hub.cuts = {TEXT: [100_000]}
-    hub.then = {"/resolve/": (206, {"Content-Range": part}, FILES[TEXT])}
-    result = cosmos("download", "acme/text", "--json")
-    assert "another part of it" in result.json["problems"][0]["what"]
-    hub.then = {}
-    assert cosmos("download", "acme/text").exit_code == 0
-    assert hub.ranges == [f"{TEXT} 100000"]
-
-
-# ---- a folder in which somebody has left something
 
 
 def part_of(path: str) -> Path:
