@@ -30,6 +30,8 @@ SILENCE_S = 10.0
 
 _rank: Rank | None = None
 _step, _step_began = "", 0.0
+_stopped_s = 0.0
+"""How long this process was stopped, as after Ctrl-Z; such time does not count. Only the watch writes it."""
 _watched_timeout_s: float | None = None
 _has_told = False
 
@@ -67,7 +69,7 @@ def step(text: str) -> None:
     Every line and bar of `cosmos_cli.output` is such a step already.
     """
     global _step, _step_began
-    _step, _step_began = text, time.monotonic()
+    _step, _step_began = text, _running_s()
     if folder := _launcher_folder():
         with suppress(OSError):  # the launcher is gone, or the disk is full
             (folder / "step").write_text(text, encoding="utf-8")
@@ -226,7 +228,7 @@ def _watching(timeout_s: float) -> Iterator[None]:
 
 def _watch(signals: int) -> None:
     """Thread of a worker: see signals that the main thread, waiting in native code, does not, and hangs."""
-    global _step_began
+    global _stopped_s
     folder = _launcher_folder()
     others = beats.Listener(folder.parent if folder else None)
     while True:
@@ -239,11 +241,16 @@ def _watch(signals: int) -> None:
                 interrupts.leave()
         if folder:
             beats.beat(folder)
-        _step_began += others.listen()  # this process was stopped, and goes on
+        late_s = others.listen()  # apart from the sum: the main thread goes on while this one listens
+        _stopped_s += late_s
         timeout_s = _watched_timeout_s
-        if timeout_s is not None and time.monotonic() - _step_began > timeout_s:
+        if timeout_s is not None and _running_s() - _step_began > timeout_s:
             _report_hang(timeout_s, others)
             return
+
+
+def _running_s() -> float:
+    return time.monotonic() - _stopped_s
 
 
 def _report_hang(timeout_s: float, others: beats.Listener) -> None:

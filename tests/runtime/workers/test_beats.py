@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_cli.runtime.workers import beats
+from cosmos_cli.runtime.workers import beats, worker
 from cosmos_cli.runtime.workers.beats import Listener, Silence
 
 
@@ -51,3 +51,27 @@ def test_only_a_child_of_the_launcher_is_killed() -> None:
     silence.kill(os.getpid())
     assert process.wait(10) == -signal.SIGKILL
     silence.kill(os.getpid())  # it is gone
+
+
+def test_a_step_that_begins_while_the_watch_listens_is_no_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs = []
+    calls = iter(["first", "second"])
+
+    def listen(self: Listener) -> float:
+        if next(calls) == "second":
+            raise SystemExit  # ends the thread of the watch
+        worker.step("starting torch")  # of the main thread, in between
+        return 0.0
+
+    monkeypatch.setattr(Listener, "listen", listen)
+    monkeypatch.setattr(worker, "_report_hang", lambda *given: hangs.append(given))
+    monkeypatch.setattr(worker, "_step_began", -1e6)  # long ago
+    monkeypatch.setattr(worker, "_watched_timeout_s", 1800.0)
+    reader, writer = os.pipe()
+    try:
+        with pytest.raises(SystemExit):
+            worker._watch(reader)
+    finally:
+        os.close(reader)
+        os.close(writer)
+    assert not hangs
