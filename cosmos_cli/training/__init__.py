@@ -1,0 +1,1 @@
+"""Post-training: one trainer for every family, which brings a task, its data and its recipes."""
