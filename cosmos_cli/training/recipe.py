@@ -23,7 +23,7 @@ class Part(BaseModel):
 class Job(Part):
     """Where the run writes: below `OUTPUT_ROOT/project/group/name`."""
 
-    project: str = Field("posttraining", description="First folder below OUTPUT_ROOT.")
+    project: str = Field(default="posttraining", description="First folder below OUTPUT_ROOT.")
     group: str = Field(description="Second folder.")
     name: str = Field(description="Third folder; the run's own.")
 
@@ -41,150 +41,174 @@ class Data(Part):
     """Where clips and texts come from."""
 
     source: str = Field(
-        "cosmos_cli.training.data.mock:MockClips", description="Import string of the data set, given this recipe."
+        default="cosmos_cli.training.data.mock:MockClips",
+        description="Import string of the data set, given this recipe.",
     )
-    dataset_dir: str = Field("", description="Folder of the data set; mock data have none.")
+    dataset_dir: str = Field(default="", description="Folder of the data set; mock data have none.")
     num_frames: Positive = Field(description="Frames of a clip, per view.")
     height: Size = Field(description="Rows of pixels.")
     width: Size = Field(description="Columns of pixels.")
-    fps: float = Field(24.0, gt=0, description="Frames per second told to the network, where the clip names none.")
-    view_keys: tuple[str, ...] = Field((), description="Folders of the views, in the order in which they stand.")
-    num_views: Positive = Field(1, description="Views that stand one after another in a clip.")
+    fps: float = Field(
+        default=24.0, gt=0, description="Frames per second told to the network, where the clip names none."
+    )
+    view_keys: tuple[str, ...] = Field(
+        default=(), description="Folders of the views, in the order in which they stand."
+    )
+    num_views: Positive = Field(default=1, description="Views that stand one after another in a clip.")
     view_indices: tuple[int, ...] = Field(
-        (), description="Rows of the network's view table for these views; none counts from 0."
+        default=(), description="Rows of the network's view table for these views; none counts from 0."
     )
     captions_of_all_views: bool = Field(
-        False, description="Every view reads its camera's sentence and a caption; else only the first reads a caption."
+        default=False,
+        description="Every view reads its camera's sentence and a caption; else only the first reads a caption.",
     )
-    hint: str = Field("", description="Control whose videos go along with the clips, such as edge.")
-    start_frame_interval: Positive = Field(1, description="Frames between the starts of two windows of a clip.")
-    sequence_interval: Positive = Field(1, description="Frames between two frames of a window.")
-    text_tokens: Positive = Field(512, description="Positions of the text, per view.")
-    text_channels: Positive = Field(1024, description="Width of a text embedding.")
-    batch_size: Positive = Field(1, description="Clips of one forward pass of a data-parallel rank.")
+    hint: str = Field(default="", description="Control whose videos go along with the clips, such as edge.")
+    start_frame_interval: Positive = Field(default=1, description="Frames between the starts of two windows of a clip.")
+    sequence_interval: Positive = Field(default=1, description="Frames between two frames of a window.")
+    text_tokens: Positive = Field(default=512, description="Positions of the text, per view.")
+    text_channels: Positive = Field(default=1024, description="Width of a text embedding.")
+    batch_size: Positive = Field(default=1, description="Clips of one forward pass of a data-parallel rank.")
     global_batch_size: Positive | None = Field(
-        None,
+        default=None,
         description="Clips of one step over all ranks; what does not fit is accumulated. None is batch_size times "
         "ranks times trainer.grad_accum_iter.",
     )
-    num_workers: int = Field(2, ge=0, description="Processes that decode clips, per rank; 0 decodes in between.")
-    num_mock_clips: Positive = Field(10_000, description="Length of a mock data set.")
+    num_workers: int = Field(
+        default=2, ge=0, description="Processes that decode clips, per rank; 0 decodes in between."
+    )
+    num_mock_clips: Positive = Field(default=10_000, description="Length of a mock data set.")
 
 
 class DrawsRecipe(Part):
     """What chance decides in a step."""
 
-    sigma_mean: float = Field(0.0, description="Mean of ln sigma.")
-    sigma_std: float = Field(1.0, gt=0, description="Standard deviation of ln sigma.")
-    sigma_multiplier: float = Field(1.0, gt=0, description="Factor on sigma, for videos sqrt of the latent frames.")
-    high_sigma_ratio: Rate = Field(0.0, description="Share of clips whose sigma is log-uniform in high_sigma_range.")
-    high_sigma_range: tuple[float, float] = Field((200.0, 100_000.0), description="Lowest and highest of those.")
-    text_dropout: Rate = Field(0.2, description="Share of clips whose text is zeroed, all views together.")
+    sigma_mean: float = Field(default=0.0, description="Mean of ln sigma.")
+    sigma_std: float = Field(default=1.0, gt=0, description="Standard deviation of ln sigma.")
+    sigma_multiplier: float = Field(
+        default=1.0, gt=0, description="Factor on sigma, for videos sqrt of the latent frames."
+    )
+    high_sigma_ratio: Rate = Field(
+        default=0.0, description="Share of clips whose sigma is log-uniform in high_sigma_range."
+    )
+    high_sigma_range: tuple[float, float] = Field(
+        default=(200.0, 100_000.0), description="Lowest and highest of those."
+    )
+    text_dropout: Rate = Field(default=0.2, description="Share of clips whose text is zeroed, all views together.")
     given: Literal["none", "per-step", "per-clip"] = Field(
-        "none", description="Whether first latent frames are given, and whether their number is drawn for all clips."
+        default="none",
+        description="Whether first latent frames are given, and whether their number is drawn for all clips.",
     )
-    given_min: int = Field(0, ge=0, description="Fewest given latent frames, in every view.")
-    given_max: int = Field(2, ge=0, description="Most given latent frames, in every view.")
+    given_min: int = Field(default=0, ge=0, description="Fewest given latent frames, in every view.")
+    given_max: int = Field(default=2, ge=0, description="Most given latent frames, in every view.")
     augment_mean: float | None = Field(
-        None, description="Mean of ln of the noise level of given frames; None is clean."
+        default=None, description="Mean of ln of the noise level of given frames; None is clean."
     )
-    augment_std: float = Field(2.0, gt=0, description="Standard deviation of it.")
+    augment_std: float = Field(default=2.0, gt=0, description="Standard deviation of it.")
 
 
 class LossRecipe(Part):
     """What is minimised."""
 
-    kind: Literal["edm", "rectified-flow", "nemo"] = Field("edm", description="Preconditioning and weights.")
-    reduce: Literal["mean", "sum"] = Field("mean", description="Over elements; sum is over those of a clip.")
-    scale: float = Field(1.0, gt=0, description="Factor on the loss.")
-    log_variance: bool = Field(True, description="Learn how uncertain each noise level is (Kendall's weights).")
-    covers_given: bool = Field(False, description="Given frames count too.")
+    kind: Literal["edm", "rectified-flow", "nemo"] = Field(default="edm", description="Preconditioning and weights.")
+    reduce: Literal["mean", "sum"] = Field(default="mean", description="Over elements; sum is over those of a clip.")
+    scale: float = Field(default=1.0, gt=0, description="Factor on the loss.")
+    log_variance: bool = Field(default=True, description="Learn how uncertain each noise level is (Kendall's weights).")
+    covers_given: bool = Field(default=False, description="Given frames count too.")
     dtype: Literal["float32", "bfloat16"] = Field(
-        "float32", description="Of noise levels, noise and loss; the originals of EDM use bfloat16."
+        default="float32", description="Of noise levels, noise and loss; the originals of EDM use bfloat16."
     )
 
 
 class OptimizerRecipe(Part):
     """AdamW on all trained parameters."""
 
-    lr: float = Field(2**-14.3, ge=0, description="Rate, before the schedule.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled; of norms and embeddings too.")
-    betas: tuple[Rate, Rate] = Field((0.9, 0.99), description="Of the two moments.")
-    eps: float = Field(1e-10, gt=0, description="Added to the root of the second moment.")
-    clip_norm: float | None = Field(1.0, gt=0, description="Largest norm of the gradient; None does not clip.")
+    lr: float = Field(default=2**-14.3, ge=0, description="Rate, before the schedule.")
+    weight_decay: float = Field(default=0.1, ge=0, description="Decoupled; of norms and embeddings too.")
+    betas: tuple[Rate, Rate] = Field(default=(0.9, 0.99), description="Of the two moments.")
+    eps: float = Field(default=1e-10, gt=0, description="Added to the root of the second moment.")
+    clip_norm: float | None = Field(default=1.0, gt=0, description="Largest norm of the gradient; None does not clip.")
 
 
 class ScheduleRecipe(Part):
     """Factor on the rate: per cycle a linear warm-up, then a straight or a cosine line. The last cycle's end holds."""
 
-    kind: Literal["linear", "cosine"] = Field("linear", description="Shape after the warm-up.")
-    warm_up_steps: tuple[int, ...] = Field((0,), description="Steps of the warm-up, per cycle.")
-    cycle_lengths: tuple[int, ...] = Field((10_000_000_000_000,), description="Steps of each cycle.")
-    f_start: tuple[float, ...] = Field((1e-6,), description="Factor at the start of the warm-up.")
-    f_max: tuple[float, ...] = Field((1.0,), description="Factor at its end.")
-    f_min: tuple[float, ...] = Field((1.0,), description="Factor at the end of the cycle.")
+    kind: Literal["linear", "cosine"] = Field(default="linear", description="Shape after the warm-up.")
+    warm_up_steps: tuple[int, ...] = Field(default=(0,), description="Steps of the warm-up, per cycle.")
+    cycle_lengths: tuple[int, ...] = Field(default=(10_000_000_000_000,), description="Steps of each cycle.")
+    f_start: tuple[float, ...] = Field(default=(1e-6,), description="Factor at the start of the warm-up.")
+    f_max: tuple[float, ...] = Field(default=(1.0,), description="Factor at its end.")
+    f_min: tuple[float, ...] = Field(default=(1.0,), description="Factor at the end of the cycle.")
 
 
 class EMARecipe(Part):
     """A running average of the weights, by a power of the step (Karras et al. 2023)."""
 
-    enabled: bool = Field(True, description="Keep one, in float32.")
-    rate: float = Field(0.1, gt=0, lt=0.5, description="Width of the average, relative to the steps made.")
-    iteration_shift: int = Field(0, description="Added to the step.")
+    enabled: bool = Field(default=True, description="Keep one, in float32.")
+    rate: float = Field(default=0.1, gt=0, lt=0.5, description="Width of the average, relative to the steps made.")
+    iteration_shift: int = Field(default=0, description="Added to the step.")
 
 
 class ParallelRecipe(Part):
     """How ranks share the work; what is left over is data-parallel."""
 
-    shard: Positive = Field(32, description="Most ranks that share one copy of the parameters (FSDP2).")
-    cp: Positive = Field(1, description="Ranks that share the tokens of a clip.")
-    tp: Positive = Field(1, description="Ranks that share every layer.")
+    shard: Positive = Field(default=32, description="Most ranks that share one copy of the parameters (FSDP2).")
+    cp: Positive = Field(default=1, description="Ranks that share the tokens of a clip.")
+    tp: Positive = Field(default=1, description="Ranks that share every layer.")
     activation_checkpointing: Literal["none", "block", "sub-block"] = Field(
-        "sub-block", description="What is computed again in the backward pass: all within a block, or within its parts."
+        default="sub-block",
+        description="What is computed again in the backward pass: all within a block, or within its parts.",
     )
 
 
 class LoRARecipe(Part):
     """Low-rank adapters, trained in place of the network."""
 
-    rank: Positive = Field(16, description="Inner width.")
-    alpha: float = Field(16, gt=0, description="Strength: alpha / rank times the product.")
+    rank: Positive = Field(default=16, description="Inner width.")
+    alpha: float = Field(default=16, gt=0, description="Strength: alpha / rank times the product.")
     target_modules: tuple[str, ...] = Field(description="Ends of the names of the adapted layers.")
 
 
 class CheckpointRecipe(Part):
     """What is saved, and what the run starts from."""
 
-    load_path: str = Field("", description="File of the first weights; empty is random. A training folder resumes it.")
-    load_training_state: bool = Field(False, description="Take optimizer and step of load_path too.")
-    save_iter: Positive = Field(200, description="Steps between two checkpoints.")
-    keep: Positive = Field(2, description="Checkpoints to resume from that stay.")
-    export_iter: Positive | None = Field(None, description="Steps between two exports; None is save_iter.")
-    asynchronous: bool = Field(True, description="Go on while the checkpoint is written.")
+    load_path: str = Field(
+        default="", description="File of the first weights; empty is random. A training folder resumes it."
+    )
+    load_training_state: bool = Field(default=False, description="Take optimizer and step of load_path too.")
+    save_iter: Positive = Field(default=200, description="Steps between two checkpoints.")
+    keep: Positive = Field(default=2, description="Checkpoints to resume from that stay.")
+    export_iter: Positive | None = Field(default=None, description="Steps between two exports; None is save_iter.")
+    asynchronous: bool = Field(default=True, description="Go on while the checkpoint is written.")
 
 
 class TrainerRecipe(Part):
     """The loop."""
 
     max_iter: Positive = Field(description="Steps.")
-    grad_accum_iter: Positive = Field(1, description="Forward passes per step.")
-    seed: int = Field(0, ge=0, description="Of the data's order and of all draws.")
-    precision: Literal["bfloat16", "float32"] = Field("bfloat16", description="Of the networks' arithmetic.")
-    deterministic: bool = Field(False, description="Only reproducible kernels.")
-    compile: bool = Field(False, description="Compile the blocks.")
+    grad_accum_iter: Positive = Field(default=1, description="Forward passes per step.")
+    seed: int = Field(default=0, ge=0, description="Of the data's order and of all draws.")
+    precision: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Of the networks' arithmetic.")
+    deterministic: bool = Field(default=False, description="Only reproducible kernels.")
+    compile: bool = Field(default=False, description="Compile the blocks.")
     spike_factor: float = Field(
-        0.0, ge=0, description="Leave out a step whose gradient is so many times the median of the last ones; 0 never."
+        default=0.0,
+        ge=0,
+        description="Leave out a step whose gradient is so many times the median of the last ones; 0 never.",
     )
-    max_skipped: Positive = Field(10, description="Steps in a row without a finite loss after which the run stops.")
+    max_skipped: Positive = Field(
+        default=10, description="Steps in a row without a finite loss after which the run stops."
+    )
 
 
 class LogRecipe(Part):
     """What is told."""
 
-    logging_iter: Positive = Field(10, description="Steps between two lines on the terminal; every step is in the log.")
-    sample_iter: Positive | None = Field(None, description="Steps between two sample videos; None makes none.")
-    wandb_project: str = Field("", description="Project of Weights & Biases; used when WANDB_API_KEY is set.")
-    tensorboard: bool = Field(False, description="Write TensorBoard events too.")
+    logging_iter: Positive = Field(
+        default=10, description="Steps between two lines on the terminal; every step is in the log."
+    )
+    sample_iter: Positive | None = Field(default=None, description="Steps between two sample videos; None makes none.")
+    wandb_project: str = Field(default="", description="Project of Weights & Biases; used when WANDB_API_KEY is set.")
+    tensorboard: bool = Field(default=False, description="Write TensorBoard events too.")
 
 
 class Recipe(Part):
@@ -193,7 +217,7 @@ class Recipe(Part):
     task: import string of what a family gives: `task(recipe, where) -> cosmos_cli.training.task.Task`.
     """
 
-    help: str = Field("", description="One line on it.")
+    help: str = Field(default="", description="One line on it.")
     task: str = Field(description="Import string of the family's task.")
     job: Job
     model: Model
