@@ -41,6 +41,11 @@ def scaling(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> Scaling:
     )
 
 
+def loss_weight(sigma: Tensor, sigma_data: float = SIGMA_DATA) -> Tensor:
+    """Weight of the squared x0 error that makes the network's own error count alike at every sigma."""
+    return (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
+
+
 def predict_x0(network: Network, x: Tensor, sigma: Tensor) -> Tensor:
     """Denoised latents x0 out of noisy ones, in the dtype of both.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -105,3 +105,17 @@ class BuildTask(Protocol):
     """Raises CheckpointError: weights are missing, damaged or of another network; InputError: the recipe is wrong."""
 
     def __call__(self, recipe: Recipe, where: Where, /) -> Task: ...
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def learning(network: M) -> M:
+    """A network that was filled from a file, now to be trained: its parameters are float32 and its own, not the file's.
+
+    A family freezes afterwards what is to stay.
+    """
+    for parameter in network.parameters():
+        parameter.data = parameter.detach().to(torch.float32, copy=True)
+        parameter.requires_grad_(True)
+    return network

@@ -12,6 +12,7 @@ from tests.parity.adapters import (
     predict2_multiview,
     sampler,
     tokenizer,
+    training,
     transfer1,
     transfer1_generate,
     transfer1_weights,
@@ -32,6 +33,7 @@ ADAPTERS: dict[str, Adapter] = (
     | transfer1_generate.ADAPTERS
     | predict1_sampling.ADAPTERS
     | multiview.ADAPTERS
+    | training.ADAPTERS
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.keys import Naming
 from cosmos_cli.checkpoints.loading import load_network
-from tests.parity.golden import Golden
+from tests.parity.golden import Comparison, Golden
 
 Outputs = dict[str, Tensor]
 
@@ -21,11 +21,14 @@ class Adapter:
 
     run: golden to our outputs. whole_loop: they went through a sampling loop. sources: how the symbol in the file's
     "source" begins, for files whose name tells nothing.
+    judge: how far an output may be, given its name, ours and theirs; None is as for networks and samplers. It comes
+    with what computes gradients.
     """
 
     run: Callable[[Golden], Outputs]
     whole_loop: bool = False
     sources: tuple[str, ...] = ()
+    judge: Callable[[str, Tensor | None, Tensor], Comparison] | None = None
 
 
 def network_from(golden: Golden, build: Callable[[], nn.Module], part: str = "", ignored: tuple[str, ...] = ()) -> Any:

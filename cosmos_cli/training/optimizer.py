@@ -1,0 +1,90 @@
+"""From gradients to new weights: clipping, AdamW, and the factor on its rate."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from cosmos_cli.training.recipe import OptimizerRecipe, ScheduleRecipe
+
+_CLIP_EPS = 1e-6
+
+
+def rate_factor(schedule: ScheduleRecipe, step: int) -> float:
+    """The factor on the rate of step `step`, counted from 0.
+
+    Every cycle begins with its own warm-up, and its last step still belongs to it. After the last cycle its end holds.
+
+    Source: cosmos-predict1 4ed35fa, diffusion/training/functional/lr_scheduler.py (behaviour).
+    """
+    ends = list(itertools.accumulate(schedule.cycle_lengths))
+    cycle = min(bisect.bisect_left(ends, step), len(ends) - 1)
+    length, warm_up = schedule.cycle_lengths[cycle], schedule.warm_up_steps[cycle]
+    n = min(step - (ends[cycle] - length), length)
+    start, high, low = schedule.f_start[cycle], schedule.f_max[cycle], schedule.f_min[cycle]
+    if n < warm_up:
+        return start + (high - start) * n / warm_up
+    share = (n - warm_up) / (length - warm_up)
+    if schedule.kind == "cosine":
+        return low + (high - low) * (1 + math.cos(math.pi * share)) / 2
+    return low + (high - low) * (1 - share)
+
+
+def adamw(recipe: OptimizerRecipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW over these parameters, all decayed alike; parameters of one kind of sharding make a group.
+
+    Kernels that update many tensors at once take only tensors of one kind.
+    """
+    groups: dict[object, list[nn.Parameter]] = {}
+    for parameter in parameters.values():
+        groups.setdefault(_kind(parameter), []).append(parameter)
+    is_fused = all(parameter.device.type == "cuda" for parameter in parameters.values())
+    return torch.optim.AdamW(
+        [{"params": group} for group in groups.values()],
+        lr=recipe.lr,
+        betas=recipe.betas,
+        eps=recipe.eps,
+        weight_decay=recipe.weight_decay,
+        fused=is_fused or None,
+    )
+
+
+def clear_non_finite(parameters: Iterable[nn.Parameter]) -> None:
+    """Gradient entries that are infinite or no number become 0."""
+    for gradient in _gradients(parameters):
+        local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+        local.nan_to_num_(0.0, 0.0, 0.0)
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """The 2-norm of all gradients together, float32, the same on every rank."""
+    kinds: dict[object, list[Tensor]] = {}
+    for gradient in _gradients(parameters):
+        kinds.setdefault(_kind(gradient), []).append(gradient)
+    norms = []
+    for gradients in kinds.values():
+        norm = nn.utils.get_total_norm(gradients)
+        norms.append((norm.full_tensor() if isinstance(norm, DTensor) else norm).float())
+    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
+
+
+def clip(parameters: Iterable[nn.Parameter], norm: Tensor, largest: float) -> None:
+    """Scale all gradients, whose norm is `norm`, so that it is at most `largest`."""
+    factor = (largest / (norm + _CLIP_EPS)).clamp(max=1.0)
+    for gradient in _gradients(parameters):
+        local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+        local.mul_(factor.to(local.device))
+
+
+def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
+
+
+def _kind(tensor: Tensor) -> object:
+    return (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None

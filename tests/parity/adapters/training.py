@@ -1,0 +1,223 @@
+"""Whole training loops of the originals, through the trainer's own step; and schedules, averages, clipping, AdamW."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from cosmos_cli.diffusion import edm
+from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
+from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
+from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_cli.training import optimizer
+from cosmos_cli.training.draws import Draws
+from cosmos_cli.training.objectives import LogVariance
+from cosmos_cli.training.recipe import (
+    Data,
+    EMARecipe,
+    Job,
+    LossRecipe,
+    Model,
+    OptimizerRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainerRecipe,
+)
+from cosmos_cli.training.task import Batch, Task, learning
+from cosmos_cli.training.trainer import Trainer
+from cosmos_plugins.predict1_multiview.task import Predict1Task
+from tests.parity.adapters.base import Adapter, Outputs, network_from
+from tests.parity.adapters.multiview import multiview_options
+from tests.parity.adapters.predict1 import general_dit_options
+from tests.parity.golden import Comparison, Golden, compare
+
+LATENT_SCALE = 0.5
+TRAINED = LossRecipe()
+
+
+def recipe_of(options: Mapping[str, Any], loss: LossRecipe = TRAINED, *, clips: bool = True) -> Recipe:
+    """The hyper-parameters that a golden file names, as a recipe."""
+    given, schedule = options["optimizer"], options["scheduler"]
+    ema = options["ema"]
+    return Recipe(
+        task="",
+        job=Job(group="golden", name="golden"),
+        model=Model(size="tiny"),
+        data=Data(num_frames=1, height=16, width=16),
+        loss=loss,
+        optimizer=OptimizerRecipe(
+            **{name: given[name] for name in ("lr", "weight_decay", "betas", "eps")},
+            clip_norm=options["grad_clip"]["clip_norm"] if clips else None,
+        ),
+        schedule=ScheduleRecipe(**{name: schedule[name] for name in ScheduleRecipe.model_fields if name in schedule}),
+        ema=EMARecipe(enabled=ema["enabled"], rate=ema["rate"], iteration_shift=ema.get("iteration_shift", 0)),
+        trainer=TrainerRecipe(max_iter=10, precision="float32"),
+    )
+
+
+def predict1(golden: Golden) -> Outputs:
+    return _runs(golden, lambda recipe: _predict1_task(golden, recipe), "late" if golden.config["published"] else "")
+
+
+def _predict1_task(golden: Golden, recipe: Recipe) -> Task:
+    given = golden.config["net"]
+    has_mask = "num_condition_t" in golden.inputs
+    dit: GeneralDiT
+    if golden.config["n_views"] > 1:
+        views = {"view_condition_dim": 3, "add_repeat_frame_embedding": False}
+        config = MultiViewConfig(**multiview_options(views | given, condition_mask=has_mask))
+        dit = network_from(golden, lambda: MultiViewDiT(config), "net.", tuple(stored_constants(config)))
+    else:
+        single = GeneralDiTConfig(**general_dit_options(given, condition_mask=has_mask))
+        dit = network_from(golden, lambda: GeneralDiT(single), "net.", tuple(stored_constants(single)))
+    return Predict1Task(recipe.loss, learning(dit), log_variance_of(golden))
+
+
+def log_variance_of(golden: Golden) -> LogVariance:
+    """The uncertainty head of a golden file."""
+    head = LogVariance()
+    with safe_open(golden.path, "pt") as file:
+        head.load_state_dict({name: file.get_tensor(f"weights.logvar.{name}") for name in head.state_dict()})
+    return head
+
+
+def _runs(golden: Golden, build: Callable[[Recipe], Task], late: str) -> Outputs:
+    ours: Outputs = {}
+    for run in ("published", "hot"):
+        recipe = recipe_of(golden.config[run])
+        trainer = Trainer(recipe, build(recipe))
+        names = {key for key in golden.outputs if key.startswith(f"{run}.")}
+        if run == "published":
+            ours |= _first_step(golden, trainer)
+        ours |= _loop(golden, trainer, run, names)
+    if late:
+        recipe = recipe_of(golden.config["published"])
+        trainer = Trainer(recipe, build(recipe))
+        trainer.iteration = golden.config["late_start_iteration"]
+        ours |= _loop(golden, trainer, "late", {key for key in golden.outputs if key.startswith("late.")})
+    return ours
+
+
+def _first_step(golden: Golden, trainer: Trainer) -> Outputs:
+    """What enters and leaves the network in the first step, and gradients before clipping."""
+    batch, draws = step_inputs(golden, 0)
+    with _watched(trainer.task.networks["net"]) as calls:
+        loss = trainer.task.loss(batch, draws)
+    loss.total.backward()  # type: ignore[no-untyped-call]
+    [(given, output)] = calls
+    ours = {
+        "step0.x0_pred": loss.x0_BCTHW,
+        "step0.net_input": given[0].detach(),
+        "step0.net_timesteps": given[1].detach(),
+        "step0.net_output": output.detach(),
+    }
+    for name, parameter in trainer.parameters.items():
+        if parameter.grad is not None:
+            ours[f"step0.grad.{name}"] = parameter.grad.clone()
+            parameter.grad = None
+    return {key: tensor for key, tensor in ours.items() if key in golden.outputs}
+
+
+def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outputs:
+    start = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
+    clipped: list[float] = []
+    parameters = list(trainer.parameters.values())
+    trainer.optimizer.register_step_pre_hook(lambda *_: clipped.append(float(optimizer.gradient_norm(parameters))))
+    heads = [trainer.task.networks["logvar"]] if "logvar" in trainer.task.networks else []
+    with _watched(*heads) as uncertainties:
+        steps = [trainer.step([step_inputs(golden, index)]) for index in range(golden.config["steps"])]
+    assert trainer.ema is not None
+    ours: Outputs = {
+        f"{run}.loss": torch.tensor([step.loss for step in steps]),
+        f"{run}.grad_norm": torch.tensor([step.gradient_norm for step in steps]),
+        f"{run}.lr_f64": torch.tensor([step.rate for step in steps], dtype=torch.float64),
+        f"{run}.ema_beta_f64": torch.tensor([step.ema_kept or 0.0 for step in steps], dtype=torch.float64),
+    }
+    ours[f"{run}.grad_clipped_norm"] = torch.tensor(clipped, dtype=torch.float64)
+    ours[f"{run}.weights_per_sigma"] = edm.loss_weight(golden.inputs["sigma"])
+    if heads:
+        ours[f"{run}.logvar"] = torch.stack([u.detach() for _, u in uncertainties])
+    for part in ("edm_loss", "mse_loss"):
+        ours[f"{run}.{part}"] = torch.tensor([step.parts[part] for step in steps])
+    for name, parameter in trainer.parameters.items():
+        weights, average = parameter.detach(), trainer.ema.averages[name]
+        ours[f"{run}.final.{name}"] = weights
+        ours[f"{run}.ema.{name}"] = average
+        ours[f"{run}.delta_norm.{name}"] = (weights - start[name]).norm()
+        ours[f"{run}.ema_delta_norm.{name}"] = (average - start[name]).norm()
+    return {key: tensor.clone() for key, tensor in ours.items() if key in wanted}
+
+
+@contextmanager
+def _watched(*modules: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
+    """A block in which every call of these modules leaves its arguments and its result."""
+    calls: list[tuple[tuple[Any, ...], Any]] = []
+    hooks = [module.register_forward_hook(lambda _, given, out: calls.append((given, out))) for module in modules]
+    try:
+        yield calls
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def step_inputs(golden: Golden, step: int) -> tuple[Batch, Draws]:
+    """Batch and draws of one step of a golden file."""
+    given = golden.inputs
+    clip = int(given["clip_index"][step])
+    hints = {"hint": LATENT_SCALE * given["hint_latents"][clip]} if "hint_latents" in given else {}
+    batch = Batch(
+        LATENT_SCALE * given["latents"][clip],
+        given["t5_text_embeddings"][clip],
+        float(given["fps"][0]),
+        given["padding_mask"],
+        hints,
+    )
+    sigma = given["sigma"][step]
+    num_given = None
+    if "num_condition_t" in given:
+        num_given = given["num_condition_t"][step].expand(len(sigma))
+    draws = Draws(
+        sigma,
+        given["epsilon"][step],
+        given["text_keep"][step],
+        num_given,
+        *(given[name][step] if name in given else None for name in ("augment_sigma", "augment_noise")),
+    )
+    return batch, draws
+
+
+def judge(name: str, ours: Tensor | None, golden: Tensor) -> Comparison:
+    """By the tolerances of the training data: relative for scalars, absolute for weights after some steps."""
+    comparison = compare(name, ours, golden, whole_loop=False)
+    if comparison.note or ours is None:
+        return comparison
+    reference = golden.double()
+    difference = (ours.double() - reference).abs()
+    largest = reference.abs().max()
+    last = name.split(".")[1] if "." in name else ""
+    if "clipped" in name:
+        limit, relative = 1e-4, difference / reference
+    elif name.endswith("_f64"):
+        limit, relative = (1e-6 if "lr" in name else 1e-12), difference / reference.abs().clamp(min=1e-300)
+    elif "delta_norm" in name:
+        limit = 0.03 if "ema" in name else 0.02 if golden.ndim and largest > 1 else 0.01
+        relative = (difference - 1e-7).clamp(min=0) / reference.abs().clamp(min=1e-300)
+    elif "step0.grad." in name:
+        limit, relative = 1e-4, difference / largest.clamp(min=1e-30)
+    elif last in ("final", "ema"):
+        limit, relative = 5e-5, difference
+    elif last in ("loss", "edm_loss", "mse_loss", "grad_norm", "weights_per_sigma"):
+        limit, relative = 1e-4, difference / reference.abs().clamp(min=1e-12)
+    else:
+        return comparison
+    return Comparison(name, float(difference.max()), float(relative.max()), limit)
+
+
+ADAPTERS = {
+    "training/predict1": Adapter(predict1, judge=judge),
+}
