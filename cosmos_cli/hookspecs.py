@@ -128,6 +128,19 @@ class RegisterDoctorCheck(Protocol):
         """
 
 
+class RegisterRecipes(Protocol):
+    def __call__(self, *, name: str, help: str, family: str, recipes: str) -> None:
+        """Add post-trainings to `cosmos <family> post-train`.
+
+        Args:
+            name: unique among collections of recipes.
+            help: one line for `cosmos plugins info`.
+            family: whose command runs them.
+            recipes: import string of a mapping of experiment names to `cosmos_cli.training.recipe.Recipe`. The module
+                imports no torch; each recipe names its task by an import string of its own.
+        """
+
+
 @hookspec
 def cosmos_register_families(register: RegisterFamily) -> None:
     """Called once at start-up. Register each model family, with the Typer app that holds its commands."""
@@ -168,3 +181,8 @@ def cosmos_register_controls(register: RegisterControl) -> None:
 @hookspec
 def cosmos_register_doctor_checks(register: RegisterDoctorCheck) -> None:
     """Called once at start-up. Register checks of the machine, for what the plugin needs beyond the core."""
+
+
+@hookspec
+def cosmos_register_recipes(register: RegisterRecipes) -> None:
+    """Called once at start-up. Register post-trainings for a family, one's own or another's."""

@@ -60,7 +60,8 @@ CORE_COMMANDS = {
 
 @dataclass(frozen=True)
 class Extension:
-    """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls", "doctor_checks").
+    """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls", "doctor_checks",
+    "recipes").
 
     factory: import string of what makes or computes it; None where there is nothing to run.
     """
@@ -104,6 +105,13 @@ class ControlModality(Extension):
         return resolve(self.models, needed_by=f"{self.kind} '{self.name}' of plugin {self.plugin}")
 
 
+@dataclass(frozen=True)
+class RecipeCollection(Extension):
+    """Registered post-trainings; `factory` is the mapping of their names."""
+
+    family: str
+
+
 @dataclass
 class Plugin:
     """One entry of the group `cosmos.plugins`, working or not."""
@@ -137,6 +145,11 @@ class Registry:
         """The control modalities by name, in the order of their registration."""
         of_kind = self.extensions.get("controls", {})
         return {name: control for name, control in of_kind.items() if isinstance(control, ControlModality)}
+
+    def recipe_collections(self, family: str) -> list[RecipeCollection]:
+        """The post-trainings of a family, in the order of their registration."""
+        of_kind = self.extensions.get("recipes", {}).values()
+        return [each for each in of_kind if isinstance(each, RecipeCollection) and each.family == family]
 
     @property
     def faults(self) -> list[str]:
@@ -370,6 +383,7 @@ def _call_hooks(plugin: Plugin, manager: pluggy.PluginManager, module: Any, regi
             "families": _register_family,
             "controls": _register_control,
             "doctor_checks": _register_doctor_check,
+            "recipes": _register_recipes,
         }
         register = own.get(kind, functools.partial(_register_extension, kind))
         for implementation in caller.get_hookimpls():
@@ -427,6 +441,10 @@ def _register_control(
 
 def _register_doctor_check(registry: Registry, plugin: Plugin, *, name: str, help: str, check: str) -> None:
     _add(Extension("doctor_checks", name, help, check, plugin.name), registry, plugin)
+
+
+def _register_recipes(registry: Registry, plugin: Plugin, *, name: str, help: str, family: str, recipes: str) -> None:
+    _add(RecipeCollection("recipes", name, help, recipes, plugin.name, family), registry, plugin)
 
 
 def _register_extension(kind: str, registry: Registry, plugin: Plugin, *, name: str, help: str, factory: str) -> None:

@@ -358,7 +358,7 @@ def _choice(value: Any, field: FieldInfo) -> Any:
 
 def _unknown(name: str, where: str | None, known: Iterable[str]) -> Problem:
     name = shortened(name)
-    return Problem(f"Unknown field {name!r}.", where, _nearest(name, known))
+    return Problem(f"Unknown field {name!r}.", where, nearest(name, known))
 
 
 def shortened(text: str) -> str:
@@ -366,7 +366,8 @@ def shortened(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What may be meant by an unknown name, or all that there are."""
     near = difflib.get_close_matches(name.replace("-", "_"), list(known), n=1)
     return f"Did you mean {near[0]!r}?" if near else f"Known fields: {', '.join(sorted(known))}."
 
@@ -391,10 +392,14 @@ _EXPECTATIONS = {
 def _problem(detail: Any, name_of: Callable[[str], str], where: str | None) -> Problem:
     """A sentence for one pydantic error: what was expected, and what was given."""
     field = name_of(str(detail["loc"][0])) if detail["loc"] else None
-    place = ", ".join(part for part in (where, field) if part) or None
+    return problem_of(detail, ", ".join(part for part in (where, field) if part) or None, field)
+
+
+def problem_of(detail: Any, place: str | None, name: str | None = None) -> Problem:
+    """A sentence for one pydantic error of the field `name`, which stands at `place`."""
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "missing":
-        return Problem("is required.", place, f"Give {field}.")
+        return Problem("is required.", place, f"Give {name}.")
     if kind == "value_error":
         return Problem(str(context["error"]), place)
     if kind == "string_too_short":

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from cosmos_cli.requests import StrictModel
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[int, Field(ge=16, multiple_of=16)]
 
 
-class Part(BaseModel):
+class Part(StrictModel):
     """A group of fields of a recipe."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Job(Part):
