@@ -68,7 +68,7 @@ class Trainer:
         for index, (batch, draws) in enumerate(micro_batches):
             self._synchronise(is_last=index == len(micro_batches) - 1)
             loss = self.task.loss(batch, draws)
-            (loss.total / len(micro_batches)).backward()  # type: ignore[no-untyped-call]
+            (loss.total / len(micro_batches)).backward()
             losses.append(loss.total.detach())
             for name, part in loss.parts.items():
                 parts.setdefault(name, []).append(part)

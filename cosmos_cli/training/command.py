@@ -1,0 +1,102 @@
+"""`post-train` and `recipes`, which a family's `commands.py` adds to its app. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import typer
+
+from cosmos_cli import output
+from cosmos_cli.errors import InputError
+from cosmos_cli.flags import JsonFlag
+from cosmos_cli.requests import request_options
+from cosmos_cli.runtime.workers.launch import check_workers, spread
+from cosmos_cli.training import experiments
+from cosmos_cli.training.recipe import Recipe
+from cosmos_cli.training.requests import PostTraining, TrainingSettings
+
+
+def add_commands(app: typer.Typer, family: str) -> None:
+    """Add `post-train` and `recipes` to a family's app."""
+
+    @app.command("post-train")
+    @request_options(PostTraining, TrainingSettings)
+    def post_train(training: PostTraining, settings: TrainingSettings) -> None:
+        """Go on training a published model by a recipe; started again, it goes on where it stopped."""
+        run(family, training, settings)
+
+    @app.command("recipes")
+    def recipes(json: JsonFlag = False) -> None:
+        """List the post-trainings, those of other packages too."""
+        list_recipes(family)
+
+
+def run(family: str, training: PostTraining, settings: TrainingSettings) -> None:
+    """Post-train, or show what that would be.
+
+    Raises:
+        InputError: what is wrong with the recipe, the data, the folder or the machine, before anything loads.
+        typer.Exit: a signal asked the run to stop; it was saved, and goes on when it is started again.
+    """
+    named, recipe = recipe_of(family, training)
+    if training.dry_run:
+        from cosmos_cli.training.look_ahead import look_ahead
+
+        ahead = look_ahead(family, named, recipe, settings)
+        output.result(ahead.text(), {"status": "ok", **ahead.document()})
+        return
+    if training.slurm:
+        from cosmos_cli.training.slurm import batch_file
+
+        output.text(batch_file(family, named, recipe, training, settings))
+        return
+    own = check_workers(settings.num_ranks, settings.device)
+    if own is None or not own.rank:
+        from cosmos_cli.training.checks import check_run
+
+        check_run(named, recipe, settings)
+    with spread(settings.num_ranks, settings.device):
+        from cosmos_cli.training.run import train
+
+        outcome = train(named, recipe, settings)
+    output.result(outcome.summary(), {"status": "ok", **outcome.document()})
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def recipe_of(family: str, training: PostTraining) -> tuple[Recipe, Recipe]:
+    """The recipe that was named, and that with all changes.
+
+    Raises:
+        InputError: none was named, there is none of that name, or a change does not fit.
+    """
+    named, overrides = experiments.split(training.overrides)
+    name = training.experiment or named
+    if training.experiment and named and training.experiment != named:
+        raise InputError(
+            f"names {training.experiment}, but the overrides name {named}.", where="--experiment", fix="Name one."
+        )
+    if name is None:
+        raise InputError(
+            "no experiment is named.",
+            where="--experiment",
+            fix=f"Pass --experiment NAME; cosmos {family} recipes lists them.",
+        )
+    found = experiments.find(family, name)
+    return found, experiments.changed(found, overrides)
+
+
+def list_recipes(family: str) -> None:
+    """Tell of every recipe of a family."""
+    known = experiments.experiments(family)
+    rows = [[name, recipe.model.size, _extent(recipe), recipe.help] for name, recipe in known.items()]
+    text = output.table(["experiment", "size", "clips", "what it is"], rows) if rows else "No recipes."
+    document: dict[str, Any] = {name: json.loads(recipe.model_dump_json()) for name, recipe in known.items()}
+    output.result(text, {"status": "ok", "recipes": document})
+
+
+def _extent(recipe: Recipe) -> str:
+    data = recipe.data
+    views = f"{data.num_views} x " if data.num_views > 1 else ""
+    return f"{views}{data.num_frames} frames, {data.height} x {data.width}"

@@ -1,0 +1,49 @@
+"""What the command line says of a post-training beside its recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.runtime.workers.rank import find_rank
+from cosmos_cli.settings import MachineSettings
+from cosmos_cli.training.recipe import Job
+
+
+class PostTraining(StrictModel):
+    """Which recipe, with which changes."""
+
+    overrides: Annotated[tuple[str, ...], Flag(argument=True)] = ()
+    """Changes of the recipe after `--`: trainer.max_iter=500, or experiment=NAME; the originals' names are understood."""
+    experiment: str | None = None
+    """Name of the recipe; `recipes` lists them."""
+    config: Annotated[str | None, Flag(default="none is needed")] = None
+    """Accepted from older command lines; recipes have no configuration file."""
+    dry_run: Annotated[bool, Flag(aliases=("--dryrun",))] = False
+    """Show the recipe with all changes, the memory that each rank needs, and what will be written; train nothing."""
+    slurm: bool = False
+    """Print a batch file for Slurm, which goes on after a time limit or a lost node; train nothing."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines that the batch file asks for, with --num-gpus on each."""
+    time_limit: str = Field(default="24:00:00", pattern=r"^[\d:-]+$")
+    """Time limit in the batch file."""
+
+
+class TrainingSettings(MachineSettings):
+    """Where a post-training computes and writes."""
+
+    output_root: Annotated[Path, Flag(env="OUTPUT_ROOT")] = Path("checkpoints")
+    """Folder below which the run writes PROJECT/GROUP/NAME."""
+
+    @property
+    def num_ranks(self) -> int:
+        """Processes that train together: those that a launcher started, unless the user said how many."""
+        own = find_rank()
+        return own.world_size if own is not None and "num_gpus" not in self.model_fields_set else self.num_gpus
+
+    def folder(self, job: Job) -> Path:
+        """Where a run writes."""
+        return self.output_root / job.project / job.group / job.name

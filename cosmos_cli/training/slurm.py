@@ -1,0 +1,51 @@
+"""A batch file for Slurm that starts a post-training, and starts it again until it is done."""
+
+from __future__ import annotations
+
+import shlex
+
+from cosmos_cli.training.experiments import differing
+from cosmos_cli.training.recipe import Recipe
+from cosmos_cli.training.requests import PostTraining, TrainingSettings
+
+_NOTICE_S = 300
+"""The signal comes so many seconds before the time limit: enough for a step and a checkpoint."""
+_GO_ON = 75
+"""Exit code of a run that was saved and shall be started again (EX_TEMPFAIL)."""
+
+
+def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTraining, settings: TrainingSettings) -> str:
+    """What `sbatch` is given: one task per GPU; requeued after its time limit, or when a node is lost."""
+    folder = settings.folder(recipe.job)
+    arguments = ["--num-gpus", str(training.nodes * settings.num_gpus), "--experiment", named.job.name]
+    arguments += ["--checkpoint-dir", str(settings.checkpoint_dir), "--output-root", str(settings.output_root)]
+    arguments += ["--device", settings.device, "--attention", settings.attention]
+    changes = [f"{name}={_word(value)}" for name, (_, value) in differing(named, recipe).items()]
+    if changes:
+        arguments += ["--", *changes]
+    return "\n".join(
+        [
+            "#!/bin/bash",
+            f"#SBATCH --job-name={recipe.job.name}",
+            f"#SBATCH --nodes={training.nodes}",
+            f"#SBATCH --ntasks-per-node={settings.num_gpus}",
+            f"#SBATCH --gpus-per-node={settings.num_gpus}",
+            f"#SBATCH --time={training.time_limit}",
+            "#SBATCH --requeue",
+            "#SBATCH --open-mode=append",
+            f"#SBATCH --signal=USR1@{_NOTICE_S}",
+            f"#SBATCH --output={shlex.quote(str(folder))}/slurm-%j.log",
+            "",
+            "# every task is a rank: they find each other through Slurm; on USR1 they save and leave with code 75",
+            f"srun --kill-on-bad-exit=1 cosmos {family} post-train {shlex.join(arguments)}",
+            "code=$?",
+            f'if [ "$code" -eq {_GO_ON} ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
+            'exit "$code"',
+        ]
+    )
+
+
+def _word(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(_word(item) for item in value) + "]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
