@@ -17,7 +17,7 @@ class PostTraining(StrictModel):
     """Which recipe, with which changes."""
 
     overrides: Annotated[tuple[str, ...], Flag(argument=True)] = ()
-    """Changes of the recipe after `--`: trainer.max_iter=500, or experiment=NAME; the originals' names are understood."""
+    """Changes of the recipe after `--`, such as trainer.max_iter=500; experiment=NAME too, as the originals have it."""
     experiment: str | None = None
     """Name of the recipe; `recipes` lists them."""
     config: Annotated[str | None, Flag(default="none is needed")] = None

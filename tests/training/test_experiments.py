@@ -1,0 +1,79 @@
+"""Recipes by name, and what a command line changes of one, in either spelling."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.training.experiments import changed, differing, split
+from cosmos_plugins.predict1_multiview.recipes import RECIPES
+
+EXAMPLE = RECIPES["video2world_multiview_7b_example"]
+
+
+def test_the_published_example_has_the_numbers_of_the_original() -> None:
+    assert (EXAMPLE.job.project, EXAMPLE.job.group) == ("posttraining", "diffusion_video2world")
+    assert EXAMPLE.optimizer.lr == pytest.approx(4.957595192603974e-05)
+    assert (EXAMPLE.optimizer.betas, EXAMPLE.optimizer.eps, EXAMPLE.optimizer.weight_decay) == ((0.9, 0.99), 1e-10, 0.1)
+    assert (EXAMPLE.schedule.warm_up_steps, EXAMPLE.trainer.max_iter) == ((2500,), 2000)
+    assert (EXAMPLE.draws.given, EXAMPLE.draws.given_min, EXAMPLE.draws.given_max) == ("per-step", 0, 2)
+    assert (EXAMPLE.draws.augment_mean, EXAMPLE.draws.augment_std, EXAMPLE.draws.text_dropout) == (-3.0, 2.0, 0.2)
+    assert (EXAMPLE.data.num_frames, EXAMPLE.data.height, EXAMPLE.data.width) == (57, 704, 1280)
+    assert EXAMPLE.checkpoint.load_path == "Cosmos-Predict1-7B-Video2World-Sample-AV-Multiview/model.pt"
+
+
+@pytest.mark.parametrize(
+    ("written", "field", "value"),
+    [
+        ("trainer.max_iter=20", "trainer.max_iter", 20),
+        ("optimizer.lr=1e-5", "optimizer.lr", 1e-5),
+        ("model_parallel.context_parallel_size=4", "parallel.cp", 4),
+        ("model.context_parallel_size=4", "parallel.cp", 4),
+        ("model.fsdp.sharding_group_size=8", "parallel.shard", 8),
+        ("model.ema.rate=0.05", "ema.rate", 0.05),
+        ("model.loss_reduce=sum", "loss.reduce", "sum"),
+        ("scheduler.warm_up_steps=[100]", "schedule.warm_up_steps", (100,)),
+        ("dataloader_train.dataset.dataset_dir=data/mine", "data.dataset_dir", "data/mine"),
+        ("dataloader_train.batch_size=2", "data.batch_size", 2),
+        ("data.view_keys=[front,left]", "data.view_keys", ("front", "left")),
+        ("trainer.logging_iter=5", "log.logging_iter", 5),
+        ("optimizer.clip_norm=null", "optimizer.clip_norm", None),
+        ("checkpoint.asynchronous=False", "checkpoint.asynchronous", False),
+        ("lora={rank: 4}", None, None),
+    ],
+)
+def test_overrides_are_understood_in_either_spelling(written: str, field: str | None, value: object) -> None:
+    if field is None:
+        with pytest.raises(InputError, match="lora"):
+            changed(EXAMPLE, [written])
+        return
+    assert {name: new for name, (_, new) in differing(EXAMPLE, changed(EXAMPLE, [written])).items()} == {field: value}
+
+
+def test_a_size_is_two_fields() -> None:
+    sized = changed(EXAMPLE, ["dataloader_train.dataset.video_size=[480,848]"])
+    assert (sized.data.height, sized.data.width) == (480, 848)
+
+
+def test_wrong_overrides_are_told_all_at_once_with_the_nearest_name() -> None:
+    wrong = ["trainer.max_itr=5", "optimzer.lr=1", "optimizer.lr=fast", "parallel.cp=0", "job.name.first=a"]
+    with pytest.raises(InputError) as caught:
+        changed(EXAMPLE, wrong[:2] + wrong[4:])
+    problems = [(problem.where, problem.what, problem.fix) for problem in caught.value.problems]
+    assert problems == [
+        ("trainer.max_itr", "The recipe has no 'max_itr' in trainer.", "Did you mean 'max_iter'?"),
+        ("optimzer.lr", "The recipe has no 'optimzer'.", "Did you mean 'optimizer'?"),
+        ("job.name.first", "job.name is a value, without fields of its own.", None),
+    ]
+    with pytest.raises(InputError) as caught:
+        changed(EXAMPLE, wrong[2:4])
+    assert [problem.where for problem in caught.value.problems] == ["optimizer.lr", "parallel.cp"]
+
+
+def test_the_originals_way_to_name_an_experiment() -> None:
+    assert split(["experiment=a_run", "trainer.max_iter=3", "+ckpt.x=1"]) == (
+        "a_run",
+        ["trainer.max_iter=3", "ckpt.x=1"],
+    )
+    with pytest.raises(InputError, match="no override"):
+        split(["--experiment"])
