@@ -1,0 +1,29 @@
+"""What is wrong with a post-training, found before any weight is loaded."""
+
+from __future__ import annotations
+
+from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.training.recipe import Recipe
+from cosmos_cli.training.requests import TrainingSettings
+
+
+def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:
+    """Clips of one step over all ranks, and forward passes of each rank that make them up.
+
+    Args:
+        num_groups: data-parallel ranks.
+    Raises:
+        InputError: the clips do not divide among ranks and passes.
+    """
+    data = recipe.data
+    at_once = data.batch_size * num_groups
+    if data.global_batch_size is None:
+        return at_once * recipe.trainer.grad_accum_iter, recipe.trainer.grad_accum_iter
+    if data.global_batch_size % at_once:
+        raise InputError(
+            f"{data.global_batch_size} clips a step do not divide among {num_groups} data-parallel ranks with "
+            f"{data.batch_size} at a time.",
+            where="data.global_batch_size",
+            fix=f"Give a multiple of {at_once}, another data.batch_size, or another number of ranks.",
+        )
+    return data.global_batch_size, data.global_batch_size // at_once
