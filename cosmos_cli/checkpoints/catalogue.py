@@ -64,6 +64,7 @@ class Repository:
     cached_in: folder under the checkpoint folder in which the originals have the Hub's client keep it, if they do.
     belongs_to: repository in whose folder it lies instead of one of its own.
     other_forms: files of the folder any of which serves as well, if it is there, so that nothing is missing.
+    also_in: other folders under the checkpoint folder in which originals keep it, where it serves as well.
     note: what a user should know of these files before fetching them.
     """
 
@@ -76,6 +77,7 @@ class Repository:
     cached_in: str | None = None
     belongs_to: str | None = None
     other_forms: tuple[str, ...] = ()
+    also_in: tuple[str, ...] = ()
     note: str = ""
 
     @property
@@ -95,7 +97,7 @@ class Repository:
 
     def folder(self, root: Path) -> Path:
         """Where it lies: under its name, or complete where the originals keep it."""
-        places = [root / (self.belongs_to or self.name)]
+        places = [root / (self.belongs_to or self.name), *(root / folder for folder in self.also_in)]
         if self.cached_in is not None:
             cache = root / self.cached_in / f"models--{self.name.replace('/', '--')}"
             places += sorted(cache.glob("snapshots/*"))
@@ -183,6 +185,15 @@ def with_text_encoder(form: str, repositories: Iterable[Repository]) -> list[Rep
     return [weights if repository == T5_BFLOAT16 else repository for repository in repositories]
 
 
+VIDEO_TOKENIZER = Repository(
+    "nvidia/Cosmos-Tokenize1-CV8x8x8-720p",
+    "main",
+    (PublishedFile("autoencoder.jit", 211_000_000), PublishedFile("mean_std.pt", 3_000)),
+    "NVIDIA Open Model License",
+    also_in=("Cosmos-Tokenize1-CV8x8x8-720p",),
+)
+"""The tokenizer of the EDM families."""
+
 BLOCKLIST = "blocklist"
 CONTENT_CLASSIFIER = PublishedFile("video_content_safety_filter/safety_filter.pt", 2_910_000)
 FACE_DETECTOR = PublishedFile("face_blur_filter/Resnet50_Final.pth", 109_498_000)
@@ -245,6 +256,16 @@ DATA_SETS = (
     ),
 )
 """Example videos for post-training, which belong to no model. The size is a guess."""
+
+
+def folder_named(root: Path, name: str) -> Path:
+    """A folder of NVIDIA's files under the checkpoint folder, with the organisation in front or, as in some originals, not.
+
+    Args:
+        name: the last part of the repository's name.
+    """
+    places = (root / "nvidia" / name, root / name)
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def require(repositories: Iterable[Repository], root: Path) -> None:

@@ -13,6 +13,7 @@ from cosmos_cli.checkpoints.catalogue import (
     LLAMA_GUARD,
     SIGLIP,
     T5_11B,
+    VIDEO_TOKENIZER,
 )
 from cosmos_cli.checkpoints.keys import AVERAGED, SHELLS, Naming
 
@@ -59,6 +60,12 @@ RULES = (
 """What holds for every file that a network is filled from."""
 
 HELPERS = (
+    Format(
+        f"{VIDEO_TOKENIZER.name}/autoencoder.jit",
+        layout="TorchScript whose program is not run, or instead of it encoder.jit and decoder.jit, or model.pt with "
+        "network.* or bare names, alone or in a wrapper",
+    ),
+    Format(f"{VIDEO_TOKENIZER.name}/mean_std.pt", layout="a pair of tensors, each channel after channel"),
     Format(
         f"{T5_11B.name}/",
         layout="as transformers writes it; weights in safetensors or pytorch_model.bin, here or in text_encoder/",

@@ -443,6 +443,24 @@ def read_statistics(path: Path, channels: int = 16) -> LatentStatistics:
     return LatentStatistics(mean_CT, std_CT)
 
 
+def load_chunked_tokenizer(
+    folder: Path,
+    *,
+    config: CosmosTokenizerConfig | None = None,
+    chunk_frames: int,
+    sigma_data: float,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> ChunkedTokenizer:
+    """The tokenizer of a published folder for chunks of `chunk_frames` frames, with its statistics.
+
+    Arguments otherwise, and errors, as for `load_tokenizer` and `ChunkedTokenizer`.
+    """
+    network = load_tokenizer(folder, config=config, dtype=dtype, device=device)
+    statistics = read_statistics(folder / "mean_std.pt", network.config.latent_channels)
+    return ChunkedTokenizer(network, statistics, chunk_frames=chunk_frames, sigma_data=sigma_data)
+
+
 def _open_weights(path: Path) -> Checkpoint:
     from cosmos_cli.checkpoints.readers import open_checkpoint
 

@@ -7,7 +7,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository, only_for
+from cosmos_cli.checkpoints.catalogue import (
+    GUARDRAILS,
+    TEXT_ENCODER,
+    VIDEO_TOKENIZER,
+    PublishedFile,
+    Repository,
+    folder_named,
+    only_for,
+)
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.files.missing import exists
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
@@ -22,14 +30,6 @@ _LICENCE = "NVIDIA Open Model License"
 _BASE_BYTES, _CONTROL_BYTES, _AV_CONTROL_BYTES = 14_472_000_000, 1_787_000_000, 1_783_000_000
 _DISTILLED_BYTES = _BASE_BYTES + _CONTROL_BYTES
 _REVISION = "main"
-
-TOKENIZER = Repository(
-    "nvidia/Cosmos-Tokenize1-CV8x8x8-720p",
-    _REVISION,
-    (PublishedFile("autoencoder.jit", 211_000_000), PublishedFile("mean_std.pt", 3_000)),
-    _LICENCE,
-)
-
 
 _DEPTH = Repository(
     "depth-anything/Depth-Anything-V2-Small-hf",
@@ -161,7 +161,7 @@ def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, di
         )
         for folder in folders
     ]
-    return [*models, TOKENIZER, *TEXT_ENCODER]
+    return [*models, VIDEO_TOKENIZER, *TEXT_ENCODER]
 
 
 def _published(file: PurePosixPath, distilled: bool) -> PublishedFile:
@@ -179,7 +179,7 @@ def _model(folder: str, control_bytes: int, controls: tuple[str, ...]) -> Reposi
 CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
     "7B": (
         _model("nvidia/Cosmos-Transfer1-7B", _CONTROL_BYTES, ("vis", "edge", "depth", "seg", "keypoint", "4kupscaler")),
-        TOKENIZER,
+        VIDEO_TOKENIZER,
         *TEXT_ENCODER,
         *GUARDRAILS,
         *only_for("depth", DEPTH_ESTIMATOR),
@@ -192,17 +192,17 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
             (PublishedFile("edge_control_distilled.pt", _DISTILLED_BYTES),),
             _LICENCE,
         ),
-        TOKENIZER,
+        VIDEO_TOKENIZER,
         *TEXT_ENCODER,
         *GUARDRAILS,
     ),
     "7B-Sample-AV": (
         _model("nvidia/Cosmos-Transfer1-7B-Sample-AV", _AV_CONTROL_BYTES, ("hdmap", "lidar")),
-        TOKENIZER,
+        VIDEO_TOKENIZER,
         *TEXT_ENCODER,
         *GUARDRAILS,
     ),
-    "7B-Sample-AV-Single2MultiView": (MODELS, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS),
+    "7B-Sample-AV-Single2MultiView": (MODELS, VIDEO_TOKENIZER, *TEXT_ENCODER, *GUARDRAILS),
     "UpsamplePrompt1-12B": (UPSAMPLER,),
 }
 """Model to everything that is published for it."""
@@ -218,7 +218,7 @@ def weight_paths(settings: TransferSettings, request: TransferRequest) -> Paths:
         [base] = controls.values()  # one file holds both
     return Paths(
         base=base,
-        tokenizer=root / "nvidia" / settings.tokenizer_dir,
+        tokenizer=folder_named(root, settings.tokenizer_dir),
         text_encoder=root / variant.text_encoder,
         controls=controls,
     )

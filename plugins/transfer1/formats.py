@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.checkpoints.keys import PUBLISHED
-from cosmos_plugins.transfer1.checkpoints import DEPTH_ESTIMATOR, OBJECT_FINDER, TOKENIZER, UPSAMPLER
+from cosmos_plugins.transfer1.checkpoints import DEPTH_ESTIMATOR, OBJECT_FINDER, UPSAMPLER
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.variants import VARIANTS
 
@@ -41,12 +41,6 @@ FORMATS = (
         Format(f"{MODELS.name}/{file.path}", {"control branch": BRANCH} if "control" in file.path else {"base": BASE})
         for file in MODELS.files
     ),
-    Format(
-        f"{TOKENIZER.name}/autoencoder.jit",
-        layout="TorchScript whose program is not run, or instead of it encoder.jit and decoder.jit, or model.pt with "
-        "network.* or bare names, alone or in a wrapper",
-    ),
-    Format(f"{TOKENIZER.name}/mean_std.pt", layout="a pair of tensors, each channel after channel"),
     Format(
         f"{UPSAMPLER.name}/",
         layout="Mistral's own (params.json, consolidated.safetensors, tekken.json) or as transformers writes it, here "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER, Repository
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation import checks
@@ -23,7 +23,6 @@ from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.checkpoints import (
     OBJECT_FINDER,
-    TOKENIZER,
     UPSAMPLER,
     choose_control,
     repositories,
@@ -412,7 +411,7 @@ def _files(settings: TransferSettings, request: TransferRequest) -> list[NeededF
     paths = weight_paths(settings, request)
     own_names = [name for name, control in request.active_controls.items() if control.ckpt_path is not None]
     own = [paths.controls[name] for name in own_names]
-    is_own_tokenizer = not settings.is_tiny and settings.tokenizer_dir != TOKENIZER.name.rpartition("/")[2]
+    is_own_tokenizer = not settings.is_tiny and settings.tokenizer_dir != VIDEO_TOKENIZER.name.rpartition("/")[2]
     if is_own_tokenizer:
         own.append(paths.tokenizer)
     return files_of(
@@ -420,7 +419,7 @@ def _files(settings: TransferSettings, request: TransferRequest) -> list[NeededF
         own=own,
         shipped=[path for path in paths.named().values() if path not in own],
         needed=lambda: [
-            *(each for each in _repositories(settings, request) if not (is_own_tokenizer and each == TOKENIZER)),
+            *(each for each in _repositories(settings, request) if not (is_own_tokenizer and each == VIDEO_TOKENIZER)),
             *needed_annotators(request),
             *([UPSAMPLER] if upsamples_itself(settings, list(request.active_controls)) else []),
         ],

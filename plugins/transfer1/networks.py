@@ -9,17 +9,15 @@ from typing import Any
 import torch
 
 from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_tokenizer, read_statistics
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_plugins.transfer1.formats import BASE, BRANCH, DISTILLED_BASE, DISTILLED_BRANCH
 from cosmos_plugins.transfer1.requests import TransferSettings
 from cosmos_plugins.transfer1.samples import Paths
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS, Variant
-
-SIGMA_DATA = 0.5
-"""Standard deviation of the latents that the networks work on."""
 
 
 def networks(
@@ -38,7 +36,14 @@ def networks(
         }
         base = load_base(paths.base, variant, **network)
         loaded = {file: load_branch(file, variant, **network) for file in files}
-        tokenizer = load_chunked_tokenizer(paths.tokenizer, variant, dtype=where.dtype, device=where.tokenizer)
+        tokenizer = load_chunked_tokenizer(
+            paths.tokenizer,
+            config=variant.tokenizer,
+            chunk_frames=CHUNK_FRAMES,
+            sigma_data=SIGMA_DATA,
+            dtype=where.dtype,
+            device=where.tokenizer,
+        )
         return Built(base, tokenizer, loaded)
 
     return build
@@ -82,12 +87,3 @@ def load_branch(
         dtype=dtype,
         device=device,
     )
-
-
-def load_chunked_tokenizer(
-    folder: Path, variant: Variant, *, chunk_frames: int = CHUNK_FRAMES, dtype: torch.dtype, device: torch.device
-) -> ChunkedTokenizer:
-    """The tokenizer for chunks of `chunk_frames` frames, with its statistics."""
-    network = load_tokenizer(folder, config=variant.tokenizer, dtype=dtype, device=device)
-    statistics = read_statistics(folder / "mean_std.pt", network.config.latent_channels)
-    return ChunkedTokenizer(network, statistics, chunk_frames=chunk_frames, sigma_data=SIGMA_DATA)

@@ -14,15 +14,16 @@ import torch
 from torch import nn
 
 from cosmos_cli import registry
+from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.tiny import make_text_encoder, random_weights
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, TOKENIZER, base_file, control_file, distilled_file
+from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, base_file, control_file, distilled_file
 from cosmos_plugins.transfer1.multiview import variants as multiview_variants
-from cosmos_plugins.transfer1.multiview.cameras import CAMERAS
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS
 
 SEED = 20260102
@@ -48,7 +49,7 @@ def make(root: Path) -> None:
         if control.driving:
             _save(_prefixed("net.", _branch(driving=True)), root / control_file(control.name))
     tokenizer = CosmosTokenizer(variant.tokenizer)
-    folder = root / TOKENIZER.name
+    folder = root / VIDEO_TOKENIZER.name
     folder.mkdir(parents=True, exist_ok=True)
     torch.jit.script(_module_tree(random_weights(tokenizer))).save(folder / "autoencoder.jit")
     size = (tokenizer.config.latent_channels, tokenizer.num_latent_frames(CHUNK_FRAMES))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.load import Built, Models, Where
 from cosmos_cli.generation.pipeline import Pipeline
 from cosmos_cli.generation.settings import DIT
@@ -48,7 +49,6 @@ from cosmos_plugins.transfer1 import networks as transfer_networks
 from cosmos_plugins.transfer1.multiview import generation as scene_generation
 from cosmos_plugins.transfer1.multiview import inputs as scene_inputs
 from cosmos_plugins.transfer1.multiview import networks as scene_networks
-from cosmos_plugins.transfer1.multiview.cameras import CAMERAS
 from cosmos_plugins.transfer1.multiview.clips import clips_of
 from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline as ScenePipeline
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest as SceneRequest

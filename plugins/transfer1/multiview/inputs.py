@@ -6,18 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, Repository
+from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, VIDEO_TOKENIZER, Repository
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation import checks
+from cosmos_cli.generation.cameras import Camera
 from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.media.source import GivenFrames, is_there
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
-from cosmos_plugins.transfer1.checkpoints import TOKENIZER
-from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of, full_prompt
+from cosmos_plugins.transfer1.multiview.cameras import cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.checkpoints import repository
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.samples import (
@@ -154,7 +154,7 @@ def check_checkpoints(settings: MultiviewSettings, request: MultiviewRequest) ->
 def _repositories(settings: MultiviewSettings, request: MultiviewRequest) -> list[Repository]:
     """What is published of the model and of the branches that the user does not bring."""
     published = [name for name, control in request.active_controls.items() if is_published(settings, control)]
-    return [repository([request.kind], published), TOKENIZER, *TEXT_ENCODER]
+    return [repository([request.kind], published), VIDEO_TOKENIZER, *TEXT_ENCODER]
 
 
 def is_published(settings: MultiviewSettings, control: MultiviewControl) -> bool:
@@ -279,13 +279,13 @@ def _files(settings: MultiviewSettings, request: MultiviewRequest) -> list[Neede
         own = [paths.controls[name] for name, control in request.active_controls.items() if control.ckpt_path]
     else:
         own = [path for name, path in paths.controls.items() if not is_published(settings, request.controls[name])]
-        if settings.tokenizer_dir != TOKENIZER.name.rpartition("/")[2]:
+        if settings.tokenizer_dir != VIDEO_TOKENIZER.name.rpartition("/")[2]:
             own.append(paths.tokenizer)
     return files_of(
         settings,
         own=own,
         shipped=[path for path in paths.named().values() if path not in own],
         needed=lambda: [
-            each for each in _repositories(settings, request) if paths.tokenizer not in own or each != TOKENIZER
+            each for each in _repositories(settings, request) if paths.tokenizer not in own or each != VIDEO_TOKENIZER
         ],
     )

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_plugins.transfer1.formats import BASE, BRANCH
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of
 from cosmos_plugins.transfer1.multiview.requests import MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CLIP_FRAMES, MULTIVIEW_VARIANTS, MultiviewVariant
-from cosmos_plugins.transfer1.networks import load_chunked_tokenizer
 from cosmos_plugins.transfer1.samples import Paths
 from cosmos_plugins.transfer1.variants import VARIANTS
 
@@ -35,8 +35,9 @@ def networks(
         loaded = {file: load_branch(file, variant, num_views, **network) for file in files}
         tokenizer = load_chunked_tokenizer(
             paths.tokenizer,
-            VARIANTS[settings.model_size],
+            config=VARIANTS[settings.model_size].tokenizer,
             chunk_frames=CLIP_FRAMES,
+            sigma_data=SIGMA_DATA,
             dtype=where.dtype,
             device=where.tokenizer,
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.load import Models, load_models
+from cosmos_cli.generation.mosaic import mosaic_frames
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.steps import Clock
@@ -21,7 +22,6 @@ from cosmos_cli.media.video import write_video
 from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of
 from cosmos_plugins.transfer1.multiview.generation import FRONT, Generation
-from cosmos_plugins.transfer1.multiview.mosaic import mosaic_frames
 from cosmos_plugins.transfer1.multiview.networks import networks
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.samples import Sample

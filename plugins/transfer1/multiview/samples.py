@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cosmos_cli.checkpoints.catalogue import folder_named
 from cosmos_cli.errors import Problem
 from cosmos_cli.files.missing import exists
+from cosmos_cli.generation.cameras import Camera
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
-from cosmos_plugins.transfer1.multiview.cameras import Camera
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import base_file, control_file
 from cosmos_plugins.transfer1.samples import Paths
@@ -73,7 +74,7 @@ def weight_paths(settings: MultiviewSettings, request: MultiviewRequest) -> Path
     root = TINY_ROOT if settings.model_size == "tiny" else settings.checkpoint_dir
     return Paths(
         base=root / base_file(request.kind),
-        tokenizer=root / "nvidia" / settings.tokenizer_dir,
+        tokenizer=folder_named(root, settings.tokenizer_dir),
         text_encoder=root / VARIANTS[settings.model_size].text_encoder,
         controls={
             name: _within(root, control.ckpt_path)

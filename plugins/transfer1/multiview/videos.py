@@ -7,10 +7,11 @@ import numpy as np
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.generation.cameras import Camera
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.media.video import read_video
-from cosmos_plugins.transfer1.multiview.cameras import Camera, cameras_of
+from cosmos_plugins.transfer1.multiview.cameras import cameras_of
 from cosmos_plugins.transfer1.multiview.clips import clips_of
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.samples import (

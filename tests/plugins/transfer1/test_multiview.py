@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.generation.cameras import CAMERAS
+from cosmos_cli.generation.mosaic import mosaic_frames
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.media.image import read_image
@@ -22,9 +24,8 @@ from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.multiview import inputs
-from cosmos_plugins.transfer1.multiview.cameras import CAMERAS, cameras_of, full_prompt
+from cosmos_plugins.transfer1.multiview.cameras import cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.clips import plan_clips
-from cosmos_plugins.transfer1.multiview.mosaic import mosaic_frames
 from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline, MultiviewResult
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import read_multiview_spec

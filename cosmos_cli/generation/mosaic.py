@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from cosmos_plugins.transfer1.multiview.cameras import MOSAIC, Camera
+from cosmos_cli.generation.cameras import MOSAIC, Camera
 
 # V views, F frames, H and W pixel height and width, C = 3 colours
 
