@@ -259,7 +259,7 @@ DATA_SETS = (
 
 
 def folder_named(root: Path, name: str) -> Path:
-    """A folder of NVIDIA's files under the checkpoint folder, with the organisation in front or, as in some originals, not.
+    """A folder of NVIDIA's files under the checkpoint folder: with the organisation in front or, as in originals, not.
 
     Args:
         name: the last part of the repository's name.

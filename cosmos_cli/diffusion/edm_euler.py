@@ -71,11 +71,17 @@ def unconditioned(network: Callable[[Tensor, Tensor], Tensor]) -> Predict:
     return predict
 
 
+def output_of_x0(x0: Tensor, x: Tensor, sigma: Tensor, sigma_data: float = SIGMA_DATA) -> Tensor:
+    """The raw output of a network that saw x and predicts x0; the inverse of `precondition_output`."""
+    c = scaling(sigma, sigma_data)
+    return (x0 - c.c_skip * x) / c.c_out
+
+
 def output_at_given_frames(latents: Tensor, x: Tensor, sigma: Tensor, sigma_data: float = SIGMA_DATA) -> Tensor:
     """What cosmos-predict1 puts in place of the network's output at given frames, its slip included.
 
-    An output that makes x0 equal the latents would be (latents - c_skip * x) / c_out; the original divides the first
-    term alone. Its results contain the difference, so ours do.
+    An output that makes x0 equal the latents is that of `output_of_x0`; the original divides the first term alone, and
+    the given frames of its results have too much contrast.
 
     Source: cosmos-predict1, model/model_v2w.py (behaviour).
     """

@@ -1,0 +1,14 @@
+"""Cosmos-Predict1: worlds from prompts and given frames, filmed by one camera or by all cameras of a car."""
+
+from cosmos_cli.hookspecs import RegisterFamily, hookimpl
+
+
+@hookimpl
+def cosmos_register_families(register: RegisterFamily) -> None:
+    register(
+        name="predict1-multiview",
+        help="Make what six cameras of a car see, out of prompts and first frames (Cosmos-Predict1).",
+        commands="cosmos_plugins.predict1_multiview.commands:app",
+        checkpoints="cosmos_plugins.predict1_multiview.checkpoints:MULTIVIEW_CATALOGUE",
+        formats="cosmos_plugins.predict1_multiview.formats:MULTIVIEW_FORMATS",
+    )

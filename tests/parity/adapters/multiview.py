@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cosmos_cli.diffusion import edm
-from cosmos_cli.diffusion.edm import add_conditioning, free_below
-from cosmos_cli.diffusion.edm_euler import (
-    Predict,
-    euler_sigmas,
-    initial_scale,
-    output_at_given_frames,
-    sample_edm_euler,
-    unconditioned,
-)
-from cosmos_cli.diffusion.guidance import guide
+from cosmos_cli.diffusion.edm import Network
+from cosmos_cli.diffusion.edm_euler import Predict, euler_sigmas, initial_scale, sample_edm_euler, unconditioned
 from cosmos_cli.diffusion.noise import arch_invariant_noise
-from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.diffusion.view_conditioning import given_views
@@ -29,15 +18,13 @@ from cosmos_cli.models.control_branch import sum_residuals
 from cosmos_cli.models.general_dit import stored_constants
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_plugins.predict1_multiview.denoise import SIGMA_MAX, SIGMA_MIN, Side, guided_network
+from cosmos_plugins.predict1_multiview.denoise import given as given_frames
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import Traces, general_dit_options, grid_of, positions_of
 from tests.parity.adapters.transfer1 import in_time_first_layout
 from tests.parity.golden import Golden
-
-SIGMA_MAX, SIGMA_MIN = 80.0, 0.0002
-TENTHS = 0.1
-"""The originals' conditioner hands a tenth of the repeated frames to the network."""
 
 
 def multiview_options(given: dict[str, Any], *, condition_mask: bool) -> dict[str, Any]:
@@ -94,25 +81,20 @@ def generate(golden: Golden) -> Outputs:
     sigmas = euler_sigmas(config["steps"], SIGMA_MIN, SIGMA_MAX)
     ours: Outputs = {}
 
-    def guided(net: MultiViewDiT, mask: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
-        views = net.encode_views(frame_repeat_BV=given["frame_repeat"] * TENTHS)
-
-        def network(x: Tensor, c_noise: Tensor) -> Tensor:
-            cond, uncond = (
-                net(
-                    x,
-                    c_noise[None],
-                    each,
-                    condition_mask_B1THW=mask,
-                    padding_mask_B1HW=given["padding_mask"],
-                    views_BEVT=views,
-                    fps=given["fps"],
-                )
-                for each in (given["t5_text_embeddings"], given["neg_t5_text_embeddings"])
-            )
-            return guide(cond, uncond, config["guidance"])
-
-        return network
+    def guided(net: MultiViewDiT, mask: Tensor | None) -> Network:
+        cond, uncond = (
+            Side(given[text], mask, given["frame_repeat"]) for text in ("t5_text_embeddings", "neg_t5_text_embeddings")
+        )
+        return guided_network(
+            net,
+            cond,
+            uncond,
+            given["noise"].shape[2:],
+            guidance=config["guidance"],
+            fps=given["fps"],
+            dtype=torch.float32,
+            padding_mask_B1HW=given["padding_mask"],
+        )
 
     def sample(name: str, predict: Predict) -> None:
         def keep(step: int, x: Tensor) -> None:
@@ -126,18 +108,15 @@ def generate(golden: Golden) -> Outputs:
     )
     sample("t2w", unconditioned(guided(t2w, None)))
 
-    latents, augment = given["condition_latent"], config["condition_augment_sigma"]
+    latents = given["condition_latent"]
     conditioning = given_views(latents, config["net"]["n_views"], num_frames=config["num_condition_t"])
-    network = guided(v2w, conditioning.mask_B1T11.expand(-1, -1, -1, *latents.shape[3:]))
-    noise = arch_invariant_noise(latents.shape, config["seed"])
-
-    def predict(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        active: Conditioning = free_below(conditioning, sigma, augment)
-        x = add_conditioning(x, sigma, active, noise, torch.tensor(augment))
-        c, mask = edm.scaling(sigma), active.mask_B1T11
-        output = network(c.c_in * x, c.c_noise)
-        return x, mask * output_at_given_frames(latents, x, sigma) + (1 - mask) * output
-
+    predict = given_frames(
+        guided(v2w, conditioning.mask_B1T11),
+        conditioning,
+        arch_invariant_noise(latents.shape, config["seed"]),
+        sigma_augment=config["condition_augment_sigma"],
+        like_original=True,
+    )
     sample("v2w", predict)
     return ours
 

@@ -1,0 +1,15 @@
+"""In which shapes the files of Predict1 load, published ones and those of trainings."""
+
+from __future__ import annotations
+
+from cosmos_cli.checkpoints.formats import Format
+from cosmos_cli.checkpoints.keys import PUBLISHED
+from cosmos_plugins.predict1_multiview.checkpoints import MULTIVIEW_MODELS
+
+DIT = PUBLISHED
+"""A network, in files of a training too: its head of the loss is left alone."""
+
+MULTIVIEW_FORMATS = tuple(
+    Format(f"{model.name}/{file.path}", {"DiT": DIT}) for model in MULTIVIEW_MODELS.values() for file in model.files
+)
+"""Of every published file of the models for several cameras, besides those that other families read, too."""

@@ -1,0 +1,1 @@
+"""What all cameras of a car see, made at once."""

@@ -1,0 +1,160 @@
+"""Building and filling the networks of Predict1, for generation and for training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+
+from cosmos_cli.checkpoints.checkpoint import Checkpoint
+from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.checkpoints.readers import open_checkpoint
+from cosmos_cli.diffusion.edm import SIGMA_DATA
+from cosmos_cli.errors import CheckpointError
+from cosmos_cli.generation.load import BuildNetworks, Built, Where
+from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_plugins.predict1_multiview.checkpoints import Paths
+from cosmos_plugins.predict1_multiview.formats import DIT
+from cosmos_plugins.predict1_multiview.variants import Helpers
+
+Config = TypeVar("Config", bound=GeneralDiTConfig)
+
+Shapes = Mapping[str, Sequence[int]]
+"""The network's names to the shapes of a file."""
+
+_PATCHES, _LEGACY_PATCHES = "x_embedder.proj.1.weight", "x_embedder.proj.weight"
+_VIEWS, _REPEATS = "view_embeddings.weight", "repeat_frame_embedding.weight"
+
+
+def networks(
+    paths: Paths, config: GeneralDiTConfig, helpers: Helpers, *, chunk_frames: int
+) -> BuildNetworks[Any, ChunkedTokenizer]:
+    """What builds the DiT and the tokenizer of a model.
+
+    Args:
+        config: of the published network; what of it depends on the training is read from the file, see `config_in`.
+        chunk_frames: frames that the tokenizer takes at once.
+    """
+
+    def build(where: Where) -> Built[Any, ChunkedTokenizer]:
+        dit = load_dit(paths.dit, config, attention=where.attention, dtype=where.dtype, device=where.dit)
+        tokenizer = load_chunked_tokenizer(
+            paths.tokenizer,
+            config=helpers.tokenizer,
+            chunk_frames=chunk_frames,
+            sigma_data=SIGMA_DATA,
+            dtype=where.dtype,
+            device=where.tokenizer,
+        )
+        return Built(dit, tokenizer)
+
+    return build
+
+
+def build_dit(config: GeneralDiTConfig, attention: str = "sdpa") -> GeneralDiT:
+    """The network without weights, for one view or for several."""
+    if isinstance(config, MultiViewConfig):
+        return MultiViewDiT(config, attention)
+    return GeneralDiT(config, attention)
+
+
+def load_dit(
+    path: Path,
+    config: GeneralDiTConfig,
+    *,
+    attention: str = "sdpa",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> GeneralDiT:
+    """The network with the weights of a file, published or from a training.
+
+    Args:
+        config: as for `config_in`, which says what may differ from it in the file.
+        dtype: None keeps the stored one.
+    Raises:
+        CheckpointError: keys are missing or misshapen, or the file is unusable.
+    """
+    with open_checkpoint(path, DIT.wrappers) as checkpoint:
+        fitting = config_of(checkpoint, config)
+        return load_network(lambda: build_dit(fitting, attention), checkpoint, naming=DIT, dtype=dtype, device=device)
+
+
+def config_in(path: Path, config: Config) -> Config:
+    """The shape of the network in a file: that of `config`, but for what trainings differ in.
+
+    Args:
+        config: its `n_views` counts the views of a video; the file says how many rows the table of views has.
+    Returns:
+        With the file's given-frame mask, embedding of the noise on given frames and kind of patch embedding; for
+        several views also with its width of the view table and its layer for repeated frames.
+    Raises:
+        CheckpointError: the file is unusable, or knows fewer views.
+    """
+    with open_checkpoint(path, DIT.wrappers) as checkpoint:
+        return config_of(checkpoint, config)
+
+
+def config_of(checkpoint: Checkpoint, config: Config) -> Config:
+    """As `config_in`, of an opened file."""
+    shapes = _shapes_in(checkpoint, config)
+    changes: dict[str, Any] = {}
+    view_channels = 0
+    if isinstance(config, MultiViewConfig):
+        rows, view_channels = _two(shapes, _VIEWS) or (config.num_view_rows, config.view_condition_dim)
+        if rows < config.n_views:
+            raise CheckpointError(
+                f"the network knows {rows} views, and {config.n_views} are asked for.",
+                where=str(checkpoint.path),
+                fix=f"Pass --n-views {rows}.",
+            )
+        changes |= {
+            "n_views_emb": rows,
+            "view_condition_dim": view_channels,
+            "add_repeat_frame_embedding": _REPEATS in shapes,
+        }
+    changes["legacy_patch_emb"] = len(shapes.get(_LEGACY_PATCHES, ())) == 5
+    num_channels = _patch_channels(shapes, config)
+    if num_channels is not None:
+        num_masks = num_channels - config.in_channels - config.concat_padding_mask - view_channels
+        changes["condition_mask"] = num_masks == 1
+    changes["add_augment_sigma_embedding"] = any(name.startswith("augment_sigma_embedder.") for name in shapes)
+    return cast(Config, replace(config, **changes))
+
+
+def num_views_in(path: Path, config: MultiViewConfig) -> int | None:
+    """How many views the table of a file describes; None if it has none, and is of another network.
+
+    Raises:
+        CheckpointError: the file is unusable.
+    """
+    with open_checkpoint(path, DIT.wrappers) as checkpoint:
+        table = _two(_shapes_in(checkpoint, config), _VIEWS)
+        return None if table is None else table[0]
+
+
+def _shapes_in(checkpoint: Checkpoint, config: GeneralDiTConfig) -> Shapes:
+    with torch.device("meta"):
+        names = build_dit(config).state_dict().keys()
+    key_of = DIT.match(checkpoint, names, checkpoint.wrapper).key_of
+    return {name: tuple(checkpoint.shape(key)) for name, key in key_of.items()}
+
+
+def _two(shapes: Shapes, name: str) -> tuple[int, int] | None:
+    shape = shapes.get(name, ())
+    return (shape[0], shape[1]) if len(shape) == 2 else None
+
+
+def _patch_channels(shapes: Shapes, config: GeneralDiTConfig) -> int | None:
+    """Channels that a file's network embeds patches of."""
+    kernel = shapes.get(_LEGACY_PATCHES, ())
+    if len(kernel) == 5:
+        return kernel[1]
+    weight = _two(shapes, _PATCHES)
+    return None if weight is None else weight[1] // math.prod(config.patch_THW)
