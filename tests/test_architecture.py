@@ -46,7 +46,10 @@ MAY_IMPORT = {
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
     "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
     "generation": BOTTOM | TOOLS | PARTS | {"requests", "registry", "settings"},
-    **{room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry"} for room in JOBS},
+    **{
+        room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry", "flags", "settings"}
+        for room in JOBS
+    },
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"flags", "requests", "registry", "hookspecs", "commands"},
     "main": BOTTOM | {"registry", "runtime"},
     "__main__": {"interrupts", "main"},

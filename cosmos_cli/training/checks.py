@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.errors import InputError
 from cosmos_cli.training.recipe import Recipe
-from cosmos_cli.training.requests import TrainingSettings
 
 
 def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:

@@ -6,23 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from cosmos_cli import output
-from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.devices import choose_device, computing
-from cosmos_cli.training.checkpoints import Checkpoints
-from cosmos_cli.training.data.loader import Loader
-from cosmos_cli.training.data.source import open_dataset
-from cosmos_cli.training.draws import Draws, draw
-from cosmos_cli.training.export import export
 from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
-from cosmos_cli.training.report import Log
 from cosmos_cli.training.requests import TrainingSettings
-from cosmos_cli.training.signals import GO_ON, Stopping
-from cosmos_cli.training.task import Batch, BuildTask, Task, Where
-from cosmos_cli.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -39,7 +26,9 @@ class Outcome:
     def summary(self) -> str:
         loss = "" if self.loss is None else f", loss {self.loss:.4f}"
         if self.exit_code:
-            return f"Stopped after {self.iteration} of {self.max_iter} steps{loss}; start it again to go on: {self.folder}"
+            return (
+                f"Stopped after {self.iteration} of {self.max_iter} steps{loss}; start it again to go on: {self.folder}"
+            )
         return f"Trained {self.iteration} steps{loss}: {self.folder}"
 
     def document(self) -> dict[str, Any]:

@@ -87,7 +87,9 @@ _WAYMO = Data(
 _TINY: dict[str, Any] = {
     "schedule": ScheduleRecipe(warm_up_steps=(0,)),
     "optimizer": OptimizerRecipe(lr=1e-3),
-    "checkpoint": CheckpointRecipe(save_iter=10),
+    "checkpoint": CheckpointRecipe(
+        load_path="Cosmos-Predict1-Tiny-Video2World-Sample-AV-Multiview/model.pt", save_iter=10
+    ),
     "trainer": TrainerRecipe(max_iter=20, precision="float32"),
     "log": LogRecipe(logging_iter=1),
     "parallel": ParallelRecipe(activation_checkpointing="none"),

@@ -3,38 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
+from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.checkpoints.readers import open_checkpoint
+from cosmos_cli.diffusion.edm import SIGMA_DATA
+from cosmos_cli.diffusion.guidance import guide
+from cosmos_cli.diffusion.view_conditioning import given_views
+from cosmos_cli.generation.steps import Clock
+from cosmos_cli.media.frames import to_frames_truncated, to_video
+from cosmos_cli.models.configs import GeneralDiTConfig
+from cosmos_cli.models.context_parallel import parallelise
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws
-from cosmos_cli.training.objectives import edm_loss, keep_text
-from cosmos_cli.training.recipe import LossRecipe
-from cosmos_cli.training.task import Batch, Loss
+from cosmos_cli.training.objectives import LogVariance, edm_loss, keep_text
+from cosmos_cli.training.recipe import LossRecipe, Recipe
+from cosmos_cli.training.task import Batch, Loss, Where
+from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, find_weights, paths_of
+from cosmos_plugins.predict1_multiview.denoise import sample_latents
+from cosmos_plugins.predict1_multiview.formats import DIT
+from cosmos_plugins.predict1_multiview.networks import build_dit, load_dit
+from cosmos_plugins.predict1_multiview.recipes import MultiviewRecipe
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, Helpers
 
-# B batch, C latent channels, T latent frames of all views, H and W latent height and width
+# B batch, V views, C latent channels, T latent frames of all views, H and W latent height and width; F pixel frames
+
+_HEAD = "logvar"
+_SAMPLE_GUIDANCE = 7.0
 
 
 class Predict1Task:
-    """The network and its uncertainty head.
+    """The network and its uncertainty head; see `cosmos_cli.training.task.Task`.
 
     Args:
-        dit: float32, or sharded; for one view or several, text2world or video2world.
+        dit: for one view or several, text2world or video2world.
         log_variance: of the loss; None where it is not learnt.
-        dtype: of the network's input.
+        tokenizer: takes the frames of one view at a time; None where latents come from elsewhere.
+        dtype: of the network's input, and of the tokenizer.
     """
 
     def __init__(
-        self, loss: LossRecipe, dit: GeneralDiT, log_variance: nn.Module | None, dtype: torch.dtype = torch.float32
+        self,
+        loss: LossRecipe,
+        dit: GeneralDiT,
+        log_variance: nn.Module | None,
+        tokenizer: ChunkedTokenizer | None = None,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device = torch.device("cpu"),
     ) -> None:
-        self._loss, self._log_variance, self._dtype = loss, log_variance, dtype
+        self._loss, self._log_variance, self._tokenizer = loss, log_variance, tokenizer
+        self._dtype, self._device = dtype, device
         self.networks = nn.ModuleDict({"net": dit})
         if log_variance is not None:
-            self.networks["logvar"] = log_variance
+            self.networks[_HEAD] = log_variance
         self.frozen: Sequence[nn.Module] = ()
         self._num_views = dit.config.n_views if isinstance(dit, MultiViewDiT) else 1
+
+    def encode(self, examples: Examples) -> Batch:
+        """Every view by itself: the tokenizer looks back in time, and a view must not see another's last frames."""
+        latents = torch.cat([self._latents(frames) for frames in examples.frames_BFHWC])
+        padding = examples.padding_mask_BHW
+        return Batch(
+            latents,
+            examples.text_BLC.to(self._device, self._dtype),
+            examples.fps,
+            None if padding is None else padding[:, None].to(self._device, self._dtype),
+        )
+
+    def _latents(self, frames_FHWC: Tensor) -> Tensor:
+        """Of one clip, (1, C, T, H, W) float32, one view after the other."""
+        assert self._tokenizer is not None
+        views = frames_FHWC.unflatten(0, (self._num_views, -1)).numpy()
+        encoded = [self._tokenizer.encode(to_video(view, self._device, self._dtype)) for view in views]
+        return torch.cat(encoded, dim=2).float()
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:
         """See `cosmos_cli.training.task.Task`."""
@@ -61,3 +112,101 @@ class Predict1Task:
             num_views=self._num_views,
             log_variance=self._log_variance,
         )
+
+    def share_tokens(self, group: ProcessGroup | None) -> None:
+        """See `cosmos_cli.training.task.Task`."""
+        parallelise(cast(GeneralDiT, self.networks["net"]), group)
+
+    def sample(self, batch: Batch, seed: int, num_steps: int) -> list[Tensor]:
+        """The first clip made anew under its text, from its first latent frames if the network is given some.
+
+        Every call of the network goes through its `forward`, since its parameters may lie in shards.
+        """
+        assert self._tokenizer is not None
+        x0, net = batch.latents_BCTHW[:1].to(self._dtype), cast(GeneralDiT, self.networks["net"])
+        conditioning = given_views(x0, self._num_views, num_frames=1) if net.config.condition_mask else None
+        text_BLC = batch.text_BLC[:1]
+
+        def under(text_BLC: Tensor, x_BCTHW: Tensor, c_noise: Tensor) -> Tensor:
+            mask = None if conditioning is None else conditioning.mask_B1T11.expand(-1, -1, -1, *x0.shape[3:])
+            levels_B = c_noise.to(x_BCTHW).expand(len(x_BCTHW))
+            output: Tensor = net(x_BCTHW, levels_B, text_BLC, condition_mask_B1THW=mask, fps=batch.fps)
+            return output
+
+        def network(x_BCTHW: Tensor, c_noise: Tensor) -> Tensor:
+            sides = (under(text, x_BCTHW, c_noise).float() for text in (text_BLC, torch.zeros_like(text_BLC)))
+            return guide(*sides, _SAMPLE_GUIDANCE).to(self._dtype)
+
+        latents = sample_latents(
+            network,
+            x0.shape,
+            Clock(),
+            num_steps=num_steps,
+            seed=seed,
+            dtype=self._dtype,
+            device=self._device,
+            conditioning=conditioning,
+        )
+        views = latents.chunk(self._num_views, dim=2)
+        frames = [to_frames_truncated(self._tokenizer.decode(view)) for view in views]
+        return [torch.from_numpy(np.concatenate(frames, axis=2))]
+
+
+def multiview(recipe: Recipe, where: Where) -> Predict1Task:
+    """The task of a recipe for several views; see `cosmos_cli.training.task.BuildTask`."""
+    assert isinstance(recipe, MultiviewRecipe)
+    variant = MULTIVIEW[recipe.model.size]
+    config = replace(variant.network(recipe.model.kind), n_views=recipe.data.num_views)
+    if recipe.model.view_condition_dim is not None:
+        config = replace(config, view_condition_dim=recipe.model.view_condition_dim)
+    if recipe.model.add_repeat_frame_embedding is not None:
+        config = replace(config, add_repeat_frame_embedding=recipe.model.add_repeat_frame_embedding)
+    return build_task(recipe, where, config, variant.helpers)
+
+
+def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: Helpers) -> Predict1Task:
+    """The networks of a recipe, filled from its `checkpoint.load_path`, or with chance where that is empty.
+
+    Args:
+        config: the network that the recipe asks for; a file may have other sizes where trainings differ.
+    Raises:
+        CheckpointError: weights are missing, damaged or of another network.
+    """
+    is_tiny = recipe.model.size == "tiny"
+    paths = paths_of(where.checkpoint_dir, "", helpers, tokenizer_dir=VIDEO_TOKENIZER.also_in[0], is_tiny=is_tiny)
+    tokenizer = load_chunked_tokenizer(
+        paths.tokenizer,
+        config=helpers.tokenizer,
+        chunk_frames=recipe.data.num_frames,
+        sigma_data=SIGMA_DATA,
+        dtype=where.dtype,
+        device=where.device,
+    )
+    path = weights_of(recipe, where) if recipe.checkpoint.load_path else None
+    if path is None:
+        torch.manual_seed(recipe.trainer.seed)
+        dit = build_dit(config, where.attention)
+    else:
+        dit = load_dit(path, config, attention=where.attention)
+    head = _head_of(path) if recipe.loss.log_variance else None
+    return Predict1Task(recipe.loss, dit, head, tokenizer, where.dtype, where.device)
+
+
+def weights_of(recipe: Recipe, where: Where) -> Path:
+    """Where the first weights lie, whether or not they are there."""
+    path = find_weights(where.checkpoint_dir, recipe.checkpoint.load_path)
+    own = TINY_ROOT / recipe.checkpoint.load_path
+    return own if recipe.model.size == "tiny" and not path.exists() and own.exists() else path
+
+
+def _head_of(path: Path | None) -> LogVariance:
+    """The uncertainty head that lies beside a network, or a new one."""
+    head = LogVariance()
+    if path is None:
+        return head
+    with open_checkpoint(path, DIT.wrappers) as checkpoint:
+        keys = {name: f"{_HEAD}.{name}" for name in head.state_dict()}
+        if not all(key in checkpoint.keys() for key in keys.values()):  # noqa: SIM118
+            return head
+        head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
+    return head
