@@ -112,6 +112,12 @@ class ParallelNetwork(nn.Module):
     config: DiTConfig
     context: ContextParallel = ALONE
     """Which of the tokens are here, see `parallelise`: tables, hints and blocks hold this rank's share of them."""
+    compute_dtype: torch.dtype | None = None
+    """Of the arithmetic, where the parameters are its masters and wider; None is that of the parameters."""
+
+    def dtype_beside(self, weight: Tensor) -> torch.dtype:
+        """What tables are rounded to that go along with a weight."""
+        return self.compute_dtype or weight.dtype
 
 
 class ContextParallelAttention:

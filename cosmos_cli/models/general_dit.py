@@ -132,7 +132,8 @@ class GeneralDiTTrunk(ParallelNetwork):
             config.extra_w_extrapolation_ratio,
         )
         weight = self.final_layer.linear.weight
-        positions_THWD = sincos_positions(grid_THW, config.model_channels, ratios, weight.dtype, weight.device)
+        dtype = self.dtype_beside(weight)
+        positions_THWD = sincos_positions(grid_THW, config.model_channels, ratios, dtype, weight.device)
         return self.context.share(positions_THWD, dim=1)
 
     def rope_angles(
@@ -159,7 +160,7 @@ class GeneralDiTTrunk(ParallelNetwork):
             grid_THW,
             fps=fps,
             in_seconds=True,
-            dtype=dtype or table_dtype(weight.dtype),
+            dtype=dtype or table_dtype(self.dtype_beside(weight)),
             device=device or weight.device,
         )
 

@@ -212,7 +212,7 @@ class MinimalDiT(ParallelNetwork):
             grid_THW,
             fps=fps,
             in_seconds=self.config.rope_enable_fps_modulation,
-            dtype=dtype or table_dtype(weight.dtype),
+            dtype=dtype or table_dtype(self.dtype_beside(weight)),
             device=device or weight.device,
         )
 

@@ -1,0 +1,188 @@
+"""How ranks train together: parameters sharded by FSDP2, tokens by context and layers by tensor parallelism.
+
+All of it stands on one mesh. Gradients come out as one process alone would have them: those of every clip, and those of
+every rank's share of a clip's tokens, are averaged over the ranks that share the parameters or have copies of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+from cosmos_cli.models.context_parallel import ParallelNetwork
+from cosmos_cli.runtime.workers.rank import find_rank
+from cosmos_cli.training.gradients import clear_non_finite, groups, scale_gradients, total_norm
+from cosmos_cli.training.layout import TrainingLayout, check_heads, training_layout
+from cosmos_cli.training.recipe import ParallelRecipe
+from cosmos_cli.training.task import Task
+
+__all__ = ["Parallel", "clear_non_finite", "groups", "scale_gradients", "total_norm"]
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """The ranks of a training, and what this one's part is.
+
+    device: this process's own, a GPU with its number.
+    dtype: of the networks' arithmetic.
+    mesh: with the axes "dp_replicate", "dp_shard", "cp" and "tp"; None for one process that computes in the precision
+        of its parameters, where nothing is wrapped.
+    shard_mesh: those among which FSDP2 averages: "fsdp" alone, or the copies too ("dp_replicate", "fsdp").
+    """
+
+    recipe: ParallelRecipe
+    layout: TrainingLayout
+    device: torch.device
+    dtype: torch.dtype
+    mesh: DeviceMesh | None = None
+    shard_mesh: DeviceMesh | None = None
+
+    @classmethod
+    def form(cls, recipe: ParallelRecipe, device: torch.device, precision: str) -> Parallel:
+        """The ranks that were launched together; every one of them must call this.
+
+        Args:
+            precision: of the networks' arithmetic, "bfloat16" or "float32"; parameters are float32.
+        Raises:
+            InputError: there are not as many processes as the recipe divides among.
+        """
+        dtype: torch.dtype = getattr(torch, precision)
+        layout = training_layout(recipe, _world_size())
+        if layout.world_size == 1 and dtype == torch.float32:
+            return cls(recipe, layout, device, dtype)
+        _meet(device)
+        sizes = layout.dp_replicate, layout.fsdp, layout.tp
+        mesh = init_device_mesh(device.type, sizes, mesh_dim_names=("dp_replicate", "fsdp", "tp"))
+        shard_mesh = mesh["fsdp"] if layout.dp_replicate == 1 else mesh["dp_replicate", "fsdp"]
+        # nothing public makes axes of one mesh that overlap: FSDP2's, and its two parts
+        named = mesh._unflatten("fsdp", (layout.dp_shard, layout.cp), ("dp_shard", "cp"))
+        return cls(recipe, layout, device, dtype, named, shard_mesh)
+
+    @property
+    def dp_rank(self) -> int:
+        """Which of the clips of a step this rank reads; ranks that share a clip have the same."""
+        return self._rank("dp_replicate") * self.layout.dp_shard + self._rank("dp_shard")
+
+    @property
+    def dp_size(self) -> int:
+        return self.layout.dp
+
+    @property
+    def cp_rank(self) -> int:
+        return self._rank("cp")
+
+    @property
+    def tp_rank(self) -> int:
+        return self._rank("tp")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one rank that writes and speaks for all."""
+        return self.mesh is None or dist.get_rank() == 0
+
+    @property
+    def token_group(self) -> dist.ProcessGroup | None:
+        """The ranks that share the tokens of a clip with this one; None for no others."""
+        return None if self.mesh is None or self.layout.cp == 1 else self.mesh.get_group("cp")
+
+    def wrap(self, task: Task) -> None:
+        """Has the networks of a task compute together with those of the other ranks, in place.
+
+        Every network must be the same on all ranks and whole, its parameters where they will be trained. Afterwards
+        they are sharded: they are read through the network's `forward` alone.
+
+        Raises:
+            InputError: cp and tp do not divide the heads of a network.
+        """
+        trained, frozen = list(task.networks.values()), [net for net in task.frozen if _trunks(net)]
+        check_heads(self.recipe, [trunk.config.num_heads for net in [*trained, *frozen] for trunk in _trunks(net)])
+        task.share_tokens(self.token_group)
+        for network in [*trained, *frozen]:
+            self._wrap(network)
+
+    def accumulating(self, task: Task, last: bool) -> AbstractContextManager[None]:
+        """Says whether the next backward pass is the last of its step, as which every other one does less.
+
+        Gradients are always added up in shards, for whole ones have no room; copies of them wait for the last.
+
+        Returns:
+            A context that does nothing: what is said holds until it is said anew.
+        """
+        if self.mesh is not None:
+            for network in task.networks.values():
+                assert isinstance(network, FSDPModule)
+                network.set_requires_all_reduce(last)
+                network.set_is_last_backward(last)
+        return nullcontext()
+
+    def mean(self, numbers: Tensor) -> Tensor:
+        """Of what all ranks have, number by number, float64 on the CPU; every one must call this."""
+        total = numbers.detach().to("cpu", torch.float64)  # where no stream has to be waited for again
+        if self.mesh is not None:
+            dist.all_reduce(total)
+        return total / self.layout.world_size
+
+    def _rank(self, axis: str) -> int:
+        return 0 if self.mesh is None else self.mesh.get_local_rank(axis)
+
+    def _wrap(self, network: nn.Module) -> None:
+        """One entry of a task: its trunks' blocks, then the whole of it. Small ones compute in float32 as they are."""
+        for trunk in _trunks(network):
+            if self.dtype != torch.float32:
+                trunk.compute_dtype = self.dtype
+        if self.shard_mesh is None:
+            return
+        policy = MixedPrecisionPolicy(
+            param_dtype=self.dtype if _trunks(network) else None, reduce_dtype=torch.float32, cast_forward_inputs=False
+        )
+        for trunk in _trunks(network):
+            for unit in _units(trunk, by_part=self.recipe.activation_checkpointing == "sub-block"):
+                fully_shard(unit, mesh=self.shard_mesh, mp_policy=policy)
+        fully_shard(network, mesh=self.shard_mesh, mp_policy=policy)
+
+
+def _world_size() -> int:
+    if dist.is_initialized():
+        return dist.get_world_size()
+    rank = find_rank()
+    return 1 if rank is None else rank.world_size
+
+
+def _meet(device: torch.device) -> None:
+    """Processes that have not met yet meet by the environment that torch elastic sets; one process meets itself."""
+    is_on_gpu = device.type == "cuda"
+    if is_on_gpu:
+        torch.cuda.set_device(device)
+    if dist.is_initialized():
+        return
+    backend = "cpu:gloo,cuda:nccl" if is_on_gpu else "gloo"
+    rank = find_rank()
+    if rank is None:
+        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    else:
+        os.environ.update(rank.environment())
+        dist.init_process_group(backend)
+
+
+def _trunks(network: nn.Module) -> list[ParallelNetwork]:
+    """The diffusion transformers in an entry of a task: itself, or what adapters are wrapped around."""
+    return [module for module in network.modules() if isinstance(module, ParallelNetwork)]
+
+
+def _units(trunk: ParallelNetwork, *, by_part: bool) -> Iterator[nn.Module]:
+    """The parts of a trunk whose parameters are gathered at a time: blocks, or their parts where these are modules."""
+    blocks: Any = trunk.blocks
+    for block in blocks.children():
+        if by_part and isinstance(parts := getattr(block, "blocks", None), nn.ModuleList):
+            yield from parts
+        else:
+            yield block
