@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from cosmos_cli.training.gradients import groups, scale_gradients
 from cosmos_cli.training.recipe import OptimizerRecipe, ScheduleRecipe
 
 _CLIP_EPS = 1e-6
@@ -37,16 +37,10 @@ def rate_factor(schedule: ScheduleRecipe, step: int) -> float:
 
 
 def adamw(recipe: OptimizerRecipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
-    """AdamW over these parameters, all decayed alike; parameters of one kind of sharding make a group.
-
-    Kernels that update many tensors at once take only tensors of one kind.
-    """
-    groups: dict[object, list[nn.Parameter]] = {}
-    for parameter in parameters.values():
-        groups.setdefault(_kind(parameter), []).append(parameter)
+    """AdamW over these parameters, all decayed alike."""
     is_fused = all(parameter.device.type == "cuda" for parameter in parameters.values())
     return torch.optim.AdamW(
-        [{"params": group} for group in groups.values()],
+        groups(parameters.items()),
         lr=recipe.lr,
         betas=recipe.betas,
         eps=recipe.eps,
@@ -55,36 +49,6 @@ def adamw(recipe: OptimizerRecipe, parameters: Mapping[str, nn.Parameter]) -> to
     )
 
 
-def clear_non_finite(parameters: Iterable[nn.Parameter]) -> None:
-    """Gradient entries that are infinite or no number become 0."""
-    for gradient in _gradients(parameters):
-        local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-        local.nan_to_num_(0.0, 0.0, 0.0)
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """The 2-norm of all gradients together, float32, the same on every rank."""
-    kinds: dict[object, list[Tensor]] = {}
-    for gradient in _gradients(parameters):
-        kinds.setdefault(_kind(gradient), []).append(gradient)
-    norms = []
-    for gradients in kinds.values():
-        norm = nn.utils.get_total_norm(gradients)
-        norms.append((norm.full_tensor() if isinstance(norm, DTensor) else norm).float())
-    return torch.linalg.vector_norm(torch.stack(norms)) if norms else torch.zeros(())
-
-
 def clip(parameters: Iterable[nn.Parameter], norm: Tensor, largest: float) -> None:
     """Scale all gradients, whose norm is `norm`, so that it is at most `largest`."""
-    factor = (largest / (norm + _CLIP_EPS)).clamp(max=1.0)
-    for gradient in _gradients(parameters):
-        local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
-        local.mul_(factor.to(local.device))
-
-
-def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-    return [parameter.grad for parameter in parameters if parameter.grad is not None]
-
-
-def _kind(tensor: Tensor) -> object:
-    return (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
+    scale_gradients(parameters, (largest / (norm + _CLIP_EPS)).clamp(max=1.0))

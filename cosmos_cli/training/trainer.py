@@ -7,7 +7,6 @@ import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,8 @@ from cosmos_cli.errors import CosmosError
 from cosmos_cli.training import optimizer
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.ema import EMA
+from cosmos_cli.training.gradients import clear_non_finite, total_norm
+from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.task import Batch, Task
 
@@ -48,7 +49,7 @@ class Trainer:
         parallel: the ranks that train together.
     """
 
-    def __init__(self, recipe: Recipe, task: Task, parallel: Any = None) -> None:
+    def __init__(self, recipe: Recipe, task: Task, parallel: Parallel) -> None:
         self.recipe, self.task, self.parallel = recipe, task, parallel
         self.parameters = trained_parameters(task.networks)
         self.optimizer = optimizer.adamw(recipe.optimizer, self.parameters)
@@ -66,15 +67,15 @@ class Trainer:
         losses: list[Tensor] = []
         parts: dict[str, list[Tensor]] = {}
         for index, (batch, draws) in enumerate(micro_batches):
-            self._synchronise(is_last=index == len(micro_batches) - 1)
+            self.parallel.accumulating(self.task, last=index == len(micro_batches) - 1)
             loss = self.task.loss(batch, draws)
             (loss.total / len(micro_batches)).backward()
             losses.append(loss.total.detach())
             for name, part in loss.parts.items():
                 parts.setdefault(name, []).append(part)
         means = self._means([torch.stack(losses), *(torch.stack(each) for each in parts.values())])
-        optimizer.clear_non_finite(parameters)
-        norm = optimizer.gradient_norm(parameters)
+        clear_non_finite(parameters)
+        norm = total_norm(parameters)
         rate = recipe.optimizer.lr * optimizer.rate_factor(recipe.schedule, self.iteration)
         is_skipped = self._guard.refuses(means[0], float(norm))
         kept = None
@@ -91,15 +92,10 @@ class Trainer:
             self.iteration, means[0], float(norm), rate, kept, dict(zip(parts, means[1:], strict=True)), is_skipped
         )
 
-    def _synchronise(self, *, is_last: bool) -> None:
-        if self.parallel is not None:
-            self.parallel.accumulating(self.task, last=is_last)
-
     def _means(self, scalars: Iterable[Tensor]) -> list[float]:
-        means = [scalar.float().mean() for scalar in scalars]
-        if self.parallel is not None:
-            return [float(mean) for mean in self.parallel.mean(torch.stack(means))]
-        return [float(mean) for mean in means]
+        """Over micro-batches and ranks."""
+        means: list[float] = self.parallel.mean(torch.stack([scalar.float().mean() for scalar in scalars])).tolist()
+        return means
 
 
 class Guard:

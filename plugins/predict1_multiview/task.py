@@ -134,8 +134,8 @@ class Predict1Task:
             return output
 
         def network(x_BCTHW: Tensor, c_noise: Tensor) -> Tensor:
-            sides = (under(text, x_BCTHW, c_noise).float() for text in (text_BLC, torch.zeros_like(text_BLC)))
-            return guide(*sides, _SAMPLE_GUIDANCE).to(self._dtype)
+            cond, uncond = (under(text, x_BCTHW, c_noise).float() for text in (text_BLC, torch.zeros_like(text_BLC)))
+            return guide(cond, uncond, _SAMPLE_GUIDANCE).to(self._dtype)
 
         latents = sample_latents(
             network,

@@ -80,7 +80,11 @@ def general() -> TinyTask:
     def predict(task: TinyTask, clip: int) -> Tensor:
         x = task.input(clip)
         return task.networks["net"](
-            x, noise(1, seed=clip), noise(1, 5, 24, seed=clip).to(x), augment_timesteps_B=noise(1, seed=clip + 1), fps=24
+            x,
+            noise(1, seed=clip),
+            noise(1, 5, 24, seed=clip).to(x),
+            augment_timesteps_B=noise(1, seed=clip + 1),
+            fps=24,
         )
 
     return TinyTask(randomised(net), predict)

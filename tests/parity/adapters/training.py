@@ -14,9 +14,10 @@ from cosmos_cli.diffusion import edm
 from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_cli.training import optimizer
 from cosmos_cli.training.draws import Draws
+from cosmos_cli.training.gradients import total_norm
 from cosmos_cli.training.objectives import LogVariance
+from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import (
     Data,
     EMARecipe,
@@ -24,6 +25,7 @@ from cosmos_cli.training.recipe import (
     LossRecipe,
     Model,
     OptimizerRecipe,
+    ParallelRecipe,
     Recipe,
     ScheduleRecipe,
     TrainerRecipe,
@@ -37,6 +39,7 @@ from tests.parity.adapters.predict1 import general_dit_options
 from tests.parity.golden import Comparison, Golden, compare
 
 LATENT_SCALE = 0.5
+ALONE = Parallel.form(ParallelRecipe(), torch.device("cpu"), "float32")
 TRAINED = LossRecipe()
 
 
@@ -90,14 +93,14 @@ def _runs(golden: Golden, build: Callable[[Recipe], Task], late: str) -> Outputs
     ours: Outputs = {}
     for run in ("published", "hot"):
         recipe = recipe_of(golden.config[run])
-        trainer = Trainer(recipe, build(recipe))
+        trainer = Trainer(recipe, build(recipe), ALONE)
         names = {key for key in golden.outputs if key.startswith(f"{run}.")}
         if run == "published":
             ours |= _first_step(golden, trainer)
         ours |= _loop(golden, trainer, run, names)
     if late:
         recipe = recipe_of(golden.config["published"])
-        trainer = Trainer(recipe, build(recipe))
+        trainer = Trainer(recipe, build(recipe), ALONE)
         trainer.iteration = golden.config["late_start_iteration"]
         ours |= _loop(golden, trainer, "late", {key for key in golden.outputs if key.startswith("late.")})
     return ours
@@ -127,7 +130,7 @@ def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outpu
     start = {name: parameter.detach().clone() for name, parameter in trainer.parameters.items()}
     clipped: list[float] = []
     parameters = list(trainer.parameters.values())
-    trainer.optimizer.register_step_pre_hook(lambda *_: clipped.append(float(optimizer.gradient_norm(parameters))))
+    trainer.optimizer.register_step_pre_hook(lambda *_: clipped.append(float(total_norm(parameters))))
     heads = [trainer.task.networks["logvar"]] if "logvar" in trainer.task.networks else []
     with _watched(*heads) as uncertainties:
         steps = [trainer.step([step_inputs(golden, index)]) for index in range(golden.config["steps"])]
