@@ -343,6 +343,7 @@ def memory_stages(works: Sequence[Work], rig: Rig, offloaded: frozenset[str] = f
             TOKENIZER,
             (NetworkSize(first.tokenizer.parameters * rig.num_bytes + _aligning_bytes(_TOKENIZER_TENSORS)),),
             working[TOKENIZER],
+            highest=highest(TOKENIZER, PARKED),
         ),
         MemoryStage(
             DIT,

@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
+from cosmos_cli.models.configs import CosmosTokenizerConfig
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+
 
 def random_weights(network: nn.Module) -> dict[str, Tensor]:
     """bfloat16 weights that keep activations near unit size, whatever the network was initialised with."""
@@ -21,6 +24,29 @@ def random_weights(network: nn.Module) -> dict[str, Tensor]:
             values = torch.zeros_like(parameter) if name.endswith("bias") else torch.ones_like(parameter)
         weights[name] = values.detach().to(torch.bfloat16)
     return weights
+
+
+def make_tokenizer(folder: Path, config: CosmosTokenizerConfig, *, chunk_frames: int) -> None:
+    """Write a tokenizer of videos for chunks of `chunk_frames` frames: weights in TorchScript, and statistics."""
+    tokenizer = CosmosTokenizer(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.jit.script(_module_tree(random_weights(tokenizer))).save(folder / "autoencoder.jit")
+    size = (config.latent_channels, tokenizer.num_latent_frames(chunk_frames))
+    torch.save((torch.zeros(size).flatten(), torch.ones(size).flatten()), folder / "mean_std.pt")
+
+
+def _module_tree(weights: dict[str, Tensor]) -> nn.Module:
+    """Modules without code that hold the weights under their names: what a TorchScript file needs to carry them."""
+    root = nn.Module()
+    for name, weight in weights.items():
+        *parents, last = name.split(".")
+        module = root
+        for parent in parents:
+            if parent not in dict(module.named_children()):
+                module.add_module(parent, nn.Module())
+            module = module.get_submodule(parent)
+        module.register_parameter(last, nn.Parameter(weight, requires_grad=False))
+    return root
 
 
 def make_text_encoder(folder: Path, *, width: int) -> None:

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import typer
+
+from cosmos_cli.generation import command
+from cosmos_cli.requests import request_options
+from cosmos_cli.settings import Planning
+from cosmos_plugins.predict1_multiview.multiview.requests import (
+    BatchFile,
+    MultiviewOptions,
+    MultiviewSettings,
+    one_scene_or_a_batch,
+)
+from cosmos_plugins.predict1_multiview.requests import BatchInput
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -10,3 +23,38 @@ app = typer.Typer(no_args_is_help=True)
 @app.callback()
 def predict1_multiview() -> None:
     """Make what six cameras of a car see, out of prompts and first frames (Cosmos-Predict1)."""
+
+
+@app.command()
+@request_options(MultiviewOptions, MultiviewSettings, BatchInput, Planning, check=one_scene_or_a_batch)
+def run(options: MultiviewOptions, settings: MultiviewSettings, batch_input: BatchInput, planning: Planning) -> None:
+    """Make the videos of all cameras out of their prompts and, with an input, of their first frames.
+
+    Example: cosmos predict1-multiview run --model tiny --prompt "The street is wet."
+    """
+    if batch_input.batch_input_path is not None:
+        _run_batch(settings, options, batch_input.batch_input_path, planning)
+        return
+    from cosmos_plugins.predict1_multiview.multiview import inputs
+
+    command.run(inputs, settings, inputs.as_request(options), planning)
+
+
+@app.command()
+@request_options(BatchFile, MultiviewOptions, MultiviewSettings, Planning)
+def batch(rows: BatchFile, options: MultiviewOptions, settings: MultiviewSettings, planning: Planning) -> None:
+    """Make the videos of every row of a JSON Lines file; started again, it goes on where it stopped.
+
+    Example: cosmos predict1-multiview batch scenes.jsonl --video-save-folder out
+    """
+    _run_batch(settings, options, rows.file, planning)
+
+
+def _run_batch(settings: MultiviewSettings, options: MultiviewOptions, path: Path, planning: Planning) -> None:
+    from cosmos_plugins.predict1_multiview.multiview.batch import check_workers, plan, run
+
+    if planning.plan:
+        command.tell_plan(plan(settings, options, path))
+        return
+    given = settings, options, path
+    command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))

@@ -34,17 +34,19 @@ _VIEWS, _REPEATS = "view_embeddings.weight", "repeat_frame_embedding.weight"
 
 
 def networks(
-    paths: Paths, config: GeneralDiTConfig, helpers: Helpers, *, chunk_frames: int
+    paths: Paths, config: GeneralDiTConfig, helpers: Helpers, *, chunk_frames: int, num_views: int | None = None
 ) -> BuildNetworks[Any, ChunkedTokenizer]:
     """What builds the DiT and the tokenizer of a model.
 
     Args:
-        config: of the published network; what of it depends on the training is read from the file, see `config_in`.
+        config, num_views: see `config_in`.
         chunk_frames: frames that the tokenizer takes at once.
     """
 
     def build(where: Where) -> Built[Any, ChunkedTokenizer]:
-        dit = load_dit(paths.dit, config, attention=where.attention, dtype=where.dtype, device=where.dit)
+        dit = load_dit(
+            paths.dit, config, num_views=num_views, attention=where.attention, dtype=where.dtype, device=where.dit
+        )
         tokenizer = load_chunked_tokenizer(
             paths.tokenizer,
             config=helpers.tokenizer,
@@ -69,6 +71,7 @@ def load_dit(
     path: Path,
     config: GeneralDiTConfig,
     *,
+    num_views: int | None = None,
     attention: str = "sdpa",
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
@@ -76,21 +79,22 @@ def load_dit(
     """The network with the weights of a file, published or from a training.
 
     Args:
-        config: as for `config_in`, which says what may differ from it in the file.
+        config, num_views: as for `config_in`, which says what may differ in the file.
         dtype: None keeps the stored one.
     Raises:
         CheckpointError: keys are missing or misshapen, or the file is unusable.
     """
     with open_checkpoint(path, DIT.wrappers) as checkpoint:
-        fitting = config_of(checkpoint, config)
+        fitting = _config_of(checkpoint, config, num_views)
         return load_network(lambda: build_dit(fitting, attention), checkpoint, naming=DIT, dtype=dtype, device=device)
 
 
-def config_in(path: Path, config: Config) -> Config:
+def config_in(path: Path, config: Config, num_views: int | None = None) -> Config:
     """The shape of the network in a file: that of `config`, but for what trainings differ in.
 
     Args:
-        config: its `n_views` counts the views of a video; the file says how many rows the table of views has.
+        config: of the published network.
+        num_views: of a video; None is as many as the file's table of views has, and at most those of `config`.
     Returns:
         With the file's given-frame mask, embedding of the noise on given frames and kind of patch embedding; for
         several views also with its width of the view table and its layer for repeated frames.
@@ -98,23 +102,23 @@ def config_in(path: Path, config: Config) -> Config:
         CheckpointError: the file is unusable, or knows fewer views.
     """
     with open_checkpoint(path, DIT.wrappers) as checkpoint:
-        return config_of(checkpoint, config)
+        return _config_of(checkpoint, config, num_views)
 
 
-def config_of(checkpoint: Checkpoint, config: Config) -> Config:
-    """As `config_in`, of an opened file."""
+def _config_of(checkpoint: Checkpoint, config: Config, num_views: int | None) -> Config:
     shapes = _shapes_in(checkpoint, config)
     changes: dict[str, Any] = {}
     view_channels = 0
     if isinstance(config, MultiViewConfig):
         rows, view_channels = _two(shapes, _VIEWS) or (config.num_view_rows, config.view_condition_dim)
-        if rows < config.n_views:
+        if rows < (num_views or 1):
             raise CheckpointError(
-                f"the network knows {rows} views, and {config.n_views} are asked for.",
+                f"{checkpoint.path.name} knows {rows} views, and {num_views} are asked for.",
                 where=str(checkpoint.path),
-                fix=f"Pass --n-views {rows}.",
+                fix=f"Pass --n-views {rows}, or the weights of a network for {num_views} views.",
             )
         changes |= {
+            "n_views": num_views or min(rows, config.n_views),
             "n_views_emb": rows,
             "view_condition_dim": view_channels,
             "add_repeat_frame_embedding": _REPEATS in shapes,
@@ -126,17 +130,6 @@ def config_of(checkpoint: Checkpoint, config: Config) -> Config:
         changes["condition_mask"] = num_masks == 1
     changes["add_augment_sigma_embedding"] = any(name.startswith("augment_sigma_embedder.") for name in shapes)
     return cast(Config, replace(config, **changes))
-
-
-def num_views_in(path: Path, config: MultiViewConfig) -> int | None:
-    """How many views the table of a file describes; None if it has none, and is of another network.
-
-    Raises:
-        CheckpointError: the file is unusable.
-    """
-    with open_checkpoint(path, DIT.wrappers) as checkpoint:
-        table = _two(_shapes_in(checkpoint, config), _VIEWS)
-        return None if table is None else table[0]
 
 
 def _shapes_in(checkpoint: Checkpoint, config: GeneralDiTConfig) -> Shapes:

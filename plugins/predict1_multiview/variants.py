@@ -35,6 +35,9 @@ TINY_HELPERS = Helpers(
 TINY_TEXT_WIDTH = 64
 """Of the embeddings of the tiny text encoder."""
 
+LONGEST_CHUNK_FRAMES = 121
+"""Frames that the tokenizer takes at once for one camera; for several they are fewer."""
+
 VIEW_FRAMES = 57
 """Frames of every view that a model for several cameras makes."""
 

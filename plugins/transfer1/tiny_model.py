@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from torch import nn
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
 from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_cli.models.tiny import make_text_encoder, random_weights
+from cosmos_cli.models.tiny import make_text_encoder, make_tokenizer, random_weights
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, base_file, control_file, distilled_file
 from cosmos_plugins.transfer1.multiview import variants as multiview_variants
 from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS
@@ -48,12 +46,7 @@ def make(root: Path) -> None:
     for control in ours:
         if control.driving:
             _save(_prefixed("net.", _branch(driving=True)), root / control_file(control.name))
-    tokenizer = CosmosTokenizer(variant.tokenizer)
-    folder = root / VIDEO_TOKENIZER.name
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.jit.script(_module_tree(random_weights(tokenizer))).save(folder / "autoencoder.jit")
-    size = (tokenizer.config.latent_channels, tokenizer.num_latent_frames(CHUNK_FRAMES))
-    torch.save((torch.zeros(size).flatten(), torch.ones(size).flatten()), folder / "mean_std.pt")
+    make_tokenizer(root / VIDEO_TOKENIZER.name, variant.tokenizer, chunk_frames=CHUNK_FRAMES)
     make_text_encoder(root / variant.text_encoder, width=variant.dit.crossattn_emb_channels)
     make_multiview(root)
 
@@ -69,20 +62,6 @@ def make_multiview(root: Path) -> None:
             branch = random_weights(MultiViewControlBranch(variant.branch(len(CAMERAS))))
             path = root / multiview_variants.control_file(kind, name, waymo_example=False)
             _save(_prefixed("net.", branch), path)
-
-
-def _module_tree(weights: dict[str, torch.Tensor]) -> nn.Module:
-    """Modules without code that hold the weights under their names: what a TorchScript file needs to carry them."""
-    root = nn.Module()
-    for name, weight in weights.items():
-        *parents, last = name.split(".")
-        module = root
-        for parent in parents:
-            if parent not in dict(module.named_children()):
-                module.add_module(parent, nn.Module())
-            module = module.get_submodule(parent)
-        module.register_parameter(last, nn.Parameter(weight, requires_grad=False))
-    return root
 
 
 def _branch(*, driving: bool) -> dict[str, torch.Tensor]:

@@ -1,0 +1,57 @@
+"""Makes the tiny models that ship with the package: `python -m cosmos_plugins.predict1_multiview.tiny_model [FOLDER]`.
+
+Same networks, same file layout, same readers as the published models, with random weights. Their sizes stand in
+`variants`, under "tiny"; the files follow from that and from the seed. All share one tokenizer and one text encoder.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.diffusion.edm_loss import log_variance_head
+from cosmos_cli.models.configs import GeneralDiTConfig
+from cosmos_cli.models.tiny import make_text_encoder, make_tokenizer, random_weights
+from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, WEIGHTS
+from cosmos_plugins.predict1_multiview.networks import build_dit
+from cosmos_plugins.predict1_multiview.variants import (
+    LONGEST_CHUNK_FRAMES,
+    MULTIVIEW,
+    TINY_HELPERS,
+    TINY_TEXT_WIDTH,
+    Kind,
+)
+
+SEED = 20260103
+
+
+def make(root: Path) -> None:
+    """Write all networks, the tokenizer and the text encoder under the checkpoint folder `root`."""
+    make_multiview(root)
+    torch.manual_seed(SEED)
+    make_tokenizer(root / VIDEO_TOKENIZER.name, TINY_HELPERS.tokenizer, chunk_frames=LONGEST_CHUNK_FRAMES)
+    make_text_encoder(root / TINY_HELPERS.text_encoder, width=TINY_TEXT_WIDTH)
+
+
+def make_multiview(root: Path) -> None:
+    """Write the networks for several cameras."""
+    variant = MULTIVIEW["tiny"]
+    torch.manual_seed(SEED)
+    for kind in get_args(Kind):
+        save_dit(variant.network(kind), root / "nvidia" / variant.folder_of(kind) / WEIGHTS)
+
+
+def save_dit(config: GeneralDiTConfig, path: Path) -> None:
+    """Write a network with random weights, beside the head of its loss, as published files are."""
+    weights = {f"net.{name}": weight for name, weight in random_weights(build_dit(config)).items()}
+    head = {f"logvar.{name}": tensor.bfloat16() for name, tensor in log_variance_head().state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(weights | head, path)
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]) if len(sys.argv) > 1 else TINY_ROOT)
