@@ -188,8 +188,6 @@ class TrainerRecipe(Part):
     grad_accum_iter: Positive = Field(default=1, description="Forward passes per step.")
     seed: int = Field(default=0, ge=0, description="Of the data's order and of all draws.")
     precision: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Of the networks' arithmetic.")
-    deterministic: bool = Field(default=False, description="Only reproducible kernels.")
-    compile: bool = Field(default=False, description="Compile the blocks.")
     spike_factor: float = Field(
         default=0.0,
         ge=0,

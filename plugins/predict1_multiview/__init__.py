@@ -1,6 +1,6 @@
 """Cosmos-Predict1: worlds from prompts and given frames, filmed by one camera or by all cameras of a car."""
 
-from cosmos_cli.hookspecs import RegisterFamily, hookimpl
+from cosmos_cli.hookspecs import RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -11,4 +11,14 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.predict1_multiview.commands:app",
         checkpoints="cosmos_plugins.predict1_multiview.checkpoints:MULTIVIEW_CATALOGUE",
         formats="cosmos_plugins.predict1_multiview.formats:MULTIVIEW_FORMATS",
+    )
+
+
+@hookimpl
+def cosmos_register_recipes(register: RegisterRecipes) -> None:
+    register(
+        name="predict1-multiview",
+        help="Post-trainings of Predict1 for several cameras.",
+        family="predict1-multiview",
+        recipes="cosmos_plugins.predict1_multiview.recipes:RECIPES",
     )

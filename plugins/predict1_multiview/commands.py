@@ -9,6 +9,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.multiview.requests import (
     BatchFile,
     MultiviewOptions,
@@ -58,3 +59,6 @@ def _run_batch(settings: MultiviewSettings, options: MultiviewOptions, path: Pat
         return
     given = settings, options, path
     command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
+
+
+add_commands(app, "predict1-multiview")
