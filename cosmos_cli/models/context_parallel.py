@@ -5,6 +5,10 @@ So what is set for a frame (its noise level, its view's text) stays where its to
 many tokens. Where the ranks do not divide the patches, the last parts end with zeros, which take part in no attention.
 Only self-attention needs the other ranks: there every rank gets all tokens of some heads in exchange for its tokens of
 the others, and gives the result back the same way. At the end the output patches, which are small, go to all ranks.
+
+Gradients find their way back. Where every rank computes a loss of the whole prediction, the gradients of a parameter on
+the ranks have the mean that one process alone would have, whether the parameter is applied to a rank's share of the
+tokens, to all of them before they are shared, or beside the network.
 """
 
 # N ranks; B batch, T latent frames, H and W height and width in patches, n patches of a frame that one rank holds
@@ -13,13 +17,15 @@ the others, and gives the result back the same way. At the end the output patche
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from cosmos_cli.models.configs import DiTConfig, GridTHW
-from cosmos_cli.models.dit_layers import SelfAttentionOperator, ShardableAttention
+from cosmos_cli.models.dit_layers import Cut, SelfAttentionOperator, ShardableAttention
 from cosmos_cli.models.rope import RotaryTable
 
 
@@ -72,9 +78,7 @@ class ContextParallel:
         if self.num_ranks == 1:
             return x_BT1nP
         _, H, W = grid_THW
-        parts = [torch.empty_like(x_BT1nP) for _ in range(self.num_ranks)]
-        dist.all_gather(parts, _without_gradient(x_BT1nP), group=self.group)
-        return torch.cat(parts, dim=3).squeeze(2)[:, :, : H * W].unflatten(2, (H, W))
+        return torch.cat(_Gathered.apply(x_BT1nP, self.group), dim=3).squeeze(2)[:, :, : H * W].unflatten(2, (H, W))
 
     def all_tokens_of_own_heads(self, x_BLHD: tuple[Tensor, ...], grid_THW: GridTHW) -> tuple[Tensor, ...]:
         """Shares of the tokens with all heads to all tokens, in the order of the grid, with the heads of this rank.
@@ -97,9 +101,43 @@ class ContextParallel:
 
     def _exchange(self, x_N: Tensor) -> Tensor:
         """Entry r goes to rank r; what rank r gives becomes entry r."""
-        received = torch.empty_like(x_N)
-        dist.all_to_all_single(received, _without_gradient(x_N), group=self.group)
+        received: Tensor = _Exchanged.apply(x_N, self.group)
         return received
+
+
+class _Exchanged(torch.autograd.Function):
+    """Entry r goes to rank r; its gradient comes back from there."""
+
+    @staticmethod
+    def forward(ctx: Any, x_N: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        received = torch.empty_like(x_N)
+        dist.all_to_all_single(received, x_N, group=group)
+        return received
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient_N = gradients[0].contiguous()
+        received = torch.empty_like(gradient_N)
+        dist.all_to_all_single(received, gradient_N, group=ctx.group)
+        return received, None
+
+
+class _Gathered(torch.autograd.Function):
+    """What every rank has, on every rank; the gradient of a rank's own is the sum of those on all ranks."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, ...]:
+        ctx.group = group
+        parts = [torch.empty_like(x) for _ in range(group.size())]
+        dist.all_gather(parts, x, group=group)
+        return tuple(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total_N = torch.stack(gradients)
+        dist.all_reduce(total_N, group=ctx.group)  # to send each rank its own alone has another name in every PyTorch
+        return total_N[ctx.group.rank()], None
 
 
 ALONE = ContextParallel()
@@ -112,6 +150,8 @@ class ParallelNetwork(nn.Module):
     config: DiTConfig
     context: ContextParallel = ALONE
     """Which of the tokens are here, see `parallelise`: tables, hints and blocks hold this rank's share of them."""
+    tensor_plan: ClassVar[Mapping[str, Cut]] = {}
+    """How layers are cut where ranks share every layer, see `tensor_parallel.py`: by the ends of their names."""
     compute_dtype: torch.dtype | None = None
     """Of the arithmetic, where the parameters are its masters and wider; None is that of the parameters."""
 
@@ -137,7 +177,7 @@ class ContextParallelAttention:
 
 
 def parallelise(network: ParallelNetwork, group: dist.ProcessGroup | None) -> None:
-    """Has a network compute on its tokens together with the same network on the other ranks; for inference only.
+    """Has a network compute on its tokens together with the same network on the other ranks.
 
     It still takes whole latents and gives whole latents, which must be the same on every rank. What it computes once
     (rotary table, position embedding, an encoded hint) and the residuals of a control branch are this rank's share
@@ -164,9 +204,3 @@ def _filled(x: Tensor, dim: int, size: int) -> Tensor:
     if not missing:
         return x
     return torch.cat([x, x.new_zeros(*x.shape[:dim], missing, *x.shape[dim + 1 :])], dim)
-
-
-def _without_gradient(x: Tensor) -> Tensor:
-    if x.requires_grad:
-        raise ValueError("context parallelism is for inference: gradients do not find their way between the ranks")
-    return x

@@ -72,8 +72,9 @@ class ControlBranch(GeneralDiTTrunk):
         x_BCTHW: Tensor,
         timesteps_B: Tensor,
         text: Tensor | EncodedText,
-        guided_hint_BTHWD: Tensor,
+        guided_hint_BTHWD: Tensor | None = None,
         *,
+        hint_BCTHW: Tensor | None = None,
         condition_mask_B1THW: Tensor | None = None,
         padding_mask_B1HW: Tensor | None = None,
         fps: float | Tensor | None = None,
@@ -83,11 +84,16 @@ class ControlBranch(GeneralDiTTrunk):
         """One residual per block, (B, T, H, W, D) each.
 
         Args:
-            guided_hint_BTHWD: `encode_hint` of the hint.
+            guided_hint_BTHWD: `encode_hint` of the hint; or None, and the hint itself.
+            hint_BCTHW: as for `encode_hint`: what is trained reads its parameters here.
             text: embedding of the prompt, or this branch's own `encode_text` of it.
             rope, positions_THWD: this branch's own, not the network's.
-        Arguments otherwise, and errors, as for `GeneralDiT.forward`.
+        Arguments otherwise, and errors, as for `GeneralDiT.forward`; ValueError too without a hint.
         """
+        if hint_BCTHW is not None:
+            guided_hint_BTHWD = self.encode_hint(hint_BCTHW, padding_mask_B1HW)
+        if guided_hint_BTHWD is None:
+            raise ValueError("a control branch needs a hint")
         return tuple(
             self.residuals(
                 x_BCTHW,

@@ -13,9 +13,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ from cosmos_cli.runtime.attention import attention
 
 KeysValues = tuple[Tensor, Tensor]
 SelfAttentionOperator = Callable[[Tensor, Tensor, Tensor, GridTHW], Tensor]
+Cut = Literal["columns", "rows", "heads"]
+"""How ranks that share a layer cut it: a linear one by what it gives or by what it takes, or a norm of every head."""
 
 EPS = 1e-6
 
@@ -157,6 +160,34 @@ def timestep_embedder(config: DiTConfig) -> nn.Sequential:
     """Timesteps (B, S) to what `TimestepMLP` gives."""
     width = config.model_channels
     return nn.Sequential(TimestepSinusoid(width), TimestepMLP(width, config.use_adaln_lora))
+
+
+class HeadNorm(nn.RMSNorm):
+    """The norm of each head's channels, with one weight for all heads.
+
+    group: ranks that have some of the heads each; each has the whole gradient of the weight, the sum of all theirs.
+    """
+
+    group: dist.ProcessGroup | None = None
+
+    def forward(self, x_BLHD: Tensor) -> Tensor:
+        weight = self.weight if self.group is None else _Summed.apply(self.weight, self.group)
+        return F.rms_norm(x_BLHD, self.normalized_shape, weight, self.eps)
+
+
+class _Summed(torch.autograd.Function):
+    """The same tensor, of which each rank of a group makes another use; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group = group
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total, group=ctx.group)
+        return total, None
 
 
 class Projections(Protocol):

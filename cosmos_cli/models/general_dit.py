@@ -36,6 +36,7 @@ from cosmos_cli.models.dit_layers import (
     with_masks,
 )
 from cosmos_cli.models.general_dit_layers import (
+    TENSOR_PLAN,
     Block,
     ConvolutionalPatchEmbedding,
     CrossAttention,
@@ -64,6 +65,7 @@ class GeneralDiTTrunk(ParallelNetwork):
 
     config: GeneralDiTConfig
     cross_attention: type[CrossAttention] = CrossAttention
+    tensor_plan = TENSOR_PLAN
 
     def __init__(self, config: GeneralDiTConfig, attention_backend: str = "sdpa") -> None:
         super().__init__()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from cosmos_cli.models.configs import GeneralDiTConfig, GridTHW
 from cosmos_cli.models.dit_layers import (
     EPS,
     MLP,
+    Cut,
+    HeadNorm,
     KeysValues,
     SelfAttentionOperator,
     ShardableAttention,
@@ -26,6 +29,18 @@ from cosmos_cli.models.dit_layers import (
     times,
 )
 from cosmos_cli.models.rope import RotaryTable, axis_dims
+
+TENSOR_PLAN: Mapping[str, Cut] = {
+    "attn.to_q.0": "columns",
+    "attn.to_q.1": "heads",
+    "attn.to_k.0": "columns",
+    "attn.to_k.1": "heads",
+    "attn.to_v.0": "columns",
+    "attn.to_out.0": "rows",
+    "block.layer1": "columns",
+    "block.layer2": "rows",
+}
+"""How ranks that share every layer cut it, by the ends of its name; all else every one of them has and computes."""
 
 
 class ConvolutionalPatchEmbedding(nn.Module):
@@ -72,8 +87,8 @@ class Attention(nn.Module):
     def __init__(self, config: GeneralDiTConfig, context_channels: int) -> None:
         super().__init__()
         width, self.head_dim = config.model_channels, config.head_dim
-        self.to_q = nn.Sequential(nn.Linear(width, width, bias=False), nn.RMSNorm(self.head_dim, eps=EPS))
-        self.to_k = nn.Sequential(nn.Linear(context_channels, width, bias=False), nn.RMSNorm(self.head_dim, eps=EPS))
+        self.to_q = nn.Sequential(nn.Linear(width, width, bias=False), HeadNorm(self.head_dim, eps=EPS))
+        self.to_k = nn.Sequential(nn.Linear(context_channels, width, bias=False), HeadNorm(self.head_dim, eps=EPS))
         self.to_v = nn.Sequential(nn.Linear(context_channels, width, bias=False))
         self.to_out = nn.Sequential(nn.Linear(width, width, bias=False))
 

@@ -34,7 +34,7 @@ from cosmos_cli.models.dit_layers import (
     unpatchify,
     with_masks,
 )
-from cosmos_cli.models.minimal_dit_layers import Block, CrossAttention, FinalLayer
+from cosmos_cli.models.minimal_dit_layers import TENSOR_PLAN, Block, CrossAttention, FinalLayer
 from cosmos_cli.models.rope import RotaryTable, axis_dims
 
 __all__ = ["EncodedText", "MinimalDiT", "stored_constants"]
@@ -67,6 +67,7 @@ class MinimalDiT(ParallelNetwork):
 
     config: MinimalDiTConfig
     cross_attention: type[CrossAttention] = CrossAttention
+    tensor_plan = TENSOR_PLAN
 
     def __init__(
         self,

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,6 +15,8 @@ from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.dit_layers import (
     EPS,
     MLP,
+    Cut,
+    HeadNorm,
     KeysValues,
     SelfAttentionOperator,
     ShardableAttention,
@@ -25,6 +29,18 @@ from cosmos_cli.models.dit_layers import (
 )
 from cosmos_cli.models.rope import RotaryTable
 
+TENSOR_PLAN: Mapping[str, Cut] = {
+    "attn.q_proj": "columns",
+    "attn.q_norm": "heads",
+    "attn.k_proj": "columns",
+    "attn.k_norm": "heads",
+    "attn.v_proj": "columns",
+    "attn.output_proj": "rows",
+    "mlp.layer1": "columns",
+    "mlp.layer2": "rows",
+}
+"""How ranks that share every layer cut it, by the ends of its name; all else every one of them has and computes."""
+
 
 class Attention(nn.Module):
     """Projections and norms that self- and cross-attention share."""
@@ -33,9 +49,9 @@ class Attention(nn.Module):
         super().__init__()
         width, self.head_dim = config.model_channels, config.head_dim
         self.q_proj = nn.Linear(width, width, bias=False)
-        self.q_norm = nn.RMSNorm(self.head_dim, eps=EPS)
+        self.q_norm = HeadNorm(self.head_dim, eps=EPS)
         self.k_proj = nn.Linear(context_channels, width, bias=False)
-        self.k_norm = nn.RMSNorm(self.head_dim, eps=EPS)
+        self.k_norm = HeadNorm(self.head_dim, eps=EPS)
         self.v_proj = nn.Linear(context_channels, width, bias=False)
         self.output_proj = nn.Linear(width, width, bias=False)
 
@@ -107,12 +123,23 @@ class Block(nn.Module):
     ) -> Tensor:
         if positions_THWD is not None:
             x_BTHWD = x_BTHWD + positions_THWD
-        shift, scale, gate = modulation(self.adaln_modulation_self_attn, emb_BSD, adaln_lora_BSM)
-        x_BTHWD = times(self.self_attn(modulate(x_BTHWD, shift, scale), rope), gate).add_(x_BTHWD)
-        shift, scale, gate = modulation(self.adaln_modulation_cross_attn, emb_BSD, adaln_lora_BSM)
-        x_BTHWD = times(self.cross_attn(modulate(x_BTHWD, shift, scale), text), gate).add_(x_BTHWD)
-        shift, scale, gate = modulation(self.adaln_modulation_mlp, emb_BSD, adaln_lora_BSM)
-        return times(self.mlp(modulate(x_BTHWD, shift, scale)), gate).add_(x_BTHWD)
+        steering = emb_BSD, adaln_lora_BSM
+        x_BTHWD = self.part(self.self_attn, self.adaln_modulation_self_attn, x_BTHWD, *steering, rope)
+        x_BTHWD = self.part(self.cross_attn, self.adaln_modulation_cross_attn, x_BTHWD, *steering, text)
+        return self.part(self.mlp, self.adaln_modulation_mlp, x_BTHWD, *steering)
+
+    def part(
+        self,
+        layer: nn.Module,
+        adaln: nn.Sequential,
+        x_BTHWD: Tensor,
+        emb_BSD: Tensor,
+        adaln_lora_BSM: Tensor | None,
+        *args: Any,
+    ) -> Tensor:
+        """One of the three, normalised, modulated and gated by the noise level, and added to its input."""
+        shift, scale, gate = modulation(adaln, emb_BSD, adaln_lora_BSM)
+        return times(layer(modulate(x_BTHWD, shift, scale), *args), gate).add_(x_BTHWD)
 
 
 class FinalLayer(nn.Module):

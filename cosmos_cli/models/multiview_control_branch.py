@@ -26,8 +26,10 @@ class MultiViewControlBranch(MultiViewTrunk, ControlBranch):
 
     config: MultiViewControlBranchConfig
 
-    def forward(self, *args: Any, **options: Any) -> tuple[Tensor, ...]:
-        """What `residuals` gives, all at once."""
+    def forward(self, *args: Any, hint_BCTHW: Tensor | None = None, **options: Any) -> tuple[Tensor, ...]:
+        """What `residuals` gives, all at once; `hint_BCTHW` as for `ControlBranch.forward`."""
+        if hint_BCTHW is not None:
+            options["guided_hint_BTHWD"] = self.encode_hint(hint_BCTHW, options.get("padding_mask_B1HW"))
         return tuple(self.residuals(*args, **options))
 
     def residuals(
@@ -40,16 +42,18 @@ class MultiViewControlBranch(MultiViewTrunk, ControlBranch):
         condition_mask_B1THW: Tensor | None = None,
         padding_mask_B1HW: Tensor | None = None,
         views_BEVT: Tensor | None = None,
+        view_indices: Tensor | None = None,
+        frame_repeat_BV: Tensor | None = None,
         **options: Any,
     ) -> Iterator[Tensor]:
         """One residual per block, (B, T, H, W, D) each, computed when it is asked for and not kept.
 
         Args:
-            views_BEVT: this branch's own `encode_views`; None describes the views in order.
+            views_BEVT: this branch's own `encode_views`; None encodes what `view_indices` and `frame_repeat_BV` say.
         Arguments otherwise, and errors, as for `ControlBranch.forward` and `MultiViewDiT.forward`.
         """
         yield from self.residuals_of(
-            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW, views_BEVT),
+            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW, views_BEVT, view_indices, frame_repeat_BV),
             timesteps_B.to(x_BCTHW.dtype),
             text,
             guided_hint_BTHWD,

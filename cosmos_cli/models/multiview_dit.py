@@ -90,14 +90,19 @@ class MultiViewTrunk(GeneralDiTTrunk):
         condition_mask_B1THW: Tensor | None = None,
         padding_mask_B1HW: Tensor | None = None,
         views_BEVT: Tensor | None = None,
+        view_indices: Tensor | None = None,
+        frame_repeat_BV: Tensor | None = None,
     ) -> Tensor:
-        """Latents, masks and what describes the views (`encode_views`; None describes them in order) as tokens.
+        """Latents, masks and what describes the views as tokens.
+
+        Args:
+            views_BEVT: `encode_views`; None encodes them here, out of the other two.
 
         Raises:
             ValueError: as for `GeneralDiT.forward`, or the latent frames do not divide among the views.
         """
         channels = with_masks(self.config, x_BCTHW, condition_mask_B1THW, padding_mask_B1HW)
-        views = self.encode_views() if views_BEVT is None else views_BEVT
+        views = self.encode_views(view_indices, frame_repeat_BV) if views_BEVT is None else views_BEVT
         B, _, VT, H, W = x_BCTHW.shape
         T, _, _ = self.config.grid_of_view((VT, H, W))
         views_BEVT = views.to(x_BCTHW.dtype).expand(B, -1, -1, T)
@@ -133,6 +138,8 @@ class MultiViewDiT(MultiViewTrunk, GeneralDiT):
         condition_mask_B1THW: Tensor | None = None,
         padding_mask_B1HW: Tensor | None = None,
         views_BEVT: Tensor | None = None,
+        view_indices: Tensor | None = None,
+        frame_repeat_BV: Tensor | None = None,
         control_residuals: Iterable[Tensor] = (),
         **options: Any,
     ) -> Tensor:
@@ -142,13 +149,13 @@ class MultiViewDiT(MultiViewTrunk, GeneralDiT):
             x_BCTHW: noisy latents of all views, one view after the other in time.
             text: embeddings (B, V * L, C) of one prompt per view, in order, or `encode_text` of them.
             condition_mask_B1THW: 1 on given latent frames, of all views.
-            views_BEVT: this network's own `encode_views`; None describes the views in order.
+            views_BEVT: this network's own `encode_views`; None encodes what `view_indices` and `frame_repeat_BV` say.
             rope, positions_THWD: tables of the grid of all views.
         Arguments otherwise, and errors, as for `GeneralDiT.forward`; ValueError too if latent frames or text positions
         do not divide among the views.
         """
         return self.predict(
-            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW, views_BEVT),
+            self.embed(x_BCTHW, condition_mask_B1THW, padding_mask_B1HW, views_BEVT, view_indices, frame_repeat_BV),
             timesteps_B.to(x_BCTHW.dtype),
             text,
             control_residuals=control_residuals,

@@ -6,7 +6,9 @@ every rank's share of a clip's tokens, are averaged over the ranks that share th
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,10 +21,12 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from cosmos_cli.models.context_parallel import ParallelNetwork
+from cosmos_cli.models.tensor_parallel import cut_layers
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.training.gradients import clear_non_finite, groups, scale_gradients, total_norm
 from cosmos_cli.training.layout import TrainingLayout, check_heads, training_layout
 from cosmos_cli.training.recipe import ParallelRecipe
+from cosmos_cli.training.recompute import recompute_activations
 from cosmos_cli.training.task import Task
 
 __all__ = ["Parallel", "clear_non_finite", "groups", "scale_gradients", "total_norm"]
@@ -103,6 +107,7 @@ class Parallel:
         Raises:
             InputError: cp and tp do not divide the heads of a network.
         """
+        _quieten()
         trained, frozen = list(task.networks.values()), [net for net in task.frozen if _trunks(net)]
         check_heads(self.recipe, [trunk.config.num_heads for net in [*trained, *frozen] for trunk in _trunks(net)])
         task.share_tokens(self.token_group)
@@ -139,6 +144,9 @@ class Parallel:
         for trunk in _trunks(network):
             if self.dtype != torch.float32:
                 trunk.compute_dtype = self.dtype
+            if self.mesh is not None and self.layout.tp > 1:
+                cut_layers(trunk, self.mesh["tp"])
+            recompute_activations(trunk, self.recipe.activation_checkpointing)
         if self.shard_mesh is None:
             return
         policy = MixedPrecisionPolicy(
@@ -171,6 +179,14 @@ def _meet(device: torch.device) -> None:
     else:
         os.environ.update(rank.environment())
         dist.init_process_group(backend)
+
+
+def _quieten() -> None:
+    """PyTorch warns of what is meant to be."""
+    # nothing is written into what a network gives while gradients may need it, be it a view
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    # what is cut twice is put together in two steps, for an export alone
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 
 
 def _trunks(network: nn.Module) -> list[ParallelNetwork]:

@@ -191,10 +191,6 @@ def refusals(mesh: DeviceMesh) -> list[str]:
     def too_few_heads() -> None:
         placed(MinimalDiT(MinimalDiTConfig(num_blocks=1, **SIZE | {"num_heads": 2})), mesh)
 
-    @torch.inference_mode(False)
-    def training() -> None:
-        CASES["action"](mesh)
-
     def wrong_mesh() -> None:
         make_mesh(Layout(cp=2), torch.device("cpu"))
 
@@ -202,7 +198,7 @@ def refusals(mesh: DeviceMesh) -> list[str]:
         in_halves(lambda: noise(1), lambda: noise(1), axis_group(mesh, "cp"))
 
     messages = []
-    for attempt in (whole_table, table_of_another_grid, too_few_heads, training, wrong_mesh, three_halves):
+    for attempt in (whole_table, table_of_another_grid, too_few_heads, wrong_mesh, three_halves):
         with pytest.raises(ValueError) as refusal:
             attempt()
         messages.append(str(refusal.value))
@@ -257,7 +253,6 @@ def test_what_cannot_be_computed_together_is_refused_before_anything_is_sent(of_
             "the rotary table holds 60 tokens, the latents 16",
             "the rotary table is a share of (4, 4, 4) tokens, the latents have (4, 5, 3)",
             "4 ranks do not divide 2 heads",
-            "context parallelism is for inference: gradients do not find their way between the ranks",
             "cp=2 is for 2 processes, and there are 4",
             "two halves for 4 processes",
         ]
