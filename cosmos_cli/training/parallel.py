@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 
 from cosmos_cli.models.context_parallel import ParallelNetwork
 from cosmos_cli.models.tensor_parallel import cut_layers
@@ -111,8 +112,10 @@ class Parallel:
         trained, frozen = list(task.networks.values()), [net for net in task.frozen if _trunks(net)]
         check_heads(self.recipe, [trunk.config.num_heads for net in [*trained, *frozen] for trunk in _trunks(net)])
         task.share_tokens(self.token_group)
-        for network in [*trained, *frozen]:
-            self._wrap(network)
+        for network in trained:
+            self._wrap(network, torch.float32)
+        for network in frozen:
+            self._wrap(network, self.dtype)
 
     def accumulating(self, task: Task, last: bool) -> AbstractContextManager[None]:
         """Says whether the next backward pass is the last of its step, as which every other one does less.
@@ -139,8 +142,12 @@ class Parallel:
     def _rank(self, axis: str) -> int:
         return 0 if self.mesh is None else self.mesh.get_local_rank(axis)
 
-    def _wrap(self, network: nn.Module) -> None:
-        """One entry of a task: its trunks' blocks, then the whole of it. Small ones compute in float32 as they are."""
+    def _wrap(self, network: nn.Module, dtype: torch.dtype) -> None:
+        """One entry of a task: its trunks' blocks, then the whole of it. Small ones compute in float32 as they are.
+
+        Args:
+            dtype: of the parameters.
+        """
         for trunk in _trunks(network):
             if self.dtype != torch.float32:
                 trunk.compute_dtype = self.dtype
@@ -148,14 +155,31 @@ class Parallel:
                 cut_layers(trunk, self.mesh["tp"])
             recompute_activations(trunk, self.recipe.activation_checkpointing)
         if self.shard_mesh is None:
+            _own(network, self.device, dtype)
             return
         policy = MixedPrecisionPolicy(
             param_dtype=self.dtype if _trunks(network) else None, reduce_dtype=torch.float32, cast_forward_inputs=False
         )
         for trunk in _trunks(network):
             for unit in _units(trunk, by_part=self.recipe.activation_checkpointing == "sub-block"):
+                # part by part: whole, a network of a file in another precision would stand in memory on every rank
+                _own(unit, self.device, dtype)
                 fully_shard(unit, mesh=self.shard_mesh, mp_policy=policy)
+        _own(network, self.device, dtype)
         fully_shard(network, mesh=self.shard_mesh, mp_policy=policy)
+
+
+def _own(module: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
+    """Gives parameters memory of their own, on the device: those of a file may be views of it."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            if not isinstance(parameter, DTensor):
+                parameter.data = parameter.detach().to(device, dtype, copy=True)
+            elif parameter.dtype != dtype:  # cut, and on the device; what is sharded has its own memory already
+                cut = nn.Parameter(parameter.detach().to(dtype), requires_grad=parameter.requires_grad)
+                part.register_parameter(name, cut)
+    for buffer in module.buffers():
+        buffer.data = buffer.detach().to(device)
 
 
 def _world_size() -> int:

@@ -111,11 +111,8 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def learning(network: M) -> M:
-    """A network that was filled from a file, now to be trained: its parameters are float32 and its own, not the file's.
+    """A network that was filled from a file, now to be trained. A family freezes afterwards what is to stay.
 
-    A family freezes afterwards what is to stay.
+    Its parameters may still be those of the file: `Parallel.wrap` gives them memory of their own.
     """
-    for parameter in network.parameters():
-        parameter.data = parameter.detach().to(torch.float32, copy=True)
-        parameter.requires_grad_(True)
-    return network
+    return network.requires_grad_(True)

@@ -17,6 +17,7 @@ from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.view_conditioning import given_views
+from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.configs import GeneralDiTConfig
@@ -125,7 +126,7 @@ class Predict1Task:
         assert self._tokenizer is not None
         x0, net = batch.latents_BCTHW[:1].to(self._dtype), cast(GeneralDiT, self.networks["net"])
         conditioning = given_views(x0, self._num_views, num_frames=1) if net.config.condition_mask else None
-        text_BLC = batch.text_BLC[:1]
+        text_BLC = batch.text_BLC[:1].to(self._dtype)
 
         def under(text_BLC: Tensor, x_BCTHW: Tensor, c_noise: Tensor) -> Tensor:
             mask = None if conditioning is None else conditioning.mask_B1T11.expand(-1, -1, -1, *x0.shape[3:])
@@ -193,10 +194,22 @@ def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: 
 
 
 def weights_of(recipe: Recipe, where: Where) -> Path:
-    """Where the first weights lie, whether or not they are there."""
-    path = find_weights(where.checkpoint_dir, recipe.checkpoint.load_path)
-    own = TINY_ROOT / recipe.checkpoint.load_path
-    return own if recipe.model.size == "tiny" and not path.exists() and own.exists() else path
+    """Where the first weights lie.
+
+    Raises:
+        CheckpointError: they are not there.
+    """
+    roots = [where.checkpoint_dir, *([TINY_ROOT] if recipe.model.size == "tiny" else [])]
+    places = [find_weights(root, recipe.checkpoint.load_path) for root in roots]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise CheckpointError(
+            "the weights to begin with are not there.",
+            where=str(where.checkpoint_dir / recipe.checkpoint.load_path),
+            fix="Fetch them with cosmos download, name others by checkpoint.load_path=PATH, or begin from chance with "
+            "checkpoint.load_path= (nothing behind it).",
+        )
+    return found
 
 
 def _head_of(path: Path | None) -> LogVariance:
