@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import DATA_SETS, T5_FLOAT32, PublishedFile, Repository, asked_for
 from cosmos_cli.errors import InputError
+
+_SIZE = re.compile(r"\d+(\.\d+)?B", re.IGNORECASE)
 
 Catalogue = Mapping[str, tuple[Repository, ...]]
 """Model to everything that is published for it; the main model of the family first."""
@@ -71,6 +74,39 @@ def merge(repositories: Iterable[Repository]) -> list[Repository]:
                 files[file.path] = file
         merged[key] = _with_files(known, files.values())
     return list(merged.values())
+
+
+def models_of(words: Sequence[str], sizes: Sequence[str], types: Sequence[str]) -> list[str]:
+    """Full names of the models that the originals call by size and type, such as 7B and Text2World.
+
+    Args:
+        words: what else was given: families to look in, and more sizes and types: scripts take several in a row.
+        sizes, types: any of them; none leaves it open.
+    Raises:
+        InputError: there is no such model.
+    """
+    families = catalogues()
+    wanted_sizes = {*map(str.lower, sizes)}
+    wanted_types = {*map(str.lower, types)}
+    for word in words:
+        if word not in families:
+            (wanted_sizes if _SIZE.fullmatch(word) else wanted_types).add(word.lower())
+    places = [word for word in words if word in families] or list(families)
+    found = []
+    for family in places:
+        for model in families[family]:
+            parts = {*model.lower().split("-", 1)}
+            if all(not wanted or parts & wanted for wanted in (wanted_sizes, wanted_types)):
+                found.append(f"{family}/{model}")
+    if not found:
+        wanted = {"size": wanted_sizes, "type": wanted_types}
+        given = " and ".join(f"{what} {', '.join(sorted(names))}" for what, names in wanted.items() if names)
+        raise InputError(
+            f"no model of {' or '.join(places)} has the {given}.",
+            where="--model-types" if types else "--model-sizes",
+            fix="See `cosmos models`.",
+        )
+    return found
 
 
 def _meant_by(

@@ -12,7 +12,7 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Repository, download_command
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
-from cosmos_cli.commands.catalogues import choose
+from cosmos_cli.commands.catalogues import choose, models_of
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 from cosmos_cli.flags import JsonFlag
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 Controls = Annotated[
     str, typer.Option("--controls", metavar="LIST", help="Only what these control modalities need, such as edge,depth.")
+]
+ModelSizes = Annotated[
+    str, typer.Option("--model-sizes", metavar="LIST", help="Models by size, such as 7B, as in the originals' scripts.")
+]
+ModelTypes = Annotated[
+    str, typer.Option("--model-types", metavar="LIST", help="Models by type, such as Text2World, as in these scripts.")
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched; ask nobody.")]
 Verify = Annotated[
@@ -44,6 +50,8 @@ def download(
         typer.Argument(help="Families, models, repositories or files, as `cosmos models` lists them."),
     ] = None,
     controls: Controls = "",
+    model_sizes: ModelSizes = "",
+    model_types: ModelTypes = "",
     checkpoint_dir: CheckpointDir = DEFAULT_ROOT,
     dry_run: DryRun = False,
     verify: Verify = False,
@@ -51,6 +59,8 @@ def download(
     json: JsonFlag = False,
 ) -> None:
     """Fetch what models need. Example: cosmos download transfer --controls edge"""
+    if model_sizes or model_types:
+        what = models_of(what or [], _listed(model_sizes), _listed(model_types))
     if not what:
         raise InputError("says nothing to fetch.", where="WHAT", fix="Name a family or a model of `cosmos models`.")
     _run(what, controls, checkpoint_dir, dry_run, verify, max_workers)
@@ -66,6 +76,8 @@ def for_family(family: str) -> Any:
             list[str] | None, typer.Argument(help="Models of this family; its main one if none is named.")
         ] = None,
         controls: Controls = "",
+        model_sizes: ModelSizes = "",
+        model_types: ModelTypes = "",
         checkpoint_dir: CheckpointDir = DEFAULT_ROOT,
         dry_run: DryRun = False,
         verify: Verify = False,
@@ -74,19 +86,25 @@ def for_family(family: str) -> Any:
     ) -> None:
         """Fetch what models of this family need, as `cosmos download` does."""
         what = [f"{family}/{model}" for model in models or []] or [family]
+        if model_sizes or model_types:
+            what = models_of([family, *(models or [])], _listed(model_sizes), _listed(model_types))
         _run(what, controls, checkpoint_dir, dry_run, verify, max_workers)
 
     return typer.main.get_command(own)
 
 
 def _run(what: list[str], controls: str, root: Path, dry_run: bool, verify: bool, max_workers: int) -> None:
-    chosen = choose(what, [name.strip() for name in controls.split(",") if name.strip()])
+    chosen = choose(what, _listed(controls))
     if dry_run:
         _preview(chosen, root)
     elif verify:
         _verify(chosen, root)
     else:
         _download(chosen, root, max_workers)
+
+
+def _listed(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def _preview(chosen: list[Repository], root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every published file of both families loads in every shape that is claimed for it, and in no other.
+"""Every published file of all families loads in every shape that is claimed for it, and in no other.
 
 The loaders of the families read stand-ins of real names, shapes, types and nesting at full size.
 """
@@ -29,6 +29,11 @@ from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.cosmos_tokenizer import load_tokenizer
 from cosmos_cli.models.minimal_dit import stored_constants
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.predict1_multiview import networks as predict1
+from cosmos_plugins.predict1_multiview.multiview import samples as predict1_samples
+from cosmos_plugins.predict1_multiview.multiview.network import network_of
+from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings as Predict1Settings
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, PUBLISHED_HELPERS, VIEW_FRAMES
 from cosmos_plugins.predict2.action import networks as action
 from cosmos_plugins.predict2.action.requests import ActionSettings
 from cosmos_plugins.predict2.multiview import networks as multiview
@@ -70,7 +75,7 @@ OURS = [file for file, each in FORMATS.items() if each.test == STAND_INS]
 TRANSFER, DRIVING = "nvidia/Cosmos-Transfer1-7B", "nvidia/Cosmos-Transfer1-7B-Sample-AV"
 CAMERAS = f"{DRIVING}-Single2MultiView"
 TRANSFER_TOKENIZER = "nvidia/Cosmos-Tokenize1-CV8x8x8-720p"
-PREDICT2 = "nvidia/Cosmos-Predict2"
+PREDICT1, PREDICT2 = "nvidia/Cosmos-Predict1", "nvidia/Cosmos-Predict2"
 
 
 # ---- what is published
@@ -85,6 +90,8 @@ def published(file: str, value: float = 1.0) -> Content:
         return stand_in("tokenizer_cosmos_cv8x8x8_720p", value)
     if folder.startswith(PREDICT2):
         return _published_predict2(file, value)
+    if folder.startswith(PREDICT1):
+        return stand_in(f"predict1_7b_{'video' if 'Video' in folder else 'text'}2world_multiview", value)
     kind = {TRANSFER: "", DRIVING: "sample_av_", CAMERAS: "sv2mv_"}[folder]
     # branches of several cameras are alike, and there is a manifest of one
     stem = name.removesuffix(".pt").replace("2w_lidar", "2w_hdmap")
@@ -121,6 +128,8 @@ def load(root: Path, file: str, network: str) -> nn.Module:
     if file.startswith(PREDICT2):
         built: Built[Any, Any] = _build_predict2(root, file, load_ema=network == "with --load-ema")(WHERE)
         return built.tokenizer_network if network == "tokenizer" else built.dit
+    if file.startswith(PREDICT1):
+        return _build_predict1(root, file)(WHERE).dit
     built = _build_cameras(root, file) if file.startswith(CAMERAS) else _build_transfer(root, file)
     if file.startswith(TRANSFER_TOKENIZER):
         return built.tokenizer_network
@@ -146,6 +155,15 @@ def _build_predict2(root: Path, file: str, *, load_ema: bool) -> BuildNetworks[A
     # models that are Video2World in all but their weights
     own = None if kind == "Video2World" else root / file
     return video2world.networks(Video2WorldSettings(**model, dit_path=own))
+
+
+def _build_predict1(root: Path, file: str) -> BuildNetworks[Any, Any]:
+    settings = Predict1Settings(checkpoint_dir=root)
+    kind: Any = "video2world" if "Video" in file else "text2world"
+    paths, config = predict1_samples.weight_paths(settings, kind), network_of(settings, kind)
+    for path in (paths.dit, *(paths.tokenizer / name for name in ("autoencoder.jit", "mean_std.pt"))):
+        put(root, path.relative_to(root).as_posix())
+    return predict1.networks(paths, config, PUBLISHED_HELPERS, chunk_frames=VIEW_FRAMES, num_views=config.n_views)
 
 
 def _build_transfer(root: Path, file: str) -> Built[Any, Any]:
@@ -264,6 +282,12 @@ KINDS = {
     "distilled-branch": Kind(DISTILLED, "control branch", "net.net_ctrl.", alone(transfer.load_branch, distilled=True)),
     "cameras-base": Kind(f"{CAMERAS}/v2w_base_model.pt", "base", "net.", alone(cameras.load_base)),
     "cameras-branch": Kind(f"{CAMERAS}/v2w_hdmap_control.pt", "control branch", "net.", alone(cameras.load_branch)),
+    "predict1": Kind(
+        f"{PREDICT1}-7B-Video2World-Sample-AV-Multiview/model.pt",
+        "DiT",
+        "net.",
+        lambda path: predict1.load_dit(path, MULTIVIEW["7B"].dit, dtype=WHERE.dtype),
+    ),
     "DiT": Kind(VIDEO2WORLD, "DiT", "net."),
     "averaged-DiT": Kind(VIDEO2WORLD, "with --load-ema", "net."),
     "tokenizer": Kind(f"{PREDICT2}-0.6B-Text2Image/tokenizer/tokenizer.pth", "tokenizer", ""),
@@ -439,6 +463,8 @@ def test_what_does_not_fit_exactly_is_refused(kind: str, spoil: Callable[[Conten
         ("distilled-branch", f"{TRANSFER}/edge_control.pt"),
         ("cameras-base", f"{DRIVING}/base_model.pt"),
         ("cameras-branch", f"{DRIVING}/hdmap_control.pt"),
+        ("predict1", f"{TRANSFER}/base_model.pt"),
+        ("predict1", f"{DRIVING}/base_model.pt"),
         ("DiT", f"{PREDICT2}-2B-Text2Image/model.pt"),
         ("DiT", f"{PREDICT2}-2B-Multiview/model-720p-10fps-7views-29frames.pt"),
         ("DiT", f"{PREDICT2}-2B-Sample-Action-Conditioned/model-480p-4fps.pt"),

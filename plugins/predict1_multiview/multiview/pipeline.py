@@ -108,8 +108,9 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
             )
 
     def lacks(self, sample: Sample) -> Iterable[str]:
-        said = "frame_repeat_negative_condition" in sample.request.model_fields_set
-        if said and not self.dit.config.add_repeat_frame_embedding:
+        number, field = sample.request.frame_repeat_negative_condition, "frame_repeat_negative_condition"
+        is_asked = number not in (NOTHING_SAID, MultiviewRequest.model_fields[field].default)
+        if is_asked and not self.dit.config.add_repeat_frame_embedding:
             yield "repeated frames: these weights have no layer that is told of them"
 
     def check_prompts(self, sample: Sample) -> str:
