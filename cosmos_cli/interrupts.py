@@ -41,6 +41,8 @@ _stopped_at = 0.0
 _num_lost = 0
 _farewells: list[Callable[[], object]] = []
 _tell: Callable[[], bool] | None = None
+_ask: Callable[[int], object] | None = None
+_asked_at: float | None = None
 
 
 def begin() -> None:
@@ -102,6 +104,38 @@ def at_leave(clean_up: Callable[[], object]) -> Iterator[None]:
         _farewells.remove(clean_up)
 
 
+@contextlib.contextmanager
+def asked_first(ask: Callable[[int], object], also: tuple[int, ...] = ()) -> Iterator[None]:
+    """A block in which the first signal that stops only calls `ask(number)`; the next one stops as ever.
+
+    Args:
+        ask: called in the main thread between two instructions, so it must be short.
+        also: further signals that ask, and never stop.
+    """
+    global _ask, _asked_at
+    _ask, _asked_at = ask, None
+    numbers = () if not _has_begun else also
+    before = {number: signal.signal(number, _on_request) for number in numbers}
+    try:
+        yield
+    finally:
+        _ask = None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def only_asks() -> bool:
+    """Whether a signal that has just come only asks, see `asked_first`; it may not have been handled yet."""
+    return _ask is not None and (_asked_at is None or time.monotonic() - _asked_at < ONE_STOP_S)
+
+
+def _on_request(number: int, _: FrameType | None) -> None:
+    global _asked_at
+    if _ask is not None and _asked_at is None:
+        _asked_at = time.monotonic()
+        _ask(number)
+
+
 def leave_with(tell: Callable[[], bool]) -> None:
     """Have `leave` tell another process, too; whether this one has to tell the user."""
     global _tell
@@ -118,6 +152,9 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     global _stop, _stopped_at
     now = time.monotonic()
     if _stop is not None and now - _stopped_at < ONE_STOP_S:
+        return
+    if only_asks():
+        _on_request(number, frame)
         return
     if _stop is not None or not _may_raise or _is_importing(frame):
         leave()

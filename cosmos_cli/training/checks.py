@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.training.layout import training_layout
 from cosmos_cli.training.recipe import Recipe
+from cosmos_cli.training.requests import TrainingSettings
 
 
 def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:
@@ -26,3 +28,12 @@ def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:
             fix=f"Give a multiple of {at_once}, another data.batch_size, or another number of ranks.",
         )
     return data.global_batch_size, data.global_batch_size // at_once
+
+
+def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
+    """Raises InputError: all that is wrong with the recipe on this machine, its data and its folder."""
+
+    def check_batch() -> None:
+        whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
+
+    report_together(check_batch)

@@ -55,11 +55,11 @@ def run(family: str, training: PostTraining, settings: TrainingSettings) -> None
     if own is None or not own.rank:
         from cosmos_cli.training.checks import check_run
 
-        check_run(named, recipe, settings)
-    with spread(settings.num_ranks, settings.device):
+        check_run(recipe, settings)
+    with spread(settings.num_ranks, settings.device, can_stop=True):
         from cosmos_cli.training.run import train
 
-        outcome = train(named, recipe, settings)
+        outcome = train(recipe, settings)
     output.result(outcome.summary(), {"status": "ok", **outcome.document()})
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)

@@ -209,6 +209,8 @@ def _quieten() -> None:
     """PyTorch warns of what is meant to be."""
     # nothing is written into what a network gives while gradients may need it, be it a view
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
+    # a checkpoint of one process
+    warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable or uninitialized")
     # what is cut twice is put together in two steps, for an export alone
     logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
 

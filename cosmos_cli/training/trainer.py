@@ -7,6 +7,7 @@ import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +93,29 @@ class Trainer:
             self.iteration, means[0], float(norm), rate, kept, dict(zip(parts, means[1:], strict=True)), is_skipped
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds, by name; filling them resumes the run."""
+        weights: dict[str, Tensor] = self.task.networks.state_dict()
+        found = {f"model.{name}": tensor.detach() for name, tensor in weights.items()}
+        for name, parameter in self.parameters.items():
+            found |= {f"optimizer.{name}.{part}": each for part, each in self.optimizer.state[parameter].items()}
+        if self.ema is not None:
+            found |= {f"ema.{name}": average for name, average in self.ema.averages.items()}
+        return found
+
+    def plain(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the tensors."""
+        return {
+            "iteration": self.iteration,
+            "guard": {"norms": list(self._guard.norms), "skipped": self._guard.skipped},
+        }
+
+    def restore(self, plain: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint whose tensors have been filled in."""
+        self.iteration = plain["iteration"]
+        self._guard.norms.extend(plain["guard"]["norms"])
+        self._guard.skipped = plain["guard"]["skipped"]
+
     def _means(self, scalars: Iterable[Tensor]) -> list[float]:
         """Over micro-batches and ranks."""
         means: list[float] = self.parallel.mean(torch.stack([scalar.float().mean() for scalar in scalars])).tolist()
@@ -104,7 +128,7 @@ class Guard:
     def __init__(self, recipe: Recipe) -> None:
         self._factor, self._most = recipe.trainer.spike_factor, recipe.trainer.max_skipped
         self.norms: deque[float] = deque(maxlen=_SPIKE_HISTORY)
-        self.num_skipped = 0
+        self.skipped = 0
 
     def refuses(self, loss: float, norm: float) -> bool:
         """Whether a step of this loss and this gradient norm is left out; the same on every rank.
@@ -119,12 +143,12 @@ class Guard:
         )
         if math.isfinite(loss) and not is_spike:
             self.norms.append(norm)
-            self.num_skipped = 0
+            self.skipped = 0
             return False
-        self.num_skipped += 1
-        if self.num_skipped >= self._most:
+        self.skipped += 1
+        if self.skipped >= self._most:
             raise CosmosError(
-                f"{self.num_skipped} steps in a row had no finite loss, or far too large a gradient.",
+                f"{self.skipped} steps in a row had no finite loss, or far too large a gradient.",
                 fix="Start again from the last checkpoint with a lower optimizer.lr, or look at the data.",
             )
         return True

@@ -92,6 +92,7 @@ _TINY: dict[str, Any] = {
     ),
     "trainer": TrainerRecipe(max_iter=20, precision="float32"),
     "log": LogRecipe(logging_iter=1),
+    "draws": _VIDEO.model_copy(update={"given_max": 1}),  # a view has two latent frames
     "parallel": ParallelRecipe(activation_checkpointing="none"),
 }
 
@@ -126,7 +127,9 @@ RECIPES: dict[str, Recipe] = {
             "tiny_video2world_multiview",
             "video2world",
             "The embedded model on made-up clips: seconds on a CPU.",
-            _mock(32, 48, 9).model_copy(update={"num_mock_clips": 64, "num_workers": 0}),
+            _mock(32, 48, 9).model_copy(
+                update={"num_mock_clips": 64, "num_workers": 0, "text_tokens": 16, "text_channels": 64}
+            ),
             model=MultiviewModel(size="tiny"),
             **_TINY,
         ),

@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cosmos_cli import output
+from cosmos_cli import interrupts, output
 from cosmos_cli.errors import InputError
 from cosmos_cli.interrupts import LAUNCHER_VARIABLE
 from cosmos_cli.runtime.host import num_cores
@@ -37,7 +38,7 @@ PROCESSES_PER_CORE = 8
 
 
 @contextlib.contextmanager
-def spread(num_gpus: int, device: str) -> Iterator[None]:
+def spread(num_gpus: int, device: str, *, can_stop: bool = False) -> Iterator[None]:
     """A block that `num_gpus` workers run together, each on its own device.
 
     With one, the block just runs. In a worker of this launcher, of `torchrun` or of Slurm it runs as a member of the
@@ -49,6 +50,8 @@ def spread(num_gpus: int, device: str) -> Iterator[None]:
 
     Args:
         device: as a user names it, see `cosmos_cli.runtime.devices`.
+        can_stop: the block asks `workers.worker.is_asked_to_stop` now and then and ends by itself: the first signal to
+            the launcher only asks, and workers have all the time that they need.
     Raises:
         InputError: `num_gpus` is not the number of workers that were started, or more than there are GPUs.
         CosmosError: the error of the worker that failed first, with its exit code.
@@ -62,7 +65,7 @@ def spread(num_gpus: int, device: str) -> Iterator[None]:
         with worker.joined(own, device):
             yield
     else:
-        raise typer.Exit(_run_workers(num_gpus))
+        raise typer.Exit(_run_workers(num_gpus, can_stop=can_stop))
 
 
 def check_workers(num_gpus: int, device: str) -> Rank | None:
@@ -125,14 +128,14 @@ def _check_machine(num_gpus: int, device: str) -> None:
     )
 
 
-def _run_workers(num_workers: int) -> int:
+def _run_workers(num_workers: int, *, can_stop: bool) -> int:
     """Start the workers, wait for them, and return their exit code.
 
     If one runs out of memory, all start again a step further down; a batch goes on from its ledger.
     """
     said: list[str] = []
     # one for all starts: a signal between two of them finds nothing half made
-    with launcher_folder() as folder:
+    with launcher_folder() as folder, _asking(folder / "stop") if can_stop else contextlib.nullcontext():
         for num_steps in itertools.count(read_steps()):
             inherited = {STEPS_VARIABLE: str(num_steps), RESTARTS_VARIABLE: "\n".join(said)}
             cause = _run_once(num_workers, inherited, folder / str(num_steps))
@@ -145,6 +148,20 @@ def _run_workers(num_workers: int) -> int:
             said.append(f"out of memory on rank {cause.rank}: all workers start again with {cause.below}")
             output.notice(said[-1])
     raise AssertionError("there is always a next step")
+
+
+@contextlib.contextmanager
+def _asking(file: Path) -> Iterator[None]:
+    """A block in which the first signal has workers stop when they can, by a file that they look for."""
+    before = os.environ.get(worker.STOP_VARIABLE)
+    os.environ[worker.STOP_VARIABLE] = str(file)
+    try:
+        with interrupts.asked_first(lambda _: file.touch(), also=(signal.SIGUSR1,)):
+            yield
+    finally:
+        os.environ.pop(worker.STOP_VARIABLE)
+        if before is not None:
+            os.environ[worker.STOP_VARIABLE] = before
 
 
 def _run_once(num_workers: int, inherited: Mapping[str, str], folder: Path) -> Ending | None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # every command imports this module
 
 TIMEOUT_VARIABLE = "COSMOS_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 1800.0
+STOP_VARIABLE = "COSMOS_STOP_FILE"
+"""Variable that names a file, which the launcher writes when workers shall stop as soon as they can."""
 GRACE_S = 5
 """Time to remove unfinished files after a signal or an error; then the system ends the process."""
 SILENCE_S = 10.0
@@ -99,6 +101,12 @@ def interrupted() -> bool:
 
     _tell(Ending(_rank.rank, "interrupted", step=_step, time=time.time()))
     return not _rank.launcher_pid
+
+
+def is_asked_to_stop() -> bool:
+    """Whether the launcher passes on that the run shall stop when it can."""
+    path = os.environ.get(STOP_VARIABLE)
+    return path is not None and Path(path).exists()
 
 
 def exit_code(code: int) -> int:
@@ -234,7 +242,7 @@ def _watch(signals: int) -> None:
     while True:
         if select.select([signals], [], [], beats.BEAT_S)[0]:
             numbers = os.read(signals, 64)
-            if any(number in numbers for number in interrupts.STOPPING):
+            if any(number in numbers for number in interrupts.STOPPING) and not interrupts.only_asks():
                 _end_within_grace()
                 # long before the clock strikes: who has not come to an end by now still leaves nothing behind
                 time.sleep(GRACE_S - 1)

@@ -1,0 +1,33 @@
+"""Data sets, by the import string of a recipe."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+
+from cosmos_cli.registry import resolve
+from cosmos_cli.training.data.examples import Example
+from cosmos_cli.training.recipe import Recipe
+
+
+class Dataset(Protocol):
+    """Clips by number. `recipe.data.source` names what makes one: `Source(recipe) -> Dataset`."""
+
+    def __len__(self) -> int: ...
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        """A clip.
+
+        Args:
+            generator: for all that chance decides, such as which part of a long clip; nothing else may.
+        Raises:
+            InputError: the clip cannot be read.
+        """
+        ...
+
+
+def open_dataset(recipe: Recipe) -> Dataset:
+    """The data set of a recipe. Raises InputError: it is not there, or not as it should be."""
+    dataset: Dataset = resolve(recipe.data.source, needed_by="data.source")(recipe)
+    return dataset
