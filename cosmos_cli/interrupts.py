@@ -34,6 +34,12 @@ ONE_STOP_S = 1.0
 _INSIST = signal.SIGVTALRM
 _LOOK_S = 0.2
 
+ASKING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
+"""Signals that an `asking` block takes as a request to come to a good end."""
+_BY_A_PERSON = (signal.SIGINT, signal.SIGHUP)
+ASKED_EXIT_CODE = 75
+"""EX_TEMPFAIL of sysexits.h: the work is saved and goes on when the command is started again."""
+
 _has_begun = False
 _may_raise = False
 _stop: KeyboardInterrupt | None = None
@@ -41,8 +47,86 @@ _stopped_at = 0.0
 _num_lost = 0
 _farewells: list[Callable[[], object]] = []
 _tell: Callable[[], bool] | None = None
-_ask: Callable[[int], object] | None = None
-_asked_at: float | None = None
+_asking: Asking | None = None
+
+
+class Request:
+    """Signals as one thread sees them: the first asks, and Ctrl-C after it insists.
+
+    signal: the first, 0 while there was none.
+    """
+
+    def __init__(self) -> None:
+        self.signal, self._came_at = 0, 0.0
+
+    def insists(self, number: int) -> bool:
+        """Note a signal that has just come; whether it shall end the process at once."""
+        now = time.monotonic()
+        if not self.signal:
+            self.signal, self._came_at = number, now
+        return number == signal.SIGINT and now - self._came_at > ONE_STOP_S
+
+
+class Asking:
+    """A block in which signals ask.
+
+    on_insist: called on a second Ctrl-C, before the process ends; None leaves at once.
+    """
+
+    def __init__(self) -> None:
+        self.request = Request()
+        self.on_insist: Callable[[], object] | None = None
+
+    @property
+    def signal(self) -> int:
+        """That has asked, 0 while there was none."""
+        return self.request.signal
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that a signal has asked to end: a scheduler's is to be started again, a person's is not."""
+        if not self.signal:
+            return 0
+        return EXIT_CODE if self.signal in _BY_A_PERSON else ASKED_EXIT_CODE
+
+
+@contextlib.contextmanager
+def asking() -> Iterator[Asking]:
+    """A block that decides itself when to end after a signal: it looks at `signal`, saves, and leaves.
+
+    SIGTERM, SIGUSR1 and SIGHUP only ask, however often they come. So does the first Ctrl-C; the next ends the process
+    at once. What was told to ignore a signal goes on ignoring it. The launcher of workers, in whose process the same
+    block runs, hands signals on to them. Outside of the main thread nothing is asked here.
+    """
+    global _asking
+    own, before = Asking(), {}
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if not own.request.insists(number):
+            return
+        if own.on_insist is None and _has_begun:
+            leave()
+        if own.on_insist is not None:
+            own.on_insist()
+        if callable(earlier := before.get(signal.Signals(number))):
+            earlier(number, frame)
+
+    outer, _asking = _asking, own
+    try:
+        for each in ASKING:
+            if signal.getsignal(each) not in (signal.SIG_IGN, None):
+                with contextlib.suppress(ValueError):  # another thread than the main one
+                    before[each] = signal.signal(each, on_signal)
+        yield own
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        _asking = outer
+
+
+def current_asking() -> Asking | None:
+    """The `asking` block that runs now."""
+    return _asking
 
 
 def begin() -> None:
@@ -104,38 +188,6 @@ def at_leave(clean_up: Callable[[], object]) -> Iterator[None]:
         _farewells.remove(clean_up)
 
 
-@contextlib.contextmanager
-def asked_first(ask: Callable[[int], object], also: tuple[int, ...] = ()) -> Iterator[None]:
-    """A block in which the first signal that stops only calls `ask(number)`; the next one stops as ever.
-
-    Args:
-        ask: called in the main thread between two instructions, so it must be short.
-        also: further signals that ask, and never stop.
-    """
-    global _ask, _asked_at
-    _ask, _asked_at = ask, None
-    numbers = () if not _has_begun else also
-    before = {number: signal.signal(number, _on_request) for number in numbers}
-    try:
-        yield
-    finally:
-        _ask = None
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def only_asks() -> bool:
-    """Whether a signal that has just come only asks, see `asked_first`; it may not have been handled yet."""
-    return _ask is not None and (_asked_at is None or time.monotonic() - _asked_at < ONE_STOP_S)
-
-
-def _on_request(number: int, _: FrameType | None) -> None:
-    global _asked_at
-    if _ask is not None and _asked_at is None:
-        _asked_at = time.monotonic()
-        _ask(number)
-
-
 def leave_with(tell: Callable[[], bool]) -> None:
     """Have `leave` tell another process, too; whether this one has to tell the user."""
     global _tell
@@ -152,9 +204,6 @@ def _on_signal(number: int, frame: FrameType | None) -> None:
     global _stop, _stopped_at
     now = time.monotonic()
     if _stop is not None and now - _stopped_at < ONE_STOP_S:
-        return
-    if only_asks():
-        _on_request(number, frame)
         return
     if _stop is not None or not _may_raise or _is_importing(frame):
         leave()

@@ -15,6 +15,7 @@ from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.training import experiments
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
+from cosmos_cli.training.signals import Stopping
 
 
 def add_commands(app: typer.Typer, family: str) -> None:
@@ -56,13 +57,13 @@ def run(family: str, training: PostTraining, settings: TrainingSettings) -> None
         from cosmos_cli.training.checks import check_run
 
         check_run(recipe, settings)
-    with spread(settings.num_ranks, settings.device, can_stop=True):
+    with Stopping() as stopping, spread(settings.num_ranks, settings.device):
         from cosmos_cli.training.run import train
 
-        outcome = train(recipe, settings)
+        outcome = train(recipe, settings, stopping)
     output.result(outcome.summary(), {"status": "ok", **outcome.document()})
-    if outcome.exit_code:
-        raise typer.Exit(outcome.exit_code)
+    if stopping.exit_code:
+        raise typer.Exit(stopping.exit_code)
 
 
 def recipe_of(family: str, training: PostTraining) -> tuple[Recipe, Recipe]:

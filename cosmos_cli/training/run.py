@@ -24,7 +24,7 @@ from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.report import Log
 from cosmos_cli.training.requests import TrainingSettings
-from cosmos_cli.training.signals import GO_ON, Stopping
+from cosmos_cli.training.signals import Stopping
 from cosmos_cli.training.task import Batch, BuildTask, Task, Where
 from cosmos_cli.training.trainer import Step, Trainer
 
@@ -34,18 +34,17 @@ _PATCH = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a post-training ended. exit_code: 0, or that of a run that goes on when it is started again."""
+    """How a post-training ended. loss: of the last step; None if there was none to make."""
 
     folder: Path
     iteration: int
     max_iter: int
     loss: float | None
     exported: tuple[Path, ...]
-    exit_code: int = 0
 
     def summary(self) -> str:
         loss = "" if self.loss is None else f", loss {self.loss:.4f}"
-        if self.exit_code:
+        if self.iteration < self.max_iter:
             return f"Stopped after {self.iteration} of {self.max_iter} steps{loss}; start again to go on: {self.folder}"
         return "\n".join([f"Trained {self.iteration} steps{loss}: {self.folder}", *map(str, self.exported)])
 
@@ -56,11 +55,11 @@ class Outcome:
             "max_iter": self.max_iter,
             "loss": self.loss,
             "exported": [str(path) for path in self.exported],
-            "is_complete": not self.exit_code,
+            "is_complete": self.iteration >= self.max_iter,
         }
 
 
-def train(recipe: Recipe, settings: TrainingSettings) -> Outcome:
+def train(recipe: Recipe, settings: TrainingSettings, stopping: Stopping) -> Outcome:
     """Train until the recipe's last step, or until a signal asks to stop; every rank must call this.
 
     Raises:
@@ -75,7 +74,7 @@ def train(recipe: Recipe, settings: TrainingSettings) -> Outcome:
     with computing(device, settings.shortcuts):
         parallel = Parallel.form(recipe.parallel, device, precision)
         output.status(parallel.layout.describe())
-        return Run(recipe, settings, parallel).train()
+        return Run(recipe, settings, parallel).train(stopping)
 
 
 class Run:
@@ -102,14 +101,13 @@ class Run:
         self._saved = -1
         self._exported: tuple[Path, ...] = ()
 
-    def train(self) -> Outcome:
+    def train(self, stopping: Stopping) -> Outcome:
         """See `train`."""
         recipe, trainer = self.recipe, self.trainer
         self._resume()
         if self.parallel.is_main:
             write_json(self.folder / "recipe.json", recipe.model_dump(mode="json"))
         log = Log(self.folder, recipe, first_step=trainer.iteration, is_main=self.parallel.is_main)
-        stopping = Stopping(self.parallel)
         loader = Loader(
             self.dataset,
             recipe.data,
@@ -119,8 +117,7 @@ class Run:
             world=self.parallel.dp_size,
             first_step=trainer.iteration,
         )
-        exit_code = 0
-        with stopping.listening(), loader:
+        with loader:
             steps = iter(loader)
             while trainer.iteration < recipe.trainer.max_iter:
                 began = time.monotonic()
@@ -138,14 +135,13 @@ class Run:
                 if step.iteration % (recipe.checkpoint.export_iter or recipe.checkpoint.save_iter) == 0:
                     self._export()
                 if is_asked and step.iteration < recipe.trainer.max_iter:
-                    exit_code = GO_ON
                     break
             else:
                 self._save()
                 self._export()
             self.checkpoints.wait()
         loss = None if self._last is None else self._last.loss
-        return Outcome(self.folder, trainer.iteration, recipe.trainer.max_iter, loss, self._exported, exit_code)
+        return Outcome(self.folder, trainer.iteration, recipe.trainer.max_iter, loss, self._exported)
 
     def _resume(self) -> None:
         """Go on from the newest checkpoint of the folder, if there is one."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import shlex
 
+from cosmos_cli.interrupts import ASKED_EXIT_CODE
 from cosmos_cli.training.experiments import differing
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 
 _NOTICE_S = 300
 """The signal comes so many seconds before the time limit: enough for a step and a checkpoint."""
-_GO_ON = 75
-"""Exit code of a run that was saved and shall be started again (EX_TEMPFAIL)."""
 
 
 def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTraining, settings: TrainingSettings) -> str:
@@ -36,10 +35,10 @@ def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTrainin
             f"#SBATCH --signal=USR1@{_NOTICE_S}",
             f"#SBATCH --output={shlex.quote(str(folder))}/slurm-%j.log",
             "",
-            "# every task is a rank: they find each other through Slurm; on USR1 they save and leave with code 75",
+            "# every task is a rank: they find each other through Slurm; on USR1 they save and leave",
             f"srun --kill-on-bad-exit=1 cosmos {family} post-train {shlex.join(arguments)}",
             "code=$?",
-            f'if [ "$code" -eq {_GO_ON} ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
+            f'if [ "$code" -eq {ASKED_EXIT_CODE} ]; then scontrol requeue "$SLURM_JOB_ID"; fi',
             'exit "$code"',
         ]
     )

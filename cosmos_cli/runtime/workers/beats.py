@@ -50,6 +50,23 @@ def end(folder: Path) -> None:
         (folder / "beat").write_text(_ENDED)
 
 
+def take_signals(folder: Path) -> None:
+    """This process takes signals as requests from now on, see `interrupts.asking`."""
+    with contextlib.suppress(OSError):
+        (folder / "asking").write_text(str(os.getpid()))
+
+
+def hand_on(number: int, folder: Path, launcher_pid: int) -> bool:
+    """Send a signal to the worker of a folder; False while it does not take signals as requests yet."""
+    pid = _text(folder / "asking")
+    if not pid.isdigit():
+        return False
+    with contextlib.suppress(OSError):
+        if _parent_of(int(pid)) == launcher_pid:
+            os.kill(int(pid), number)
+    return True
+
+
 @dataclass
 class Listener:
     """Listens to the workers whose folders, named by rank, lie in one; to nobody if there is none.
@@ -74,6 +91,11 @@ class Listener:
                 if folder not in self._marks or self._marks[folder][0] != mark:
                     self._marks[folder] = mark, self._now
         return late
+
+    def has_lost(self) -> bool:
+        """Whether a worker that has begun is gone."""
+        marks = [_text(folder / "beat") for folder in self._marks]
+        return any(mark == _ENDED or (mark.isdigit() and not _runs(int(mark))) for mark in marks)
 
     def silent(self, seconds: float, *, begun: bool = False) -> list[Silence]:
         """Those of whom nothing was heard for longer, the longest silence first.
@@ -102,6 +124,14 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
+
+
+def _runs(pid: int) -> bool:
+    try:
+        # its launcher may not have taken notice yet
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def _parent_of(pid: int) -> int:

@@ -25,7 +25,7 @@ from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import usable_gpus
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, read_steps
 from cosmos_cli.runtime.workers import worker
-from cosmos_cli.runtime.workers.beats import BEAT_S, Listener
+from cosmos_cli.runtime.workers.beats import BEAT_S, Listener, hand_on
 from cosmos_cli.runtime.workers.failures import Ending, first_cause
 from cosmos_cli.runtime.workers.folder import launcher_folder
 from cosmos_cli.runtime.workers.rank import RESTARTS_VARIABLE, Rank, command, find_rank
@@ -38,7 +38,7 @@ PROCESSES_PER_CORE = 8
 
 
 @contextlib.contextmanager
-def spread(num_gpus: int, device: str, *, can_stop: bool = False) -> Iterator[None]:
+def spread(num_gpus: int, device: str) -> Iterator[None]:
     """A block that `num_gpus` workers run together, each on its own device.
 
     With one, the block just runs. In a worker of this launcher, of `torchrun` or of Slurm it runs as a member of the
@@ -46,12 +46,11 @@ def spread(num_gpus: int, device: str, *, can_stop: bool = False) -> Iterator[No
     all are done the command ends with their exit code. Write results after the block, where nothing can fail any more;
     only rank 0 prints.
 
-    A worker without a new step, see `workers.worker.step`, for `COSMOS_TIMEOUT_S` seconds ends them all.
+    A worker without a new step, see `workers.worker.step`, for `COSMOS_TIMEOUT_S` seconds ends them all. Inside
+    `interrupts.asking` signals to the launcher are handed on to the workers, and it waits for them.
 
     Args:
         device: as a user names it, see `cosmos_cli.runtime.devices`.
-        can_stop: the block asks `workers.worker.is_asked_to_stop` now and then and ends by itself: the first signal to
-            the launcher only asks, and workers have all the time that they need.
     Raises:
         InputError: `num_gpus` is not the number of workers that were started, or more than there are GPUs.
         CosmosError: the error of the worker that failed first, with its exit code.
@@ -65,7 +64,7 @@ def spread(num_gpus: int, device: str, *, can_stop: bool = False) -> Iterator[No
         with worker.joined(own, device):
             yield
     else:
-        raise typer.Exit(_run_workers(num_gpus, can_stop=can_stop))
+        raise typer.Exit(_run_workers(num_gpus))
 
 
 def check_workers(num_gpus: int, device: str) -> Rank | None:
@@ -128,19 +127,22 @@ def _check_machine(num_gpus: int, device: str) -> None:
     )
 
 
-def _run_workers(num_workers: int, *, can_stop: bool) -> int:
+def _run_workers(num_workers: int) -> int:
     """Start the workers, wait for them, and return their exit code.
 
     If one runs out of memory, all start again a step further down; a batch goes on from its ledger.
     """
     said: list[str] = []
     # one for all starts: a signal between two of them finds nothing half made
-    with launcher_folder() as folder, _asking(folder / "stop") if can_stop else contextlib.nullcontext():
+    with launcher_folder() as folder:
         for num_steps in itertools.count(read_steps()):
             inherited = {STEPS_VARIABLE: str(num_steps), RESTARTS_VARIABLE: "\n".join(said)}
             cause = _run_once(num_workers, inherited, folder / str(num_steps))
             if cause is None:
                 return 0
+            asking = interrupts.current_asking()
+            if asking is not None and cause.kind == "interrupted":
+                return asking.exit_code or cause.exit_code
             if cause.kind != "out of memory":
                 if error := cause.error():
                     raise error
@@ -148,20 +150,6 @@ def _run_workers(num_workers: int, *, can_stop: bool) -> int:
             said.append(f"out of memory on rank {cause.rank}: all workers start again with {cause.below}")
             output.notice(said[-1])
     raise AssertionError("there is always a next step")
-
-
-@contextlib.contextmanager
-def _asking(file: Path) -> Iterator[None]:
-    """A block in which the first signal has workers stop when they can, by a file that they look for."""
-    before = os.environ.get(worker.STOP_VARIABLE)
-    os.environ[worker.STOP_VARIABLE] = str(file)
-    try:
-        with interrupts.asked_first(lambda _: file.touch(), also=(signal.SIGUSR1,)):
-            yield
-    finally:
-        os.environ.pop(worker.STOP_VARIABLE)
-        if before is not None:
-            os.environ[worker.STOP_VARIABLE] = before
 
 
 def _run_once(num_workers: int, inherited: Mapping[str, str], folder: Path) -> Ending | None:
@@ -206,10 +194,17 @@ def _listening(folder: Path) -> Iterator[list[Ending]]:
     """A block that ends workers which do not answer, should there be no other left to notice; yields their endings."""
     timeout_s, over = worker.read_timeout(), threading.Event()
     unheard: list[Ending] = []
+    asking = interrupts.current_asking()
+    if asking is not None:
+        asking.on_insist = lambda: _hand_on(signal.SIGINT, folder, set())
 
     def listen() -> None:
         listener = None
+        told: set[Path] = set()
         while not over.wait(BEAT_S) and not unheard:
+            if asking is not None and asking.signal:
+                # Ctrl-C in a terminal reaches only this process, or workers too: they shall not take it for two
+                _hand_on(signal.SIGHUP if asking.signal == signal.SIGINT else asking.signal, folder, told)
             if listener is None and (found := next(folder.glob("*/attempt_0"), None)):
                 listener = Listener(found)
             if listener is None:
@@ -227,6 +222,15 @@ def _listening(folder: Path) -> Iterator[list[Ending]]:
     finally:
         over.set()
         thread.join()
+        if asking is not None:
+            asking.on_insist = None
+
+
+def _hand_on(number: int, folder: Path, told: set[Path]) -> None:
+    """Send a signal to the workers that take it as a request, and are not among those `told` already."""
+    for each in folder.glob("*/attempt_0/*"):
+        if each not in told and hand_on(number, each, os.getpid()):
+            told.add(each)
 
 
 @contextlib.contextmanager

@@ -23,8 +23,6 @@ if TYPE_CHECKING:  # every command imports this module
 
 TIMEOUT_VARIABLE = "COSMOS_TIMEOUT_S"
 DEFAULT_TIMEOUT_S = 1800.0
-STOP_VARIABLE = "COSMOS_STOP_FILE"
-"""Variable that names a file, which the launcher writes when workers shall stop as soon as they can."""
 GRACE_S = 5
 """Time to remove unfinished files after a signal or an error; then the system ends the process."""
 SILENCE_S = 10.0
@@ -42,7 +40,7 @@ def begin() -> None:
     """Behave as a worker from now on, if this process was started as one; else nothing changes.
 
     A worker ends with its launcher, writes results on stdout only, and only if it is rank 0, and is gone `GRACE_S`
-    seconds after a signal, whatever it waits for.
+    seconds after a signal, whatever it waits for; inside `interrupts.asking` it takes the time that it needs.
     """
     global _rank
     _rank = find_rank()
@@ -101,12 +99,6 @@ def interrupted() -> bool:
 
     _tell(Ending(_rank.rank, "interrupted", step=_step, time=time.time()))
     return not _rank.launcher_pid
-
-
-def is_asked_to_stop() -> bool:
-    """Whether the launcher passes on that the run shall stop when it can."""
-    path = os.environ.get(STOP_VARIABLE)
-    return path is not None and Path(path).exists()
 
 
 def exit_code(code: int) -> int:
@@ -239,22 +231,36 @@ def _watch(signals: int) -> None:
     global _stopped_s
     folder = _launcher_folder()
     others = beats.Listener(folder.parent if folder else None)
+    requests: dict[interrupts.Asking, interrupts.Request] = {}
     while True:
         if select.select([signals], [], [], beats.BEAT_S)[0]:
             numbers = os.read(signals, 64)
-            if any(number in numbers for number in interrupts.STOPPING) and not interrupts.only_asks():
+            if any(_ends(number, others, requests) for number in numbers if number in interrupts.STOPPING):
                 _end_within_grace()
                 # long before the clock strikes: who has not come to an end by now still leaves nothing behind
                 time.sleep(GRACE_S - 1)
                 interrupts.leave()
         if folder:
             beats.beat(folder)
+            if interrupts.current_asking() is not None:
+                beats.take_signals(folder)
         late_s = others.listen()  # apart from the sum: the main thread goes on while this one listens
         _stopped_s += late_s
         timeout_s = _watched_timeout_s
         if timeout_s is not None and _running_s() - _step_began > timeout_s:
             _report_hang(timeout_s, others)
             return
+
+
+def _ends(number: int, others: beats.Listener, requests: dict[interrupts.Asking, interrupts.Request]) -> bool:
+    """Whether a signal ends this worker soon, or only asks it to come to an end, see `interrupts.asking`."""
+    asking = interrupts.current_asking()
+    if asking is None or _has_told:
+        return True
+    is_orphan = _rank is not None and _rank.launcher_pid not in (None, os.getppid())
+    if number == signal.SIGTERM and (is_orphan or others.has_lost()):
+        return True  # it is torch elastic that ends the rest, and there is nobody left to save with
+    return requests.setdefault(asking, interrupts.Request()).insists(number)
 
 
 def _running_s() -> float:
