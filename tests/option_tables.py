@@ -14,6 +14,7 @@ from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
+from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.multiview import requests as predict2_multiview
@@ -28,6 +29,9 @@ from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 DOCS = Path(__file__).parent.parent / "docs"
 COMMANDS: dict[str, list[OptionDescription]] = {
+    "predict1-multiview run": describe_options(
+        predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, Planning
+    ),
     "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, Planning),
     "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
     "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings, Planning),
