@@ -11,7 +11,7 @@ from cosmos_cli.errors import CheckpointError, InputError, Problem, report_toget
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.files.names import check_name
 from cosmos_cli.files.outputs import check_writable
-from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.generation.settings import GenerationSettings, UpsamplerSettings
 from cosmos_cli.generation.work import Work, asked_of
 from cosmos_cli.media.source import Source, is_there
 from cosmos_cli.runtime.workers.layout import Layout, layout_of
@@ -24,6 +24,22 @@ def check_parallel(settings: ParallelSettings) -> None:
     """A way to share work is given only where there are several to share it."""
     if settings.parallel is not None and settings.num_gpus == 1:
         raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
+
+
+def check_upsampler(settings: UpsamplerSettings, *, is_used: bool, fix: str) -> None:
+    """A server that writes prompts out is named whole, and only where one is asked. Raises InputError.
+
+    Args:
+        is_used: whether prompts are to be written out. fix: what to do if not.
+    """
+    if settings.upsampler_url is not None and not is_used:
+        raise InputError("has no effect alone.", where="--upsampler-url", fix=fix)
+    if settings.upsampler_url is not None and settings.upsampler_model is None:
+        raise InputError("is required with --upsampler-url.", where="--upsampler-model", fix="Name the server's model.")
+    if settings.upsampler_url is not None:
+        from cosmos_cli.models.chat_server import completions_url
+
+        completions_url(settings.upsampler_url)
 
 
 def check_sharing(settings: ParallelSettings, num_heads: int, *, guided: bool) -> None:

@@ -15,6 +15,7 @@ from cosmos_cli.requests import Flag
 from cosmos_cli.settings import ParallelSettings
 
 __all__ = [
+    "DEFAULT_NEGATIVE_PROMPT",
     "DIT",
     "GUARDRAILS",
     "MAX_PROMPT_CHARACTERS",
@@ -24,10 +25,21 @@ __all__ = [
     "GenerationSettings",
     "NonEmptyPrompt",
     "Prompt",
+    "TextEncoderSettings",
+    "UpsamplerSettings",
 ]
 
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
 NonEmptyPrompt = Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
+
+DEFAULT_NEGATIVE_PROMPT = (
+    "The video captures a series of frames showing ugly scenes, static with no motion, motion blur, over-saturation, "
+    "shaky footage, low resolution, grainy texture, pixelated images, poorly lit areas, underexposed and overexposed "
+    "scenes, poor color balance, washed out colors, choppy sequences, jerky movements, low frame rate, artifacting, "
+    "color banding, unnatural transitions, outdated special effects, fake elements, unconvincing visuals, poorly "
+    "edited content, jump cuts, visual noise, and flickering. Overall, the video is of poor quality."
+)
+"""What to avoid in videos, as the originals do."""
 
 
 class GenerationSettings(ParallelSettings):
@@ -86,6 +98,17 @@ class TextEncoderSettings(GenerationSettings):
     @property
     def text_weights(self) -> str:
         return self.text_encoder
+
+
+class UpsamplerSettings(TextEncoderSettings):
+    """What a model is loaded with whose prompts another may write out."""
+
+    upsampler_url: str | None = None
+    """Server with an OpenAI-compatible API to rewrite prompts, such as http://localhost:8000/v1."""
+    upsampler_model: str | None = None
+    """Model to ask for at --upsampler-url."""
+    offload_prompt_upsampler: bool = False
+    """Keep the prompt upsampler off the device except while it works."""
 
 
 S = TypeVar("S", bound=GenerationSettings)

@@ -80,14 +80,7 @@ def check_settings(settings: TransferSettings) -> None:
     check_parallel(settings)
     if settings.use_distilled and settings.is_av_sample:
         raise InputError("does not go with --is-av-sample.", where="--use-distilled", fix="Leave one of them out.")
-    if settings.upsampler_url is not None and not settings.upsample_prompt:
-        raise InputError("has no effect alone.", where="--upsampler-url", fix="Pass --upsample-prompt too.")
-    if settings.upsampler_url is not None and settings.upsampler_model is None:
-        raise InputError("is required with --upsampler-url.", where="--upsampler-model", fix="Name the server's model.")
-    if settings.upsampler_url is not None:
-        from cosmos_cli.models.chat_server import completions_url
-
-        completions_url(settings.upsampler_url)
+    checks.check_upsampler(settings, is_used=settings.upsample_prompt, fix="Pass --upsample-prompt too.")
 
 
 def check_base_model(settings: TransferSettings, request: TransferRequest) -> None:

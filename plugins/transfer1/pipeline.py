@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cosmos_cli import output
-from cosmos_cli.generation.load import Models, OwnRefiner, installed_refiners, load_models
+from cosmos_cli.generation.load import Models, OwnRefiner, load_models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.upsampler import choose_upsampler
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.prompts import Refiner, checked_prompt
@@ -25,7 +25,7 @@ from cosmos_plugins.transfer1.generation import Generation, Texts
 from cosmos_plugins.transfer1.networks import networks
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Sample
-from cosmos_plugins.transfer1.upsampler import PromptUpsampler, own_upsampler
+from cosmos_plugins.transfer1.upsampler import published_upsampler, upsampler
 from cosmos_plugins.transfer1.videos import map_frames_of
 
 # F frames, H and W pixel height and width
@@ -128,14 +128,10 @@ def _refiners(
     """What rewrites prompts: the server asked for, else what another package brings, else the published model."""
     if not settings.upsample_prompt:
         return None, dict
-    if settings.upsampler_url is not None:
-        assert settings.upsampler_model is not None
-        name = settings.upsampler_model
-        server = PromptUpsampler.on_server(settings.upsampler_url, name)
-        return None, lambda: {name: server}
+    own = None
     if inputs.upsamples_itself(settings, controls):
-        return own_upsampler(settings.checkpoint_dir, controls), dict
-    return None, partial(installed_refiners, settings)
+        own = published_upsampler(settings.checkpoint_dir, controls)
+    return choose_upsampler(settings, upsampler, own)
 
 
 def write_computed(sample: Sample, paths: Mapping[str, Path]) -> None:

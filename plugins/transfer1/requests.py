@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli import registry
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, NonEmptyPrompt, TextEncoderSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, NonEmptyPrompt, UpsamplerSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -69,7 +69,7 @@ class ControlSpec(StrictModel):
         return weight
 
 
-class TransferSettings(TextEncoderSettings):
+class TransferSettings(UpsamplerSettings):
     """What is loaded once and serves many videos."""
 
     offload_options: ClassVar = {
@@ -97,12 +97,6 @@ class TransferSettings(TextEncoderSettings):
     """Keep the base model and the control branches in host memory and stream them block by block while they denoise."""
     upsample_prompt: bool = False
     """Have a short prompt rewritten by a model that looks at the controls."""
-    upsampler_url: str | None = None
-    """Server with an OpenAI-compatible API to rewrite prompts, such as http://localhost:8000/v1."""
-    upsampler_model: str | None = None
-    """Model to ask for at --upsampler-url."""
-    offload_prompt_upsampler: bool = False
-    """Keep the prompt upsampler off the device except while it works."""
 
 
 class TransferRequest(StrictModel):

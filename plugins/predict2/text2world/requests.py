@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
+from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, NonEmptyPrompt, Prompt
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT
 from cosmos_plugins.predict2.settings import RefinerSettings
 
 

@@ -9,10 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
+from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, NonEmptyPrompt, Prompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel, option_name
-from cosmos_plugins.predict2.requests import DEFAULT_NEGATIVE_PROMPT
 from cosmos_plugins.predict2.settings import DitSettings, RefinerSettings
 from cosmos_plugins.predict2.variants import GR00T_PREFIX, VARIANTS
 

@@ -13,14 +13,15 @@ from torch.nn import functional as F
 from transformers.integrations.mistral.tokenizer import MistralConverter
 
 from cosmos_cli.errors import CheckpointError, InputError
-from cosmos_cli.models.chat import LocalChatModel, Message
+from cosmos_cli.generation.upsampler import PromptUpsampler
+from cosmos_cli.models.chat import HttpChatModel, LocalChatModel, Message
 from cosmos_cli.models.pixtral import CONTROL_TOKENS, load_pixtral, load_tekken
 from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, Residence
 from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.checkpoints import UPSAMPLER, choose_control, upsampler_folder
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
-from cosmos_plugins.transfer1.upsampler import PromptUpsampler
+from cosmos_plugins.transfer1.upsampler import upsampler as of_transfer
 from tests.chat_models import chat_server, says
 from tests.clips import moving_gradient
 from tests.plugins.transfer1.budgets import budget_after
@@ -181,7 +182,7 @@ def upsampler(
     root: Path, control: str, *, dtype: torch.dtype = torch.float32, offload: bool = False
 ) -> PromptUpsampler:
     """The model of a checkpoint folder for a modality, by itself."""
-    return PromptUpsampler(LocalChatModel(upsampler_folder(root, control), device=CPU, dtype=dtype, offload=offload))
+    return of_transfer(LocalChatModel(upsampler_folder(root, control), device=CPU, dtype=dtype, offload=offload))
 
 
 def test_mistrals_own_files_give_the_logits_of_mistrals_own_definition(pixtral: Path) -> None:
@@ -270,7 +271,7 @@ def test_a_folder_in_the_layout_of_transformers_is_the_same_model(pixtral: Path,
 
 def test_a_server_is_asked_as_the_original_asks() -> None:
     with chat_server(says("  A red bus drives off.\n")) as server:
-        upsample = PromptUpsampler.on_server(server.url, "pixtral")
+        upsample = of_transfer(HttpChatModel(server.url, "pixtral"))
         assert upsample("", FRAMES) == "A red bus drives off."
     [request] = server.requests
     assert (request["temperature"], request["max_tokens"], request["model"]) == (0.6, 300, "pixtral")
