@@ -30,13 +30,15 @@ def checked_prompt(
     """The prompt to use: as given, or rewritten by the first refiner; both pass the guardrails.
 
     Args:
+        prompt: may be empty where a refiner writes one out of what it is shown.
         frames_FHWC: what the refiner is shown.
         way_out: what to tell a user whose refiner fails.
     Raises:
         GuardrailBlocked: a prompt was refused.
         CosmosError: the refiner returned nothing, or more than a prompt may have.
     """
-    guardrails.check_prompt(prompt)
+    if prompt:
+        guardrails.check_prompt(prompt)
     if not refiners:
         return prompt
     name, refine = next(iter(refiners.items()))

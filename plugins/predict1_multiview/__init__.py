@@ -12,6 +12,13 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         checkpoints="cosmos_plugins.predict1_multiview.checkpoints:MULTIVIEW_CATALOGUE",
         formats="cosmos_plugins.predict1_multiview.formats:MULTIVIEW_FORMATS",
     )
+    register(
+        name="predict1",
+        help="Make a video out of a prompt, or continue a picture or a clip (Cosmos-Predict1).",
+        commands="cosmos_plugins.predict1_multiview.single_view.commands:app",
+        checkpoints="cosmos_plugins.predict1_multiview.checkpoints:SINGLE_VIEW_CATALOGUE",
+        formats="cosmos_plugins.predict1_multiview.formats:SINGLE_VIEW_FORMATS",
+    )
 
 
 @hookimpl

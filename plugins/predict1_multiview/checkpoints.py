@@ -16,7 +16,7 @@ from cosmos_cli.checkpoints.catalogue import (
 )
 from cosmos_cli.checkpoints.trained import trained_weights
 from cosmos_cli.files.missing import exists
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, Helpers, Kind
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW, Helpers, Kind
 
 TINY_ROOT = Path(__file__).parent / "tiny"
 """Checkpoint folder of the tiny models, in the layout of the published ones."""
@@ -58,6 +58,39 @@ MULTIVIEW_CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
     )
 }
 """Model for several cameras to everything that is published for it."""
+
+
+SINGLE_VIEW_MODELS: Mapping[tuple[Kind, str], Repository] = {
+    (kind, size): repository(SINGLE_VIEW[size].folder_of(kind), size)
+    for size in ("7B", "14B")
+    for kind in ("video2world", "text2world")
+}
+"""The published models for one camera, by their kind and size."""
+
+PIXTRAL = Repository(
+    "mistralai/Pixtral-12B-2409",
+    "main",
+    (
+        PublishedFile("consolidated.safetensors", 25_400_000_000),
+        PublishedFile("params.json", 1_000),
+        PublishedFile("tekken.json", 14_800_000),
+    ),
+    "Apache-2.0",
+    also_in=("Pixtral-12B", "Pixtral-12B-2409"),
+)
+"""What writes prompts of Video2World."""
+
+SINGLE_VIEW_CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
+    model.name.rpartition("/")[2].removeprefix("Cosmos-Predict1-"): (
+        model,
+        VIDEO_TOKENIZER,
+        *TEXT_ENCODER,
+        *GUARDRAILS,
+        *([PIXTRAL] if kind == "video2world" else []),
+    )
+    for (kind, _), model in SINGLE_VIEW_MODELS.items()
+}
+"""Model for one camera to everything that is published for it."""
 
 
 def paths_of(

@@ -30,6 +30,7 @@ Shapes = Mapping[str, Sequence[int]]
 """The network's names to the shapes of a file."""
 
 _PATCHES, _LEGACY_PATCHES = "x_embedder.proj.1.weight", "x_embedder.proj.weight"
+_TIME_NORM = "affline_norm.weight"
 _VIEWS, _REPEATS = "view_embeddings.weight", "repeat_frame_embedding.weight"
 
 
@@ -103,6 +104,19 @@ def config_in(path: Path, config: Config, num_views: int | None = None) -> Confi
     """
     with open_checkpoint(path, DIT.wrappers) as checkpoint:
         return _config_of(checkpoint, config, num_views)
+
+
+def width_in(path: Path, config: GeneralDiTConfig) -> int | None:
+    """Width of the network in a file; None if that cannot be told, and it is of another kind.
+
+    Args:
+        config: of a network with the same names.
+    Raises:
+        CheckpointError: the file is unusable.
+    """
+    with open_checkpoint(path, DIT.wrappers) as checkpoint:
+        norm = _shapes_in(checkpoint, config).get(_TIME_NORM, ())
+        return norm[0] if len(norm) == 1 else None
 
 
 def _config_of(checkpoint: Checkpoint, config: Config, num_views: int | None) -> Config:

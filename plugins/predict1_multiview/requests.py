@@ -67,9 +67,6 @@ class RunOptions(StrictModel):
     """Frame rate of the output, which the model is told too."""
     seed: int = Field(default=1, ge=0, lt=2**32)
     """Seed of the noise; the same seed gives the same video."""
-    like_original: bool = False
-    """Repeat what the original gets wrong: given frames come out with too much contrast, and of nine only the first
-    counts."""
     video_save_folder: Path = Path("outputs")
     """Folder of the output."""
     video_save_name: PlainName = "output"
@@ -84,4 +81,4 @@ class BatchInput(StrictModel):
     """Many videos instead of one."""
 
     batch_input_path: Path | None = None
-    """Make a video of every row of this JSON Lines file, as the command `batch` does."""
+    """Make what every row of this JSON Lines file asks for; started again, it goes on where it stopped."""

@@ -21,6 +21,7 @@ from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.variants import (
     LONGEST_CHUNK_FRAMES,
     MULTIVIEW,
+    SINGLE_VIEW,
     TINY_HELPERS,
     TINY_TEXT_WIDTH,
     Kind,
@@ -32,6 +33,7 @@ SEED = 20260103
 def make(root: Path) -> None:
     """Write all networks, the tokenizer and the text encoder under the checkpoint folder `root`."""
     make_multiview(root)
+    make_single_view(root)
     torch.manual_seed(SEED)
     make_tokenizer(root / VIDEO_TOKENIZER.name, TINY_HELPERS.tokenizer, chunk_frames=LONGEST_CHUNK_FRAMES)
     make_text_encoder(root / TINY_HELPERS.text_encoder, width=TINY_TEXT_WIDTH)
@@ -40,6 +42,14 @@ def make(root: Path) -> None:
 def make_multiview(root: Path) -> None:
     """Write the networks for several cameras."""
     variant = MULTIVIEW["tiny"]
+    torch.manual_seed(SEED)
+    for kind in get_args(Kind):
+        save_dit(variant.network(kind), root / "nvidia" / variant.folder_of(kind) / WEIGHTS)
+
+
+def make_single_view(root: Path) -> None:
+    """Write the networks for one camera."""
+    variant = SINGLE_VIEW["tiny"]
     torch.manual_seed(SEED)
     for kind in get_args(Kind):
         save_dit(variant.network(kind), root / "nvidia" / variant.folder_of(kind) / WEIGHTS)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
-from cosmos_cli.models.configs import CosmosTokenizerConfig, MultiViewConfig
+from cosmos_cli.models.configs import CosmosTokenizerConfig, GeneralDiTConfig, MultiViewConfig
+
+Config = TypeVar("Config", bound=GeneralDiTConfig)
 
 Kind = Literal["text2world", "video2world"]
 """Whether a model makes all frames, or is given the first ones."""
@@ -42,22 +44,26 @@ VIEW_FRAMES = 57
 """Frames of every view that a model for several cameras makes."""
 
 
+CLIP_FRAMES = LONGEST_CHUNK_FRAMES
+"""Frames that a model for one camera makes."""
+
+
 @dataclass(frozen=True)
-class MultiviewVariant:
-    """One size of the models for several cameras.
+class Variant(Generic[Config]):
+    """One size of the models for one camera, or of those for several.
 
     dit: the network of Video2World.
     folder: of a model under the checkpoint folder, with {kind} where it names that; NVIDIA's name may be in front.
-    height, width: of every view in pixels, where a request does not say otherwise.
+    height, width: of a view in pixels, where a request does not say otherwise.
     """
 
-    dit: MultiViewConfig
+    dit: Config
     folder: str
     height: int
     width: int
     helpers: Helpers = PUBLISHED_HELPERS
 
-    def network(self, kind: Kind) -> MultiViewConfig:
+    def network(self, kind: Kind) -> Config:
         """The published network of a kind."""
         return replace(self.dit, condition_mask=kind == "video2world")
 
@@ -65,14 +71,14 @@ class MultiviewVariant:
         return self.folder.format(kind={"text2world": "Text2World", "video2world": "Video2World"}[kind])
 
 
-MULTIVIEW: Mapping[str, MultiviewVariant] = {
-    "7B": MultiviewVariant(
+MULTIVIEW: Mapping[str, Variant[MultiViewConfig]] = {
+    "7B": Variant(
         MultiViewConfig(model_channels=4096, num_blocks=28, num_heads=32, rope_t_extrapolation_ratio=2.0),
         "Cosmos-Predict1-7B-{kind}-Sample-AV-Multiview",
         height=480,
         width=848,
     ),
-    "tiny": MultiviewVariant(
+    "tiny": Variant(
         MultiViewConfig(
             model_channels=48,
             num_blocks=3,
@@ -88,3 +94,40 @@ MULTIVIEW: Mapping[str, MultiviewVariant] = {
     ),
 }
 """Models for several cameras, by their size."""
+
+SINGLE_VIEW: Mapping[str, Variant[GeneralDiTConfig]] = {
+    "7B": Variant(
+        GeneralDiTConfig(model_channels=4096, num_blocks=28, num_heads=32, rope_t_extrapolation_ratio=2.0),
+        "Cosmos-Predict1-7B-{kind}",
+        height=704,
+        width=1280,
+    ),
+    "14B": Variant(
+        GeneralDiTConfig(
+            model_channels=5120,
+            num_blocks=36,
+            num_heads=40,
+            rope_h_extrapolation_ratio=2.0,
+            rope_w_extrapolation_ratio=2.0,
+            rope_t_extrapolation_ratio=2.0,
+        ),
+        "Cosmos-Predict1-14B-{kind}",
+        height=704,
+        width=1280,
+    ),
+    "tiny": Variant(
+        GeneralDiTConfig(
+            model_channels=48,
+            num_blocks=3,
+            num_heads=4,
+            crossattn_emb_channels=TINY_TEXT_WIDTH,
+            adaln_lora_dim=8,
+            rope_t_extrapolation_ratio=2.0,
+        ),
+        "Cosmos-Predict1-Tiny-{kind}",
+        height=48,
+        width=80,
+        helpers=TINY_HELPERS,
+    ),
+}
+"""Models for one camera, by their size."""

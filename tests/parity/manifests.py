@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ from cosmos_cli.models.configs import (
     GeneralDiTConfig,
     MinimalDiTConfig,
     MinimalMultiviewDiTConfig,
-    MultiViewConfig,
     MultiViewControlBranchConfig,
     WanVAEConfig,
 )
@@ -31,6 +31,7 @@ from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.wan_vae import WanVAE
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW
 from cosmos_plugins.predict2.variants import VARIANTS
 
 Shapes = dict[str, tuple[int, ...]]
@@ -58,17 +59,7 @@ def _predict2_multiview() -> Shapes:
     return _shapes(MinimalMultiviewDiT(config), "net.") | constants
 
 
-GENERAL_DIT: dict[str, dict[str, Any]] = {
-    "7b": {"model_channels": 4096, "num_blocks": 28, "num_heads": 32, "rope_t_extrapolation_ratio": 2.0},
-    "14b": {
-        "model_channels": 5120,
-        "num_blocks": 36,
-        "num_heads": 40,
-        "rope_h_extrapolation_ratio": 2.0,
-        "rope_w_extrapolation_ratio": 2.0,
-        "rope_t_extrapolation_ratio": 2.0,
-    },
-}
+GENERAL_DIT = {size.lower(): SINGLE_VIEW[size].dit for size in ("7B", "14B")}
 CONTROL: dict[str, Any] = {"model_channels": 4096, "num_blocks": 3, "num_heads": 32}
 
 
@@ -79,7 +70,7 @@ def _general_dit(size: str, *, video: bool, container: str = "") -> Shapes:
 
 
 def _general_dit_network(size: str, *, video: bool, prefix: str) -> Shapes:
-    config = GeneralDiTConfig(**GENERAL_DIT[size], condition_mask=video)
+    config = replace(GENERAL_DIT[size], condition_mask=video)
     return _shapes(GeneralDiT(config), prefix) | _general_dit_constants(config, prefix)
 
 
@@ -89,7 +80,7 @@ def _control(*, video: bool, prefix: str = "net.") -> Shapes:
 
 
 def _multiview_dit(*, video: bool, n_views_emb: int | None = None) -> Shapes:
-    config = MultiViewConfig(**GENERAL_DIT["7b"], condition_mask=video, n_views_emb=n_views_emb)
+    config = replace(MULTIVIEW["7B"].dit, condition_mask=video, n_views_emb=n_views_emb)
     return _shapes(MultiViewDiT(config), "net.") | _general_dit_constants(config, "net.") | general_dit.LOGVAR_SHAPES
 
 

@@ -23,14 +23,14 @@ from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.guardrails import Guardrails
-from cosmos_cli.media.frames import to_frames_truncated, to_video_over_128
-from cosmos_cli.media.resize import resize_bicubic
+from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.predict1_multiview.checkpoints import WEIGHTS
 from cosmos_plugins.predict1_multiview.denoise import Side, guided_network, sample_latents
+from cosmos_plugins.predict1_multiview.given import encode_given
 from cosmos_plugins.predict1_multiview.multiview import inputs
 from cosmos_plugins.predict1_multiview.multiview.cameras import frame_repeats
 from cosmos_plugins.predict1_multiview.multiview.network import check_kind, network_of
@@ -140,12 +140,12 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
         return torch.cat([self.models.encode_text(prompt) for prompt in prompts], dim=1)
 
     def condition(self, sample: Sample, given_VFHWC: np.ndarray) -> Conditioning:
-        """Latents of the frames that begin every view.
-
-        The encoder is causal, so encoding these frames alone equals encoding them with any filler behind.
-        """
+        """Latents of the frames that begin every view."""
         tokenizer: ChunkedTokenizer = self.models.tokenizer
-        latents_VCTHW = [self._encode(tokenizer, view_FHWC, sample) for view_FHWC in given_VFHWC]
+        latents_VCTHW = [
+            encode_given(tokenizer, view_FHWC, sample.height, sample.width, device=self.device, dtype=self.dtype)
+            for view_FHWC in given_VFHWC
+        ]
         num_given = 1 if sample.request.like_original else latents_VCTHW[0].shape[2]
         _, C, _, H, W = latents_VCTHW[0].shape
         whole_VCTHW = latents_VCTHW[0].new_zeros(len(latents_VCTHW), C, tokenizer.chunk_latents, H, W)
@@ -154,14 +154,6 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
         latents_BCTHW = torch.cat(whole_VCTHW.split(1), dim=2)
         check_given(latents_BCTHW)
         return given_views(latents_BCTHW, len(sample.cameras), num_frames=num_given)
-
-    def _encode(self, tokenizer: ChunkedTokenizer, frames_FHWC: np.ndarray, sample: Sample) -> Tensor:
-        """Normalised latents of one view's given frames, (1, C, T, H, W)."""
-        video = to_video_over_128(frames_FHWC, self.device, self.dtype)
-        if video.shape[3:] != (sample.height, sample.width):
-            frames_FCHW = resize_bicubic(video[0].transpose(0, 1), sample.height, sample.width)
-            video = frames_FCHW.transpose(0, 1)[None].contiguous()
-        return tokenizer.normalise(tokenizer.network.encode(video).to(video.dtype))
 
     def _denoise(self, sample: Sample, text_BLD: Tensor, conditioning: Conditioning | None, clock: Clock) -> Tensor:
         """The sampling loop; returns clean latents of all views."""

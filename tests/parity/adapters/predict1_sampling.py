@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.diffusion import edm
-from cosmos_cli.diffusion.edm import add_conditioning, free_below, predict_x0
+from cosmos_cli.diffusion.edm import Network, add_conditioning, free_below, predict_x0
 from cosmos_cli.diffusion.edm_euler import (
     Predict,
     euler_sigmas,
@@ -18,10 +18,11 @@ from cosmos_cli.diffusion.edm_euler import (
     unconditioned,
 )
 from cosmos_cli.diffusion.edm_loss import edm_loss, log_variance_head, loss_weight
-from cosmos_cli.diffusion.guidance import guide
-from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
+from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
+from cosmos_plugins.predict1_multiview.denoise import Side, guided_network
+from cosmos_plugins.predict1_multiview.denoise import given as given_frames
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import general_dit_options
 from tests.parity.golden import Golden
@@ -54,20 +55,26 @@ def _sample(name: str, predict: Predict, sigmas: Tensor, golden: Golden, ours: O
     ours[f"{name}.final"] = sample_edm_euler(predict, start, sigmas, keep)
 
 
+def _guided(net: GeneralDiT, cond: Side, uncond: Side, golden: Golden) -> Network:
+    given = golden.inputs
+    return guided_network(
+        net,
+        cond,
+        uncond,
+        given["noise"].shape[2:],
+        guidance=golden.config["guidance"],
+        fps=given["fps"],
+        dtype=torch.float32,
+        padding_mask_B1HW=given["padding_mask"],
+    )
+
+
 def text_to_world(golden: Golden) -> Outputs:
     net, given, sigmas = _network(golden, "net", "", condition_mask=False), golden.inputs, _schedule(golden)
     text = given["t5_text_embeddings"]
     ours = _schedule_outputs(sigmas, golden)
     for name, other in (("negative", given["neg_t5_text_embeddings"]), ("uncond", torch.zeros_like(text))):
-
-        def network(x: Tensor, c_noise: Tensor, other: Tensor = other) -> Tensor:
-            cond, uncond = (
-                net(x, c_noise[None], t, padding_mask_B1HW=given["padding_mask"], fps=given["fps"])
-                for t in (text, other)
-            )
-            return guide(cond, uncond, golden.config["guidance"])
-
-        _sample(name, unconditioned(network), sigmas, golden, ours)
+        _sample(name, unconditioned(_guided(net, Side(text), Side(other), golden)), sigmas, golden, ours)
     return ours
 
 
@@ -76,41 +83,21 @@ def video_to_world(golden: Golden) -> Outputs:
     latents, noise = given["condition_latent"], given["augment_noise"]
     ours = _schedule_outputs(sigmas, golden)
 
-    def composed(x: Tensor, sigma: Tensor, conditioning: Conditioning, augment: float) -> tuple[Tensor, Conditioning]:
-        active = free_below(conditioning, sigma, augment)
-        return add_conditioning(x, sigma, active, noise, torch.tensor(augment)), active
-
     def predictor(count: int, augment: float, mask_is_guided: bool) -> Predict:
         conditioning = first_frames(latents, count)
-        mask = conditioning.mask_B1T11.expand(-1, -1, -1, *latents.shape[3:])
+        mask = conditioning.mask_B1T11
         uncond_mask = torch.zeros_like(mask) if mask_is_guided else mask
-        passes = ((given["t5_text_embeddings"], mask), (given["neg_t5_text_embeddings"], uncond_mask))
-
-        def predict(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-            x, (_, active_mask) = composed(x, sigma, conditioning, augment)
-            c = edm.scaling(sigma)
-            cond, uncond = (
-                net(
-                    c.c_in * x,
-                    c.c_noise[None],
-                    text,
-                    condition_mask_B1THW=seen,
-                    padding_mask_B1HW=given["padding_mask"],
-                    fps=given["fps"],
-                )
-                for text, seen in passes
-            )
-            output = guide(cond, uncond, golden.config["guidance"])
-            return x, active_mask * output_at_given_frames(latents, x, sigma) + (1 - active_mask) * output
-
-        return predict
+        cond, uncond = (Side(given["t5_text_embeddings"], mask), Side(given["neg_t5_text_embeddings"], uncond_mask))
+        network = _guided(net, cond, uncond, golden)
+        return given_frames(network, conditioning, noise, sigma_augment=augment, like_original=True)
 
     for name in golden.outputs:
         if run := re.fullmatch(r"(n(\d+)_aug([\d.]+)_addguid([01]))\.final", name):
             _sample(run[1], predictor(int(run[2]), float(run[3]), run[4] == "1"), sigmas, golden, ours)
         elif probe := re.fullmatch(r"augment\.sigma([\d.]+)\.new_xt", name):
             sigma, prefix = torch.tensor(float(probe[1])), name.removesuffix("new_xt")
-            new_x, active = composed(given["xt"], sigma, first_frames(latents, 2), 0.001)
+            active = free_below(first_frames(latents, 2), sigma, 0.001)
+            new_x = add_conditioning(given["xt"], sigma, active, noise, torch.tensor(0.001))
             ours[f"{prefix}new_xt"], ours[f"{prefix}indicator"] = new_x, active.mask_B1T11
             ours[f"{prefix}latent_unscaled"] = output_at_given_frames(latents, new_x, sigma)
     return ours

@@ -1,0 +1,1 @@
+"""What Text2World and Video2World of one camera do alike."""

@@ -1,0 +1,249 @@
+"""Everything about a request that can be known before a model loads: checked, read, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.files.missing import exists
+from cosmos_cli.generation import checks
+from cosmos_cli.generation.checks import check_all_writable, check_file, check_parallel, check_sharing
+from cosmos_cli.generation.files import NeededFile, files_of
+from cosmos_cli.generation.identity import describe_work, work_key
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.work import Frames, Networks, Work
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.requests import option_name, validate
+from cosmos_cli.settings import MACHINE_ONLY
+from cosmos_plugins.predict1_multiview.single_view import upsampling
+from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of
+from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
+from cosmos_plugins.predict1_multiview.single_view.samples import Sample, output_paths
+from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, NUM_STATES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# F frames, H and W pixel height and width, C = 3 colours
+
+INPUT = "--input-image-or-video-path"
+
+Request = TypeVar("Request", bound=SingleViewOptions)
+
+_WITHOUT_EFFECT = MACHINE_ONLY | {
+    *("overwrite", "preview", "video_save_folder", "video_save_name", "diffusion_transformer_dir", "model_size"),
+    *SingleViewSettings.offload_options,
+}
+"""Fields that do not change what a video shows; of the network the weights count."""
+
+
+def as_request(kind: type[Request], options: SingleViewOptions) -> Request:
+    """The request that options make. Raises InputError: what it needs is missing."""
+    values = {name: value for name, value in options if value is not None}
+    [request] = validate([kind], values, name_of=option_name)
+    assert isinstance(request, kind)
+    return request
+
+
+def check(
+    settings: SingleViewSettings, request: SingleViewOptions, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`. A plan looks at the input without decoding it."""
+    given: list[np.ndarray | None] = []
+    report_together(
+        lambda: check_request(settings, request),
+        lambda: check_outputs(request) if writes else None,
+        lambda: given.append(read_given(request)) if needs_weights else _check_given(request),
+        lambda: check_sharing(settings, network_of(settings).num_heads, guided=request.guidance > 0),
+    )
+    if needs_weights:
+        check_checkpoints(settings, request)
+    return lambda: with_frames(settings, request, given[0])
+
+
+def read(settings: SingleViewSettings, request: SingleViewOptions) -> Sample:
+    """The input of a request that was checked. Raises InputError if it can no longer be read."""
+    return with_frames(settings, request, read_given(request))
+
+
+def with_frames(settings: SingleViewSettings, request: SingleViewOptions, frames_FHWC: np.ndarray | None) -> Sample:
+    """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
+    paths = model_of(settings).paths
+    return Sample(request, frames_FHWC, *size_of(settings, request), output_paths(request), paths)
+
+
+def size_of(settings: SingleViewSettings, request: SingleViewOptions) -> tuple[int, int]:
+    """Height and width of the video in pixels."""
+    variant = model_of(settings).variant
+    return request.height or variant.height, request.width or variant.width
+
+
+def check_request(settings: SingleViewSettings, request: SingleViewOptions) -> None:
+    """What no single field can judge, the input and the outputs apart. Raises InputError."""
+    check_parallel(settings)
+    upsampling.check_server(settings)
+    if request.prompt is None and not upsampling.has_upsampler(settings):
+        way_out = ", or the address of a chat server as --upsampler-url" if settings.may_upsample else ""
+        raise InputError(
+            "is required: nothing writes a prompt out of the input.", where="--prompt", fix=f"Give --prompt{way_out}."
+        )
+
+
+def check_outputs(request: SingleViewOptions) -> None:
+    """The files to write can be written and replace nothing unasked."""
+    check_all_writable(output_paths(request).values(), field="--video-save-folder", overwrite=request.overwrite)
+
+
+def read_given(request: SingleViewOptions) -> np.ndarray | None:
+    """The frames that the video begins with, the last of the input, in its own size; None if there is no input.
+
+    Returns:
+        (1 or 9, H, W, 3) uint8.
+    Raises:
+        InputError: the input is missing, unreadable, a picture where 9 frames are needed, or too short.
+    """
+    source, count = request.source, request.num_given
+    if source is None:
+        return None
+    check_file(source, INPUT, "a picture or a video")
+
+    from cosmos_cli.media.image import is_image, read_image
+    from cosmos_cli.media.video import read_last_frames
+
+    if is_image(source):
+        if count > 1:
+            raise _too_short(request, 1)
+        return read_image(source)[None]
+    clip = read_last_frames(source, count)
+    if len(clip.frames_FHWC) < count:
+        raise _too_short(request, clip.num_source_frames)
+    return clip.frames_FHWC
+
+
+def _check_given(request: SingleViewOptions) -> int:
+    """Frames of the input, as its container counts them, 0 if there is none. Raises InputError: they are too few."""
+    if request.source is None:
+        return 0
+    check_file(request.source, INPUT, "a picture or a video")
+    from cosmos_cli.media.facts import read_facts
+
+    num_frames = read_facts(request.source).num_frames
+    if num_frames < request.num_given:
+        raise _too_short(request, num_frames)
+    return num_frames
+
+
+def _too_short(request: SingleViewOptions, num_frames: int) -> InputError:
+    frames = "1 frame" if num_frames == 1 else f"{num_frames} frames"
+    return InputError(
+        f"{request.source} has {frames}, but --num-input-frames {request.num_given} needs at least that many.",
+        where=INPUT,
+        fix="Give a longer clip, or pass --num-input-frames 1.",
+    )
+
+
+def uses_own_upsampler(settings: SingleViewSettings, request: SingleViewOptions) -> bool:
+    """Whether a chat model in this process writes the prompt of a request out."""
+    return upsampling.upsamples_itself(settings) and not request.is_long
+
+
+def check_checkpoints(settings: SingleViewSettings, request: SingleViewOptions) -> None:
+    """All files of the models are there.
+
+    Raises:
+        CheckpointError: which are not, how large they are, and how to get them.
+    """
+    model, missing, ways_out, chat = model_of(settings), [], [], []
+    if model.is_own and not exists(model.paths.dit):
+        where = "--diffusion-transformer-dir"
+        fix = "Give a folder under the checkpoint folder, or the path of a folder, of a file or of a training's folder."
+        missing.append(Problem(f"{model.paths.dit} does not exist.", where, fix))
+    if not _has_published_tokenizer(settings) and not exists(model.paths.tokenizer):
+        missing.append(Problem(f"{model.paths.tokenizer} does not exist.", "--tokenizer-dir", "Check the name."))
+    if uses_own_upsampler(settings, request):
+        missing += upsampling.upsampler_problems(settings)
+        chat = [each for each in upsampling.needed_upsampler(settings) if each.missing(settings.checkpoint_dir)]
+        ways_out = upsampling.upsampler_ways_out() if chat else []
+    checks.check_weights(settings, lambda: [*_repositories(settings), *chat], missing=missing, ways_out=ways_out)
+
+
+def _has_published_tokenizer(settings: SingleViewSettings) -> bool:
+    return settings.tokenizer_dir == VIDEO_TOKENIZER.name.rpartition("/")[2]
+
+
+def _repositories(settings: SingleViewSettings) -> list[Any]:
+    published = _has_published_tokenizer(settings)
+    return model_of(settings).repositories(settings.kind, has_published_tokenizer=published)
+
+
+def prompts_of(settings: SingleViewSettings, request: SingleViewOptions) -> list[str]:
+    """The prompt that is given; one that is written out of the input is checked when it is there."""
+    return [] if request.prompt is None else [request.prompt]
+
+
+def key_of(settings: SingleViewSettings, request: SingleViewOptions) -> str:
+    """What decides what the video of a request shows, see `cosmos_cli.generation.identity.work_key`."""
+    weights = model_of(settings).paths
+    document: dict[str, Any] = describe_work(as_made(settings, weights.text_encoder), request, without=_WITHOUT_EFFECT)
+    return work_key(document, [] if request.source is None else [request.source], weights.named())
+
+
+def work_of(settings: SingleViewSettings, request: SingleViewOptions) -> Work:
+    """What a request asks of the networks."""
+    model, (height, width) = model_of(settings), size_of(settings, request)
+    has_own = uses_own_upsampler(settings, request)
+    return Work(
+        Networks(
+            cost_of(network_of(settings)),
+            tokenizer_cost_of(model.variant.helpers.tokenizer),
+            text_folder=model.paths.text_encoder,
+            refiner_bytes=upsampling.upsampler_bytes(settings) if has_own else 0,
+        ),
+        clip_px=(CLIP_FRAMES, height, width),
+        num_passes=request.num_steps * (2 if request.guidance else 1),
+        encoded=((1, request.num_given),) if request.num_given else (),
+        num_texts=1 + bool(request.negative_prompt),
+        num_contexts=2 if request.guidance else 1,
+        num_states=NUM_STATES,
+        is_guided=bool(request.guidance),
+    )
+
+
+def job_of(settings: SingleViewSettings, request: SingleViewOptions) -> Job:
+    """What a request that was checked will cost. Raises InputError: there is no input."""
+    work = work_of(settings, request)
+    _, height, width = work.clip_px
+    frames = Frames(
+        _check_given(request), CLIP_FRAMES, CLIP_FRAMES, chunks=1, height=height, width=width, fps=request.fps
+    )
+    given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
+    told = ("num_steps", "guidance", "seed")
+    refines = request.source is not None and settings.may_upsample and upsampling.brings_refiner(settings)
+    return Job(
+        f"predict1 {settings.kind} {model_of(settings).size}",
+        {**given, **{name: getattr(request, name) for name in told}},
+        work,
+        frames,
+        _files(settings, request),
+        output_paths(request)["video"],
+        notices=["the prompt refiner of another package"] if refines else [],
+    )
+
+
+def _files(settings: SingleViewSettings, request: SingleViewOptions) -> list[NeededFile]:
+    model = model_of(settings)
+    own: list[Path] = [model.paths.dit] if model.is_own else []
+    if not settings.is_tiny and not _has_published_tokenizer(settings):
+        own.append(model.paths.tokenizer)
+    shipped = [path for path in model.paths if path not in own]
+    chat = uses_own_upsampler(settings, request)
+    return files_of(
+        settings,
+        own=[*own, *(upsampling.own_folders(settings) if chat else [])],
+        shipped=shipped,
+        needed=lambda: [*_repositories(settings), *(upsampling.needed_upsampler(settings) if chat else [])],
+    )

@@ -1,0 +1,101 @@
+"""Where the prompt upsampler of some settings is, and whether there is one. Torch only inside functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosmos_cli import registry
+from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli.errors import Problem
+from cosmos_cli.files.missing import exists
+from cosmos_cli.generation.checks import check_upsampler
+from cosmos_cli.generation.files import needed_files, own_file
+from cosmos_plugins.predict1_multiview.checkpoints import PIXTRAL
+from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewSettings
+
+_WAYS_OUT = "Pass --disable-prompt-upsampler, or --upsampler-url to have a chat server do it"
+_OF_CHAT_MODELS = ("params.json", "tokenizer_config.json")
+"""Files of which a chat model that can be read has one; the originals' own form has none."""
+
+
+def check_server(settings: SingleViewSettings) -> None:
+    """Raises InputError: the server is named by halves, or has nothing to do."""
+    check_upsampler(settings, is_used=settings.may_upsample, fix="Leave out --disable-prompt-upsampler.")
+
+
+def upsamples_itself(settings: SingleViewSettings) -> bool:
+    """Whether a chat model in this process writes prompts out: unless a server or another package does.
+
+    The tiny model has none, and uses one that is named.
+    """
+    asks_others = settings.upsampler_url is not None or brings_refiner(settings)
+    return settings.may_upsample and not asks_others and not (settings.is_tiny and _is_published(settings))
+
+
+def brings_refiner(settings: SingleViewSettings) -> bool:
+    """Whether another package rewrites prompts, which all of them do after a look at frames."""
+    return settings.kind == "video2world" and bool(registry.current().extensions.get("prompt_refiners"))
+
+
+def has_upsampler(settings: SingleViewSettings) -> bool:
+    """Whether anything writes prompts out."""
+    return settings.may_upsample and (
+        settings.upsampler_url is not None or brings_refiner(settings) or upsamples_itself(settings)
+    )
+
+
+def upsampler_folder(settings: SingleViewSettings) -> Path:
+    """The folder of the chat model, whether or not it is there."""
+    folder = _named_folder(settings)
+    if settings.kind == "video2world" and _is_published(settings) and not _is_readable(folder):
+        return PIXTRAL.folder(settings.checkpoint_dir)
+    return folder
+
+
+def needed_upsampler(settings: SingleViewSettings) -> list[Repository]:
+    """The published chat model that is used, if it is one that can be read."""
+    is_own = not _is_published(settings) or _is_readable(_named_folder(settings))
+    return [] if is_own or settings.kind == "text2world" else [PIXTRAL]
+
+
+def upsampler_problems(settings: SingleViewSettings) -> list[Problem]:
+    """What is wrong with the chat model of this process, but for files that can be downloaded."""
+    folder = _named_folder(settings)
+    if _is_readable(folder) or needed_upsampler(settings):
+        return []
+    where = "--prompt-upsampler-dir"
+    if _is_published(settings):
+        what = f"{settings.prompt_upsampler_dir} is published in a form of its own, which cosmos does not read"
+        return [Problem(f"{what}.", where, f"{_WAYS_OUT}, or name the folder of a chat model that it does read.")]
+    what = "holds no chat model that cosmos reads" if exists(folder) else "does not exist"
+    return [Problem(f"{folder} {what}.", where, f"Check the name. {_WAYS_OUT}.")]
+
+
+def upsampler_ways_out() -> list[Problem]:
+    """What to do without the published chat model."""
+    return [Problem("To do without the prompt upsampler: --disable-prompt-upsampler, or --upsampler-url.")]
+
+
+def own_folders(settings: SingleViewSettings) -> list[Path]:
+    """The folder of the chat model, where the user brings it."""
+    return [] if needed_upsampler(settings) else [upsampler_folder(settings)]
+
+
+def upsampler_bytes(settings: SingleViewSettings) -> int:
+    """Size of the chat model's files."""
+    published = needed_files(needed_upsampler(settings), settings.checkpoint_dir)
+    return sum(file.num_bytes for file in [*published, *(own_file(each, "") for each in own_folders(settings))])
+
+
+def _named_folder(settings: SingleViewSettings) -> Path:
+    name = settings.prompt_upsampler_dir
+    places = (settings.checkpoint_dir / name, Path(name), settings.checkpoint_dir / "nvidia" / name)
+    return next((place for place in places if exists(place)), places[0])
+
+
+def _is_published(settings: SingleViewSettings) -> bool:
+    return settings.prompt_upsampler_dir == settings.published_upsampler
+
+
+def _is_readable(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _OF_CHAT_MODELS)

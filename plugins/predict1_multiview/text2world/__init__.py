@@ -1,0 +1,1 @@
+"""A video out of a prompt."""

@@ -1,0 +1,1 @@
+"""A video that begins with a picture or the end of a clip."""
