@@ -23,7 +23,7 @@ SINGLE_VIEW_FORMATS = (
     Format(
         f"{PIXTRAL.name}/",
         layout="Mistral's own (params.json, consolidated.safetensors, tekken.json) or as transformers writes it",
-        test="tests/plugins/predict1_multiview/test_upsampler.py",
+        test="tests/plugins/predict1_multiview/single_view/test_upsampler.py",
     ),
 )
 """Of every published file of the models for one camera, besides those that other families read, too."""

@@ -33,7 +33,10 @@ from cosmos_plugins.predict1_multiview import networks as predict1
 from cosmos_plugins.predict1_multiview.multiview import samples as predict1_samples
 from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings as Predict1Settings
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, PUBLISHED_HELPERS, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.single_view import network as single_view
+from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
+from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, MULTIVIEW, PUBLISHED_HELPERS, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world
 from cosmos_plugins.predict2.action import networks as action
 from cosmos_plugins.predict2.action.requests import ActionSettings
 from cosmos_plugins.predict2.multiview import networks as multiview
@@ -91,7 +94,8 @@ def published(file: str, value: float = 1.0) -> Content:
     if folder.startswith(PREDICT2):
         return _published_predict2(file, value)
     if folder.startswith(PREDICT1):
-        return stand_in(f"predict1_7b_{'video' if 'Video' in folder else 'text'}2world_multiview", value)
+        size, cameras = "14b" if "-14B-" in folder else "7b", "_multiview" if "Multiview" in folder else ""
+        return stand_in(f"predict1_{size}_{'video' if 'Video' in folder else 'text'}2world{cameras}", value)
     kind = {TRANSFER: "", DRIVING: "sample_av_", CAMERAS: "sv2mv_"}[folder]
     # branches of several cameras are alike, and there is a manifest of one
     stem = name.removesuffix(".pt").replace("2w_lidar", "2w_hdmap")
@@ -158,12 +162,21 @@ def _build_predict2(root: Path, file: str, *, load_ema: bool) -> BuildNetworks[A
 
 
 def _build_predict1(root: Path, file: str) -> BuildNetworks[Any, Any]:
-    settings = Predict1Settings(checkpoint_dir=root)
     kind: Any = "video2world" if "Video" in file else "text2world"
-    paths, config = predict1_samples.weight_paths(settings, kind), network_of(settings, kind)
+    if "Multiview" in file:
+        settings = Predict1Settings(checkpoint_dir=root)
+        paths, config = predict1_samples.weight_paths(settings, kind), network_of(settings, kind)
+        numbers = {"chunk_frames": VIEW_FRAMES, "num_views": config.n_views}
+    else:
+        size: Any = "14B" if "-14B-" in file else "7B"
+        of_kind = (
+            predict1_video2world.Video2WorldSettings if "Video" in file else predict1_text2world.Text2WorldSettings
+        )
+        model = single_view.model_of(of_kind(checkpoint_dir=root, model_size=size))
+        paths, config, numbers = model.paths, model.variant.network(kind), {"chunk_frames": CLIP_FRAMES}
     for path in (paths.dit, *(paths.tokenizer / name for name in ("autoencoder.jit", "mean_std.pt"))):
         put(root, path.relative_to(root).as_posix())
-    return predict1.networks(paths, config, PUBLISHED_HELPERS, chunk_frames=VIEW_FRAMES, num_views=config.n_views)
+    return predict1.networks(paths, config, PUBLISHED_HELPERS, **numbers)
 
 
 def _build_transfer(root: Path, file: str) -> Built[Any, Any]:

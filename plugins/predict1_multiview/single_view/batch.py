@@ -142,7 +142,7 @@ class Batch:
             place = f"{row.place}, {name}"
             problems.append(Problem("cannot differ from row to row.", place, "Give it on the command line."))
         for field, own_name in _NAMES_IN_ROWS.items():
-            if own_name in values:
+            if own_name in values and field in self.request.model_fields:
                 if field in values:
                     problems.append(
                         Problem(f"is also given, as {field}.", f"{row.place}, {own_name}", "Leave one out.")
