@@ -51,7 +51,7 @@ def _write(path: Path, weights: Mapping[str, Tensor], dtype: torch.dtype, *, is_
         tensor = tensor.detach()
         full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if is_main:
-            whole[name] = full.to("cpu", dtype if full.is_floating_point() else None, copy=True).contiguous()
+            whole[name] = full.to("cpu", dtype if full.is_floating_point() else full.dtype, copy=True).contiguous()
     if is_main:
         with writing(path), replacing(path) as temporary:
             torch.save(whole, temporary)

@@ -5,11 +5,13 @@ The network is called once, through a closure of the family's task, so that this
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion import edm, rectified_flow
 from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.training.draws import Draws
@@ -153,3 +155,15 @@ def _loss(per_element: Tensor, weighed: Tensor, square: Tensor, x0_pred: Tensor,
     total = per_clip_B.mean() if recipe.reduce == "mean" else per_clip_B.sum(1).mean()
     parts = {"edm_loss": weighed.detach().float().mean(), "mse_loss": square.detach().float().mean()}
     return Loss(total.float() * recipe.scale, parts, x0_pred.detach())
+
+
+def load_log_variance(path: Path | None, wrappers: Sequence[str]) -> LogVariance:
+    """The uncertainty head that lies beside a network in a file, or a new one where none does."""
+    head = LogVariance()
+    if path is None:
+        return head
+    with open_checkpoint(path, wrappers) as checkpoint:
+        keys = {name: f"logvar.{name}" for name in head.state_dict()}
+        if all(key in checkpoint for key in keys.values()):
+            head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
+    return head

@@ -166,7 +166,7 @@ class Run:
         self._exported = export(
             self.folder / "checkpoints",
             trainer.iteration,
-            self.task.networks.state_dict(),
+            {**self.task.networks.state_dict(), **self.task.constants},
             None if trainer.ema is None else trainer.ema.averages,
             is_main=self.parallel.is_main,
         )

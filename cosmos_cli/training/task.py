@@ -77,12 +77,14 @@ class Task(Protocol):
     networks: what is trained, averaged, saved and exported, under the first parts of the published keys: `net` and,
         where the uncertainty is learnt, `logvar`. Parameters are float32; those with `requires_grad` False stay.
     frozen: networks that only compute, such as the base under a control branch.
+    constants: what published files hold beside the weights, by published name; it goes into exported ones.
 
     Large networks, trained or frozen, have `blocks`: activations are thrown away, and parameters sharded, between them.
     """
 
     networks: nn.ModuleDict
     frozen: Sequence[nn.Module]
+    constants: Mapping[str, Tensor]
 
     def encode(self, examples: Examples) -> Batch:
         """Clips as latents, on the device; called without gradients."""

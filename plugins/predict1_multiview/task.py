@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
-from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.view_conditioning import given_views
@@ -23,13 +22,13 @@ from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
-from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws
-from cosmos_cli.training.objectives import LogVariance, edm_loss, keep_text
+from cosmos_cli.training.objectives import edm_loss, keep_text, load_log_variance
 from cosmos_cli.training.recipe import LossRecipe, Recipe
-from cosmos_cli.training.task import Batch, Loss, Where
+from cosmos_cli.training.task import Batch, Loss, Where, learning
 from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, find_weights, paths_of
 from cosmos_plugins.predict1_multiview.denoise import sample_latents
 from cosmos_plugins.predict1_multiview.formats import DIT
@@ -64,10 +63,13 @@ class Predict1Task:
     ) -> None:
         self._loss, self._log_variance, self._tokenizer = loss, log_variance, tokenizer
         self._dtype, self._device = dtype, device
-        self.networks = nn.ModuleDict({"net": dit})
+        self.networks = nn.ModuleDict({"net": learning(dit)})
         if log_variance is not None:
             self.networks[_HEAD] = log_variance
         self.frozen: Sequence[nn.Module] = ()
+        self.constants: Mapping[str, Tensor] = {
+            f"net.{name}": torch.arange(*shape) for name, shape in stored_constants(dit.config).items()
+        }
         self._num_views = dit.config.n_views if isinstance(dit, MultiViewDiT) else 1
 
     def encode(self, examples: Examples) -> Batch:
@@ -189,7 +191,7 @@ def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: 
         dit = build_dit(config, where.attention)
     else:
         dit = load_dit(path, config, attention=where.attention)
-    head = _head_of(path) if recipe.loss.log_variance else None
+    head = load_log_variance(path, DIT.wrappers) if recipe.loss.log_variance else None
     return Predict1Task(recipe.loss, dit, head, tokenizer, where.dtype, where.device)
 
 
@@ -210,16 +212,3 @@ def weights_of(recipe: Recipe, where: Where) -> Path:
             "checkpoint.load_path= (nothing behind it).",
         )
     return found
-
-
-def _head_of(path: Path | None) -> LogVariance:
-    """The uncertainty head that lies beside a network, or a new one."""
-    head = LogVariance()
-    if path is None:
-        return head
-    with open_checkpoint(path, DIT.wrappers) as checkpoint:
-        keys = {name: f"{_HEAD}.{name}" for name in head.state_dict()}
-        if not all(key in checkpoint.keys() for key in keys.values()):  # noqa: SIM118
-            return head
-        head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
-    return head

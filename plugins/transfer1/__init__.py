@@ -1,6 +1,6 @@
 """Cosmos-Transfer1: a video turned into another world under the control of its edges, depth, segments or blur."""
 
-from cosmos_cli.hookspecs import Package, RegisterControl, RegisterFamily, hookimpl
+from cosmos_cli.hookspecs import Package, RegisterControl, RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -65,3 +65,13 @@ def cosmos_register_controls(register: RegisterControl) -> None:
     )
     register(name="hdmap", help="A rendered road map.", checkpoint=f"{driving}/hdmap_control.pt", driving=True)
     register(name="lidar", help="Rendered laser points.", checkpoint=f"{driving}/lidar_control.pt", driving=True)
+
+
+@hookimpl
+def cosmos_register_recipes(register: RegisterRecipes) -> None:
+    register(
+        name="transfer1",
+        help="Post-trainings of control branches.",
+        family="transfer",
+        recipes="cosmos_plugins.transfer1.recipes:RECIPES",
+    )

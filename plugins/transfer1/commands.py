@@ -10,6 +10,7 @@ from cosmos_cli import output
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.command import add_commands
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import BatchFile, BatchInput, TransferRequest, TransferSettings
@@ -96,3 +97,6 @@ def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path,
         return
     given = settings, request, path
     command.make_many(settings, lambda: run_rows(*given), check=lambda: check_workers(*given))
+
+
+add_commands(app, "transfer")

@@ -21,8 +21,8 @@ class MockClips:
         """The clip of a number."""
         data = self._recipe.data
         own = torch.Generator().manual_seed(self._recipe.trainer.seed * 1_000_003 + index)
-        frames = torch.randint(
-            0, 255, (data.num_views * data.num_frames, data.height, data.width, 3), dtype=torch.uint8, generator=own
-        )
+        shape = (data.num_views * data.num_frames, data.height, data.width, 3)
+        frames = torch.randint(0, 255, shape, dtype=torch.uint8, generator=own)
         text = torch.randn(data.num_views * data.text_tokens, data.text_channels, generator=own)
-        return Example(f"mock clip {index}", frames, text, data.fps)
+        hints = {data.hint: torch.randint(0, 255, shape, dtype=torch.uint8, generator=own)} if data.hint else {}
+        return Example(f"mock clip {index}", frames, text, data.fps, hints_FHWC=hints)

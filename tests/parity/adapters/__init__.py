@@ -13,6 +13,7 @@ from tests.parity.adapters import (
     sampler,
     tokenizer,
     training,
+    training_control,
     transfer1,
     transfer1_generate,
     transfer1_weights,
@@ -34,6 +35,7 @@ ADAPTERS: dict[str, Adapter] = (
     | predict1_sampling.ADAPTERS
     | multiview.ADAPTERS
     | training.ADAPTERS
+    | training_control.ADAPTERS
 )
 
 

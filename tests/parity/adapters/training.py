@@ -64,7 +64,7 @@ def recipe_of(options: Mapping[str, Any], loss: LossRecipe = TRAINED, *, clips: 
 
 
 def predict1(golden: Golden) -> Outputs:
-    return _runs(golden, lambda recipe: _predict1_task(golden, recipe), "late" if golden.config["published"] else "")
+    return runs(golden, lambda recipe: _predict1_task(golden, recipe))
 
 
 def _predict1_task(golden: Golden, recipe: Recipe) -> Task:
@@ -89,7 +89,8 @@ def log_variance_of(golden: Golden) -> LogVariance:
     return head
 
 
-def _runs(golden: Golden, build: Callable[[Recipe], Task], late: str) -> Outputs:
+def runs(golden: Golden, build: Callable[[Recipe], Task]) -> Outputs:
+    """Every run of a golden file, each with a task of its own."""
     ours: Outputs = {}
     for run in ("published", "hot"):
         recipe = recipe_of(golden.config[run])
@@ -98,7 +99,7 @@ def _runs(golden: Golden, build: Callable[[Recipe], Task], late: str) -> Outputs
         if run == "published":
             ours |= _first_step(golden, trainer)
         ours |= _loop(golden, trainer, run, names)
-    if late:
+    if "late_start_iteration" in golden.config:
         recipe = recipe_of(golden.config["published"])
         trainer = Trainer(recipe, build(recipe), ALONE)
         trainer.iteration = golden.config["late_start_iteration"]
@@ -109,7 +110,8 @@ def _runs(golden: Golden, build: Callable[[Recipe], Task], late: str) -> Outputs
 def _first_step(golden: Golden, trainer: Trainer) -> Outputs:
     """What enters and leaves the network in the first step, and gradients before clipping."""
     batch, draws = step_inputs(golden, 0)
-    with _watched(trainer.task.networks["net"]) as calls:
+    last = [*trainer.task.frozen, trainer.task.networks["net"]][0]
+    with _watched(last) as calls:
         loss = trainer.task.loss(batch, draws)
     loss.total.backward()  # type: ignore[no-untyped-call]
     [(given, output)] = calls
@@ -131,7 +133,7 @@ def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outpu
     clipped: list[float] = []
     parameters = list(trainer.parameters.values())
     trainer.optimizer.register_step_pre_hook(lambda *_: clipped.append(float(total_norm(parameters))))
-    heads = [trainer.task.networks["logvar"]] if "logvar" in trainer.task.networks else []
+    heads = [head] if (head := getattr(trainer.task, "_log_variance", None)) is not None else []
     with _watched(*heads) as uncertainties:
         steps = [trainer.step([step_inputs(golden, index)]) for index in range(golden.config["steps"])]
     assert trainer.ema is not None

@@ -1,0 +1,134 @@
+"""Post-trainings of Transfer1's control branches, under the names of the originals."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from cosmos_cli.training.recipe import (
+    CheckpointRecipe,
+    Data,
+    DrawsRecipe,
+    Job,
+    LogRecipe,
+    Model,
+    OptimizerRecipe,
+    ParallelRecipe,
+    Recipe,
+    ScheduleRecipe,
+    TrainerRecipe,
+)
+
+TASK = "cosmos_plugins.transfer1.task:control"
+CONTROLS = ("vis", "edge", "depth", "seg", "keypoint", "upscale")
+DRIVING_CONTROLS = ("hdmap", "lidar")
+_FOLDER, _AV_FOLDER = "nvidia/Cosmos-Transfer1-7B", "nvidia/Cosmos-Transfer1-7B-Sample-AV"
+_FILES = {"upscale": "4kupscaler"}
+
+
+class ControlModel(Model):
+    """A control branch and its base."""
+
+    control: str = Field(description="Which control; data.hint names its videos.")
+    driving: bool = Field(default=False, description="The base for driving scenes, which is given no frames.")
+    base_path: str = Field(description="File of the base, which stays as it is.")
+
+
+class ControlRecipe(Recipe):
+    """A post-training of a control branch. Without checkpoint.load_path the branch begins as a copy of the base."""
+
+    model: ControlModel
+
+
+def _recipe(
+    name: str, control: str, start: Literal["pretrain", "posttrain"], *, frames: int, driving: bool, **changes: Any
+) -> Recipe:
+    folder = _AV_FOLDER if driving else _FOLDER
+    published = f"{folder}/{_FILES.get(control, control)}_control.pt"
+    begins = "a copy of the base" if start == "pretrain" else "the published branch"
+    values: dict[str, Any] = {
+        "model": ControlModel(size="7B", control=control, driving=driving, base_path=f"{folder}/base_model.pt"),
+        "data": Data(
+            source="cosmos_cli.training.data.videos:VideoFolder",
+            dataset_dir="datasets/waymo" if driving else "datasets/hdvila",
+            num_frames=frames,
+            height=704,
+            width=1280,
+            hint=control,
+            num_workers=8,
+        ),
+        "draws": DrawsRecipe(
+            # the originals multiply by the root of a number of their configuration, whatever the clip's length
+            sigma_multiplier=4.0 if frames == 121 else 8**0.5,
+            **({} if driving else {"given": "per-step", "given_max": 2, "augment_mean": -3.0, "augment_std": 2.0}),
+        ),
+        "optimizer": OptimizerRecipe(lr=2**-14.3, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-10, clip_norm=1.0),
+        "schedule": ScheduleRecipe(warm_up_steps=(1000 if driving else 2500,)),
+        "parallel": ParallelRecipe(tp=8, activation_checkpointing="sub-block"),
+        "checkpoint": CheckpointRecipe(load_path="" if start == "pretrain" else published, save_iter=1000),
+        "trainer": TrainerRecipe(max_iter=999_999_999),
+        "log": LogRecipe(logging_iter=200),
+    }
+    job = Job(group="CTRL_7Bv1", name=name)
+    help = f"The {control} branch{' for driving scenes' if driving else ''}, from {begins}; {frames} frames."
+    return ControlRecipe(help=help, task=TASK, job=job, **(values | changes))
+
+
+_TINY: dict[str, Any] = {
+    "data": Data(num_frames=9, height=80, width=144, text_tokens=16, text_channels=128, num_mock_clips=64).model_copy(
+        update={"num_workers": 0, "hint": "edge"}
+    ),
+    "schedule": ScheduleRecipe(),
+    "optimizer": OptimizerRecipe(lr=1e-3),
+    "parallel": ParallelRecipe(activation_checkpointing="none"),
+    "draws": DrawsRecipe(sigma_multiplier=1.0, given="per-step", given_max=1, augment_mean=-3.0),
+    "trainer": TrainerRecipe(max_iter=20, precision="float32"),
+    "log": LogRecipe(logging_iter=1),
+}
+
+
+def _tiny(start: Literal["pretrain", "posttrain"]) -> Recipe:
+    path = "" if start == "pretrain" else f"{_FOLDER}/edge_control.pt"
+    return _recipe(
+        f"tiny_control_input_edge_{start}",
+        "edge",
+        start,
+        frames=9,
+        driving=False,
+        model=ControlModel(size="tiny", control="edge", base_path=f"{_FOLDER}/base_model.pt"),
+        checkpoint=CheckpointRecipe(load_path=path, save_iter=10),
+        **_TINY,
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.job.name: recipe
+    for recipe in (
+        *(
+            _recipe(
+                f"CTRL_7Bv1pt3_lvg_tp_121frames_control_input_{control}_block3_{start}",
+                control,
+                start,
+                frames=121,
+                driving=False,
+            )
+            for control in CONTROLS
+            for start in ("pretrain", "posttrain")
+        ),
+        *(
+            _recipe(
+                f"CTRL_7Bv1pt3_t2w_{frames}frames_control_input_{control}_block3_{start}",
+                control,
+                start,
+                frames=frames,
+                driving=True,
+            )
+            for control in DRIVING_CONTROLS
+            for frames in (57, 121)
+            for start in ("pretrain", "posttrain")
+        ),
+        _tiny("pretrain"),
+        _tiny("posttrain"),
+    )
+}
