@@ -19,6 +19,8 @@ from tests.option_tables import COMMANDS
 
 PLAN = ("--model", "tiny", "--plan")
 LINES: dict[str, tuple[str, ...]] = {
+    "predict1-multiview run": ("--prompt", "a", *PLAN),
+    "predict1-multiview batch": ("scenes.jsonl", *PLAN),
     "predict2 video2world": ("--input-path", "picture.png", "--prompt", "a", *PLAN),
     "predict2 batch": ("rows.jsonl", *PLAN),
     "predict2 best-of-n": ("--input-path", "picture.png", "--prompt", "a", "--num-generations", "2", *PLAN),
@@ -45,12 +47,14 @@ def _options(table: Iterable[OptionDescription]) -> list[tuple[str, str]]:
 _VIDEO2WORLD = describe_options(Video2WorldOptions, Video2WorldSettings, Planning)
 OF_ALL = {command: _options(table) for command, table in COMMANDS.items()}
 OF_ALL |= dict.fromkeys(("predict2 batch", "predict2 best-of-n"), _options(_VIDEO2WORLD))
+OF_ALL["predict1-multiview batch"] = OF_ALL["predict1-multiview run"]
 OF_ALL |= dict.fromkeys(("transfer batch", "transfer annotate"), OF_ALL["transfer run"])
 
 
 @pytest.fixture(autouse=True)
 def files(here: Path) -> None:
     (here / "rows.jsonl").write_text('{"input_video": "picture.png", "prompt": "a", "output_video": "o.mp4"}\n')
+    (here / "scenes.jsonl").write_text('{"prompt": "a"}\n')
     (here / "clips.jsonl").write_text('{"visual_input": "clip.mp4", "prompt": "a"}\n')
     (here / "spec.json").write_text('{"input_video_path": "clip.mp4", "edge": {"control_weight": 0.5}}')
     (here / "views.json").write_text(json.dumps({"hdmap": {"input_control": ["clip.mp4"] * 6}}))

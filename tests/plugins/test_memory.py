@@ -19,9 +19,13 @@ from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.runtime.machine import Machine
 from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, MemoryPlan, NetworkSize, streamed
+from cosmos_plugins.predict1_multiview.multiview import inputs as predict1_multiview
+from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview_requests
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW as PREDICT1
 from cosmos_plugins.predict2.action import inputs as action
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.multiview import inputs as predict2_multiview
@@ -106,11 +110,23 @@ def acting(**values: Any) -> ActionRequest:
     return ActionRequest(input_video="clip.mp4", input_annotation="actions.json", **values)
 
 
+def of_scene(**values: Any) -> Any:
+    return predict1_multiview_requests.MultiviewRequest(prompt="A street.", **values)
+
+
+def begun_scene(**values: Any) -> Any:
+    return of_scene(input_image_or_video_path="views.mp4", num_input_frames=9, **values)
+
+
 def of_views(**values: Any) -> Any:
     return predict2_multiview_requests.MultiviewRequest(input_path="clip.mp4", prompt="A street.", **values)
 
 
 KINDS = {
+    "predict1 multiview, text2world": Kind(predict1_multiview, predict1_multiview_requests.MultiviewSettings, of_scene),
+    "predict1 multiview, video2world": Kind(
+        predict1_multiview, predict1_multiview_requests.MultiviewSettings, begun_scene
+    ),
     "transfer, 1 control": Kind(transfer, TransferSettings, controlled),
     "transfer, 4 controls": Kind(transfer, TransferSettings, with_four_controls),
     "transfer, upscale": Kind(transfer, TransferSettings, upscaled),
@@ -137,6 +153,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def folder() -> None:
     encode(Path("clip.mp4"), moving_gradient(130, 36, 64))
+    encode(Path("views.mp4"), moving_gradient(54, 36, 64))
     Path("actions.json").write_text(json.dumps([[0.0] * 7] * 12))
 
 
@@ -161,7 +178,7 @@ def test_a_plan_counts_the_memory_that_a_run_goes_by(kind: str, guidance: float,
         assert set(memory.residences) == {RESIDENT}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("transfer")])
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith(("transfer", "predict1"))])
 def test_sharing_a_video_shares_what_its_tokens_take(kind: str) -> None:
     alone, cp, cfg = (KINDS[kind].foreseen(SETTINGS[name], {})[1] for name in ("alone", "cp", "cfg"))
     working = [next(stage.working_bytes for stage in each.stages if stage.name == DIT) for each in (alone, cp, cfg)]
@@ -218,6 +235,11 @@ def sizes() -> dict[str, Size]:
                 ],
             ),
             "transfer tokenizer": (of_transfer, TOKENIZER, [CosmosTokenizer(TRANSFER["7B"].tokenizer)]),
+            "predict1 multiview": (
+                predict1_multiview.work_of(predict1_multiview_requests.MultiviewSettings(), of_scene()),
+                DIT,
+                [MultiViewDiT(PREDICT1["7B"].network("text2world"))],
+            ),
             "predict2": (of_predict2, DIT, [MinimalDiT(PREDICT2["2B"].dit)]),
             "predict2 tokenizer": (of_predict2, TOKENIZER, [WanVAE(PREDICT2["2B"].vae)]),
         }
@@ -237,7 +259,7 @@ def test_weights_are_planned_by_the_sizes_of_the_networks_themselves() -> None:
             assert planned.num_blocks == actual.num_blocks, name
 
 
-@pytest.mark.parametrize("name", ["transfer", "transfer branch", "predict2"])
+@pytest.mark.parametrize("name", ["transfer", "transfer branch", "predict1 multiview", "predict2"])
 def test_what_streams_is_planned_by_the_blocks_that_stream(name: str) -> None:
     planned, actual = sizes()[name]
     assert actual.bytes_with(2) <= planned.bytes_with(2) <= 1.001 * actual.bytes_with(2)

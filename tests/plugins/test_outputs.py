@@ -43,6 +43,7 @@ def test_what_no_file_may_be_called_is_refused_by_every_command_before_anything_
     rows = {
         "predict2.jsonl": [{"input_video": "picture.png", "prompt": "It drifts.", "output_video": name}],
         "transfer.jsonl": [{"visual_input": "clip.mp4", "video_save_name": name}],
+        "predict1.jsonl": [{"prompt": "A bus.", "video_save_name": name}],
     }
     for file, content in rows.items():
         Path(file).write_text("\n".join(map(json.dumps, content)))
@@ -52,6 +53,8 @@ def test_what_no_file_may_be_called_is_refused_by_every_command_before_anything_
         ("predict2", "text2image", "--prompt", "A bus.", "--save-path", name.replace("mp4", "png")),
         ("predict2", "text2world", "--prompt", "A bus.", "--save-path", name),
         ("predict2", "batch", "predict2.jsonl"),
+        ("predict1-multiview", "run", "--prompt", "A bus.", "--video-save-name", name),
+        ("predict1-multiview", "batch", "predict1.jsonl"),
         ("transfer", "run", *transfer, "--video-save-name", name),
         ("transfer", "annotate", *transfer, "--video-save-name", name),
         ("transfer", "batch", "transfer.jsonl", "--controlnet-specs", "spec.json"),

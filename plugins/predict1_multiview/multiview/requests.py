@@ -47,8 +47,8 @@ class MultiviewSettings(RunSettings):
     """Accepted for old command lines; has no effect."""
 
 
-class MultiviewOptions(RunOptions):
-    """What may be said about a scene, or once for many; only what has a prompt is a request."""
+class SceneOptions(StrictModel):
+    """What a scene shows."""
 
     input_image_or_video_path: Source | None = None
     """Video of all cameras, one after the other, whose last frames begin theirs; without one prompts make all."""
@@ -79,6 +79,10 @@ class MultiviewOptions(RunOptions):
     frame_repeat_contrast: bool = False
     """Tell of repeated frames only on the side that guidance leads away from, to get smoother videos; the original
     tells both sides."""
+
+
+class MultiviewOptions(RunOptions, SceneOptions):
+    """What may be said about a scene, or once for many; only what has a prompt is a request."""
 
     @property
     def kind(self) -> Kind:
