@@ -89,19 +89,15 @@ class Steps:
 
         def watched(x: Tensor, sigma: Tensor) -> Tensor:
             x0 = denoiser(x, sigma)
-            self.see(x, sigma, x0)
+            self.check()
+            self._verdict = _Verdict.of(self._num_done + 1, sigma, x, x0)
+            if self._verdict.arrived is None:
+                self.check()
+            if self._on_step is not None:
+                self._latest = sigma, x0
             return x0
 
         return watched
-
-    def see(self, x: Tensor, sigma: Tensor, x0: Tensor) -> None:
-        """Look at an x0 that a sampler got at x, and keep it for a callback; raises as a watched denoiser."""
-        self.check()
-        self._verdict = _Verdict.of(self._num_done + 1, sigma, x, x0)
-        if self._verdict.arrived is None:
-            self.check()
-        if self._on_step is not None:
-            self._latest = sigma, x0
 
     def __call__(self, index: int = 0, _: object = None) -> None:
         """Step `index`, counted from 0, is done."""

@@ -30,7 +30,7 @@ from cosmos_cli.diffusion.edm_euler import (
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning
-from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.steps import Clock, Steps
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.workers.mesh import in_halves
@@ -182,10 +182,22 @@ def sample_latents(
         predict = given(network, conditioning, on_given, like_original=like_original)
     sigmas = euler_sigmas(num_steps, SIGMA_MIN, SIGMA_MAX).to(device)
     with clock.denoising(num_steps) as steps:
+        return sample_edm_euler(_watched(predict, steps), start_BCTHW, sigmas, steps)
 
-        def watched(x_BCTHW: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-            seen, output = predict(x_BCTHW, sigma)
-            steps.see(x_BCTHW, sigma, precondition_output(seen.float(), output, sigma))
-            return seen, output
 
-        return sample_edm_euler(watched, start_BCTHW, sigmas, steps)
+def _watched(predict: Predict, steps: Steps) -> Predict:
+    """The same, with every x0 that it comes to looked at."""
+    latest: list[tuple[Tensor, Tensor]] = []
+
+    def denoiser(x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
+        latest[:] = [predict(x_BCTHW, sigma)]
+        [(seen, output)] = latest
+        return precondition_output(seen.float(), output, sigma)
+
+    look = steps.watched(denoiser)
+
+    def watched(x_BCTHW: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        look(x_BCTHW, sigma)
+        return latest.pop()
+
+    return watched

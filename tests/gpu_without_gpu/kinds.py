@@ -27,6 +27,16 @@ from cosmos_cli.models import cosmos_tokenizer, general_dit_layers, minimal_dit_
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
 from cosmos_cli.models.dit_layers import ShardableAttention
 from cosmos_cli.runtime.workers.team import Team
+from cosmos_plugins.predict1_multiview import networks as predict1_networks
+from cosmos_plugins.predict1_multiview.multiview import inputs as prompted_inputs
+from cosmos_plugins.predict1_multiview.multiview.network import network_of
+from cosmos_plugins.predict1_multiview.multiview.pipeline import MultiviewPipeline as PromptedPipeline
+from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewRequest as PromptedRequest
+from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings as PromptedSettings
+from cosmos_plugins.predict1_multiview.multiview.samples import Sample as PromptedSample
+from cosmos_plugins.predict1_multiview.multiview.samples import output_paths as prompted_paths
+from cosmos_plugins.predict1_multiview.multiview.samples import weight_paths as prompted_weights
+from cosmos_plugins.predict1_multiview.variants import PUBLISHED_HELPERS, VIEW_FRAMES
 from cosmos_plugins.predict2 import networks as predict2_networks
 from cosmos_plugins.predict2.action import inputs as action_inputs
 from cosmos_plugins.predict2.action.pipeline import ActionPipeline
@@ -218,6 +228,9 @@ def _without_files() -> Iterator[None]:
     def load(build: Callable[[], Any], *_: Any, dtype: torch.dtype, device: torch.device, **options: Any) -> Any:
         return unfilled(build, dtype, device)
 
+    def dit(_: Any, config: Any, *, dtype: torch.dtype, device: torch.device, **options: Any) -> Any:
+        return unfilled(lambda: predict1_networks.build_dit(config), dtype, device)
+
     def tokenizer(*_: Any, config: Any, dtype: torch.dtype, device: torch.device) -> CosmosTokenizer:
         return unfilled(lambda: CosmosTokenizer(config), dtype, device)
 
@@ -227,11 +240,12 @@ def _without_files() -> Iterator[None]:
             stack.enter_context(mock.patch.object(module, "load_network", load))
         for module in (transfer_generation, scene_generation):
             stack.enter_context(mock.patch.object(module, "take", lambda frames, chunk: frames))  # one chunk is all
-        stack.enter_context(mock.patch.object(transfer_networks, "load_tokenizer", tokenizer))
+        stack.enter_context(mock.patch.object(predict1_networks, "load_dit", dit))
+        stack.enter_context(mock.patch.object(cosmos_tokenizer, "load_tokenizer", tokenizer))
         # inference mode makes no fake tensors
         make_latents = ActionPipeline.make_latents.__wrapped__  # type: ignore[attr-defined]
         stack.enter_context(mock.patch.object(ActionPipeline, "make_latents", make_latents))
-        stack.enter_context(mock.patch.object(transfer_networks, "read_statistics", lambda *_: statistics))
+        stack.enter_context(mock.patch.object(cosmos_tokenizer, "read_statistics", lambda *_: statistics))
         yield
 
 
@@ -415,7 +429,30 @@ def scene(kind: str) -> Kind:
     return Kind(ScenePipeline, settings, request, lambda: scene_inputs.work_of(settings, request), sample, build)
 
 
+def prompted_scene(given: bool, **options: Any) -> Kind:
+    """All cameras of a car out of their prompts, or also out of the first frames of all."""
+    settings = PromptedSettings(**options)
+    height, width = 480, 848
+    clip = GivenFrames(black(54, height, width, 3)) if given else None
+    request = PromptedRequest(
+        prompt="A street.", input_image_or_video_path=clip, num_input_frames=9, num_steps=NUM_STEPS
+    )
+
+    def sample() -> PromptedSample:
+        frames = black(6, 9, height, width, 3) if given else None
+        paths, outputs = prompted_weights(settings, request.kind), prompted_paths(request)
+        return PromptedSample(request, CAMERAS, frames, height, width, outputs, paths)
+
+    def build() -> Callable[[Where], Built[Any, Any]]:
+        paths, config = prompted_weights(settings, request.kind), network_of(settings, request.kind)
+        return predict1_networks.networks(paths, config, PUBLISHED_HELPERS, chunk_frames=VIEW_FRAMES, num_views=6)
+
+    return Kind(PromptedPipeline, settings, request, lambda: prompted_inputs.work_of(settings, request), sample, build)
+
+
 KINDS: Mapping[str, Callable[[], Kind]] = {
+    "predict1 multiview, text2world": lambda: prompted_scene(given=False),
+    "predict1 multiview, video2world": lambda: prompted_scene(given=True),
     "video2world 2B": lambda: video2world("2B", num_given=5),
     "video2world 14B": lambda: video2world("14B"),
     "video2world 2B sparse": lambda: video2world("2B", natten=True),
