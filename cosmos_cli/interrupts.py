@@ -19,7 +19,7 @@ TYPE_CHECKING = False  # `typing` takes longer to import than all of this, and C
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 EXIT_CODE = 130
 MESSAGE = "Interrupted. Finished work is kept."
@@ -99,7 +99,8 @@ def asking() -> Iterator[Asking]:
     block runs, hands signals on to them. Outside of the main thread nothing is asked here.
     """
     global _asking
-    own, before = Asking(), {}
+    own = Asking()
+    before: dict[int, Any] = {}
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if not own.request.insists(number):
@@ -108,7 +109,7 @@ def asking() -> Iterator[Asking]:
             leave()
         if own.on_insist is not None:
             own.on_insist()
-        if callable(earlier := before.get(signal.Signals(number))):
+        if callable(earlier := before.get(number)):
             earlier(number, frame)
 
     outer, _asking = _asking, own

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -67,7 +67,7 @@ class Checkpoints:
         with writing(self._folder):
             job_folder.remove_leftovers(self._folder)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.training.job_folder import check_same_run, job_folder
 from cosmos_cli.training.layout import training_layout
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import TrainingSettings
 
 
-def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:
-    """Clips of one step over all ranks, and forward passes of each rank that make them up.
+def whole_batch(recipe: Recipe, num_groups: int) -> int:
+    """Clips of one step over all ranks.
 
     Args:
         num_groups: data-parallel ranks.
@@ -19,7 +20,7 @@ def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:
     data = recipe.data
     at_once = data.batch_size * num_groups
     if data.global_batch_size is None:
-        return at_once * recipe.trainer.grad_accum_iter, recipe.trainer.grad_accum_iter
+        return at_once * recipe.trainer.grad_accum_iter
     if data.global_batch_size % at_once:
         raise InputError(
             f"{data.global_batch_size} clips a step do not divide among {num_groups} data-parallel ranks with "
@@ -27,7 +28,7 @@ def whole_batch(recipe: Recipe, num_groups: int) -> tuple[int, int]:
             where="data.global_batch_size",
             fix=f"Give a multiple of {at_once}, another data.batch_size, or another number of ranks.",
         )
-    return data.global_batch_size, data.global_batch_size // at_once
+    return data.global_batch_size
 
 
 def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
@@ -36,4 +37,5 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
     def check_batch() -> None:
         whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
 
-    report_together(check_batch)
+    folder = job_folder(settings.output_root, recipe.job)
+    report_together(check_batch, lambda: check_same_run(folder, recipe))

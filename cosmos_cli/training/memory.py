@@ -347,7 +347,8 @@ class _Sizes:
                 sizes[config] = float(number * num_bytes)
         text = float(text_tokens * data.text_channels * num_bytes)
         latents = 4.0 * clips * workload.trained.in_channels * math.prod(size_THW)
-        return cls(*found, text, latents, num_bytes)
+        tokens, all_tokens, patches, texts = found
+        return cls(tokens, all_tokens, patches, texts, text, latents, num_bytes)
 
 
 def _kept(recipe: Recipe, workload: Workload, layout: TrainingLayout, sizes: _Sizes) -> float:

@@ -39,7 +39,7 @@ def rate_factor(schedule: ScheduleRecipe, step: int) -> float:
 def adamw(recipe: OptimizerRecipe, parameters: Mapping[str, nn.Parameter]) -> torch.optim.AdamW:
     """AdamW over these parameters, all decayed alike."""
     is_fused = all(parameter.device.type == "cuda" for parameter in parameters.values())
-    made = torch.optim.AdamW(
+    return torch.optim.AdamW(
         groups(parameters.items()),
         lr=recipe.lr,
         betas=recipe.betas,
@@ -47,14 +47,6 @@ def adamw(recipe: OptimizerRecipe, parameters: Mapping[str, nn.Parameter]) -> to
         weight_decay=recipe.weight_decay,
         fused=is_fused or None,
     )
-    for parameter in parameters.values():
-        # at once, so that a checkpoint has the same entries before the first step and after any
-        made.state[parameter] = {
-            "step": torch.zeros((), device=parameter.device if is_fused else "cpu"),
-            "exp_avg": torch.zeros_like(parameter, requires_grad=False),
-            "exp_avg_sq": torch.zeros_like(parameter, requires_grad=False),
-        }
-    return made
 
 
 def clip(parameters: Iterable[nn.Parameter], norm: Tensor, largest: float) -> None:

@@ -10,7 +10,6 @@ from pydantic import Field
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.settings import MachineSettings
-from cosmos_cli.training.recipe import Job
 
 
 class PostTraining(StrictModel):
@@ -43,7 +42,3 @@ class TrainingSettings(MachineSettings):
         """Processes that train together: those that a launcher started, unless the user said how many."""
         own = find_rank()
         return own.world_size if own is not None and "num_gpus" not in self.model_fields_set else self.num_gpus
-
-    def folder(self, job: Job) -> Path:
-        """Where a run writes."""
-        return self.output_root / job.project / job.group / job.name

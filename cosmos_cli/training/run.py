@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,18 @@ from typing import Any
 import torch
 
 from cosmos_cli import output
-from cosmos_cli.files.writing import write_json
+from cosmos_cli.errors import InputError
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.devices import choose_device, computing
-from cosmos_cli.training.checkpoints import Checkpoints, latest_in
+from cosmos_cli.training.background import Background
+from cosmos_cli.training.checkpoints import Checkpoints
 from cosmos_cli.training.checks import whole_batch
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.data.loader import Loader
 from cosmos_cli.training.data.source import open_dataset
 from cosmos_cli.training.draws import Draws, draw
-from cosmos_cli.training.export import export
+from cosmos_cli.training.export import AVERAGED, REGULAR, adapter_path, export, export_adapter, export_path
+from cosmos_cli.training.job_folder import CHECKPOINTS, job_folder, write_recipe
 from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.report import Log
@@ -82,8 +85,8 @@ class Run:
 
     def __init__(self, recipe: Recipe, settings: TrainingSettings, parallel: Parallel) -> None:
         self.recipe, self.parallel = recipe, parallel
-        self.folder = settings.folder(recipe.job)
-        self.global_batch_size, _ = whole_batch(recipe, parallel.dp_size)
+        self.folder = job_folder(settings.output_root, recipe.job)
+        self.global_batch_size = whole_batch(recipe, parallel.dp_size)
         self.dataset = open_dataset(recipe)
         where = Where(parallel.device, parallel.dtype, settings.checkpoint_dir, settings.attention)
         build: BuildTask = resolve(recipe.task, needed_by="the recipe's task")
@@ -91,85 +94,92 @@ class Run:
             self.task: Task = build(recipe, where)
             parallel.wrap(self.task)
         self.trainer = Trainer(recipe, self.task, parallel)
-        self.checkpoints = Checkpoints(
-            self.folder / "checkpoints",
-            keep=recipe.checkpoint.keep,
-            asynchronous=recipe.checkpoint.asynchronous,
-            is_main=parallel.is_main,
-        )
-        self._last: Step | None = None
-        self._saved = -1
-        self._exported: tuple[Path, ...] = ()
+        self._exporting = Background()
+        self._exported: list[Path] = []
 
     def train(self, stopping: Stopping) -> Outcome:
         """See `train`."""
-        recipe, trainer = self.recipe, self.trainer
-        self._resume()
-        if self.parallel.is_main:
-            write_json(self.folder / "recipe.json", recipe.model_dump(mode="json"))
-        log = Log(self.folder, recipe, first_step=trainer.iteration, is_main=self.parallel.is_main)
-        loader = Loader(
-            self.dataset,
-            recipe.data,
-            seed=recipe.trainer.seed,
-            global_batch_size=self.global_batch_size,
-            rank=self.parallel.dp_rank,
-            world=self.parallel.dp_size,
-            first_step=trainer.iteration,
-        )
-        with loader:
+        choices = self.recipe.checkpoint
+        folder = self.folder / CHECKPOINTS
+        with Checkpoints(folder, keep=choices.keep, asynchronous=choices.asynchronous) as checkpoints:
+            latest = checkpoints.latest()
+            if latest is not None:
+                self._restore(checkpoints.load(self.trainer.tensors(), latest))
+                output.status(f"Going on after step {latest}: {self.folder}")
+            if self.parallel.is_main:
+                write_recipe(self.folder, self.recipe)
+            log = Log(self.folder, self.recipe, first_step=self.trainer.iteration, is_main=self.parallel.is_main)
+            last = self._steps(checkpoints, log, stopping)
+            self._exporting.wait()
+        max_iter = self.recipe.trainer.max_iter
+        loss = None if last is None else last.loss
+        return Outcome(self.folder, self.trainer.iteration, max_iter, loss, tuple(self._exported))
+
+    def _steps(self, checkpoints: Checkpoints, log: Log, stopping: Stopping) -> Step | None:
+        """Make the steps that are left, or those until a signal; the last of them."""
+        recipe, trainer, step = self.recipe, self.trainer, None
+        save_iter, export_iter = recipe.checkpoint.save_iter, recipe.checkpoint.export_iter
+        with self._loader() as loader:
             steps = iter(loader)
-            while trainer.iteration < recipe.trainer.max_iter:
+            for number in range(trainer.iteration + 1, recipe.trainer.max_iter + 1):
                 began = time.monotonic()
                 batches = [(self._encode(examples), places) for examples, places in next(steps)]
-                step = self._last = trainer.step([(batch, self._draw(batch, places)) for batch, places in batches])
+                step = trainer.step([(batch, self._draw(batch, places)) for batch, places in batches])
                 log.step(
                     step,
                     seconds=time.monotonic() - began,
-                    num_tokens=self._num_tokens([batch for batch, _ in batches]),
+                    num_tokens=self._num_tokens(batches[0][0]),
                     memory_bytes=self._memory(),
                 )
-                is_asked = stopping.asked()
-                if is_asked or step.iteration % recipe.checkpoint.save_iter == 0:
-                    self._save()
-                if step.iteration % (recipe.checkpoint.export_iter or recipe.checkpoint.save_iter) == 0:
+                is_asked, is_last = stopping.asked(), number == recipe.trainer.max_iter
+                if is_asked or is_last or number % save_iter == 0:
+                    checkpoints.save(number, trainer.tensors(), self._plain())
+                if is_last or number % (export_iter or save_iter) == 0:
                     self._export()
-                if is_asked and step.iteration < recipe.trainer.max_iter:
+                if is_asked:
                     break
-            else:
-                self._save()
-                self._export()
-            self.checkpoints.wait()
-        loss = None if self._last is None else self._last.loss
-        return Outcome(self.folder, trainer.iteration, recipe.trainer.max_iter, loss, self._exported)
+        return step
 
-    def _resume(self) -> None:
-        """Go on from the newest checkpoint of the folder, if there is one."""
-        latest = latest_in(self.folder / "checkpoints")
-        if latest is None:
-            return
-        plain = self.checkpoints.load(latest, self.trainer.tensors())
+    def _loader(self) -> Loader:
+        return Loader(
+            self.dataset,
+            self.recipe.data,
+            seed=self.recipe.trainer.seed,
+            global_batch_size=self.global_batch_size,
+            rank=self.parallel.dp_rank,
+            world=self.parallel.dp_size,
+            first_step=self.trainer.iteration,
+        )
+
+    def _plain(self) -> dict[str, Any]:
+        return {**self.trainer.plain(), "global_batch_size": self.global_batch_size}
+
+    def _restore(self, plain: Mapping[str, Any]) -> None:
+        """Raises InputError: another number of ranks cannot take as many clips a step as the run has taken so far."""
         self.trainer.restore(plain)
         self.global_batch_size = plain["global_batch_size"]
-        self._saved = latest
-        output.status(f"Going on after step {latest}: {self.folder}")
-
-    def _save(self) -> None:
-        if self._saved == self.trainer.iteration:
-            return
-        self._saved = self.trainer.iteration
-        plain = {**self.trainer.plain(), "global_batch_size": self.global_batch_size}
-        self.checkpoints.save(self.trainer.iteration, self.trainer.tensors(), plain)
+        at_once = self.recipe.data.batch_size * self.parallel.dp_size
+        if self.global_batch_size % at_once:
+            raise InputError(
+                f"the run takes {self.global_batch_size} clips a step, which do not divide among "
+                f"{self.parallel.dp_size} data-parallel ranks with {self.recipe.data.batch_size} at a time.",
+                where=str(self.folder),
+                fix="Start as many ranks as before, or a number that divides the clips.",
+            )
 
     def _export(self) -> None:
-        trainer = self.trainer
-        self._exported = export(
-            self.folder / "checkpoints",
-            trainer.iteration,
-            {**self.task.networks.state_dict(), **self.task.constants},
-            None if trainer.ema is None else trainer.ema.averages,
-            is_main=self.parallel.is_main,
-        )
+        number, trainer, folder = self.trainer.iteration, self.trainer, self.folder / CHECKPOINTS
+        averages = None if trainer.ema is None else trainer.ema.averages
+        if self.recipe.lora is not None:
+            networks, lora = self.task.networks, self.recipe.lora
+            export_adapter(folder, number, networks, lora, averages, background=self._exporting)
+            path = adapter_path
+        else:
+            constants = self.task.constants
+            export(folder, number, self.task.networks, averages, constants, background=self._exporting)
+            path = export_path
+        kinds = (REGULAR,) if averages is None else (REGULAR, AVERAGED)
+        self._exported = [path(folder, number, kind) for kind in kinds]
 
     @torch.no_grad()
     def _encode(self, examples: Examples) -> Batch:
@@ -181,10 +191,10 @@ class Run:
         seed, step = self.recipe.trainer.seed, self.trainer.iteration
         return draw(self.recipe.draws, shape, seed=seed, step=step, places=places).to(self.parallel.device)
 
-    def _num_tokens(self, batches: list[Batch]) -> int:
+    def _num_tokens(self, batch: Batch) -> int:
         """Of a step, over all ranks."""
-        B, _, T, H, W = batches[0].latents_BCTHW.shape
-        return self.global_batch_size * T * H * W // _PATCH if B else 0
+        _, _, T, H, W = batch.latents_BCTHW.shape
+        return self.global_batch_size * T * H * W // _PATCH
 
     def _memory(self) -> int | None:
         device = self.parallel.device

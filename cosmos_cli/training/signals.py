@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import interrupts, output
 
@@ -36,7 +36,7 @@ class Stopping:
         self._groups: list[tuple[Any, ProcessGroup]] = []
         self._agreed = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Stopping:
         self._block = interrupts.asking()
         self._asking = self._block.__enter__()
         return self

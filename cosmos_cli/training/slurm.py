@@ -6,6 +6,7 @@ import shlex
 
 from cosmos_cli.interrupts import ASKED_EXIT_CODE
 from cosmos_cli.training.experiments import differing
+from cosmos_cli.training.job_folder import job_folder
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 
@@ -15,7 +16,7 @@ _NOTICE_S = 300
 
 def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTraining, settings: TrainingSettings) -> str:
     """What `sbatch` is given: one task per GPU; requeued after its time limit, or when a node is lost."""
-    folder = settings.folder(recipe.job)
+    folder = job_folder(settings.output_root, recipe.job)
     arguments = ["--num-gpus", str(training.nodes * settings.num_gpus), "--experiment", named.job.name]
     arguments += ["--checkpoint-dir", str(settings.checkpoint_dir), "--output-root", str(settings.output_root)]
     arguments += ["--device", settings.device, "--attention", settings.attention]

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.checkpoints.keys import without_shells
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.training import optimizer
+from cosmos_cli.training.checkpoints import model_tensors, optimizer_tensors
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.ema import EMA
 from cosmos_cli.training.gradients import clear_non_finite, total_norm
@@ -93,15 +95,13 @@ class Trainer:
             self.iteration, means[0], float(norm), rate, kept, dict(zip(parts, means[1:], strict=True)), is_skipped
         )
 
-    def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds, by name; filling them resumes the run."""
-        weights: dict[str, Tensor] = self.task.networks.state_dict()
-        found = {f"model.{name}": tensor.detach() for name, tensor in weights.items()}
-        for name, parameter in self.parameters.items():
-            found |= {f"optimizer.{name}.{part}": each for part, each in self.optimizer.state[parameter].items()}
-        if self.ema is not None:
-            found |= {f"ema.{name}": average for name, average in self.ema.averages.items()}
-        return found
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """All that a checkpoint holds, by group and name; filling them resumes the run."""
+        return {
+            "model": model_tensors(self.task.networks),
+            "ema": {} if self.ema is None else self.ema.averages,
+            "optimizer": optimizer_tensors(self.optimizer, self.parameters.items()),
+        }
 
     def plain(self) -> dict[str, Any]:
         """What a checkpoint holds beside the tensors."""
@@ -156,4 +156,6 @@ class Guard:
 
 def trained_parameters(networks: nn.Module) -> dict[str, nn.Parameter]:
     """Parameters that learn, by the name under which they are published."""
-    return {name: parameter for name, parameter in networks.named_parameters() if parameter.requires_grad}
+    named = {name: parameter for name, parameter in networks.named_parameters() if parameter.requires_grad}
+    strip = without_shells((), named)
+    return {strip(name): parameter for name, parameter in named.items()}

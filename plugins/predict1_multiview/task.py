@@ -186,11 +186,8 @@ def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: 
         device=where.device,
     )
     path = weights_of(recipe, where) if recipe.checkpoint.load_path else None
-    if path is None:
-        torch.manual_seed(recipe.trainer.seed)
-        dit = build_dit(config, where.attention)
-    else:
-        dit = load_dit(path, config, attention=where.attention)
+    torch.manual_seed(recipe.trainer.seed)  # of what no file has
+    dit = build_dit(config, where.attention) if path is None else load_dit(path, config, attention=where.attention)
     head = load_log_variance(path, DIT.wrappers) if recipe.loss.log_variance else None
     return Predict1Task(recipe.loss, dit, head, tokenizer, where.dtype, where.device)
 

@@ -41,6 +41,9 @@ class ControlRecipe(Recipe):
     model: ControlModel
 
 
+_GIVEN = DrawsRecipe(given="per-step", given_max=2, augment_mean=-3.0, augment_std=2.0)
+
+
 def _recipe(
     name: str, control: str, start: Literal["pretrain", "posttrain"], *, frames: int, driving: bool, **changes: Any
 ) -> Recipe:
@@ -58,10 +61,9 @@ def _recipe(
             hint=control,
             num_workers=8,
         ),
-        "draws": DrawsRecipe(
-            # the originals multiply by the root of a number of their configuration, whatever the clip's length
-            sigma_multiplier=4.0 if frames == 121 else 8**0.5,
-            **({} if driving else {"given": "per-step", "given_max": 2, "augment_mean": -3.0, "augment_std": 2.0}),
+        # the originals multiply by the root of a number of their configuration, whatever the clip's length
+        "draws": (DrawsRecipe() if driving else _GIVEN).model_copy(
+            update={"sigma_multiplier": 4.0 if frames == 121 else 8**0.5}
         ),
         "optimizer": OptimizerRecipe(lr=2**-14.3, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-10, clip_norm=1.0),
         "schedule": ScheduleRecipe(warm_up_steps=(1000 if driving else 2500,)),

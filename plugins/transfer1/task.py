@@ -148,13 +148,13 @@ def control(recipe: Recipe, where: Where) -> ControlTask:
     assert isinstance(recipe, ControlRecipe)
     variant, model = VARIANTS[recipe.model.size], recipe.model
     networks: dict[str, Any] = {"driving": model.driving, "distilled": False, "attention": where.attention}
+    torch.manual_seed(recipe.trainer.seed)  # of what no file has
     base_path = _find(recipe, where, model.base_path)
     base = load_base(base_path, variant, **networks, dtype=where.dtype, device=torch.device("cpu"))
     if recipe.checkpoint.load_path:
         path = _find(recipe, where, recipe.checkpoint.load_path)
         branch = load_branch(path, variant, **networks, dtype=torch.float32, device=torch.device("cpu"))
     else:
-        torch.manual_seed(recipe.trainer.seed)
         branch = new_branch(variant.branch(driving=model.driving), base, where.attention)
     tokenizer = load_chunked_tokenizer(
         folder_named(TINY_ROOT if model.size == "tiny" else where.checkpoint_dir, VIDEO_TOKENIZER.name),

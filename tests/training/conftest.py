@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def no_group_stays() -> Iterator[None]:
-    """One process that computes in bfloat16 makes a group of its own, which would tell the next test's code of ranks."""
+    """One process that computes in bfloat16 makes a group of its own, of which the next test must not hear."""
     yield
     from torch import distributed
 

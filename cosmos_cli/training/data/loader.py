@@ -65,6 +65,7 @@ class Loader:
         return None
 
     def __iter__(self) -> Iterator[list[tuple[Examples, tuple[int, ...]]]]:
+        """Steps without end."""
         while True:
             own = range(self._rank * self._size // self._world, (self._rank + 1) * self._size // self._world)
             size = self._data.batch_size
