@@ -22,7 +22,7 @@ def run_together(world_size: int, function: Callable[[], Any], folder: Path) -> 
         folder: an empty folder for what passes between the processes.
     """
     # one process imports torch and splits into the others, which start in no time
-    multiprocessing.set_forkserver_preload(["cosmos_cli.models.context_parallel"])
+    multiprocessing.set_forkserver_preload(["cosmos_cli.training.parallel"])
     torch.multiprocessing.start_processes(
         _process, (world_size, function, folder), nprocs=world_size, start_method="forkserver"
     )

@@ -27,7 +27,7 @@ from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.training.gradients import clear_non_finite, groups, scale_gradients, total_norm
 from cosmos_cli.training.layout import TrainingLayout, check_heads, training_layout
 from cosmos_cli.training.recipe import ParallelRecipe
-from cosmos_cli.training.recompute import recompute_activations
+from cosmos_cli.training.recompute import compile_parts, recompute_activations
 from cosmos_cli.training.task import Task
 
 __all__ = ["Parallel", "clear_non_finite", "groups", "scale_gradients", "total_norm"]
@@ -99,23 +99,25 @@ class Parallel:
         """The ranks that share the tokens of a clip with this one; None for no others."""
         return None if self.mesh is None or self.layout.cp == 1 else self.mesh.get_group("cp")
 
-    def wrap(self, task: Task) -> None:
+    def wrap(self, task: Task, *, compile: bool = False) -> None:
         """Has the networks of a task compute together with those of the other ranks, in place.
 
         Every network must be the same on all ranks and whole, its parameters where they will be trained. Afterwards
         they are sharded: they are read through the network's `forward` alone.
 
+        Args:
+            compile: the blocks of networks, when they are first called.
         Raises:
-            InputError: cp and tp do not divide the heads of a network.
+            InputError: cp and tp do not divide the heads of a network, or there is no compiler.
         """
         _quieten()
         trained, frozen = list(task.networks.values()), [net for net in task.frozen if _trunks(net)]
         check_heads(self.recipe, [trunk.config.num_heads for net in [*trained, *frozen] for trunk in _trunks(net)])
         task.share_tokens(self.token_group)
         for network in trained:
-            self._wrap(network, torch.float32)
+            self._wrap(network, torch.float32, compile)
         for network in frozen:
-            self._wrap(network, self.dtype)
+            self._wrap(network, self.dtype, compile)
 
     def accumulating(self, task: Task, last: bool) -> AbstractContextManager[None]:
         """Says whether the next backward pass is the last of its step, as which every other one does less.
@@ -142,7 +144,7 @@ class Parallel:
     def _rank(self, axis: str) -> int:
         return 0 if self.mesh is None else self.mesh.get_local_rank(axis)
 
-    def _wrap(self, network: nn.Module, dtype: torch.dtype) -> None:
+    def _wrap(self, network: nn.Module, dtype: torch.dtype, compile: bool) -> None:
         """One entry of a task: its trunks' blocks, then the whole of it. Small ones compute in float32 as they are.
 
         Args:
@@ -153,6 +155,8 @@ class Parallel:
                 trunk.compute_dtype = self.dtype
             if self.mesh is not None and self.layout.tp > 1:
                 cut_layers(trunk, self.mesh["tp"])
+            if compile:
+                compile_parts(trunk, self.recipe.activation_checkpointing)
             recompute_activations(trunk, self.recipe.activation_checkpointing)
         if self.shard_mesh is None:
             _own(network, self.device, dtype)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.distributed as dist
+from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional
 
+from cosmos_cli.models import dit_layers, general_dit_layers
 from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.configs import (
     ActionDiTConfig,
@@ -20,10 +27,14 @@ from cosmos_cli.models.configs import (
 )
 from cosmos_cli.models.context_parallel import ParallelNetwork, parallelise
 from cosmos_cli.models.control_branch import ControlBranch
+from cosmos_cli.models.dit_layers import modulation
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
+from cosmos_cli.training.draws import Draws
+from cosmos_cli.training.objectives import edm_loss, keep_text
+from cosmos_cli.training.recipe import LossRecipe
 
 SIZE: dict[str, Any] = {
     "model_channels": 48,
@@ -36,6 +47,7 @@ SIZE: dict[str, Any] = {
 }
 # 5 x 3 patches per frame, which neither 2 nor 4 ranks divide
 T, H, W = 4, 10, 6
+NEMO = Path(__file__).with_name("nemo_gradients.safetensors")
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
@@ -57,20 +69,24 @@ class TinyTask:
     ) -> None:
         self.networks = nn.ModuleDict({"net": net, "logvar": randomised(nn.Linear(3, 1, bias=False))})
         self.frozen = frozen
-        self._predict = predict
+        self.predict = predict
 
     def share_tokens(self, group: dist.ProcessGroup | None) -> None:
-        for network in [self.networks["net"], *self.frozen]:
+        for network in self.parts():
             parallelise(network, group)
 
+    def parts(self) -> list[Any]:
+        """The large networks."""
+        return [self.networks["net"], *self.frozen]
+
     def loss(self, clip: int) -> Tensor:
-        difference = self._predict(self, clip).float() - noise(1, 16, T, H, W, seed=100 + clip)
+        difference = self.predict(self, clip).float() - noise(1, 16, T, H, W, seed=100 + clip)
         log_variance = self.networks["logvar"](noise(3, seed=200 + clip))
         return (difference.square().mean() * (-log_variance).exp() + log_variance).sum()
 
     def input(self, clip: int) -> Tensor:
         trunk = self.networks["net"]
-        return noise(1, 16, T, H, W, seed=clip).to(trunk.compute_dtype or torch.float32)
+        return noise(1, 16, T, H, W, seed=clip).to(trunk.compute_dtype or next(trunk.parameters()).dtype)
 
 
 def general() -> TinyTask:
@@ -161,4 +177,80 @@ def control() -> TinyTask:
     return TinyTask(branch, predict, [base])
 
 
-TASKS = {task.__name__: task for task in (general, multiview, minimal, cameras, action, control)}
+def adapters() -> TinyTask:
+    """Adapters of low rank, around layers that are cut either way and around one that is not."""
+    import peft
+
+    task = general()
+    ends = ["to_q.0", "to_out.0", "layer1", "layer2", "adaLN_modulation.1"]
+    peft.inject_adapter_in_model(peft.LoraConfig(r=4, target_modules=ends), task.networks["net"])
+    generator = torch.Generator().manual_seed(5)
+    for name, parameter in task.networks.named_parameters():
+        if "lora_" in name:
+            nn.init.normal_(parameter, std=0.1, generator=generator)
+    return task
+
+
+class NemoTask:
+    """The network and the step of NeMo whose true gradients are known, see the notes in the file."""
+
+    frozen: Sequence[nn.Module] = ()
+
+    def __init__(self) -> None:
+        with safe_open(NEMO, "pt") as file:
+            self.given = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            sizes = json.loads(file.metadata()["config"])["net"]
+        config = GeneralDiTConfig(
+            model_channels=sizes["hidden_size"],
+            num_blocks=sizes["num_layers"],
+            num_heads=sizes["num_heads"],
+            crossattn_emb_channels=sizes["crossattn_emb_size"],
+            adaln_lora_dim=sizes["adaln_lora_dim"],
+            rope_t_extrapolation_ratio=sizes["rope_ratio_t"],
+            condition_mask=False,
+        )
+        net = GeneralDiT(config)
+        prefix = "weights.net."
+        weights = {key.removeprefix(prefix): value for key, value in self.given.items() if key.startswith(prefix)}
+        net.load_state_dict({key: value for key, value in weights.items() if key in net.state_dict()})
+        self.networks = nn.ModuleDict({"net": net})
+
+    def share_tokens(self, group: dist.ProcessGroup | None) -> None:
+        parallelise(self.networks["net"], group)
+
+    def loss(self, clip: int) -> Tensor:
+        given = {name: self.given[f"in.{name}"][0] for name in ("latents", "epsilon", "t5", "padding_mask", "fps")}
+        draws = Draws(self.given["in.sigma"], given["epsilon"], self.given["in.text_keep"].float())
+
+        def predict(x_BCTHW: Tensor, c_noise_B: Tensor, mask: Tensor | None) -> Tensor:
+            text = keep_text(given["t5"], draws)
+            return self.networks["net"](
+                x_BCTHW, c_noise_B, text, padding_mask_B1HW=given["padding_mask"], fps=float(given["fps"])
+            )
+
+        with _nemo_norms():
+            return edm_loss(predict, 0.5 * given["latents"], draws, LossRecipe(log_variance=False)).total
+
+
+@contextmanager
+def _nemo_norms() -> Iterator[None]:
+    """The norms of the blocks divide by a little more."""
+
+    def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+        return functional.layer_norm(x, x.shape[-1:], eps=1e-5) * (1 + scale) + shift
+
+    def last(layer: Any, x: Tensor, emb: Tensor, lora: Tensor | None) -> Tensor:
+        shift, scale = modulation(layer.adaLN_modulation, emb, lora)
+        return layer.linear(dit_layers.modulate(x, shift, scale))
+
+    with (
+        mock.patch.object(general_dit_layers, "modulate", modulate),
+        mock.patch.object(general_dit_layers.FinalLayer, "forward", last),
+    ):
+        yield
+
+
+TASKS: dict[str, Callable[[], Any]] = {
+    task.__name__: task for task in (general, multiview, minimal, cameras, action, control, adapters)
+}
+TASKS["nemo"] = NemoTask
