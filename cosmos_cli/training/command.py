@@ -44,7 +44,7 @@ def run(family: str, training: PostTraining, settings: TrainingSettings) -> None
     if training.dry_run:
         from cosmos_cli.training.look_ahead import look_ahead
 
-        ahead = look_ahead(family, named, recipe, settings)
+        ahead = look_ahead(named, recipe, training, settings)
         output.result(ahead.text(), {"status": "ok", **ahead.document()})
         return
     if training.slurm:

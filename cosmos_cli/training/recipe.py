@@ -213,10 +213,13 @@ class Recipe(Part):
     """One post-training. Families derive from it to type `model`.
 
     task: import string of what a family gives: `task(recipe, where) -> cosmos_cli.training.task.Task`.
+    workload: import string of what it trains, in numbers: `workload(recipe) -> cosmos_cli.training.memory.Workload`;
+        without torch. Empty where nothing is known of it, and memory is not planned.
     """
 
     help: str = Field(default="", description="One line on it.")
     task: str = Field(description="Import string of the family's task.")
+    workload: str = Field(default="", description="Import string of what is trained, in numbers.")
     job: Job
     model: Model
     data: Data

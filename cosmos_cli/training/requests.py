@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.settings import MachineSettings
+from cosmos_cli.training.recipe import Recipe
 
 
 class PostTraining(StrictModel):
@@ -23,12 +25,21 @@ class PostTraining(StrictModel):
     """Accepted from older command lines; recipes have no configuration file."""
     dry_run: Annotated[bool, Flag(aliases=("--dryrun",))] = False
     """Show the recipe with all changes, the memory that each rank needs, and what will be written; train nothing."""
+    gpu_memory: Annotated[str | None, Flag(default="that of this machine's GPUs")] = None
+    """Memory of each GPU that --dry-run shall plan for, such as 80GB."""
     slurm: bool = False
     """Print a batch file for Slurm, which goes on after a time limit or a lost node; train nothing."""
     nodes: int = Field(default=1, ge=1)
     """Machines that the batch file asks for, with --num-gpus on each."""
     time_limit: str = Field(default="24:00:00", pattern=r"^[\d:-]+$")
     """Time limit in the batch file."""
+
+    @field_validator("gpu_memory")
+    @classmethod
+    def _amount(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_memory(value)
+        return value
 
 
 class TrainingSettings(MachineSettings):
@@ -42,3 +53,14 @@ class TrainingSettings(MachineSettings):
         """Processes that train together: those that a launcher started, unless the user said how many."""
         own = find_rank()
         return own.world_size if own is not None and "num_gpus" not in self.model_fields_set else self.num_gpus
+
+
+def precision_on(recipe: Recipe, asked: str, kind: str) -> str:
+    """The precision of a run's arithmetic: as asked for, else the recipe's, and float32 on a CPU.
+
+    Args:
+        kind: of the device, "cuda" or "cpu".
+    """
+    if asked != "auto":
+        return asked
+    return "float32" if kind == "cpu" else recipe.trainer.precision

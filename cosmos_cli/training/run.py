@@ -26,7 +26,7 @@ from cosmos_cli.training.job_folder import CHECKPOINTS, job_folder, write_recipe
 from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.report import Log
-from cosmos_cli.training.requests import TrainingSettings
+from cosmos_cli.training.requests import TrainingSettings, precision_on
 from cosmos_cli.training.signals import Stopping
 from cosmos_cli.training.task import Batch, BuildTask, Task, Where
 from cosmos_cli.training.trainer import Step, Trainer
@@ -71,9 +71,7 @@ def train(recipe: Recipe, settings: TrainingSettings, stopping: Stopping) -> Out
         CosmosError: the loss is no number, or a checkpoint cannot be written.
     """
     device = choose_device(settings.device)
-    precision = settings.precision
-    if precision == "auto":
-        precision = "float32" if device.type == "cpu" else recipe.trainer.precision
+    precision = precision_on(recipe, settings.precision, device.type)
     with computing(device, settings.shortcuts):
         parallel = Parallel.form(recipe.parallel, device, precision)
         output.status(parallel.layout.describe())
@@ -92,7 +90,7 @@ class Run:
         build: BuildTask = resolve(recipe.task, needed_by="the recipe's task")
         with output.progress(f"Loading the {recipe.model.size} model on {parallel.device}"):
             self.task: Task = build(recipe, where)
-            parallel.wrap(self.task)
+            parallel.wrap(self.task, compile=settings.compile)
         self.trainer = Trainer(recipe, self.task, parallel)
         self._exporting = Background()
         self._exported: list[Path] = []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
 
+from cosmos_cli.models.configs import MultiViewConfig
+from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
     Data,
@@ -19,8 +22,10 @@ from cosmos_cli.training.recipe import (
     ScheduleRecipe,
     TrainerRecipe,
 )
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 TASK = "cosmos_plugins.predict1_multiview.task:multiview"
+WORKLOAD = "cosmos_plugins.predict1_multiview.recipes:workload"
 VIEWS = 6
 WAYMO_VIEWS = (
     "pinhole_front_left",
@@ -67,7 +72,7 @@ def _recipe(name: str, kind: Literal["video2world", "text2world"], help: str, da
         "model": MultiviewModel(size="7B", kind=kind),
     }
     job = Job(group=f"diffusion_{kind}", name=name)
-    return MultiviewRecipe(help=help, task=TASK, job=job, data=data, **(values | changes))
+    return MultiviewRecipe(help=help, task=TASK, workload=WORKLOAD, job=job, data=data, **(values | changes))
 
 
 def _mock(height: int, width: int, num_frames: int, num_views: int = VIEWS) -> Data:
@@ -135,3 +140,21 @@ RECIPES: dict[str, Recipe] = {
         ),
     )
 }
+
+
+def workload(recipe: Recipe) -> Workload:
+    """What a recipe trains, in numbers."""
+    assert isinstance(recipe, MultiviewRecipe)
+    variant = MULTIVIEW[recipe.model.size]
+    return Workload(network_of(recipe), tokenizer=variant.helpers.tokenizer)
+
+
+def network_of(recipe: MultiviewRecipe) -> MultiViewConfig:
+    """The network of a recipe; a file to begin with may have other view channels."""
+    config = replace(MULTIVIEW[recipe.model.size].network(recipe.model.kind), n_views=recipe.data.num_views)
+    model = recipe.model
+    if model.view_condition_dim is not None:
+        config = replace(config, view_condition_dim=model.view_condition_dim)
+    if model.add_repeat_frame_embedding is not None:
+        config = replace(config, add_repeat_frame_embedding=model.add_repeat_frame_embedding)
+    return config

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -33,7 +32,7 @@ from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, find_weight
 from cosmos_plugins.predict1_multiview.denoise import sample_latents
 from cosmos_plugins.predict1_multiview.formats import DIT
 from cosmos_plugins.predict1_multiview.networks import build_dit, load_dit
-from cosmos_plugins.predict1_multiview.recipes import MultiviewRecipe
+from cosmos_plugins.predict1_multiview.recipes import MultiviewRecipe, network_of
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, Helpers
 
 # B batch, V views, C latent channels, T latent frames of all views, H and W latent height and width; F pixel frames
@@ -158,13 +157,7 @@ class Predict1Task:
 def multiview(recipe: Recipe, where: Where) -> Predict1Task:
     """The task of a recipe for several views; see `cosmos_cli.training.task.BuildTask`."""
     assert isinstance(recipe, MultiviewRecipe)
-    variant = MULTIVIEW[recipe.model.size]
-    config = replace(variant.network(recipe.model.kind), n_views=recipe.data.num_views)
-    if recipe.model.view_condition_dim is not None:
-        config = replace(config, view_condition_dim=recipe.model.view_condition_dim)
-    if recipe.model.add_repeat_frame_embedding is not None:
-        config = replace(config, add_repeat_frame_embedding=recipe.model.add_repeat_frame_embedding)
-    return build_task(recipe, where, config, variant.helpers)
+    return build_task(recipe, where, network_of(recipe), MULTIVIEW[recipe.model.size].helpers)
 
 
 def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: Helpers) -> Predict1Task:

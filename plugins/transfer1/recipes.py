@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
     Data,
@@ -19,8 +20,10 @@ from cosmos_cli.training.recipe import (
     ScheduleRecipe,
     TrainerRecipe,
 )
+from cosmos_plugins.transfer1.variants import VARIANTS
 
 TASK = "cosmos_plugins.transfer1.task:control"
+WORKLOAD = "cosmos_plugins.transfer1.recipes:workload"
 CONTROLS = ("vis", "edge", "depth", "seg", "keypoint", "upscale")
 DRIVING_CONTROLS = ("hdmap", "lidar")
 _FOLDER, _AV_FOLDER = "nvidia/Cosmos-Transfer1-7B", "nvidia/Cosmos-Transfer1-7B-Sample-AV"
@@ -74,7 +77,7 @@ def _recipe(
     }
     job = Job(group="CTRL_7Bv1", name=name)
     help = f"The {control} branch{' for driving scenes' if driving else ''}, from {begins}; {frames} frames."
-    return ControlRecipe(help=help, task=TASK, job=job, **(values | changes))
+    return ControlRecipe(help=help, task=TASK, workload=WORKLOAD, job=job, **(values | changes))
 
 
 _TINY: dict[str, Any] = {
@@ -134,3 +137,10 @@ RECIPES: dict[str, Recipe] = {
         _tiny("posttrain"),
     )
 }
+
+
+def workload(recipe: Recipe) -> Workload:
+    """What a recipe trains, in numbers."""
+    assert isinstance(recipe, ControlRecipe)
+    variant, driving = VARIANTS[recipe.model.size], recipe.model.driving
+    return Workload(variant.branch(driving=driving), (variant.base(driving=driving),), variant.tokenizer)
