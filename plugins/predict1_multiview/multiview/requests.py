@@ -79,6 +79,9 @@ class SceneOptions(StrictModel):
     frame_repeat_contrast: bool = False
     """Tell of repeated frames only on the side that guidance leads away from, to get smoother videos; the original
     tells both sides."""
+    like_original: bool = False
+    """Repeat what the original gets wrong: given frames come out with too much contrast, and of nine only the first
+    counts."""
 
 
 class MultiviewOptions(RunOptions, SceneOptions):
