@@ -51,11 +51,13 @@ MULTIVIEW_MODELS: Mapping[Kind, Repository] = {
 """The published models for several cameras."""
 
 MULTIVIEW_CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
-    name: (MULTIVIEW_MODELS[kind], VIDEO_TOKENIZER, *TEXT_ENCODER, *GUARDRAILS)
-    for name, kind in (
-        ("7B-Video2World-Sample-AV-Multiview", "video2world"),
-        ("7B-Text2World-Sample-AV-Multiview", "text2world"),
+    model.name.rpartition("/")[2].removeprefix("Cosmos-Predict1-"): (
+        model,
+        VIDEO_TOKENIZER,
+        *TEXT_ENCODER,
+        *GUARDRAILS,
     )
+    for model in MULTIVIEW_MODELS.values()
 }
 """Model for several cameras to everything that is published for it."""
 

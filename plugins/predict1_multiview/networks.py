@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 
@@ -143,7 +143,7 @@ def _config_of(checkpoint: Checkpoint, config: Config, num_views: int | None) ->
         num_masks = num_channels - config.in_channels - config.concat_padding_mask - view_channels
         changes["condition_mask"] = num_masks == 1
     changes["add_augment_sigma_embedding"] = any(name.startswith("augment_sigma_embedder.") for name in shapes)
-    return cast(Config, replace(config, **changes))
+    return replace(config, **changes)
 
 
 def _shapes_in(checkpoint: Checkpoint, config: GeneralDiTConfig) -> Shapes:
