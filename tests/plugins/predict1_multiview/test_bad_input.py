@@ -115,11 +115,13 @@ def test_frames_of_a_program_may_be_given(views: Path) -> None:
     settings = MultiviewSettings(model_size="tiny")
     frames = np.concatenate([moving_gradient(1, 48, 80)] * 6)
     request, picture = (
-        MultiviewRequest(prompt=".", input_image_or_video_path=GivenFrames(given), num_steps=1, guidance=0)
+        MultiviewRequest(
+            prompt=".", input_image_or_video_path=GivenFrames(given), num_steps=1, guidance=0, height=32, width=32
+        )
         for given in (frames, frames[0])
     )
     loaded = MultiviewPipeline.load(settings, [request])
-    assert loaded.generate(request).frames.shape == (6, 57, 48, 80, 3)
+    assert loaded.generate(request).frames.shape == (6, 57, 32, 32, 3)
     with pytest.raises(InputError, match="is a picture"):
         loaded.generate(picture)
 
@@ -130,5 +132,7 @@ def test_every_prompt_is_checked(cosmos: Cosmos) -> None:
     assert result.exit_code == 3
     assert "torture" in result.stderr
     assert not Path("outputs").exists()
-    free = cosmos("predict1-multiview", "run", *blocked, "--disable-guardrail", "--num-steps", 1, "--guidance", 0)
+    free = cosmos(
+        "predict1-multiview", "run", *blocked, "--disable-guardrail", "--num-steps", 1, "--guidance", 0, "--height", 32
+    )
     assert free.exit_code == 0, free.stderr

@@ -12,7 +12,7 @@ from cosmos_cli.testing import CommandResult
 from tests.clips import encode, moving_gradient
 
 Cosmos = Callable[..., CommandResult]
-LINE = ("--model", "tiny", "--num-steps", 1, "--guidance", 0, "--json")
+LINE = ("--model", "tiny", "--height", 32, "--width", 32, "--num-steps", 1, "--guidance", 0, "--json")
 
 
 def batch(cosmos: Cosmos, *rows: dict[str, Any] | str, more: tuple[object, ...] = ()) -> CommandResult:

@@ -16,7 +16,8 @@ from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewReques
 from tests.plugins.transfer1.budgets import budget_after
 from tests.third_party import run_script
 
-LINE = ("predict1-multiview", "run", "--model", "tiny", "--device", "cpu", "--num-steps", 2, "--prompt", "A road.")
+SMALL = ("--height", 32, "--width", 32, "--prompt", "A road.")
+LINE = ("predict1-multiview", "run", "--model", "tiny", "--device", "cpu", "--num-steps", 2, *SMALL)
 
 
 def frames_of(name: str) -> np.ndarray:
@@ -39,7 +40,10 @@ def test_the_videos_do_not_depend_on_the_number_of_processes(cosmos: Callable[..
 
 
 def test_where_weights_lie_changes_nothing(cosmos: Callable[..., CommandResult], views: Path) -> None:
-    settings, request = MultiviewSettings(model_size="tiny", device="cpu"), MultiviewRequest(prompt="A road.")
+    settings, request = (
+        MultiviewSettings(model_size="tiny", device="cpu"),
+        MultiviewRequest(prompt="A road.", height=32, width=32),
+    )
     plain = cosmos(*LINE, "--video-save-name", "plain")
     assert plain.exit_code == 0, plain.stderr
     for name, options in {

@@ -32,7 +32,8 @@ from tests.plugins.predict1_multiview.conftest import six_views
 
 Cosmos = Callable[..., CommandResult]
 TINY = MultiviewSettings(model_size="tiny")
-QUICK: dict[str, Any] = {"prompt": "A street in the rain.", "num_steps": 1, "guidance": 0}
+SMALL = ("--height", 32, "--width", 32)
+QUICK: dict[str, Any] = {"prompt": "A street in the rain.", "num_steps": 1, "guidance": 0, "height": 32, "width": 32}
 
 
 def request_of(**changes: Any) -> MultiviewRequest:
@@ -51,7 +52,7 @@ def frames_of(request: MultiviewRequest, settings: MultiviewSettings = TINY) -> 
 
 
 def test_prompts_become_six_videos_one_after_the_other_and_a_grid() -> None:
-    result = run(request_of(guidance=3, preview=True, prompt_left="A tram\nstops."))
+    result = run(request_of(guidance=3, preview=True, prompt_left="A tram\nstops.", height=None, width=None))
     assert (result.num_frames, result.height, result.width) == (57, 48, 80)
     video = read_video(result.video)
     assert (video.frames_FHWC.shape, video.fps) == ((6 * 57, 48, 80, 3), 24)
@@ -117,9 +118,9 @@ def test_the_last_frames_of_every_view_begin_it(num_given: int, like_original: b
     with torch.inference_mode():
         latents, mask = loaded.condition(sample, given)
         video = to_video_over_128(given[2], loaded.device, torch.float32)
-        video = resize_bicubic(video[0].transpose(0, 1), 48, 80).transpose(0, 1)[None]
+        video = resize_bicubic(video[0].transpose(0, 1), 32, 32).transpose(0, 1)[None]
         # with grey filler behind, as in the original
-        filled = torch.cat([video, video.new_zeros(1, 3, 57 - num_given, 48, 80)], dim=2)
+        filled = torch.cat([video, video.new_zeros(1, 3, 57 - num_given, 32, 32)], dim=2)
         expected = loaded.models.tokenizer.encode(filled)[:, :, :num_latents]
     assert mask.view(6, 8).tolist() == [[1.0] * num_latents + [0.0] * (8 - num_latents)] * 6
     torch.testing.assert_close(latents[:, :, 16 : 16 + num_latents], expected)
@@ -185,7 +186,7 @@ def test_fewer_cameras() -> None:
     result = run(request_of(), settings)
     assert result.cameras == ["front", "left", "right", "rear left", "rear right"]
     assert read_video(result.video).num_source_frames == 5 * 57
-    assert read_video(result.grid).frames_FHWC[:, 56:, 88:152].mean() < 10  # nothing stands where the rear would
+    assert read_video(result.grid).frames_FHWC[:, 36:60, 36:60].mean() < 10  # nothing stands where the rear would
     assert [camera.name for camera in cameras_of(3)] == ["front", "left", "right"]
     assert frame_repeats(cameras_of(5), 10) == [0, 0, 0, 10, 10]
 
@@ -200,17 +201,14 @@ def test_the_commands_of_the_original_s_post_training_guide(cosmos: Cosmos, view
     Path("checkpoints", name).mkdir()
     shutil.copy(trained / "checkpoints" / "iter_000001000_ema_model.pt", f"checkpoints/{name}/model.pt")
     line = [*("--checkpoint_dir", "checkpoints", "--input_image_or_video_path", views, "--num_input_frames", 1)]
-    line += ["--prompt", "A road.", "--model", "tiny", "--num_steps", 1]
+    line += ["--prompt", "A road.", "--model", "tiny", "--num_steps", 1, *SMALL]
     copied = cosmos("predict1-multiview", "run", *line, "--diffusion_transformer_dir", name)
     assert copied.exit_code == 0, copied.stderr
     folder = trained.relative_to("checkpoints")
-    for place in (folder, trained, trained / "checkpoints"):
-        result = cosmos(
-            *("predict1-multiview", "run", *line, "--diffusion_transformer_dir", place),
-            *("--video_save_name", "direct", "--overwrite"),
-        )
-        assert result.exit_code == 0, result.stderr
-        assert "iter_000001000_ema_model.pt" in "".join(result.stderr.split())
+    direct = ("--diffusion_transformer_dir", folder, "--video_save_name", "direct")
+    result = cosmos("predict1-multiview", "run", *line, *direct)
+    assert result.exit_code == 0, result.stderr
+    assert "iter_000001000_ema_model.pt" in "".join(result.stderr.split())
     assert Path("outputs/direct.mp4").read_bytes() == Path("outputs/output.mp4").read_bytes()
 
 
