@@ -15,6 +15,8 @@ from cosmos_cli.commands.formats import formats
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview
+from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
+from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.multiview import requests as predict2_multiview
@@ -29,6 +31,12 @@ from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 DOCS = Path(__file__).parent.parent / "docs"
 COMMANDS: dict[str, list[OptionDescription]] = {
+    "predict1 video2world": describe_options(
+        predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, Planning
+    ),
+    "predict1 text2world": describe_options(
+        predict1_text2world.Text2WorldRequest, predict1_text2world.Text2WorldSettings, Planning
+    ),
     "predict1-multiview run": describe_options(
         predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, Planning
     ),
