@@ -19,6 +19,8 @@ from tests.option_tables import COMMANDS
 
 PLAN = ("--model", "tiny", "--plan")
 LINES: dict[str, tuple[str, ...]] = {
+    "predict1 video2world": ("--input-image-or-video-path", "picture.png", "--prompt", "a", *PLAN),
+    "predict1 text2world": ("--prompt", "a", *PLAN),
     "predict1-multiview run": ("--prompt", "a", *PLAN),
     "predict1-multiview batch": ("scenes.jsonl", *PLAN),
     "predict2 video2world": ("--input-path", "picture.png", "--prompt", "a", *PLAN),

@@ -36,7 +36,15 @@ from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettin
 from cosmos_plugins.predict1_multiview.multiview.samples import Sample as PromptedSample
 from cosmos_plugins.predict1_multiview.multiview.samples import output_paths as prompted_paths
 from cosmos_plugins.predict1_multiview.multiview.samples import weight_paths as prompted_weights
-from cosmos_plugins.predict1_multiview.variants import PUBLISHED_HELPERS, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.single_view import inputs as single_inputs
+from cosmos_plugins.predict1_multiview.single_view.network import model_of
+from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline as PromptedVideoPipeline
+from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest as PromptedVideoRequest
+from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldSettings as PromptedVideoSettings
+from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, PUBLISHED_HELPERS, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.video2world.pipeline import Video2WorldPipeline as PredictedPipeline
+from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldRequest as PredictedRequest
+from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldSettings as PredictedSettings
 from cosmos_plugins.predict2 import networks as predict2_networks
 from cosmos_plugins.predict2.action import inputs as action_inputs
 from cosmos_plugins.predict2.action.pipeline import ActionPipeline
@@ -450,7 +458,39 @@ def prompted_scene(given: bool, **options: Any) -> Kind:
     return Kind(PromptedPipeline, settings, request, lambda: prompted_inputs.work_of(settings, request), sample, build)
 
 
+def single_view(size: str, num_given: int = 0) -> Kind:
+    """A video of Predict1 out of a prompt, or one that begins with frames."""
+    pipeline: type[Pipeline[Any, Any]] = PredictedPipeline if num_given else PromptedVideoPipeline
+    kind: Any = PredictedSettings if num_given else PromptedVideoSettings
+    settings = kind(model_size=size, disable_prompt_upsampler=True)
+    frames = black(num_given, HEIGHT, WIDTH, 3) if num_given else None
+    request: Any = PromptedVideoRequest(prompt="A street.", num_steps=NUM_STEPS)
+    if frames is not None:
+        request = PredictedRequest(
+            prompt="A street.",
+            input_image_or_video_path=GivenFrames(frames),
+            num_input_frames=num_given,
+            num_steps=NUM_STEPS,
+        )
+    model = model_of(settings)
+
+    def build() -> Callable[[Where], Built[Any, Any]]:
+        network = model.variant.network(settings.kind)
+        return predict1_networks.networks(model.paths, network, PUBLISHED_HELPERS, chunk_frames=CLIP_FRAMES)
+
+    return Kind(
+        pipeline,
+        settings,
+        request,
+        lambda: single_inputs.work_of(settings, request),
+        lambda: single_inputs.with_frames(settings, request, frames),
+        build,
+    )
+
+
 KINDS: Mapping[str, Callable[[], Kind]] = {
+    "predict1 7B, text2world": lambda: single_view("7B"),
+    "predict1 14B, video2world": lambda: single_view("14B", num_given=9),
     "predict1 multiview, text2world": lambda: prompted_scene(given=False),
     "predict1 multiview, video2world": lambda: prompted_scene(given=True),
     "video2world 2B": lambda: video2world("2B", num_given=5),

@@ -25,7 +25,12 @@ from cosmos_cli.runtime.machine import Machine
 from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, MemoryPlan, NetworkSize, streamed
 from cosmos_plugins.predict1_multiview.multiview import inputs as predict1_multiview
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview_requests
+from cosmos_plugins.predict1_multiview.text2world import inputs as predict1_text2world
+from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world_requests
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW as PREDICT1
+from cosmos_plugins.predict1_multiview.variants import SINGLE_VIEW
+from cosmos_plugins.predict1_multiview.video2world import inputs as predict1_video2world
+from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world_requests
 from cosmos_plugins.predict2.action import inputs as action
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.multiview import inputs as predict2_multiview
@@ -118,11 +123,30 @@ def begun_scene(**values: Any) -> Any:
     return of_scene(input_image_or_video_path="views.mp4", num_input_frames=9, **values)
 
 
+def prompted(**values: Any) -> Any:
+    return predict1_text2world_requests.Text2WorldRequest(prompt="A street.", **values)
+
+
+def continued_by_predict1(**values: Any) -> Any:
+    return predict1_video2world_requests.Video2WorldRequest(input_image_or_video_path="clip.mp4", **values)
+
+
+def as_given(**values: Any) -> Any:
+    return predict1_text2world_requests.Text2WorldSettings(disable_prompt_upsampler=True, model_size="14B", **values)
+
+
+def without_pixtral(**values: Any) -> Any:
+    """It takes 24 GB alone."""
+    return predict1_video2world_requests.Video2WorldSettings(**{"disable_prompt_upsampler": True, **values})
+
+
 def of_views(**values: Any) -> Any:
     return predict2_multiview_requests.MultiviewRequest(input_path="clip.mp4", prompt="A street.", **values)
 
 
 KINDS = {
+    "predict1 text2world": Kind(predict1_text2world, as_given, prompted),
+    "predict1 video2world": Kind(predict1_video2world, without_pixtral, continued_by_predict1),
     "predict1 multiview, text2world": Kind(predict1_multiview, predict1_multiview_requests.MultiviewSettings, of_scene),
     "predict1 multiview, video2world": Kind(
         predict1_multiview, predict1_multiview_requests.MultiviewSettings, begun_scene
@@ -190,6 +214,7 @@ def test_what_rewrites_prompts_is_in_the_plan(offload: bool, residence: object) 
     for kind, settings in (
         ("transfer, 1 control", {"upsample_prompt": True, "offload_prompt_upsampler": offload}),
         ("video2world", {"offload_prompt_refiner": offload}),
+        ("predict1 video2world", {"disable_prompt_upsampler": False, "offload_prompt_upsampler": offload}),
     ):
         plan, memory, work = KINDS[kind].foreseen(settings, {})
         [stage] = [stage for stage in memory.stages if stage.name == REFINER]
@@ -240,6 +265,11 @@ def sizes() -> dict[str, Size]:
                 DIT,
                 [MultiViewDiT(PREDICT1["7B"].network("text2world"))],
             ),
+            "predict1": (
+                predict1_text2world.work_of(as_given(), prompted()),
+                DIT,
+                [GeneralDiT(SINGLE_VIEW["14B"].network("text2world"))],
+            ),
             "predict2": (of_predict2, DIT, [MinimalDiT(PREDICT2["2B"].dit)]),
             "predict2 tokenizer": (of_predict2, TOKENIZER, [WanVAE(PREDICT2["2B"].vae)]),
         }
@@ -259,7 +289,7 @@ def test_weights_are_planned_by_the_sizes_of_the_networks_themselves() -> None:
             assert planned.num_blocks == actual.num_blocks, name
 
 
-@pytest.mark.parametrize("name", ["transfer", "transfer branch", "predict1 multiview", "predict2"])
+@pytest.mark.parametrize("name", ["transfer", "transfer branch", "predict1 multiview", "predict1", "predict2"])
 def test_what_streams_is_planned_by_the_blocks_that_stream(name: str) -> None:
     planned, actual = sizes()[name]
     assert actual.bytes_with(2) <= planned.bytes_with(2) <= 1.001 * actual.bytes_with(2)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cosmos_cli import output
 from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
@@ -116,32 +117,38 @@ class SingleViewPipeline(Pipeline[Sample, SingleViewResult]):
         if sample.given_FHWC is not None:
             with clock("encode"), self.stages.at_work(TOKENIZER):
                 conditioning = self._condition(sample, sample.given_FHWC)
-        mask = None if conditioning is None else conditioning.mask_B1T11
         with clock("denoise"), self.stages.at_work(DIT):
-            shape = self._latents(sample)
-            network = guided_network(
-                models.dit,
-                Side(text_BLD, mask),
-                Side(negative_BLD, mask),
-                shape[2:],
-                guidance=request.guidance,
-                fps=request.fps,
-                dtype=self.dtype,
-                guidance_group=self.team.guidance_group,
-            )
-            latents_BCTHW = sample_latents(
-                network,
-                shape,
-                clock,
-                num_steps=request.num_steps,
-                seed=request.seed,
-                dtype=self.dtype,
-                device=self.device,
-                conditioning=conditioning,
-                like_original=request.repeats_slips,
-            )
+            latents_BCTHW = self._denoise(sample, text_BLD, negative_BLD, conditioning, clock)
         with clock("decode"), self.stages.at_work(TOKENIZER):
             return np.concatenate(list(map(to_frames_truncated, models.tokenizer.decode_chunks(latents_BCTHW))))
+
+    def _denoise(
+        self, sample: Sample, text_BLD: Tensor, negative_BLD: Tensor, conditioning: Conditioning | None, clock: Clock
+    ) -> Tensor:
+        """The sampling loop; clean latents. What was prepared for its steps is let go with it."""
+        request, shape = sample.request, self._latents(sample)
+        mask = None if conditioning is None else conditioning.mask_B1T11
+        network = guided_network(
+            self.models.dit,
+            Side(text_BLD, mask),
+            Side(negative_BLD, mask),
+            shape[2:],
+            guidance=request.guidance,
+            fps=request.fps,
+            dtype=self.dtype,
+            guidance_group=self.team.guidance_group,
+        )
+        return sample_latents(
+            network,
+            shape,
+            clock,
+            num_steps=request.num_steps,
+            seed=request.seed,
+            dtype=self.dtype,
+            device=self.device,
+            conditioning=conditioning,
+            like_original=request.repeats_slips,
+        )
 
     def _latents(self, sample: Sample) -> tuple[int, ...]:
         """Shape of the latents, B C T H W."""
