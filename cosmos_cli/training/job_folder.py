@@ -180,7 +180,7 @@ def check_same_run(job: Path, recipe: Recipe) -> None:
     """
     if latest(job / CHECKPOINTS) is None or not is_file(job / RECIPE):
         return
-    former, own = _flat(read_json(job / RECIPE)), _flat(recorded(recipe))
+    former, own = flat(read_json(job / RECIPE)), flat(recorded(recipe))
     unlike = sorted(name for name in former.keys() | own.keys() if former.get(name) != own.get(name))
     serious = [name for name in unlike if _is_below(name, _MUST_STAY) and not _is_below(name, _MAY_DIFFER)]
     if serious:
@@ -210,17 +210,17 @@ def recorded(recipe: Recipe) -> Any:
 
 def differences(recipe: Recipe, named: Recipe) -> dict[str, tuple[Any, Any]]:
     """Fields in which a recipe differs from a named experiment: name to its own value and that of the experiment."""
-    own, other = _flat(recorded(recipe)), _flat(recorded(named))
+    own, other = flat(recorded(recipe)), flat(recorded(named))
     return {name: (own.get(name), other.get(name)) for name in own | other if own.get(name) != other.get(name)}
 
 
-def _flat(document: Any, start: str = "") -> dict[str, Any]:
+def flat(document: Any, start: str = "") -> dict[str, Any]:
     """Dotted names of the values in nested objects."""
     if not isinstance(document, Mapping):
         return {start.removesuffix("."): document}
     parts: dict[str, Any] = {}
     for name, value in document.items():
-        parts |= _flat(value, f"{start}{name}.")
+        parts |= flat(value, f"{start}{name}.")
     return parts
 
 
