@@ -60,7 +60,7 @@ def run(family: str, training: PostTraining, settings: TrainingSettings) -> None
     with Stopping() as stopping, spread(settings.num_ranks, settings.device):
         from cosmos_cli.training.run import train
 
-        outcome = train(recipe, settings, stopping)
+        outcome = train(named, recipe, settings, stopping)
     output.result(outcome.summary(), {"status": "ok", **outcome.document()})
     if stopping.exit_code:
         raise typer.Exit(stopping.exit_code)

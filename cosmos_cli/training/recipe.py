@@ -205,6 +205,7 @@ class LogRecipe(Part):
         default=10, description="Steps between two lines on the terminal; every step is in the log."
     )
     sample_iter: Positive | None = Field(default=None, description="Steps between two sample videos; None makes none.")
+    sample_steps: Positive = Field(default=20, description="Denoising steps of a sample video.")
     wandb_project: str = Field(default="", description="Project of Weights & Biases; used when WANDB_API_KEY is set.")
     tensorboard: bool = Field(default=False, description="Write TensorBoard events too.")
 

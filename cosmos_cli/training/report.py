@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
 from cosmos_cli.files.documents import json_lines
@@ -76,7 +76,7 @@ class Log:
             with self._side("the log of earlier steps"):
                 self._go_on(start)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Log:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:

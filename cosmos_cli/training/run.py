@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,9 +63,11 @@ class Outcome:
         }
 
 
-def train(recipe: Recipe, settings: TrainingSettings, stopping: Stopping) -> Outcome:
+def train(named: Recipe, recipe: Recipe, settings: TrainingSettings, stopping: Stopping) -> Outcome:
     """Train until the recipe's last step, or until a signal asks to stop; every rank must call this.
 
+    Args:
+        named: the recipe before it was changed, to tell what was.
     Raises:
         CheckpointError: the first weights are missing, damaged or of another network, or the folder's checkpoint is.
         InputError: the ranks do not divide the work.
@@ -75,14 +78,14 @@ def train(recipe: Recipe, settings: TrainingSettings, stopping: Stopping) -> Out
     with computing(device, settings.shortcuts):
         parallel = Parallel.form(recipe.parallel, device, precision)
         output.status(parallel.layout.describe())
-        return Run(recipe, settings, parallel).train(stopping)
+        return Run(named, recipe, settings, parallel).train(stopping)
 
 
 class Run:
     """One process's part of a post-training."""
 
-    def __init__(self, recipe: Recipe, settings: TrainingSettings, parallel: Parallel) -> None:
-        self.recipe, self.parallel = recipe, parallel
+    def __init__(self, named: Recipe, recipe: Recipe, settings: TrainingSettings, parallel: Parallel) -> None:
+        self.named, self.recipe, self.parallel = named, recipe, parallel
         self.folder = job_folder(settings.output_root, recipe.job)
         self.global_batch_size = whole_batch(recipe, parallel.dp_size)
         self.dataset = open_dataset(recipe)
@@ -106,9 +109,9 @@ class Run:
                 output.status(f"Going on after step {latest}: {self.folder}")
             if self.parallel.is_main:
                 write_recipe(self.folder, self.recipe)
-            log = Log(self.folder, self.recipe, first_step=self.trainer.iteration, is_main=self.parallel.is_main)
-            last = self._steps(checkpoints, log, stopping)
-            self._exporting.wait()
+            with Log(self.folder, self.recipe, start=self.trainer.iteration, named=self.named) as log:
+                last = self._steps(checkpoints, log, stopping)
+                self._exporting.wait()
         max_iter = self.recipe.trainer.max_iter
         loss = None if last is None else last.loss
         return Outcome(self.folder, self.trainer.iteration, max_iter, loss, tuple(self._exported))
@@ -124,11 +127,18 @@ class Run:
                 batches = [(self._encode(examples), places) for examples, places in next(steps)]
                 step = trainer.step([(batch, self._draw(batch, places)) for batch, places in batches])
                 log.step(
-                    step,
+                    number,
+                    loss=step.loss,
+                    grad_norm=step.gradient_norm,
+                    rate=step.rate,
                     seconds=time.monotonic() - began,
-                    num_tokens=self._num_tokens(batches[0][0]),
+                    tokens=self._num_tokens(batches[0][0]),
                     memory_bytes=self._memory(),
+                    parts=step.parts,
+                    **({"is_skipped": True} if step.is_skipped else {}),
                 )
+                if (every := recipe.log.sample_iter) and number % every == 0:
+                    self._sample(log, batches[0][0])
                 is_asked, is_last = stopping.asked(), number == recipe.trainer.max_iter
                 if is_asked or is_last or number % save_iter == 0:
                     checkpoints.save(number, trainer.tensors(), self._plain())
@@ -194,6 +204,14 @@ class Run:
         _, _, T, H, W = batch.latents_BCTHW.shape
         return self.global_batch_size * T * H * W // _PATCH
 
-    def _memory(self) -> int | None:
+    @torch.no_grad()
+    def _sample(self, log: Log, batch: Batch) -> None:
+        """A video of the averaged weights, where there are some; all ranks make it together."""
+        ema = self.trainer.ema
+        with ema.in_place() if ema is not None else contextlib.nullcontext():
+            videos = self.task.sample(batch, self.recipe.trainer.seed, self.recipe.log.sample_steps)
+        log.sample(self.trainer.iteration, videos, batch.fps)
+
+    def _memory(self) -> int:
         device = self.parallel.device
-        return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0

@@ -96,7 +96,7 @@ _TINY: dict[str, Any] = {
         load_path="Cosmos-Predict1-Tiny-Video2World-Sample-AV-Multiview/model.pt", save_iter=10
     ),
     "trainer": TrainerRecipe(max_iter=20, precision="float32"),
-    "log": LogRecipe(logging_iter=1),
+    "log": LogRecipe(logging_iter=1, sample_steps=4),
     "draws": _VIDEO.model_copy(update={"given_max": 1}),  # a view has two latent frames
     "parallel": ParallelRecipe(activation_checkpointing="none"),
 }
