@@ -120,8 +120,8 @@ def asking() -> Iterator[Asking]:
                     before[each] = signal.signal(each, on_signal)
         yield own
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         _asking = outer
 
 

@@ -14,6 +14,7 @@ from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.requests import PostTraining, TrainingSettings
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview
 from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
 from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world
@@ -51,6 +52,7 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "transfer run": describe_options(TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS]),
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
+    "predict1-multiview post-train": describe_options(PostTraining, TrainingSettings),
 }
 """Command to the options of its table, which stands in a guide between two comments."""
 
