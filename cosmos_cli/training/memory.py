@@ -1,9 +1,4 @@
-"""What memory a recipe takes of every rank's device, and what to change where that is too much. No torch here.
-
-The factors below were counted: tensors that live while a network of the published sizes is trained.
-"""
-
-# D model width; X tokens of this rank x D, and Y text positions x D, in the networks' precision
+"""What memory a recipe takes of every rank's device, and what to change where that is too much. No torch here."""
 
 from __future__ import annotations
 
@@ -14,38 +9,17 @@ from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.models.configs import (
-    ControlBranchConfig,
     CosmosTokenizerConfig,
     DiTConfig,
     MinimalDiTConfig,
     WanVAEConfig,
 )
-from cosmos_cli.models.costs import cost_of, shared_tokens, tokenizer_cost_of
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.training.activations import EDGE, bytes_again, kept_bytes, networks_of
 from cosmos_cli.training.layout import TrainingLayout, training_layout
 from cosmos_cli.training.recipe import LoRARecipe, Recipe
 
 _BYTES = {"float32": 4, "bfloat16": 2}
-_KEPT = {
-    "none": {4: (32.2, 5.0), 2: (38.2, 8.0)},
-    "block": {4: (1.0, 0.0), 2: (1.0, 0.0)},
-    "sub-block": {4: (3.0, 0.0), 2: (3.0, 0.0)},
-}
-"""How many X and Y a block leaves for the backward pass, by what is computed again and the bytes of a number."""
-_AGAIN = {
-    "none": {4: [(2.1, 0.0)], 2: [(2.1, 0.0)]},
-    "block": {4: [(34.0, 5.0)], 2: [(40.0, 10.0)]},
-    "sub-block": {4: [(13.1, 0.0), (7.0, 6.6)], 2: [(16.4, 0.0), (7.0, 13.0)]},
-}
-"""How many X and Y live beside those while a part is computed again and its gradients are made.
-
-Of the parts of a block the worst counts: one among all tokens, or that between them and the text.
-"""
-_REPLICATED = 3.0
-"""Of the tensors X of a block, how many every rank has whole where ranks share the layers."""
-_LAST = 3.0
-"""Tensors X that the final layer leaves."""
-_EDGE = 5.0
-"""Tensors of all tokens x D that live where tokens are embedded, before they are shared."""
 _LATENTS, _LOSS_LATENTS = 6.0, 16.0
 """Tensors of a clip's latents in float32: clean, noise, coefficients' products; and those while the loss is taken."""
 _ATTENTION = {
@@ -67,13 +41,13 @@ class Workload:
 
     Args:
         trained: the network, or control branch, that learns.
-        frozen: others that the gradient passes, such as the base under a control branch.
-        tokenizer: what makes latents of a clip; None where they come from elsewhere.
+        tokenizer: what makes latents of a clip.
+        frozen: other networks that the gradient passes, such as the base under a control branch.
     """
 
     trained: DiTConfig
+    tokenizer: CosmosTokenizerConfig | WanVAEConfig
     frozen: Sequence[DiTConfig] = ()
-    tokenizer: CosmosTokenizerConfig | WanVAEConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -187,7 +161,7 @@ def memory_of(recipe: Recipe, workload: Workload, world_size: int, *, precision:
     trained = total if recipe.lora is None else lora_parameters(workload.trained, recipe.lora)
     stored = total if recipe.lora is None else total + trained
     share, trained_share = (_share(workload.trained, number, layout) for number in (stored, trained))
-    tokenizer = tokenizer_cost_of(workload.tokenizer) if workload.tokenizer is not None else None
+    tokenizer = tokenizer_cost_of(workload.tokenizer)
     always: dict[str, float] = {
         "parameters, float32": 4.0 * share,
         "moments of AdamW, float32": 8.0 * trained_share,
@@ -198,38 +172,40 @@ def memory_of(recipe: Recipe, workload: Workload, world_size: int, *, precision:
         always["frozen networks"] = sum(
             num_bytes * _share(config, cost_of(config).parameters, layout) for config in workload.frozen
         )
-    if tokenizer is not None:
-        always["tokenizer"] = num_bytes * float(tokenizer.parameters)
+    always["tokenizer"] = num_bytes * float(tokenizer.parameters)
     gathered = _gathered(recipe, workload, layout, num_bytes) if is_wrapped else {}
-    gradients, sizes = 4.0 * trained_share, _Sizes.of(recipe, workload, layout, num_bytes)
-    kept = sizes.text + _kept(recipe, workload, layout, sizes)
+    gradients, networks = (
+        4.0 * trained_share,
+        networks_of(recipe, workload.trained, workload.frozen, layout, latents_THW(recipe, workload), num_bytes),
+    )
+    data = recipe.data
+    text = float(data.batch_size * data.text_tokens * data.num_views * data.text_channels * num_bytes)
+    latents = 4.0 * data.batch_size * workload.trained.in_channels * math.prod(latents_THW(recipe, workload))
+    kept = text + kept_bytes(recipe, layout, networks, num_bytes)
     if recipe.trainer.grad_accum_iter > 1:
         gathered["gradients so far"] = gradients
     stages: dict[str, dict[str, float]] = {
-        "loss": {**gathered, "activations": kept, "latents and loss": _LOSS_LATENTS * sizes.latents},
+        "loss": {**gathered, "activations": kept, "latents and loss": _LOSS_LATENTS * latents},
         "backward pass": {
             **gathered,
             "activations": kept,
-            "what is computed again": _again(recipe, workload, layout, sizes),
-            "latents": _LATENTS * sizes.latents,
+            "what is computed again": bytes_again(recipe, layout, networks, num_bytes),
+            "latents": _LATENTS * latents,
         },
         "end of it": {
             **gathered,
             "gradients, float32": gradients,
-            "tokens before they are shared": _EDGE * max(sizes.all_tokens.values()),
+            "tokens before they are shared": EDGE * max(network.all_tokens for network in networks),
         },
     }
-    if tokenizer is not None:
-        data = recipe.data
-        walk = tokenizer.encode(data.num_frames, data.height, data.width)
-        view = 3.0 * data.num_frames * data.height * data.width  # one view, or clip, at a time
-        stages["encoding"] = {"tokenizer at work": num_bytes * walk.elements, "frames": num_bytes * view}
+    walk = tokenizer.encode(data.num_frames, data.height, data.width)
+    view = 3.0 * data.num_frames * data.height * data.width  # one view, or clip, at a time
+    stages["encoding"] = {"tokenizer at work": num_bytes * walk.elements, "frames": num_bytes * view}
     return TrainingMemory(always, stages, layout)
 
 
 def latents_THW(recipe: Recipe, workload: Workload) -> tuple[int, int, int]:
     """Size of a clip's latents, all views together."""
-    assert workload.tokenizer is not None
     cost, data = tokenizer_cost_of(workload.tokenizer), recipe.data
     frames = data.num_views * cost.latent_frames(data.num_frames)
     return frames, data.height // cost.spatial_factor, data.width // cost.spatial_factor
@@ -307,84 +283,6 @@ def _part_parameters(config: DiTConfig) -> tuple[float, float, float]:
         sum(number for name, number in layers.items() if name.startswith(f"blocks.{part}.")) for part in range(3)
     )
     return first, second, third
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """Bytes of tensors.
-
-    tokens, all_tokens: X of each network, of this rank and before tokens are shared. patches: its input as patches.
-    texts: Y of each network. text: the embedding itself. latents: in float32.
-    num_bytes: of a number in the networks' precision.
-    """
-
-    tokens: Mapping[DiTConfig, float]
-    all_tokens: Mapping[DiTConfig, float]
-    patches: Mapping[DiTConfig, float]
-    texts: Mapping[DiTConfig, float]
-    text: float
-    latents: float
-    num_bytes: int
-
-    @classmethod
-    def of(cls, recipe: Recipe, workload: Workload, layout: TrainingLayout, num_bytes: int) -> _Sizes:
-        data, size_THW = recipe.data, latents_THW(recipe, workload)
-        clips = data.batch_size
-        text_tokens = clips * data.text_tokens * data.num_views
-        found: list[dict[DiTConfig, float]] = [{}, {}, {}, {}]
-        for config in (workload.trained, *workload.frozen):
-            width, grid = config.model_channels, cost_of(config).grid(size_THW)
-            for sizes, number in zip(
-                found,
-                (
-                    clips * shared_tokens(grid, layout.cp) * width,
-                    clips * math.prod(grid) * width,
-                    clips * math.prod(grid) * config.channels_with_masks * math.prod(config.patch_THW),
-                    text_tokens * width,
-                ),
-                strict=True,
-            ):
-                sizes[config] = float(number * num_bytes)
-        text = float(text_tokens * data.text_channels * num_bytes)
-        latents = 4.0 * clips * workload.trained.in_channels * math.prod(size_THW)
-        tokens, all_tokens, patches, texts = found
-        return cls(tokens, all_tokens, patches, texts, text, latents, num_bytes)
-
-
-def _kept(recipe: Recipe, workload: Workload, layout: TrainingLayout, sizes: _Sizes) -> float:
-    """What forward leaves for backward."""
-    within, kept = recipe.parallel.activation_checkpointing, 0.0
-    for config in (workload.trained, *workload.frozen):
-        num_blocks = config.num_blocks - (config in workload.frozen)  # nothing learns before the first residual
-        tensors, texts = _KEPT[within][sizes.num_bytes]
-        if within == "none":
-            tensors, texts = _cut(tensors, layout), texts / layout.tp
-        kept += (num_blocks * tensors + _last(config, within)) * sizes.tokens[config] + sizes.patches[config]
-        kept += num_blocks * texts * sizes.texts[config]
-    return kept
-
-
-def _again(recipe: Recipe, workload: Workload, layout: TrainingLayout, sizes: _Sizes) -> float:
-    """What backward makes of one part of the network, at the worst of them."""
-    parts = _AGAIN[recipe.parallel.activation_checkpointing][sizes.num_bytes]
-    return max(
-        _cut(tensors, layout) * sizes.tokens[config] + texts / layout.tp * sizes.texts[config]
-        for config in (workload.trained, *workload.frozen)
-        for tensors, texts in parts
-    )
-
-
-def _last(config: DiTConfig, within: str) -> float:
-    """Tensors X that are kept once: of the final layer, or a branch's residuals and hint, and of the positions."""
-    last = 1.0 + config.num_blocks if isinstance(config, ControlBranchConfig) else _LAST
-    positions = config.has_learnt_positions + (within != "sub-block") * config.extra_per_block_abs_pos_emb
-    return last + positions
-
-
-def _cut(tensors: float, layout: TrainingLayout) -> float:
-    """Tensors of a block that a rank has where ranks share the layers."""
-    whole = min(_REPLICATED, tensors)
-    return whole + (tensors - whole) / layout.tp
 
 
 def _remedies(recipe: Recipe, workload: Workload, world_size: int, precision: str, device_bytes: float) -> list[Remedy]:

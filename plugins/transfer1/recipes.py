@@ -143,4 +143,4 @@ def workload(recipe: Recipe) -> Workload:
     """What a recipe trains, in numbers."""
     assert isinstance(recipe, ControlRecipe)
     variant, driving = VARIANTS[recipe.model.size], recipe.model.driving
-    return Workload(variant.branch(driving=driving), (variant.base(driving=driving),), variant.tokenizer)
+    return Workload(variant.branch(driving=driving), variant.tokenizer, frozen=[variant.base(driving=driving)])

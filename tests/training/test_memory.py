@@ -149,8 +149,8 @@ def test_a_branch_is_trained_through_its_base() -> None:
     branch = ControlBranchConfig(**SEVEN_B | {"num_blocks": 3})
     recipe = recipe_of(704, 1280, data={"num_views": 1, "num_frames": 121})
     tokenizer = CosmosTokenizerConfig()
-    alone = memory_of(recipe, Workload(branch, (), tokenizer), 8, precision="bfloat16")
-    both = memory_of(recipe, Workload(branch, (GeneralDiTConfig(**SEVEN_B),), tokenizer), 8, precision="bfloat16")
+    alone = memory_of(recipe, Workload(branch, tokenizer), 8, precision="bfloat16")
+    both = memory_of(recipe, Workload(branch, tokenizer, [GeneralDiTConfig(**SEVEN_B)]), 8, precision="bfloat16")
     more = both.stages["backward pass"]["activations"] - alone.stages["backward pass"]["activations"]
     assert both.always["frozen networks"] == pytest.approx(2 * 7.0e9 / 8, rel=0.1)
     assert more == pytest.approx(27 * 3 * 56_320 * 4096 * 2, rel=0.1)
@@ -159,7 +159,7 @@ def test_a_branch_is_trained_through_its_base() -> None:
 def test_the_largest_models_of_robots_and_cameras_are_planned_too() -> None:
     config = MinimalDiTConfig(model_channels=5120, num_blocks=36, num_heads=40)
     recipe = recipe_of(704, 1280, data={"num_views": 1, "num_frames": 93})
-    found = plan(recipe, Workload(config, (), WanVAEConfig()), 8, precision="bfloat16", device_bytes=80e9)
+    found = plan(recipe, Workload(config, WanVAEConfig()), 8, precision="bfloat16", device_bytes=80e9)
     assert found.fits is False and any("parallel.cp" in remedy.change for remedy in found.remedies)
 
 
