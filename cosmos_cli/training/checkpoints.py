@@ -18,15 +18,16 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 
-from cosmos_cli.checkpoints.distributed import DistributedCheckpoint
-from cosmos_cli.checkpoints.distributed_reader import RecordsReader
+from cosmos_cli.checkpoints.distributed_layout import LayoutReader, read_layout, write_layout
 from cosmos_cli.checkpoints.keys import without_shells
 from cosmos_cli.errors import CheckpointError, CosmosError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.failures import FULL, disk_full, error_number, writing
+from cosmos_cli.files.missing import is_file
 from cosmos_cli.files.writing import json_bytes, replacing
 from cosmos_cli.runtime.workers import agreement
 from cosmos_cli.training import job_folder
@@ -120,8 +121,10 @@ class Checkpoints:
     def _write(self, iteration: int, state: State, plain: Mapping[str, Any], place: Path) -> None:
         """In all ranks, maybe in a thread."""
         try:
-            _save(state, place, self._group)
+            metadata = _save(state, place, self._group)
             if is_first():
+                _check_is_whole(place, metadata)
+                write_layout(place, metadata)
                 self._finish(iteration, plain, place)
         except BaseException:
             if is_first():
@@ -129,7 +132,6 @@ class Checkpoints:
             raise
 
     def _finish(self, iteration: int, plain: Mapping[str, Any], place: Path) -> None:
-        _check_is_whole(place)
         with replacing(place / STATE) as temporary:
             temporary.write_bytes(json_bytes({}, as_they_are=dict(plain)))
         job_folder.publish(place, self._folder / iteration_name(iteration))
@@ -213,11 +215,12 @@ def _copy(tensor: Tensor, earlier: Tensor | None) -> Tensor:
     return earlier
 
 
-def _save(state: State, place: Path, group: dist.ProcessGroup | None) -> None:
+def _save(state: State, place: Path, group: dist.ProcessGroup | None) -> Metadata:
+    """Write the part of this rank; what all have written."""
     nested = {name: dict(tensors) for name, tensors in state.items() if tensors}
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as it is on one device
     try:
-        dcp.save(
+        return dcp.save(
             nested,
             storage_writer=dcp.FileSystemWriter(place),
             process_group=group,
@@ -226,8 +229,9 @@ def _save(state: State, place: Path, group: dist.ProcessGroup | None) -> None:
     except CheckpointException as failed:
         raise _told(failed, place) from None
     except OSError as error:
-        with writing(place):
-            raise error
+        if error_number(error) in FULL:
+            raise disk_full(place.parent / place.name.split(".")[1], place) from error
+        raise
 
 
 def _told(failed: CheckpointException, place: Path) -> Exception:
@@ -245,25 +249,26 @@ def _told(failed: CheckpointException, place: Path) -> Exception:
     )
 
 
-def _check_is_whole(place: Path) -> None:
+def _check_is_whole(place: Path, metadata: Metadata) -> None:
     """Raises CosmosError: what other ranks have written is not on this machine's disk."""
-    try:
-        with DistributedCheckpoint(place):
-            pass
-    except CheckpointError as error:
+    ends: dict[str, int] = {}
+    for piece in (metadata.storage_data or {}).values():
+        ends[piece.relative_path] = max(ends.get(piece.relative_path, 0), piece.offset + piece.length)
+    absent = [name for name, end in ends.items() if not is_file(place / name) or (place / name).stat().st_size < end]
+    if absent:
         raise CosmosError(
-            "The checkpoint is not whole: pieces that other ranks wrote are not there.",
+            f"The checkpoint is not whole: {len(absent)} of {len(ends)} files that the ranks wrote are not there, "
+            f"{absent[0]} first.",
             where=str(place.parent),
             fix="Write to a folder that all machines share.",
-            others=error.problems,
-        ) from error
+        )
 
 
 def _load(state: dict[str, dict[str, Tensor]], folder: Path) -> None:
     # each rank reads what it needs by itself: nothing is planned together, and no GPU is needed to say so
     warnings.filterwarnings("ignore", message="torch.distributed is disabled")
     try:
-        dcp.load(state, storage_reader=RecordsReader(folder), no_dist=True)
+        dcp.load(state, storage_reader=LayoutReader(folder, read_layout(folder)), no_dist=True)
     except CheckpointException as failed:
         _, (error, _) = min(failed.failures.items())
         if isinstance(error, CosmosError | MemoryError | torch.OutOfMemoryError):
@@ -282,8 +287,8 @@ def _check_fits(folder: Path, state: State) -> None:
             "is no complete checkpoint of a training.", where=str(folder), fix="Name a folder iter_... of a run."
         )
     want = {f"{group}.{name}": tensor.shape for group, tensors in state.items() for name, tensor in tensors.items()}
-    with DistributedCheckpoint(folder, wrappers=()) as checkpoint:
-        have = {key: checkpoint.shape(key) for key in checkpoint}
+    entries = read_layout(folder).state_dict_metadata
+    have = {key: entry.size for key, entry in entries.items() if isinstance(entry, TensorStorageMetadata)}
     missing = [f"{key} {list(want[key])}" for key in want.keys() - have.keys()]
     surplus = [f"{key} {list(have[key])}" for key in have.keys() - want.keys()]
     unlike = [

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 
+from cosmos_cli.checkpoints.distributed_layout import LAYOUT
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import CheckpointError, CosmosError, DiskFull, InputError
 from cosmos_cli.training import job_folder
@@ -216,15 +217,23 @@ def test_names_of_many_blocks_are_listed_as_one(tmp_path: Path) -> None:
     assert "40 of another shape:\n  model.net.blocks.*.q.weight [2], should be [3] (40 times)" in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", ["truncate", "hostile"])
+@pytest.mark.parametrize("damage", ["truncate", "pickle", "elsewhere", "layout"])
 def test_a_damaged_checkpoint_is_refused_and_runs_nothing(tmp_path: Path, damage: str) -> None:
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, Run().state(), {})
     folder = tmp_path / iteration_name(1)
     if damage == "truncate":
         os.truncate(folder / "__0_0.distcp", 100)
-    else:
+    if damage == "pickle":
         (folder / ".metadata").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
+        piece = b"cos\nsystem\n(S'touch owned'\ntR."
+        (folder / "__0_0.distcp").write_bytes(piece * 2000)
+    if damage == "elsewhere":
+        (tmp_path / "elsewhere").touch()
+        layout = (folder / LAYOUT).read_text()
+        (folder / LAYOUT).write_text(layout.replace("__0_0.distcp", "../elsewhere"))
+    if damage == "layout":
+        (folder / LAYOUT).write_text("[]")
     with pytest.raises(CheckpointError):
         load_checkpoint(folder, Run().state())
     assert not Path("owned").exists()
@@ -417,3 +426,17 @@ def test_room_is_asked_for_before_a_run_begins(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="GB free"):
         job_folder.check_room(tmp_path, 1 << 60)
     assert json.loads(json.dumps(job_folder.recorded(asked)))["trainer"]["max_iter"] == 100
+
+
+def test_pieces_that_other_machines_kept_to_themselves_are_missed(tmp_path: Path) -> None:
+    from cosmos_cli.training import checkpoints as module
+
+    place = tmp_path / ".iter_000000001.0123abcd.partial"
+    metadata = module._save({"model": {"a": torch.zeros(3)}}, place, None)
+    module._check_is_whole(place, metadata)
+    os.truncate(place / "__0_0.distcp", 10)
+    with pytest.raises(CosmosError, match="1 of 1 files"):
+        module._check_is_whole(place, metadata)
+    (place / "__0_0.distcp").unlink()
+    with pytest.raises(CosmosError, match="all machines share"):
+        module._check_is_whole(place, metadata)
