@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from cosmos_cli.media.image import is_image, read_image
 from cosmos_cli.media.source import GivenFrames, Source
@@ -32,3 +33,18 @@ def read_facts(source: Source) -> Facts:
         height, width = track.first_image().shape[:2]
         fps = track.fps
     return Facts(count_frames(path), height, width, fps)
+
+
+@dataclass(frozen=True)
+class Length:
+    """num_frames: as many as reading gives. fps: 0 where the file does not say."""
+
+    num_frames: int
+    fps: float
+
+
+def read_length(path: Path) -> Length:
+    """What a video's headers say of its length, for many files in a row. Raises InputError like `open_track`."""
+    with open_track(path) as track:
+        fps, listed = track.fps, track.indexed_frames()
+    return Length(count_frames(path) if listed is None else listed, fps)

@@ -46,7 +46,26 @@ def resize_bicubic(images_BCHW: Tensor, height: int, width: int) -> Tensor:
 
     Source: torchvision, transforms.functional.resize (behaviour).
     """
-    resized = F.interpolate(images_BCHW.float(), size=(height, width), mode="bicubic", antialias=True)
+    return _resampled(images_BCHW, height, width, "bicubic")
+
+
+def stretch_smoothly(image_HWC: np.ndarray, height: int, width: int) -> np.ndarray:
+    """An image scaled to exactly height x width: bilinear with antialiasing, rounded, as torchvision does it.
+
+    Args:
+        image_HWC: uint8, any number of colours.
+    Returns:
+        (height, width, C) uint8; the image itself if it has that size.
+    Source: torchvision, transforms.functional.resize (behaviour).
+    """
+    if image_HWC.shape[:2] == (height, width):
+        return image_HWC
+    image_1CHW = torch.from_numpy(np.ascontiguousarray(image_HWC)).permute(2, 0, 1)[None]
+    return _resampled(image_1CHW, height, width, "bilinear")[0].permute(1, 2, 0).numpy()
+
+
+def _resampled(images_BCHW: Tensor, height: int, width: int, mode: str) -> Tensor:
+    resized = F.interpolate(images_BCHW.float(), size=(height, width), mode=mode, antialias=True)
     if images_BCHW.dtype == torch.uint8:
         resized = resized.clamp_(0, 255).round_()
     return resized.to(images_BCHW.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.colours import ColourConverter, tag
 from cosmos_cli.media.held import HeldFrames
@@ -72,6 +73,28 @@ def read_last_frames(source: Source, count: int | None, each: Callable[[np.ndarr
     # a few frames that no decoder can show are not missed; a damaged file lacks many
     if listed is not None and num_frames < 0.95 * listed:
         raise truncated(f"{num_frames} of {listed} frames could be decoded", path)
+    return Clip(held.array(), fps, num_frames)
+
+
+def read_frames(path: Path, indices: Sequence[int], each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
+    """The frames at ascending places, counted from 0, each passed through `each`; nothing behind the last is decoded.
+
+    Raises:
+        InputError: the file is not a video, ends before, or its frames are too many for the memory.
+    """
+    wanted, last = set(indices), max(indices)
+    with open_track(path) as track:
+        track.stream.thread_type = "AUTO"
+        fps, held = track.fps, HeldFrames(path, len(indices))
+        for place, frame in enumerate(track.frames()):
+            if place in wanted:
+                image = track.image(frame)
+                held.add(each(image) if each else image)
+            if place == last:
+                break
+        num_frames = track.num_decoded
+    if num_frames <= last:
+        raise InputError(f"ends after {num_frames} frames, of which {last + 1} are needed.", where=str(path))
     return Clip(held.array(), fps, num_frames)
 
 

@@ -38,4 +38,10 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
         whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
 
     folder = job_folder(settings.output_root, recipe.job)
-    report_together(check_batch, lambda: check_same_run(folder, recipe))
+
+    def check_clips() -> None:
+        from cosmos_cli.training.data.checking import check_data
+
+        check_data(recipe)
+
+    report_together(check_batch, lambda: check_same_run(folder, recipe), check_clips)
