@@ -30,7 +30,8 @@ from tests.third_party import COSMOS
 NAME = "tiny_video2world_multiview"
 JOB = Path("posttraining/diffusion_video2world") / NAME
 LINE = ("predict1-multiview", "post-train", "--device", "cpu")
-CHANGES = ("--", f"experiment={NAME}", "data.global_batch_size=2", "checkpoint.save_iter=3")
+# with the recipe's tiny eps, AdamW would move entries whose gradient is but rounding as far as any other
+CHANGES = ("--", f"experiment={NAME}", "data.global_batch_size=2", "checkpoint.save_iter=3", "optimizer.eps=1e-6")
 TOLERANCE = 2e-6
 """Of float32, added up in another order."""
 
@@ -83,8 +84,8 @@ def run_script(root: Path, *options: object, changes: tuple[str, ...] = ()) -> s
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_ranks", "layout"),
-    [(2, ()), (2, ("parallel.cp=2",)), (2, ("parallel.tp=2",)), (4, ("parallel.tp=2",))],
-    ids=["2 shards", "cp 2", "tp 2", "2 shards x tp 2"],
+    [(2, ()), (2, ("parallel.cp=2",)), (4, ("parallel.tp=2",))],
+    ids=["shards", "tokens", "shards-and-layers"],
 )
 def test_any_number_of_ranks_trains_alike(
     undisturbed: Path, tmp_path: Path, num_ranks: int, layout: tuple[str, ...]
