@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cosmos_cli.errors import InputError, report_together
-from cosmos_cli.training.job_folder import check_same_run, job_folder
+from cosmos_cli.models.costs import cost_of
+from cosmos_cli.registry import resolve
+from cosmos_cli.training.job_folder import (
+    CHECKPOINTS,
+    check_room,
+    check_same_run,
+    complete,
+    job_folder,
+    latest,
+    needed_bytes,
+)
 from cosmos_cli.training.layout import training_layout
+from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import TrainingSettings
 
@@ -37,6 +50,10 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
     def check_batch() -> None:
         whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
 
+    def check_disk() -> None:
+        if (num_bytes := disk_bytes(recipe, folder)) is not None:
+            check_room(folder, num_bytes)
+
     folder = job_folder(settings.output_root, recipe.job)
 
     def check_clips() -> None:
@@ -44,4 +61,20 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
 
         check_data(recipe)
 
-    report_together(check_batch, lambda: check_same_run(folder, recipe), check_clips)
+    report_together(check_batch, lambda: check_same_run(folder, recipe), check_disk, check_clips)
+
+
+def disk_bytes(recipe: Recipe, folder: Path) -> int | None:
+    """What a run in a folder still asks for on the disk; None where the recipe does not say what it trains."""
+    if not recipe.workload:
+        return None
+    workload: Workload = resolve(recipe.workload, needed_by="the recipe's workload")(recipe)
+    number = cost_of(workload.trained).parameters
+    present = complete(folder / CHECKPOINTS)
+    return needed_bytes(
+        recipe,
+        num_parameters=number,
+        num_trained=0 if recipe.lora else number,  # adapters are small beside all else
+        begin=latest(folder / CHECKPOINTS) or 0,
+        num_kept=len(present),
+    )

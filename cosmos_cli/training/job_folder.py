@@ -70,7 +70,7 @@ def latest(folder: Path) -> int | None:
     """
     if not is_file(folder / POINTER):
         # a run may be killed between its first checkpoint and its first pointer
-        return max(_complete(folder), default=None)
+        return max(complete(folder), default=None)
     name = read_text(folder / POINTER, limit=4096).strip()
     if name.endswith(".pt"):
         raise InputError(
@@ -80,7 +80,7 @@ def latest(folder: Path) -> int | None:
         )
     found = _FOLDER.fullmatch(name)
     if found is None or not is_complete(folder / name):
-        others = ", ".join(iteration_name(number) for number in sorted(_complete(folder))) or "none"
+        others = ", ".join(iteration_name(number) for number in sorted(complete(folder))) or "none"
         raise CheckpointError(
             f"names {name[:80]!r}, which is no complete checkpoint beside it.",
             where=str(folder / POINTER),
@@ -94,7 +94,8 @@ def is_complete(folder: Path) -> bool:
     return is_file(folder / DISTRIBUTED_METADATA) and is_file(folder / STATE)
 
 
-def _complete(folder: Path) -> list[int]:
+def complete(folder: Path) -> list[int]:
+    """Steps of the complete checkpoints in a folder, in no order."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return [int(found[1]) for name in names if (found := _FOLDER.fullmatch(name)) and is_complete(folder / name)]
 
@@ -122,7 +123,7 @@ def point_to(folder: Path, iteration: int) -> None:
 
 def remove_old(folder: Path, *, keep: int, latest: int) -> None:
     """Remove all but the `keep` last checkpoints up to the latest. Newer ones are not this run's to remove."""
-    for iteration in sorted(number for number in _complete(folder) if number <= latest)[:-keep]:
+    for iteration in sorted(number for number in complete(folder) if number <= latest)[:-keep]:
         remove(folder / iteration_name(iteration))
 
 
@@ -247,8 +248,8 @@ def check_room(job: Path, num_bytes: int) -> None:
 def needed_bytes(recipe: Recipe, *, num_parameters: int, num_trained: int, begin: int = 0, num_kept: int = 0) -> int:
     """Bytes on disk that a run still asks for.
 
-    A checkpoint has parameters, two moments of the trained ones and the average, in float32; while one is written, the
-    `keep` before are still there. Exports all stay: weights in bfloat16, averages in float32; of a LoRA, the
+    A checkpoint has parameters, and of the trained ones two moments and the average, in float32; while one is written,
+    the `keep` before are still there. Exports all stay: weights in bfloat16, averages in float32; of a LoRA, the
     adapter alone.
 
     Args:
@@ -256,7 +257,7 @@ def needed_bytes(recipe: Recipe, *, num_parameters: int, num_trained: int, begin
         begin: steps done already. num_kept: checkpoints that are there already.
     """
     averaged = recipe.ema.enabled
-    checkpoint = 4 * num_parameters + 8 * num_trained + 4 * (num_parameters if averaged else 0)
+    checkpoint = 4 * num_parameters + (8 + 4 * averaged) * num_trained
     every = recipe.checkpoint.export_iter or recipe.checkpoint.save_iter
     steps = max(0, recipe.trainer.max_iter - begin)
     num_exports = -(-steps // every)

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.models.costs import cost_of
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.memory.amounts import parse_memory
-from cosmos_cli.training.checks import whole_batch
-from cosmos_cli.training.job_folder import CHECKPOINTS, differences, iteration_name, job_folder, latest, needed_bytes
+from cosmos_cli.training.checks import disk_bytes, whole_batch
+from cosmos_cli.training.job_folder import CHECKPOINTS, differences, iteration_name, job_folder, latest
 from cosmos_cli.training.layout import training_layout
 from cosmos_cli.training.memory import MemoryPlan, Workload, plan
 from cosmos_cli.training.recipe import Recipe
@@ -104,13 +103,11 @@ def look_ahead(named: Recipe, recipe: Recipe, training: PostTraining, settings: 
     folder = job_folder(settings.output_root, recipe.job)
     layout = training_layout(recipe.parallel, num_ranks)
     begin = latest(folder / CHECKPOINTS) or 0
-    memory, disk_bytes = None, None
+    memory = None
     if recipe.workload:
         workload: Workload = resolve(recipe.workload, needed_by="the recipe's workload")(recipe)
         device_bytes, precision = _device(recipe, training, settings)
         memory = plan(recipe, workload, num_ranks, precision=precision, device_bytes=device_bytes)
-        number = cost_of(workload.trained).parameters
-        disk_bytes = needed_bytes(recipe, num_parameters=number, num_trained=number, begin=begin)
     return Ahead(
         recipe,
         differences(recipe, named),
@@ -118,7 +115,7 @@ def look_ahead(named: Recipe, recipe: Recipe, training: PostTraining, settings: 
         whole_batch(recipe, layout.dp),
         memory,
         begin,
-        disk_bytes,
+        disk_bytes(recipe, folder),
     )
 
 

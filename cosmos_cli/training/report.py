@@ -92,7 +92,7 @@ class Log:
         rate: float,
         seconds: float,
         tokens: int,
-        memory_bytes: int = 0,
+        memory_bytes: int | None = None,
         parts: Mapping[str, float] | None = None,
         **more: float | int | str | bool,
     ) -> None:
@@ -101,7 +101,7 @@ class Log:
         Args:
             iteration: completed steps, this one among them.
             rate: the learning rate it was made at. tokens: of all ranks together.
-            memory_bytes: most that this rank's device held.
+            memory_bytes: most that this rank's device held; None if it is the host's.
             more: further entries of the line in the log, such as whether the step was left out.
         """
         worker.step(f"training: step {iteration} of {self._total} done")
@@ -116,7 +116,7 @@ class Log:
             "rate": rate,
             "seconds": seconds,
             "tokens_per_s": tokens / seconds if seconds > 0 else None,
-            "memory_gib": memory_bytes / 2**30,
+            "memory_gib": None if memory_bytes is None else memory_bytes / 2**30,
             "time": time.time(),
             **more,
         }

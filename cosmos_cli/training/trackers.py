@@ -94,14 +94,14 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         # what a run had told after the checkpoint that it goes on from is hidden
-        self._writer = SummaryWriter(str(folder), purge_step=start + 1)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder), purge_step=start + 1)
 
     def log(self, iteration: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, iteration)  # type: ignore[no-untyped-call]
+            self._writer.add_scalar(name, value, iteration)
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class _WandB:
