@@ -53,7 +53,7 @@ def run(family: str, training: PostTraining, settings: TrainingSettings) -> None
         output.text(batch_file(family, named, recipe, training, settings))
         return
     own = check_workers(settings.num_ranks, settings.device)
-    if own is None or not own.rank:
+    if own is None or (own.rank == 0 and own.launcher_pid is None):  # a launcher has checked for its workers
         from cosmos_cli.training.checks import check_run
 
         check_run(recipe, settings)

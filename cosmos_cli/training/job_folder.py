@@ -48,7 +48,7 @@ _LEFTOVER = re.compile(r"\.iter_\d{9,}\w*\.[0-9a-f]{8}\.(partial|old)")
 _MUST_STAY = ("task", "job", "model", "data", "lora", "ema.enabled")
 _MAY_DIFFER = ("data.num_workers", "data.batch_size", "data.global_batch_size")
 """How many clips a step has is kept with the checkpoint, and asked there."""
-_OF_NO_ACCOUNT = ("help", "checkpoint", "log", "parallel", "trainer.max_iter", "data.num_workers")
+_OF_NO_ACCOUNT = ("help", "checkpoint", "log", "parallel", "trainer.max_iter", "trainer.grad_accum_iter", *_MAY_DIFFER)
 
 
 def job_folder(output_root: Path, job: Job) -> Path:
