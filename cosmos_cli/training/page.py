@@ -62,7 +62,8 @@ svg polyline { fill: none; stroke: var(--accent); stroke-width: 2; }
 .x { grid-column: 2; display: flex; justify-content: space-between; margin-top: .5rem; }
 .samples { display: grid; gap: 1rem; }
 .videos { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 18rem), 1fr)); gap: .75rem; }
-video { display: block; width: 100%; background: #000; border-radius: .4rem; aspect-ratio: 16 / 9; }
+video { display: block; width: 100%; background: #000; border-radius: .4rem; aspect-ratio: 16 / 9; min-height: 5rem; }
+video.wide { grid-column: 1 / -1; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th { color: var(--faint); font-weight: 400; }
@@ -85,6 +86,7 @@ const near = new IntersectionObserver(found => {
 for (const video of document.querySelectorAll("video")) {
   video.addEventListener("loadedmetadata", () => {
     video.style.aspectRatio = video.videoWidth + " / " + video.videoHeight;
+    video.classList.toggle("wide", video.videoWidth > 2.5 * video.videoHeight);
   });
   near.observe(video);
 }

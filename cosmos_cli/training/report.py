@@ -52,7 +52,8 @@ class Log:
 
     Args:
         start: completed steps of the checkpoint that the run goes on from; what was told after that is cut off.
-        named: the experiment that the recipe began from, and `experiment` its name, for the page.
+        named: the experiment that the recipe began from, for the page.
+        experiment: its name; that of its job by default.
     Raises:
         InputError: the recipe asks for a package that is not installed.
     """
@@ -70,7 +71,7 @@ class Log:
         self._has_failed: set[str] = set()
         self._trackers: list[Tracker] = []
         self._named = named or recipe
-        self._experiment = experiment
+        self._experiment = experiment or (named.job.name if named is not None else "")
         if self._is_writer:
             self._trackers = open_trackers(job, recipe, start)
             with self._side("the log of earlier steps"):

@@ -124,7 +124,7 @@ def page_of(tmp_path: Path) -> Path:
         tell(log, *range(1, 121))
         video = np.zeros((9, 32, 57, 3), np.uint8)  # an odd width
         log.sample(60, [video, video], 8)
-        log.sample(120, [video], 8)
+        log.sample(120, [np.zeros((9, 32, 192, 3), np.uint8)], 8)  # six cameras in a row
     return tmp_path / "job" / REPORT
 
 
@@ -160,7 +160,10 @@ def test_the_page_reads_on_a_phone_and_on_a_desk_and_plays_what_lies_beside_it(t
             "(async () => { const v = document.querySelector('video'); await v.play();"
             " return [v.videoWidth, v.videoHeight]; })()"
         )
-        assert page.run(play) == [56, 32]
+        assert page.run(play) == [192, 32]
+        widths = "[...document.querySelectorAll('video')].map(v => v.getBoundingClientRect().width)"
+        wide, narrow, _ = page.run(widths)
+        assert wide > 2 * narrow
         assert all(address.startswith(("file:", "data:")) for address in page.requests)
 
 
