@@ -46,6 +46,7 @@ def whole_batch(recipe: Recipe, num_groups: int) -> int:
 
 def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
     """Raises InputError: all that is wrong with the recipe on this machine, its data and its folder."""
+    folder = job_folder(settings.output_root, recipe.job)
 
     def check_batch() -> None:
         whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
@@ -53,8 +54,6 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
     def check_disk() -> None:
         if (num_bytes := disk_bytes(recipe, folder)) is not None:
             check_room(folder, num_bytes)
-
-    folder = job_folder(settings.output_root, recipe.job)
 
     def check_clips() -> None:
         from cosmos_cli.training.data.checking import check_data
