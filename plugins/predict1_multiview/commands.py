@@ -13,6 +13,7 @@ from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.multiview.requests import (
     BatchFile,
     MultiviewOptions,
+    MultiviewRequest,
     MultiviewSettings,
     one_scene_or_a_batch,
 )
@@ -52,13 +53,14 @@ def batch(rows: BatchFile, options: MultiviewOptions, settings: MultiviewSetting
 
 
 def _run_batch(settings: MultiviewSettings, options: MultiviewOptions, path: Path, planning: Planning) -> None:
-    from cosmos_plugins.predict1_multiview.multiview.batch import check_workers, plan, run
+    from cosmos_plugins.predict1_multiview.multiview import inputs
+    from cosmos_plugins.predict1_multiview.multiview.batch import SceneBatch
 
+    rows = SceneBatch(settings, options, path, MultiviewRequest, inputs.PIPELINE)
     if planning.plan:
-        command.tell_plan(plan(settings, options, path))
+        command.tell_plan(rows.plan())
         return
-    given = settings, options, path
-    command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
+    command.make_many(settings, rows.run, check=rows.check_workers)
 
 
 add_commands(app, "predict1-multiview")

@@ -78,9 +78,9 @@ def _make(
 
         command.run(inputs, settings, as_request(request, options), planning)
         return
-    from cosmos_plugins.predict1_multiview.single_view.batch import Batch
+    from cosmos_plugins.predict1_multiview.single_view.batch import VideoBatch
 
-    batch = Batch(settings, options, path, request, inputs.PIPELINE)
+    batch = VideoBatch(settings, options, path, request, inputs.PIPELINE)
     if planning.plan:
         command.tell_plan(batch.plan())
         return

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT
 
 Cosmos = Callable[..., CommandResult]
 LINE = ("--model", "tiny", "--num_steps", 1, "--guidance", 0, "--json")
@@ -56,6 +57,14 @@ def test_a_plan_of_a_batch_says_which_rows_are_wrong(cosmos: Cosmos) -> None:
     assert result.exit_code == 0, result.stderr
     assert any("rows.jsonl line 2, prompt: must not be empty" in fault for fault in result.json["problems"])
     assert not Path("outputs").exists()
+
+
+def test_weights_of_the_other_kind_are_wrong_for_every_row_before_anything_loads(cosmos: Cosmos, clip: Path) -> None:
+    own = ("--diffusion_transformer_dir", TINY_ROOT / "nvidia/Cosmos-Predict1-Tiny-Text2World")
+    result = batch(cosmos, "video2world", {"prompt": "A bus.", "visual_input": str(clip)}, more=own)
+    assert result.exit_code == 2
+    assert "it is a network of text2world" in " ".join(result.stderr.replace("│", " ").split())
+    assert "Loading" not in result.stderr
 
 
 def test_settings_of_the_run_cannot_differ_and_no_good_row_is_an_error(cosmos: Cosmos) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,11 +14,11 @@ from cosmos_cli.models.chat import LocalChatModel
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict1_multiview.checkpoints import PIXTRAL
 from cosmos_plugins.predict1_multiview.single_view import upsampling
-from cosmos_plugins.predict1_multiview.text2world.pipeline import as_caption
-from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldSettings
+from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline, as_caption
+from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict1_multiview.video2world.pipeline import Video2WorldPipeline
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldRequest, Video2WorldSettings
-from tests.chat_models import chat_server, says
+from tests.chat_models import build_qwen, chat_server, says
 from tests.clips import encode, moving_gradient
 from tests.pixtral import build_pixtral
 
@@ -127,7 +128,10 @@ def test_a_chat_model_out_of_a_folder_writes_the_prompt_of_what_it_sees(clip: Pa
 
 
 def test_text2world_takes_any_chat_model_that_is_read() -> None:
-    build_pixtral(Path("checkpoints/chat"))
-    settings = Text2WorldSettings(prompt_upsampler_dir="chat")
-    assert not upsampling.upsampler_problems(settings)
-    assert upsampling.own_folders(settings) == [Path("checkpoints/chat")]
+    folder = build_qwen(Path("checkpoints/chat"))
+    settings = Text2WorldSettings(model_size="tiny", device="cpu", prompt_upsampler_dir="chat")
+    assert upsampling.own_folders(settings) == [folder]
+    request = Text2WorldRequest(prompt="A bus.", num_steps=1, guidance=0)
+    generated = Text2WorldPipeline.load(settings, [request]).generate(request)
+    chat = LocalChatModel(folder, device=torch.device("cpu"), dtype=torch.bfloat16)
+    assert generated.prompt == Text2WorldPipeline.upsampler(chat)("A bus.", np.empty((0, 48, 80, 3), np.uint8)) != ""
