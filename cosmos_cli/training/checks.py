@@ -17,6 +17,7 @@ from cosmos_cli.training.job_folder import (
     needed_bytes,
 )
 from cosmos_cli.training.layout import training_layout
+from cosmos_cli.training.lora import check_installed
 from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import TrainingSettings
@@ -60,7 +61,13 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
 
         check_data(recipe)
 
-    report_together(check_batch, lambda: check_same_run(folder, recipe), check_disk, check_clips)
+    report_together(
+        check_batch,
+        lambda: check_same_run(folder, recipe),
+        check_disk,
+        check_clips,
+        lambda: check_installed(recipe.lora),
+    )
 
 
 def disk_bytes(recipe: Recipe, folder: Path) -> int | None:

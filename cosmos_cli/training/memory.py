@@ -17,6 +17,7 @@ from cosmos_cli.models.configs import (
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.training.activations import EDGE, bytes_again, kept_bytes, networks_of
 from cosmos_cli.training.layout import TrainingLayout, training_layout
+from cosmos_cli.training.lora import adapted
 from cosmos_cli.training.recipe import LoRARecipe, Recipe
 
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -213,11 +214,9 @@ def latents_THW(recipe: Recipe, workload: Workload) -> tuple[int, int, int]:
 
 def lora_parameters(config: DiTConfig, lora: LoRARecipe) -> int:
     """Numbers that adapters of a network's layers hold."""
-    numbers = 0
-    for name, n_in, n_out in _linear_layers(config):
-        if any(name == end or name.endswith(f".{end}") for end in lora.target_modules):
-            numbers += lora.rank * (n_in + n_out)
-    return numbers * config.num_blocks
+    widths = {name: n_in + n_out for name, n_in, n_out in _linear_layers(config)}
+    names = {name for each in adapted(widths, lora).values() for name in each}
+    return lora.rank * sum(widths[name] for name in names) * config.num_blocks
 
 
 def _is_minimal(workload: Workload) -> bool:
@@ -330,8 +329,8 @@ def _changes(recipe: Recipe, workload: Workload, world_size: int) -> Iterator[li
     if recipe.ema.enabled:
         yield [changed(ema__enabled=False)]
     if recipe.lora is None:
-        adapters = recipe.model_copy(update={"lora": LoRARecipe(target_modules=_ATTENTION[_is_minimal(workload)])})
-        yield [(f"lora.target_modules=[{','.join(_ATTENTION[_is_minimal(workload)])}]", adapters, world_size)]
+        adapters = LoRARecipe()
+        yield [(f"lora.rank={adapters.rank}", recipe.model_copy(update={"lora": adapters}), world_size)]
     yield [(f"{world_size * n} ranks", recipe, world_size * n) for n in (2, 4, 8)]
 
 

@@ -165,7 +165,10 @@ class LoRARecipe(Part):
 
     rank: Positive = Field(default=16, description="Inner width.")
     alpha: float = Field(default=16, gt=0, description="Strength: alpha / rank times the product.")
-    target_modules: tuple[str, ...] = Field(description="Ends of the names of the adapted layers.")
+    target_modules: tuple[str, ...] = Field(
+        default=("q_proj", "k_proj", "v_proj", "output_proj", "mlp.layer1", "mlp.layer2"),
+        description="Ends of the names of the adapted linear layers; these ones are understood for every network.",
+    )
 
 
 class CheckpointRecipe(Part):

@@ -24,6 +24,7 @@ from cosmos_cli.training.data.source import open_dataset
 from cosmos_cli.training.draws import Draws, draw
 from cosmos_cli.training.export import AVERAGED, REGULAR, adapter_path, export, export_adapter, export_path
 from cosmos_cli.training.job_folder import CHECKPOINTS, job_folder, write_recipe
+from cosmos_cli.training.lora import adapt
 from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.report import Log
@@ -93,6 +94,7 @@ class Run:
         build: BuildTask = resolve(recipe.task, needed_by="the recipe's task")
         with output.progress(f"Loading the {recipe.model.size} model on {parallel.device}"):
             self.task: Task = build(recipe, where)
+            self.lora = adapt(self.task.networks, recipe.lora, recipe.trainer.seed) if recipe.lora else None
             parallel.wrap(self.task, compile=settings.compile)
         self.trainer = Trainer(recipe, self.task, parallel)
         self._exporting = Background()
@@ -178,9 +180,8 @@ class Run:
     def _export(self) -> None:
         number, trainer, folder = self.trainer.iteration, self.trainer, self.folder / CHECKPOINTS
         averages = None if trainer.ema is None else trainer.ema.averages
-        if self.recipe.lora is not None:
-            networks, lora = self.task.networks, self.recipe.lora
-            export_adapter(folder, number, networks, lora, averages, background=self._exporting)
+        if self.lora is not None:
+            export_adapter(folder, number, self.task.networks, self.lora, averages, background=self._exporting)
             path = adapter_path
         else:
             constants = self.task.constants
