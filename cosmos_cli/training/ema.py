@@ -23,7 +23,9 @@ def exponent(rate: float) -> float:
 
 
 def beta(recipe: EMARecipe, step: int) -> float:
-    """What step `step`, counted from 0, leaves of the average; the first takes the weights as they are."""
+    """What step `step`, counted from 0, leaves of the average; nothing by the power if it is the first."""
+    if recipe.constant is not None:
+        return recipe.constant
     count = step + recipe.iteration_shift
     return float((1 - 1 / (count + 1)) ** (exponent(recipe.rate) + 1)) if count >= 1 else 0.0
 

@@ -146,6 +146,9 @@ class EMARecipe(Part):
     enabled: bool = Field(default=True, description="Keep one, in float32.")
     rate: float = Field(default=0.1, gt=0, lt=0.5, description="Width of the average, relative to the steps made.")
     iteration_shift: int = Field(default=0, description="Added to the step.")
+    constant: float | None = Field(
+        default=None, ge=0, lt=1, description="Share that every step leaves, whatever its number; None is by the power."
+    )
 
 
 class ParallelRecipe(Part):

@@ -13,9 +13,9 @@ from typing import get_args
 import torch
 
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
-from cosmos_cli.diffusion.edm_loss import log_variance_head
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.tiny import make_text_encoder, make_tokenizer, random_weights
+from cosmos_cli.training.objectives import LogVariance
 from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, WEIGHTS
 from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.variants import (
@@ -58,7 +58,7 @@ def make_single_view(root: Path) -> None:
 def save_dit(config: GeneralDiTConfig, path: Path) -> None:
     """Write a network with random weights, beside the head of its loss, as published files are."""
     weights = {f"net.{name}": weight for name, weight in random_weights(build_dit(config)).items()}
-    head = {f"logvar.{name}": tensor.bfloat16() for name, tensor in log_variance_head().state_dict().items()}
+    head = {f"logvar.{name}": tensor.bfloat16() for name, tensor in LogVariance().state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(weights | head, path)
 

@@ -12,7 +12,6 @@ from cosmos_cli.diffusion.edm_euler import (
     sample_edm_euler,
     unconditioned,
 )
-from cosmos_cli.diffusion.edm_loss import edm_loss, log_variance_head, loss_weight
 from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
 
 
@@ -28,7 +27,7 @@ def test_inputs_and_targets_of_the_network_have_unit_variance(sigma: float) -> N
     # x0 = c_skip x + c_out F, so F = ((1 - c_skip) x0 - c_skip sigma noise) / c_out
     assert math.isclose(((1 - c.c_skip) ** 2 * data + c.c_skip**2 * noise) / c.c_out**2, 1)
     assert math.isclose(c.c_noise, math.log(sigma) / 4)
-    assert math.isclose(loss_weight(torch.tensor(sigma, dtype=torch.float64)) * c.c_out**2, 1)
+    assert math.isclose(edm.loss_weight(torch.tensor(sigma, dtype=torch.float64)) * c.c_out**2, 1)
 
 
 def test_coefficients_are_formed_in_the_dtype_of_sigma() -> None:
@@ -111,24 +110,3 @@ def test_the_slip_at_given_frames_matters_at_small_sigma_only() -> None:
         slipped = output_at_given_frames(latents, x, torch.tensor(sigma))
         x0 = edm.precondition_output(x, slipped, torch.tensor(sigma))
         assert (abs(float(x0 - latents)) < relative) == (sigma == 80.0)
-
-
-def test_the_loss_weighs_every_element_and_the_log_variance_is_traded_off() -> None:
-    x0, predicted, sigma = randn(2, 1, 1, 2, 2), randn(2, 1, 1, 2, 2, seed=1), torch.tensor([0.3, 5.0])
-    plain = edm_loss(x0, predicted, sigma, None)
-    torch.testing.assert_close(plain.weighted[1], (x0 - predicted)[1] ** 2 * (25 + 0.25) / 2.5**2)
-    # the objective is least where the log variance is that of the weighted error
-    best = plain.objective.mean(dim=1, keepdim=True).log()
-    least = edm_loss(x0, predicted, sigma, best).objective.mean()
-    for shift in (-0.3, 0.3):
-        assert edm_loss(x0, predicted, sigma, best + shift).objective.mean() > least
-
-
-def test_the_log_variance_head_loads_under_the_published_keys() -> None:
-    head = log_variance_head()
-    assert {name: tuple(value.shape) for name, value in head.state_dict().items()} == {
-        "0.freqs": (128,),
-        "0.phases": (128,),
-        "1.weight": (1, 128),
-    }
-    assert head(torch.tensor([0.1, 0.2])).shape == (2, 1)

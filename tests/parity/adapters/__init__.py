@@ -14,6 +14,7 @@ from tests.parity.adapters import (
     tokenizer,
     training,
     training_control,
+    training_parts,
     transfer1,
     transfer1_generate,
     transfer1_weights,
@@ -36,6 +37,7 @@ ADAPTERS: dict[str, Adapter] = (
     | multiview.ADAPTERS
     | training.ADAPTERS
     | training_control.ADAPTERS
+    | training_parts.ADAPTERS
 )
 
 

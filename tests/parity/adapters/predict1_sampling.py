@@ -1,4 +1,4 @@
-"""Predict1: its Euler sampling loops, with and without given frames, and its training loss."""
+"""Predict1: its Euler sampling loops, with and without given frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.diffusion import edm
-from cosmos_cli.diffusion.edm import Network, add_conditioning, free_below, predict_x0
+from cosmos_cli.diffusion.edm import Network, add_conditioning, free_below
 from cosmos_cli.diffusion.edm_euler import (
     Predict,
     euler_sigmas,
@@ -17,7 +17,6 @@ from cosmos_cli.diffusion.edm_euler import (
     sample_edm_euler,
     unconditioned,
 )
-from cosmos_cli.diffusion.edm_loss import edm_loss, log_variance_head, loss_weight
 from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
@@ -103,61 +102,6 @@ def video_to_world(golden: Golden) -> Outputs:
     return ours
 
 
-def training_loss(golden: Golden) -> Outputs:
-    given = golden.inputs
-    x0, sigma = given["x0"], given["sigma"]
-    sigma_B1111 = sigma.view(-1, 1, 1, 1, 1)
-    xt = x0 + sigma_B1111 * given["epsilon"]
-    t2w_log_variance, v2w_log_variance = (
-        network_from(golden, log_variance_head, f"{part}.logvar.")(edm.scaling(sigma).c_noise)
-        for part in ("t2w", "v2w")
-    )
-    ours: Outputs = {"t2w.xt": xt, "t2w.weights_per_sigma": loss_weight(sigma), "t2w.logvar_pred": t2w_log_variance}
-
-    def predicted(net: GeneralDiT, x: Tensor, mask: Tensor | None) -> Tensor:
-        def network(scaled: Tensor, c_noise: Tensor) -> Tensor:
-            return net(
-                scaled,
-                c_noise.flatten(),
-                given["crossattn_emb"],
-                condition_mask_B1THW=mask,
-                padding_mask_B1HW=given["padding_mask"],
-                fps=given["fps"],
-            )
-
-        return predict_x0(network, x, sigma_B1111)
-
-    def report(name: str, prediction: Tensor, log_variance: Tensor | None = None) -> None:
-        loss = edm_loss(x0, prediction, sigma, log_variance)
-        ours[f"{name}.mse"], ours[f"{name}.edm"] = loss.squared_error.mean(), loss.weighted.mean()
-        ours[f"{name}.loss_sum"] = loss.objective.sum(dim=1).mean()
-        ours[f"{name}.loss_mean"] = loss.objective.mean()
-
-    t2w = _network(golden, "net_t2w", "t2w.net.", condition_mask=False)
-    ours["t2w.x0_pred"] = predicted(t2w, xt, None)
-    report("t2w.plain", ours["t2w.x0_pred"])
-    report("t2w.logvar", ours["t2w.x0_pred"], t2w_log_variance)
-
-    v2w = _network(golden, "net_v2w", "v2w.net.", condition_mask=True)
-    conditioning = first_frames(x0, 1)
-    indicator = conditioning.mask_B1T11
-    mask = indicator.expand(-1, -1, -1, *x0.shape[3:])
-    noisy = add_conditioning(
-        xt, sigma_B1111, conditioning, given["augment_noise"], given["augment_sigma"].view(-1, 1, 1, 1, 1)
-    )
-    for name, x, seen in (
-        ("v2w.cond", noisy, mask),
-        ("v2w.cond_all_loss", noisy, mask),
-        ("v2w.dropped", (1 - indicator) * xt, torch.zeros_like(mask)),
-    ):
-        prediction = predicted(v2w, x, seen)
-        if name != "v2w.cond_all_loss":
-            prediction = indicator * x0 + (1 - indicator) * prediction
-        ours[f"{name}.x0_pred"] = prediction
-        report(name, prediction, v2w_log_variance)
-    return ours
-
-
 ADAPTERS = {
     "predict1/generate_t2w": Adapter(
         text_to_world, whole_loop=True, sources=("DiffusionT2WModel.generate_samples_from_batch",)
@@ -165,5 +109,4 @@ ADAPTERS = {
     "predict1/generate_v2w": Adapter(
         video_to_world, whole_loop=True, sources=("DiffusionV2WModel.generate_samples_from_batch",)
     ),
-    "predict1/edm_training_loss": Adapter(training_loss, sources=("compute_loss_with_epsilon_and_sigma",)),
 }
