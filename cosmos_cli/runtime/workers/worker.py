@@ -48,7 +48,7 @@ def begin() -> None:
         return
     interrupts.leave_with(interrupted)
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        _end_with_parent(_rank.launcher_pid)
+        end_with_parent(_rank.launcher_pid)
     _keep_stdout_for_results()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     reader, writer = os.pipe()
@@ -313,16 +313,20 @@ def _launcher_folder() -> Path | None:
     return path.parent if path else None
 
 
-def _end_with_parent(pid: int | None) -> None:
-    """Have Linux send SIGTERM when the launcher dies, even if it is killed."""
+def end_with_parent(pid: int | None, number: int = signal.SIGTERM) -> None:
+    """Have Linux send a signal when the process that has started this one dies, even if it is killed.
+
+    Args:
+        pid: of that process, which may be dead already; None does not look.
+    """
     if sys.platform != "linux":
         return
     import ctypes
 
     set_death_signal = 1
-    ctypes.CDLL(None).prctl(set_death_signal, int(signal.SIGTERM))
+    ctypes.CDLL(None).prctl(set_death_signal, int(number))
     if pid is not None and os.getppid() != pid:
-        signal.raise_signal(signal.SIGTERM)  # it died before we asked
+        signal.raise_signal(number)  # it died before we asked
 
 
 def _keep_stdout_for_results() -> None:

@@ -1,41 +1,39 @@
-"""Which clips a step takes, and reading them."""
+"""The clips of every step, decoded ahead in processes of their own."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self
 
 import torch
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
-from cosmos_cli.training.data.examples import Examples, collate
+from cosmos_cli import output
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.interrupts import ASKING
+from cosmos_cli.runtime.workers.worker import end_with_parent
+from cosmos_cli.training.data.examples import Examples
+from cosmos_cli.training.data.reading import Passage, Reader
 from cosmos_cli.training.data.source import Dataset
 from cosmos_cli.training.recipe import Data
 
-
-class Order:
-    """The clips of every step: another permutation in each epoch, from seed, position and number of clips alone."""
-
-    def __init__(self, num_clips: int, seed: int) -> None:
-        self._num_clips, self._seed = num_clips, seed
-        self._epoch, self._permutation = -1, torch.empty(0, dtype=torch.int64)
-
-    def clip(self, position: int) -> int:
-        """Which clip is the `position`-th of the training."""
-        epoch, place = divmod(position, self._num_clips)
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._permutation = torch.randperm(self._num_clips, generator=generator_of(self._seed, epoch))
-        return int(self._permutation[place])
-
-
-def generator_of(*numbers: int) -> torch.Generator:
-    """Chance that depends on these numbers alone."""
-    digest = hashlib.sha256(repr(numbers).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+_WINDOW = 1000
+_MAX_REPLACED = 100
+"""Clips of the last `_WINDOW` that may have been replaced."""
+_DEAD_WORKER = "DataLoader worker"
+"""How torch 2.13 begins to say that a process which reads ahead has ended."""
 
 
 class Loader:
-    """The clips of every step for one data-parallel rank, in micro-batches.
+    """The clips of every step for one data-parallel rank, in micro-batches. A context: processes end with it.
+
+    A clip that cannot be read is replaced by the next in the order, the same on every rank and in every run, and told.
 
     Args:
         global_batch_size: clips of a step over all ranks, a multiple of `world` times the batch size.
@@ -54,30 +52,151 @@ class Loader:
         world: int = 1,
         first_step: int = 0,
     ) -> None:
-        self._dataset, self._data, self._seed = dataset, data, seed
-        self._size, self._rank, self._world, self._step = global_batch_size, rank, world, first_step
-        self._order = Order(len(dataset), seed)
+        self._reader, self._num_workers = Reader(dataset, seed), data.num_workers
+        self._size, self._step = global_batch_size, first_step
+        own = range(rank * global_batch_size // world, (rank + 1) * global_batch_size // world)
+        self._places = [tuple(own[start : start + data.batch_size]) for start in range(0, len(own), data.batch_size)]
+        self._told: set[str | None] = set()
+        self._replaced: deque[bool] = deque(maxlen=_WINDOW)
+        self._passages: Iterator[Passage] | None = None
+        self._processes: list[Any] = []
 
-    def __enter__(self) -> Loader:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        return None
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # torch 2.13 ends its processes when nobody holds its iterator; the frames of an error may
+        end: Callable[[], None] = getattr(self._passages, "_shutdown_workers", lambda: None)
+        self._passages = None
+        try:
+            end()
+        except RuntimeError as another:
+            if not _is_of_dead_worker(another):
+                raise
+        for process in self._processes:
+            if process.is_alive():  # at a clip that takes long, and deaf to SIGTERM
+                process.kill()
+            process.join()
+        self._processes = []
+        if _is_of_dead_worker(error):
+            raise _died(error) from error
 
     def __iter__(self) -> Iterator[list[tuple[Examples, tuple[int, ...]]]]:
-        """Steps without end."""
+        """Steps without end.
+
+        Raises:
+            InputError: too many clips cannot be read.
+            CosmosError: a process that reads ahead was killed.
+        """
+        passages = self._passages = self._begin()
+        del passages  # who leaves the context ends it, not who drops this generator
         while True:
-            own = range(self._rank * self._size // self._world, (self._rank + 1) * self._size // self._world)
-            size = self._data.batch_size
-            places = [tuple(own[start : start + size]) for start in range(0, len(own), size)]
-            yield [(self._examples(these), these) for these in places]
+            yield [(self._next(places), places) for places in self._places]
             self._step += 1
 
-    def _examples(self, places: tuple[int, ...]) -> Examples:
-        positions = [self._step * self._size + place for place in places]
-        return collate(
-            [
-                self._dataset.example(self._order.clip(position), generator_of(self._seed, 1, position))
-                for position in positions
-            ]
+    def _next(self, places: tuple[int, ...]) -> Examples:
+        assert self._passages is not None
+        try:
+            passage = next(self._passages)
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            # it may also end while it hands something over
+            if isinstance(error, RuntimeError) and not _is_of_dead_worker(error):
+                raise
+            raise _died(error) from error
+        for problem in passage.replaced:
+            if problem.where not in self._told:
+                self._told.add(problem.where)
+                output.notice(f"a clip is left out, and the next takes its place: {problem}")
+        if passage.error is not None:
+            raise InputError.from_problems([passage.error])
+        self._replaced.extend(number < len(passage.replaced) for number in range(len(places)))
+        if sum(self._replaced) > _MAX_REPLACED:
+            raise InputError(
+                f"{sum(self._replaced)} of the last {len(self._replaced)} clips could not be read.",
+                where="the data set",
+                fix="Look at the files that were named before; the run goes on where it was saved when it is started "
+                "again.",
+            )
+        assert passage.examples is not None
+        return passage.examples
+
+    def _begin(self) -> Iterator[Passage]:
+        is_pinned = torch.cuda.is_available() and torch.cuda.is_initialized()
+        if not self._num_workers:
+            passages = map(self._reader, self._positions(self._step))
+            return (passage.pin_memory() for passage in passages) if is_pinned else passages
+        loader: Iterable[Passage] = DataLoader(
+            _Ahead(self._reader),
+            sampler=_Positions(self._positions(self._step)),
+            batch_size=None,
+            num_workers=self._num_workers,
+            # a process that has threads and a GPU cannot be forked
+            multiprocessing_context="spawn",
+            worker_init_fn=_Start(os.getpid()),
+            prefetch_factor=1,
+            pin_memory=is_pinned,
         )
+        before = set(multiprocessing.active_children())
+        # a signal that asks to save goes to the whole group: those who read ahead never see it, from their first moment
+        masked = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+        try:
+            passages = iter(loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
+        self._processes = [each for each in multiprocessing.active_children() if each not in before]
+        return passages
+
+    def _positions(self, first_step: int) -> Iterator[list[int]]:
+        """Of each forward pass."""
+        step = first_step
+        while True:
+            for places in self._places:
+                yield [step * self._size + place for place in places]
+            step += 1
+
+
+class _Ahead(TorchDataset[Passage]):
+    """A reader, as torch calls it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, positions: list[int]) -> Passage:
+        return self._reader(positions)
+
+
+class _Positions:
+    """Positions of each forward pass, as torch takes them."""
+
+    def __init__(self, positions: Iterator[list[int]]) -> None:
+        self._positions = positions
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return self._positions
+
+
+class _Start:
+    """What a process that reads ahead does first."""
+
+    def __init__(self, parent: int) -> None:
+        self._parent = parent
+
+    def __call__(self, _worker: int) -> None:
+        end_with_parent(self._parent, signal.SIGKILL)
+        output.configure(speaking=False)
+
+
+def _is_of_dead_worker(error: BaseException | None) -> bool:
+    """Whether torch says so, which it does from a signal handler: whatever the process does at that moment."""
+    return isinstance(error, RuntimeError) and str(error).startswith(_DEAD_WORKER)
+
+
+def _died(error: BaseException | None) -> CosmosError:
+    return CosmosError(
+        f"a process that decodes clips has ended: {error}",
+        where="data.num_workers",
+        fix="Too little memory is the usual reason, in a container too little shared memory (--shm-size, or "
+        "--ipc=host): set data.num_workers lower; 0 decodes without such processes.",
+    )

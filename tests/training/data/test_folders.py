@@ -12,7 +12,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.media.resize import stretch_smoothly
 from cosmos_cli.media.video import read_frames, read_video
 from cosmos_cli.training.data.checking import check_data
-from cosmos_cli.training.data.loader import generator_of
+from cosmos_cli.training.data.order import generator_of
 from cosmos_cli.training.data.source import open_dataset
 from tests.training.data.folders import VIEWS, clip, embedding, recipe_with, several, single
 
