@@ -1,4 +1,4 @@
-"""`post-train` and `recipes`, which a family's `commands.py` adds to its app. Nothing here imports torch."""
+"""`post-train`, `recipes` and `prepare-data`, which a family's `commands.py` adds to its app. Without torch."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from cosmos_cli.flags import JsonFlag
 from cosmos_cli.requests import request_options
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.training import experiments
+from cosmos_cli.training.data import prepare_command
+from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 from cosmos_cli.training.signals import Stopping
 
 
-def add_commands(app: typer.Typer, family: str) -> None:
-    """Add `post-train` and `recipes` to a family's app."""
+def add_commands(app: typer.Typer, family: str, *, tiny_root: str) -> None:
+    """Add `post-train`, `recipes` and `prepare-data` to a family's app.
+
+    Args:
+        tiny_root: import string of the checkpoint folder of its tiny model.
+    """
 
     @app.command("post-train")
     @request_options(PostTraining, TrainingSettings)
@@ -31,6 +37,12 @@ def add_commands(app: typer.Typer, family: str) -> None:
     def recipes(json: JsonFlag = False) -> None:
         """List the post-trainings, those of other packages too."""
         list_recipes(family)
+
+    @app.command("prepare-data")
+    @request_options(Preparation, PreparationSettings)
+    def prepare_data(preparation: Preparation, settings: PreparationSettings) -> None:
+        """Encode the captions of a data set for training; started again, it goes on where it stopped."""
+        prepare_command.run(preparation, settings, tiny_root)
 
 
 def run(family: str, training: PostTraining, settings: TrainingSettings) -> None:

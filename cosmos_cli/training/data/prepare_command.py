@@ -1,0 +1,58 @@
+"""What `prepare-data` does. Nothing here imports torch before something is encoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cosmos_cli import output
+from cosmos_cli.checkpoints.catalogue import T5_11B, TEXT_ENCODER_FORMS, require
+from cosmos_cli.registry import resolve
+from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
+
+_TINY_ENCODER = "google-t5/t5-tiny"
+_CACHE_BYTES = 4 * 2**30
+
+
+def run(preparation: Preparation, settings: PreparationSettings, tiny_root: str) -> None:
+    """Encode the texts of a data set, and tell of it.
+
+    Raises:
+        InputError: what is wrong with the data set, before anything loads.
+        CheckpointError: the text encoder is missing or damaged.
+    """
+    settings.check_single()
+    if settings.model_size == "tiny":
+        root: Path = resolve(tiny_root, needed_by="--model tiny")
+        folder = root / _TINY_ENCODER
+    else:
+        folder = T5_11B.folder(settings.checkpoint_dir)
+    from cosmos_cli.training.data.prepare import find_jobs
+
+    find_jobs(preparation.dataset_path, preparation.prompt)
+    if settings.model_size != "tiny":
+        require(TEXT_ENCODER_FORMS[settings.text_encoder], settings.checkpoint_dir)
+    _prepare(preparation, settings, folder)
+
+
+def _prepare(preparation: Preparation, settings: PreparationSettings, folder: Path) -> None:
+    import torch
+
+    from cosmos_cli.files.cache import Cache
+    from cosmos_cli.models.t5 import CachedTextEncoder
+    from cosmos_cli.runtime.devices import choose_device, computing
+    from cosmos_cli.training.data.prepare import prepare
+
+    device = choose_device(settings.device)
+    with computing(device, settings.shortcuts):
+        encoder = CachedTextEncoder(
+            folder,
+            Cache(settings.cache_folder, "text-embeddings", limit_bytes=_CACHE_BYTES),
+            dtype=torch.bfloat16 if settings.precision == "bfloat16" else torch.float32,
+            device=device,
+            form=settings.text_encoder,
+            on_load=lambda: output.status("Loading the text encoder"),
+        )
+        prepared = prepare(
+            preparation.dataset_path, encoder.encode, preparation.prompt, overwrite=preparation.overwrite
+        )
+    output.result(prepared.summary(), {"status": "ok", **prepared.document()})
