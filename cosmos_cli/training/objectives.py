@@ -86,7 +86,9 @@ def edm_loss(
     return _loss(per_element, weighed, square, x0_pred, recipe)
 
 
-def rectified_flow_loss(predict: Predict, x0_BCTHW: Tensor, draws: Draws, recipe: LossRecipe) -> Loss:
+def rectified_flow_loss(
+    predict: Predict, x0_BCTHW: Tensor, draws: Draws, recipe: LossRecipe, *, num_views: int = 1
+) -> Loss:
     """The loss of networks that predict velocity; all of it float32, the network's input aside.
 
     Given frames enter clean, at a noise level next to nothing, and count as zeros.
@@ -99,7 +101,7 @@ def rectified_flow_loss(predict: Predict, x0_BCTHW: Tensor, draws: Draws, recipe
     sigma = _per_clip(draws.sigma_B)
     c = rectified_flow.scaling(sigma)
     x = x0 + sigma * draws.noise_BCTHW
-    mask = given_mask(draws, x0.shape)
+    mask = given_mask(draws, x0.shape, num_views)
     B, _, T, _, _ = x0.shape
     levels_BT = c.c_noise.view(B, 1).expand(B, T)
     scaled = c.c_in * x

@@ -24,14 +24,14 @@ from tests.parity.adapters.tokenizer import wan_vae_from
 from tests.parity.golden import Golden
 
 
-def _dit_config(golden: Golden) -> MinimalDiTConfig:
+def dit_config(golden: Golden) -> MinimalDiTConfig:
     known = {field.name for field in fields(MinimalDiTConfig)}
     video = "text2image" not in golden.source
     return MinimalDiTConfig(**{k: v for k, v in golden.config["net"].items() if k in known}, condition_mask=video)
 
 
 def _dit(golden: Golden, part: str = "") -> MinimalDiT:
-    config = _dit_config(golden)
+    config = dit_config(golden)
     return network_from(golden, lambda: MinimalDiT(config), part, tuple(stored_constants(config)))
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from cosmos_cli.diffusion import edm
+from cosmos_cli.diffusion import edm, rectified_flow
 from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
+from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.models.minimal_dit import stored_constants as minimal_constants
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.gradients import total_norm
@@ -30,15 +33,16 @@ from cosmos_cli.training.recipe import (
     ScheduleRecipe,
     TrainerRecipe,
 )
-from cosmos_cli.training.task import Batch, Task, learning
+from cosmos_cli.training.task import Batch, Loss, Task, learning
 from cosmos_cli.training.trainer import Trainer
 from cosmos_plugins.predict1_multiview.task import Predict1Task
+from cosmos_plugins.predict2.task import Predict2Task
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.multiview import multiview_options
 from tests.parity.adapters.predict1 import general_dit_options
+from tests.parity.adapters.predict2 import dit_config
 from tests.parity.golden import Comparison, Golden, compare
 
-LATENT_SCALE = 0.5
 ALONE = Parallel.form(ParallelRecipe(), torch.device("cpu"), "float32")
 TRAINED = LossRecipe()
 
@@ -89,11 +93,26 @@ def log_variance_of(golden: Golden) -> LogVariance:
     return head
 
 
-def runs(golden: Golden, build: Callable[[Recipe], Task]) -> Outputs:
+def predict2(golden: Golden) -> Outputs:
+    """The original's clipping has no effect, but for one run that shows what it would do."""
+    loss = LossRecipe(kind="rectified-flow", scale=golden.config["loss_scale"], log_variance=False)
+
+    def build(recipe: Recipe) -> Task:
+        config = dit_config(golden)
+        dit = network_from(golden, lambda: MinimalDiT(config), "net.", tuple(minimal_constants(config)))
+        return Predict2Task(recipe.loss, dit)
+
+    ours = runs(golden, build, loss, clips=False)
+    recipe = recipe_of(golden.config["hot"], loss)
+    names = {key for key in golden.outputs if key.startswith("hot_clipped.")}
+    return ours | _loop(golden, Trainer(recipe, build(recipe), ALONE), "hot_clipped", names)
+
+
+def runs(golden: Golden, build: Callable[[Recipe], Task], loss: LossRecipe = TRAINED, *, clips: bool = True) -> Outputs:
     """Every run of a golden file, each with a task of its own."""
     ours: Outputs = {}
     for run in ("published", "hot"):
-        recipe = recipe_of(golden.config[run])
+        recipe = recipe_of(golden.config[run], loss, clips=clips)
         trainer = Trainer(recipe, build(recipe), ALONE)
         names = {key for key in golden.outputs if key.startswith(f"{run}.")}
         if run == "published":
@@ -134,7 +153,7 @@ def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outpu
     parameters = list(trainer.parameters.values())
     trainer.optimizer.register_step_pre_hook(lambda *_: clipped.append(float(total_norm(parameters))))
     heads = [head] if (head := getattr(trainer.task, "_log_variance", None)) is not None else []
-    with _watched(*heads) as uncertainties:
+    with _watched(*heads) as uncertainties, _predictions(trainer.task) as predictions:
         steps = [trainer.step([step_inputs(golden, index)]) for index in range(golden.config["steps"])]
     assert trainer.ema is not None
     ours: Outputs = {
@@ -145,6 +164,9 @@ def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outpu
     }
     ours[f"{run}.grad_clipped_norm"] = torch.tensor(clipped, dtype=torch.float64)
     ours[f"{run}.weights_per_sigma"] = edm.loss_weight(golden.inputs["sigma"])
+    if f"{run}.edm_loss_per_frame" in wanted:
+        errors = [_error_per_frame(golden, index, x0_pred) for index, x0_pred in enumerate(predictions)]
+        ours[f"{run}.edm_loss_per_frame"] = torch.stack(errors)
     if heads:
         ours[f"{run}.logvar"] = torch.stack([u.detach() for _, u in uncertainties])
     for part in ("edm_loss", "mse_loss"):
@@ -156,6 +178,28 @@ def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outpu
         ours[f"{run}.delta_norm.{name}"] = (weights - start[name]).norm()
         ours[f"{run}.ema_delta_norm.{name}"] = (average - start[name]).norm()
     return {key: tensor.clone() for key, tensor in ours.items() if key in wanted}
+
+
+def _error_per_frame(golden: Golden, step: int, x0_pred_BCTHW: Tensor) -> Tensor:
+    """The weighed error of every latent frame, (B, T)."""
+    batch, draws = step_inputs(golden, step)
+    weight = rectified_flow.uniform_loss_weight(draws.sigma_B)[:, None]
+    return weight * ((batch.latents_BCTHW - x0_pred_BCTHW) ** 2).mean(dim=(1, 3, 4))
+
+
+@contextmanager
+def _predictions(task: Task) -> Iterator[list[Tensor]]:
+    """A block in which every call of a task's loss leaves the prediction of the clean latents."""
+    found: list[Tensor] = []
+    loss_of = task.loss
+
+    def watched(batch: Batch, draws: Draws) -> Loss:
+        loss = loss_of(batch, draws)
+        found.append(loss.x0_BCTHW)
+        return loss
+
+    with patch.object(task, "loss", watched):
+        yield found
 
 
 @contextmanager
@@ -174,9 +218,10 @@ def step_inputs(golden: Golden, step: int) -> tuple[Batch, Draws]:
     """Batch and draws of one step of a golden file."""
     given = golden.inputs
     clip = int(given["clip_index"][step])
-    hints = {"hint": LATENT_SCALE * given["hint_latents"][clip]} if "hint_latents" in given else {}
+    scale = golden.config["sigma_data"]
+    hints = {"hint": scale * given["hint_latents"][clip]} if "hint_latents" in given else {}
     batch = Batch(
-        LATENT_SCALE * given["latents"][clip],
+        scale * given["latents"][clip],
         given["t5_text_embeddings"][clip],
         float(given["fps"][0]),
         given["padding_mask"],
@@ -184,8 +229,9 @@ def step_inputs(golden: Golden, step: int) -> tuple[Batch, Draws]:
     )
     sigma = given["sigma"][step]
     num_given = None
-    if "num_condition_t" in given:
-        num_given = given["num_condition_t"][step].expand(len(sigma))
+    for name in ("num_condition_t", "num_conditional_frames"):
+        if name in given:
+            num_given = given[name][step].expand(len(sigma))
     draws = Draws(
         sigma,
         given["epsilon"][step],
@@ -205,7 +251,7 @@ def judge(name: str, ours: Tensor | None, golden: Tensor) -> Comparison:
     difference = (ours.double() - reference).abs()
     largest = reference.abs().max()
     last = name.split(".")[1] if "." in name else ""
-    if "clipped" in name:
+    if name.endswith("grad_clipped_norm"):
         limit, relative = 1e-4, difference / reference
     elif name.endswith("_f64"):
         limit, relative = (1e-6 if "lr" in name else 1e-12), difference / reference.abs().clamp(min=1e-300)
@@ -224,5 +270,6 @@ def judge(name: str, ours: Tensor | None, golden: Tensor) -> Comparison:
 
 
 ADAPTERS = {
+    "training/predict2": Adapter(predict2, judge=judge),
     "training/predict1": Adapter(predict1, judge=judge),
 }
