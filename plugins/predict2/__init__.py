@@ -1,6 +1,6 @@
 """Cosmos-Predict2: the next seconds of a world, from a picture or clip and a prompt."""
 
-from cosmos_cli.hookspecs import RegisterExtension, RegisterFamily, hookimpl
+from cosmos_cli.hookspecs import RegisterExtension, RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -25,4 +25,14 @@ def cosmos_register_critics(register: RegisterExtension) -> None:
         name="measured",
         help="Temporal consistency, sharpness and flicker, measured; needs no weights.",
         factory="cosmos_plugins.predict2.critic.measured:measured",
+    )
+
+
+@hookimpl
+def cosmos_register_recipes(register: RegisterRecipes) -> None:
+    register(
+        name="predict2",
+        help="Post-trainings of Predict2.",
+        family="predict2",
+        recipes="cosmos_plugins.predict2.recipes:RECIPES",
     )

@@ -9,6 +9,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.multiview.requests import MultiviewRequest, MultiviewSettings
@@ -141,3 +142,6 @@ def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path:
         return
     given = settings, options, path
     command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
+
+
+add_commands(app, "predict2")

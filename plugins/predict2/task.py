@@ -19,7 +19,7 @@ from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.models.action_dit import ActionDiT
-from cosmos_cli.models.configs import MinimalDiTConfig
+from cosmos_cli.models.configs import ActionDiTConfig, MinimalDiTConfig, MinimalMultiviewDiTConfig
 from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
@@ -31,13 +31,13 @@ from cosmos_cli.training.recipe import LossRecipe, Recipe
 from cosmos_cli.training.task import Batch, Loss, Where, learning
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 from cosmos_plugins.predict2.denoise import decode, guided, sample_latents
-from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW, VARIANTS
+from cosmos_plugins.predict2.recipes import network_of
+from cosmos_plugins.predict2.variants import VARIANTS
 
 # B batch, V views, C latent channels, T latent frames of all views, H and W latent height and width; F pixel frames
 # L text positions of one view, N actions, A numbers of one action
 
 _SAMPLE_GUIDANCE = 7.0
-_FRAMES_PER_LATENT = 4
 
 
 class Predict2Task:
@@ -152,20 +152,19 @@ class Predict2Task:
 
 def video2world(recipe: Recipe, where: Where) -> Predict2Task:
     """The task of a recipe for one view; see `cosmos_cli.training.task.BuildTask`."""
-    config = VARIANTS[recipe.model.size].dit
+    config = network_of(recipe, "video2world")
     return _task(recipe, where, lambda: MinimalDiT(config, where.attention))
 
 
 def multiview(recipe: Recipe, where: Where) -> Predict2Task:
     """The task of a recipe for several views; see `cosmos_cli.training.task.BuildTask`."""
-    latents_per_view = 1 + (recipe.data.num_frames - 1) // _FRAMES_PER_LATENT
-    config = replace(MULTIVIEW[recipe.model.size].dit, state_t=latents_per_view)
+    config = cast(MinimalMultiviewDiTConfig, network_of(recipe, "multiview"))
     return _task(recipe, where, lambda: MinimalMultiviewDiT(config, where.attention))
 
 
 def action(recipe: Recipe, where: Where) -> Predict2Task:
     """The task of a recipe under a robot's actions; see `cosmos_cli.training.task.BuildTask`."""
-    config = ACTION[recipe.model.size].dit
+    config = cast(ActionDiTConfig, network_of(recipe, "action"))
     return _task(recipe, where, lambda: ActionDiT(config, where.attention))
 
 
