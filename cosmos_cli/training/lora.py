@@ -53,7 +53,7 @@ def adapted(layers: Collection[str], recipe: LoRARecipe) -> Mapping[str, list[st
     return found
 
 
-def adapt(networks: Mapping[str, nn.Module], recipe: LoRARecipe, seed: int) -> LoRARecipe:
+def adapt(networks: nn.ModuleDict, recipe: LoRARecipe, seed: int) -> LoRARecipe:
     """Put adapters that change nothing yet into `net`, in place; they alone learn from now on.
 
     The same on all ranks, before anything is sharded.

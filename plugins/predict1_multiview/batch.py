@@ -19,7 +19,7 @@ from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.registry import resolve
 from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_plugins.predict1_multiview.requests import RunOptions, RunSettings
+from cosmos_plugins.predict1_multiview.requests import RunOptions
 
 _INPUT = "input_image_or_video_path"
 _IN_ROWS = "visual_input"
@@ -51,7 +51,7 @@ class Batch(ABC):
     # What a kind says
 
     @abstractmethod
-    def check_row(self, settings: RunSettings, request: Any) -> None:
+    def check_row(self, settings: Any, request: Any) -> None:
         """Raises InputError: the request is wrong. settings: those of the run, for one device."""
 
     @abstractmethod

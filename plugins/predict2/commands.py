@@ -144,4 +144,4 @@ def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path:
     command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
 
 
-add_commands(app, "predict2")
+add_commands(app, "predict2", tiny_root="cosmos_plugins.predict2.checkpoints:TINY_ROOT")

@@ -6,9 +6,9 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -61,7 +61,7 @@ class Loader:
         self._passages: Iterator[Passage] | None = None
         self._processes: list[Any] = []
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Loader:
         return self
 
     def __exit__(
@@ -125,9 +125,9 @@ class Loader:
     def _begin(self) -> Iterator[Passage]:
         is_pinned = torch.cuda.is_available() and torch.cuda.is_initialized()
         if not self._num_workers:
-            passages = map(self._reader, self._positions(self._step))
+            passages: Iterator[Passage] = map(self._reader, self._positions(self._step))
             return (passage.pin_memory() for passage in passages) if is_pinned else passages
-        loader: Iterable[Passage] = DataLoader(
+        loader: DataLoader[Passage] = DataLoader(
             _Ahead(self._reader),
             sampler=_Positions(self._positions(self._step)),
             batch_size=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -35,7 +36,7 @@ class Passage:
         if self.examples is None:
             return self
 
-        def pinned(value: object) -> object:
+        def pinned(value: Any) -> Any:
             if isinstance(value, Tensor):
                 return value.pin_memory()
             return {name: tensor.pin_memory() for name, tensor in value.items()} if isinstance(value, dict) else value

@@ -19,7 +19,7 @@ class SceneBatch(Batch):
 
     inputs: ClassVar = inputs
 
-    def check_row(self, settings: MultiviewSettings, request: MultiviewRequest) -> None:  # type: ignore[override]
+    def check_row(self, settings: MultiviewSettings, request: MultiviewRequest) -> None:
         inputs.check_settings(settings, request)
         inputs.check_files(request)
         inputs.work_of(settings, request)  # memory is planned for all rows: one bad video must not stop the others

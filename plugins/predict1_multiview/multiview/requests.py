@@ -14,7 +14,7 @@ from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel, option_name
 from cosmos_plugins.predict1_multiview.requests import Pixels, RunOptions, RunSettings
-from cosmos_plugins.predict1_multiview.variants import VIEW_FRAMES, Kind
+from cosmos_plugins.predict1_multiview.variants import Kind
 
 NOTHING_SAID = -1.0
 """Stands for no number of repeated frames."""
@@ -68,7 +68,7 @@ class SceneOptions(StrictModel):
     """What the rear right camera sees."""
     negative_prompt: Prompt | None = None
     """Accepted for old command lines; has no effect: these models guide away from no text at all."""
-    num_video_frames: Literal[57] = VIEW_FRAMES  # type: ignore[assignment]
+    num_video_frames: Literal[57] = 57
     """Frames of every camera."""
     height: Annotated[Pixels | None, Flag(default="480; 48 of tiny")] = None
     """Height of every camera's video in pixels, a multiple of 16."""

@@ -19,7 +19,7 @@ class VideoBatch(Batch):
 
     inputs: ClassVar = inputs
 
-    def check_row(self, settings: SingleViewSettings, request: SingleViewOptions) -> None:  # type: ignore[override]
+    def check_row(self, settings: SingleViewSettings, request: SingleViewOptions) -> None:
         report_together(
             lambda: network_of(settings),
             lambda: inputs.check_request(settings, request),

@@ -157,7 +157,10 @@ def check_checkpoints(settings: SingleViewSettings, request: SingleViewOptions) 
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
     """
-    model, missing, ways_out, chat = model_of(settings), [], [], []
+    model = model_of(settings)
+    missing: list[Problem] = []
+    ways_out: list[Problem] = []
+    chat: list[Any] = []
     if model.is_own and not exists(model.paths.dit):
         where = "--diffusion-transformer-dir"
         fix = "Give a folder under the checkpoint folder, or the path of a folder, of a file or of a training's folder."

@@ -8,7 +8,7 @@ from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, REFINER, Non
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag
 from cosmos_plugins.predict1_multiview.requests import Pixels, RunOptions, RunSettings
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, Kind
+from cosmos_plugins.predict1_multiview.variants import Kind
 
 
 class SingleViewSettings(UpsamplerSettings, RunSettings):
@@ -42,7 +42,7 @@ class SingleViewOptions(RunOptions):
     """What the video shows."""
     negative_prompt: Prompt = DEFAULT_NEGATIVE_PROMPT
     """What to avoid; an empty text guides away from no text at all."""
-    num_video_frames: Literal[121] = CLIP_FRAMES  # type: ignore[assignment]
+    num_video_frames: Literal[121] = 121
     """Frames of the video."""
     height: Annotated[Pixels | None, Flag(default="704; 48 of tiny")] = None
     """Height of the video in pixels, a multiple of 16."""
