@@ -87,6 +87,7 @@ class RegisterControl(Protocol):
         upscales: bool = False,
         driving: bool = False,
         distilled: str | None = None,
+        train: str | None = None,
     ) -> None:
         """Add a control modality.
 
@@ -106,6 +107,9 @@ class RegisterControl(Protocol):
                 `cosmos_cli.checkpoints.catalogue.Repository`; those that are missing are named before anything loads,
                 and `cosmos download` fetches them. The tiny models go without this check.
             needs: a package that `compute` imports and that may not be installed.
+            train: import string of `train(frames_FHWC, generator) -> frames_FHWC`, which makes the control video of a
+                clip that is trained on, with strengths that the torch generator decides; None if it must lie beside
+                the clip.
             save_computed: the control video that `compute` makes is written beside the output; False where it is the
                 input video itself.
             upscales: the video is made three times as large, in overlapping tiles, each under its part of the control

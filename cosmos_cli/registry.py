@@ -91,12 +91,19 @@ class ControlModality(Extension):
     upscales: bool = False
     driving: bool = False
     distilled: str | None = None
+    train: str | None = None
 
     def __post_init__(self) -> None:
         if self.interpolation not in ("linear", "nearest"):
             raise ValueError(f"interpolation is {self.interpolation!r}, neither 'linear' nor 'nearest'")
-        if self.models is not None:
-            _check_import_string(self.models)
+        for string in (self.models, self.train):
+            if string is not None:
+                _check_import_string(string)
+
+    def resolve_train(self) -> Any:
+        """What `train` names. Raises CosmosError if it cannot be loaded."""
+        assert self.train is not None
+        return resolve(self.train, needed_by=f"{self.kind} '{self.name}' of plugin {self.plugin}")
 
     def resolve_models(self) -> Any:
         """What `models` names, nothing if it names nothing. Raises CosmosError if it cannot be loaded."""

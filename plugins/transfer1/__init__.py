@@ -22,12 +22,14 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         help="Colours and shapes: the input video, blurred.",
         checkpoint=f"{folder}/vis_control.pt",
         compute="cosmos_plugins.transfer1.controls:vis",
+        train="cosmos_plugins.transfer1.controls.by_chance:vis",
     )
     register(
         name="edge",
         help="Outlines: Canny edges of the input video.",
         checkpoint=f"{folder}/edge_control.pt",
         compute="cosmos_plugins.transfer1.controls:edge",
+        train="cosmos_plugins.transfer1.controls.by_chance:edge",
         distilled=f"{folder}/edge_control_distilled.pt",
     )
     register(

@@ -5,16 +5,15 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.media.resize import stretch_smoothly
-from cosmos_cli.media.video import Clip, read_frames
 from cosmos_cli.training.data.checking import check_each, problems_in
 from cosmos_cli.training.data.embeddings import check_embedding, read_embedding
 from cosmos_cli.training.data.examples import Example
 from cosmos_cli.training.data.folders import TEXTS, VIDEOS, clips, embeddings, length_of, root_of, span
+from cosmos_cli.training.data.hints import Hints
+from cosmos_cli.training.data.windows import check_length, read_window, too_short
 from cosmos_cli.training.recipe import Data, Recipe
 
 
@@ -35,6 +34,7 @@ class VideoFolder:
         self._root = root_of(data)
         self._clips = list(clips(self._root / VIDEOS).values())
         self._texts = embeddings(self._root / TEXTS)
+        self._hints = Hints(data, self._root)
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -43,12 +43,16 @@ class VideoFolder:
         """The clip of a number; `generator` says where in it the window begins."""
         data, path = self._data, self._clips[index]
         text_LC = read_embedding(self._text_of(path), data.text_tokens, data.text_channels)
-        num_starts = length_of(path).num_frames - span(data) + 1
+        of_hint = self._hints.paths(path.stem)
+        shortest = min((path, *of_hint), key=lambda each: length_of(each).num_frames)
+        num_starts = length_of(shortest).num_frames - span(data) + 1
         if num_starts < 1:
-            raise too_short(path, data)
+            raise too_short(shortest, data)
         start = int(torch.randint(num_starts, (1,), generator=generator))
         clip = read_window(path, data, start)
-        return Example(path.name, torch.from_numpy(clip.frames_FHWC), text_LC, rate_of(clip.fps, data))
+        hints = self._hints.read(of_hint, start, clip.frames_FHWC, generator)
+        frames_FHWC = torch.from_numpy(clip.frames_FHWC)
+        return Example(path.name, frames_FHWC, text_LC, rate_of(clip.fps, data), hints_FHWC=hints)
 
     def check(self) -> None:
         """Raises InputError: all clips that cannot be used, and all texts that are missing or of another model."""
@@ -57,39 +61,16 @@ class VideoFolder:
 
     def _problems(self, path: Path) -> list[Problem]:
         text = partial(check_embedding, self._text_of(path), self._data.text_channels)
-        return problems_in(partial(check_length, path, self._data), text)
+        films = (path, *self._hints.paths(path.stem))
+        return problems_in(*(partial(check_length, film, self._data) for film in films), text)
 
     def _text_of(self, path: Path) -> Path:
         return self._texts.get(path.stem, self._root / TEXTS / f"{path.stem}.pickle")
 
 
-def read_window(path: Path, data: Data, start: int) -> Clip:
-    """The frames of a window in the size of the recipe, whatever that does to their shape."""
-
-    def each(image_HWC: np.ndarray) -> np.ndarray:
-        return stretch_smoothly(image_HWC, data.height, data.width)
-
-    return read_frames(path, range(start, start + span(data), data.sequence_interval), each)
-
-
 def rate_of(fps: float, data: Data) -> float:
     """Frames per second of a window."""
     return (fps or data.fps) / data.sequence_interval
-
-
-def check_length(path: Path, data: Data) -> None:
-    """Raises InputError: a clip cannot be read, or is shorter than a window."""
-    if length_of(path).num_frames < span(data):
-        raise too_short(path, data)
-
-
-def too_short(path: Path, data: Data) -> InputError:
-    """The error that a clip is shorter than a window."""
-    return InputError(
-        f"has {length_of(path).num_frames} frames; a window takes {span(data)}.",
-        where=str(path),
-        fix="Remove the clip, or set data.num_frames lower.",
-    )
 
 
 def check_rates(rates: list[tuple[Path, float]], data: Data) -> None:

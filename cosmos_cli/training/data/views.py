@@ -24,7 +24,9 @@ from cosmos_cli.training.data.folders import (
     root_of,
     span,
 )
-from cosmos_cli.training.data.videos import check_length, check_rates, rate_of, read_window
+from cosmos_cli.training.data.hints import Hints
+from cosmos_cli.training.data.videos import check_rates, rate_of
+from cosmos_cli.training.data.windows import check_length, read_window
 from cosmos_cli.training.recipe import Recipe
 
 _RATE_TOLERANCE = 1e-3
@@ -67,6 +69,7 @@ class ViewFolders:
         self._names = list(clips(self._root / VIDEOS / data.view_keys[0]))
         self._texts = {key: embeddings(self._root / TEXTS / key) for key in data.view_keys}
         self._front = front_of(data.view_keys)
+        self._hints = Hints(data, self._root)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -81,12 +84,15 @@ class ViewFolders:
         text = torch.cat([self._text(view, name) for view in views])
         windows = [read_window(self._clip(data.view_keys[view], name), data, start) for view in views]
         check_agreement([(self._clip(data.view_keys[v], name), w.fps) for v, w in zip(views, windows, strict=True)])
+        frames_FHWC = np.concatenate([window.frames_FHWC for window in windows])
+        of_hint = self._hints.paths(name, [data.view_keys[view] for view in views])
         rows = data.view_indices or tuple(range(len(data.view_keys)))
         return Example(
             f"{name} from frame {start}",
-            torch.cat([torch.from_numpy(window.frames_FHWC) for window in windows]),
+            torch.from_numpy(frames_FHWC),
             text,
             rate_of(windows[0].fps, data),
+            hints_FHWC=self._hints.read(of_hint, start, frames_FHWC, generator),
             extras={"view_indices": torch.tensor([rows[view] for view in views])},
         )
 
@@ -112,7 +118,8 @@ class ViewFolders:
             for path in missing
         ]
         there = [path for path in found if path not in missing]
-        unreadable = problems_in(*(partial(check_length, path, data) for path in there))
+        films = [*there, *self._hints.paths(name, data.view_keys)]
+        unreadable = problems_in(*(partial(check_length, path, data) for path in films))
         problems += unreadable
         if not missing and not unreadable:
             problems += problems_in(lambda: check_agreement([(path, length_of(path).fps) for path in there]))
@@ -125,7 +132,9 @@ class ViewFolders:
 
         def num_windows(name: str) -> int:
             try:
-                shortest = min(length_of(self._clip(key, name)).num_frames for key in self._data.view_keys)
+                films = [self._clip(key, name) for key in self._data.view_keys]
+                films += self._hints.paths(name, self._data.view_keys)
+                shortest = min(length_of(film).num_frames for film in films)
             except InputError:
                 return 0  # `check` has named it
             return max(0, (shortest - span(self._data)) // self._data.start_frame_interval + 1)

@@ -46,7 +46,11 @@ def blur(image_HWC: np.ndarray, strength: str) -> np.ndarray:
         (H, W, 3) uint8.
     Source: cosmos-transfer1, datasets/augmentors/control_input.py, config/transfer/augmentors.py (behaviour).
     """
-    preset = BLUR_PRESETS[strength]
+    return blur_with(image_HWC, BLUR_PRESETS[strength])
+
+
+def blur_with(image_HWC: np.ndarray, preset: BlurPreset) -> np.ndarray:
+    """As `blur`, with a strength that need not have a name."""
     height, width = image_HWC.shape[:2]
     filtered = _shrunk(image_HWC, preset.shrink)
     filtered = cv2.bilateralFilter(filtered, preset.diameter_px, preset.sigma_color, preset.sigma_space)
