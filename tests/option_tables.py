@@ -14,6 +14,7 @@ from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview
 from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
@@ -41,6 +42,7 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "predict1-multiview run": describe_options(
         predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, Planning
     ),
+    "predict1-multiview prepare-data": describe_options(Preparation, PreparationSettings),
     "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, Planning),
     "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
     "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings, Planning),
