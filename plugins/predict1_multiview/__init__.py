@@ -29,3 +29,9 @@ def cosmos_register_recipes(register: RegisterRecipes) -> None:
         family="predict1-multiview",
         recipes="cosmos_plugins.predict1_multiview.recipes:RECIPES",
     )
+    register(
+        name="predict1",
+        help="Post-trainings of Predict1 for one camera.",
+        family="predict1",
+        recipes="cosmos_plugins.predict1_multiview.single_view.recipes:RECIPES",
+    )

@@ -33,7 +33,9 @@ from cosmos_plugins.predict1_multiview.denoise import sample_latents
 from cosmos_plugins.predict1_multiview.formats import DIT
 from cosmos_plugins.predict1_multiview.networks import build_dit, load_dit
 from cosmos_plugins.predict1_multiview.recipes import MultiviewRecipe, network_of
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, Helpers
+from cosmos_plugins.predict1_multiview.single_view.recipes import SingleViewRecipe
+from cosmos_plugins.predict1_multiview.single_view.recipes import network_of as network_of_one_view
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW, Helpers
 
 # B batch, V views, C latent channels, T latent frames of all views, H and W latent height and width; F pixel frames
 
@@ -158,6 +160,12 @@ def multiview(recipe: Recipe, where: Where) -> Predict1Task:
     """The task of a recipe for several views; see `cosmos_cli.training.task.BuildTask`."""
     assert isinstance(recipe, MultiviewRecipe)
     return build_task(recipe, where, network_of(recipe), MULTIVIEW[recipe.model.size].helpers)
+
+
+def single_view(recipe: Recipe, where: Where) -> Predict1Task:
+    """The task of a recipe for one view; see `cosmos_cli.training.task.BuildTask`."""
+    assert isinstance(recipe, SingleViewRecipe)
+    return build_task(recipe, where, network_of_one_view(recipe), SINGLE_VIEW[recipe.model.size].helpers)
 
 
 def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: Helpers) -> Predict1Task:

@@ -135,7 +135,7 @@ def _lora(size: str) -> Recipe:
         "cosmos_nemo_assets",
         "datasets/cosmos_nemo_assets",
         f"Adapters of rank {rank} on Cosmos-NeMo-Assets, with the rate of the full training; the original's guide "
-        f"recommends optimizer.lr=2**-{10 if size == '2B' else 11}, as a number.",
+        f"recommends optimizer.lr={2**-10 if size == '2B' else 2**-11:.6f}.",
         group="video2world_lora",
         lora=LoRARecipe(rank=rank, alpha=rank, target_modules=_LORA_MODULES),
         checkpoint=CheckpointRecipe(load_path=_published(size), save_iter=200),

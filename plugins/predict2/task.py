@@ -45,7 +45,7 @@ class Predict2Task:
 
     Args:
         dit: for one view, for several views, or under actions.
-        num_views: of a clip. view_indices: rows of the network's table of cameras for them; none counts from 0.
+        num_views: of a clip.
         tokenizer: None where latents come from elsewhere.
         dtype: of the network's input, and of the tokenizer.
     """
@@ -59,10 +59,9 @@ class Predict2Task:
         device: torch.device = torch.device("cpu"),
         *,
         num_views: int = 1,
-        view_indices: Sequence[int] = (),
     ) -> None:
         self._loss, self._tokenizer, self._dtype, self._device = loss, tokenizer, dtype, device
-        self._num_views, self._view_indices = num_views, tuple(view_indices)
+        self._num_views = num_views
         self.networks = nn.ModuleDict({"net": learning(dit)})
         self.frozen: Sequence[nn.Module] = ()
         self.constants: Mapping[str, Tensor] = {}
@@ -117,8 +116,8 @@ class Predict2Task:
             options["fps"] = batch.fps
         if isinstance(net, MinimalMultiviewDiT):
             text = text.unflatten(1, (self._num_views, -1))
-            if self._view_indices:
-                options["view_indices_BV"] = torch.tensor([self._view_indices]).expand(len(x_BCTHW), -1)
+            if "view_indices" in batch.extras:
+                options["view_indices_BV"] = batch.extras["view_indices"][: len(x_BCTHW)]
         output: Tensor = net(x_BCTHW.to(self._dtype), levels_BT.to(self._dtype), text, *steering, **options)
         return output
 
@@ -188,7 +187,6 @@ def _task(recipe: Recipe, where: Where, build: Callable[[], MinimalDiT]) -> Pred
         where.dtype,
         where.device,
         num_views=recipe.data.num_views,
-        view_indices=recipe.data.view_indices,
     )
 
 

@@ -9,6 +9,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.requests import BatchInput
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.text2world import requests as text2world_requests
@@ -85,3 +86,6 @@ def _make(
         command.tell_plan(batch.plan())
         return
     command.make_many(settings, batch.run, check=batch.check_workers)
+
+
+add_commands(app, "predict1")
