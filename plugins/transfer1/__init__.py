@@ -62,6 +62,7 @@ def cosmos_register_controls(register: RegisterControl) -> None:
         help="The video itself, three times as large.",
         checkpoint=f"{folder}/4kupscaler_control.pt",
         compute="cosmos_plugins.transfer1.controls:upscale",
+        train="cosmos_plugins.transfer1.controls.by_chance:upscale",
         save_computed=False,
         upscales=True,
     )

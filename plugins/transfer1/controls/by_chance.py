@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 import torch
 
-from cosmos_plugins.transfer1.controls.blur import BLUR_PRESETS, blur_with
+from cosmos_cli.media.resize import resize_bicubic
+from cosmos_plugins.transfer1.controls.blur import BlurPreset, blur_with
 
 # F frames, H and W pixel height and width
-
-_PRESETS = tuple(preset for name, preset in BLUR_PRESETS.items() if name != "none")
 
 
 def edge(frames_FHWC: np.ndarray, generator: torch.Generator) -> np.ndarray:
@@ -24,15 +23,47 @@ def edge(frames_FHWC: np.ndarray, generator: torch.Generator) -> np.ndarray:
 
 
 def vis(frames_FHWC: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    """One of the strengths of `--blur-strength`, and details from 4 pixels to 17 left out.
+    """Blurred within contours (half of the clips), by a Gauss filter (three of ten), or by both, with details left out.
 
-    The originals also blur by a Gauss filter at times, which no inference does.
+    The first runs on pictures smaller by a factor of 1 to 4; details of 4 to 17 pixels are left out. Its others
+    strengths lie between those of `--blur-strength`; those of the Gauss filter are chosen here.
+
+    Source: cosmos-transfer1, datasets/augmentors/control_input.py (shares and factors).
     """
-    preset = _PRESETS[_between(0, len(_PRESETS), generator)]
-    # at least one pixel must remain
-    detail_px = min(_between(4, 18, generator), *frames_FHWC.shape[1:3])
-    preset = preset._replace(detail_px=detail_px)
-    return np.stack([blur_with(frame, preset) for frame in frames_FHWC])
+    choice = _between(0, 10, generator)
+    preset = BlurPreset(
+        diameter_px=_between(15, 51, generator),
+        sigma_color=_between(100, 301, generator),
+        sigma_space=_between(50, 151, generator),
+        shrink=_between(1, 5, generator),
+        # at least one pixel must remain
+        detail_px=min(_between(4, 18, generator), *frames_FHWC.shape[1:3]),
+    )
+    gauss_px, sigma = 2 * _between(7, 26, generator) + 1, float(_between(5, 16, generator))
+    if 5 <= choice < 8:
+        preset = preset._replace(diameter_px=1, shrink=1)
+    blurred = np.stack([blur_with(frame, preset) for frame in frames_FHWC])
+    if choice < 5:
+        return blurred
+    return np.stack([cv2.GaussianBlur(frame, (gauss_px, gauss_px), sigma) for frame in blurred])
+
+
+def upscale(frames_FHWC: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """What a picture two, three (half of the clips) or six times smaller keeps.
+
+    Source: cosmos-transfer1, datasets/augmentors/control_input.py (behaviour).
+    """
+    factor = (6, 6, 6, 3, 3, 3, 3, 3, 2, 2)[_between(0, 10, generator)]
+    height, width = frames_FHWC.shape[1:3]
+    small = [_shrunk_by(frame, factor) for frame in frames_FHWC]
+    return np.stack([cv2.resize(each, (width, height), interpolation=cv2.INTER_LINEAR) for each in small])
+
+
+def _shrunk_by(frame_HWC: np.ndarray, factor: int) -> np.ndarray:
+    height, width = frame_HWC.shape[:2]
+    image_1CHW = torch.from_numpy(frame_HWC).permute(2, 0, 1)[None]
+    small = resize_bicubic(image_1CHW, max(1, height // factor), max(1, width // factor))
+    return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
 
 
 def _between(low: int, high: int, generator: torch.Generator) -> int:
