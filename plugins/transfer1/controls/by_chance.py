@@ -25,7 +25,7 @@ def edge(frames_FHWC: np.ndarray, generator: torch.Generator) -> np.ndarray:
 def vis(frames_FHWC: np.ndarray, generator: torch.Generator) -> np.ndarray:
     """Blurred within contours (half of the clips), by a Gauss filter (three of ten), or by both, with details left out.
 
-    The first runs on pictures smaller by a factor of 1 to 4; details of 4 to 17 pixels are left out. Its others
+    The first runs on pictures smaller by a factor of 1 to 4; details of 4 to 17 pixels are left out. Its other
     strengths lie between those of `--blur-strength`; those of the Gauss filter are chosen here.
 
     Source: cosmos-transfer1, datasets/augmentors/control_input.py (shares and factors).
