@@ -13,7 +13,7 @@ from cosmos_cli.training.data.embeddings import check_embedding, read_embedding
 from cosmos_cli.training.data.examples import Example
 from cosmos_cli.training.data.folders import TEXTS, VIDEOS, clips, embeddings, length_of, root_of, span
 from cosmos_cli.training.data.hints import Hints
-from cosmos_cli.training.data.windows import check_length, read_window, too_short
+from cosmos_cli.training.data.windows import check_length, rate_of, read_window, too_short
 from cosmos_cli.training.recipe import Data, Recipe
 
 
@@ -66,11 +66,6 @@ class VideoFolder:
 
     def _text_of(self, path: Path) -> Path:
         return self._texts.get(path.stem, self._root / TEXTS / f"{path.stem}.pickle")
-
-
-def rate_of(fps: float, data: Data) -> float:
-    """Frames per second of a window."""
-    return (fps or data.fps) / data.sequence_interval
 
 
 def check_rates(rates: list[tuple[Path, float]], data: Data) -> None:

@@ -25,8 +25,8 @@ from cosmos_cli.training.data.folders import (
     span,
 )
 from cosmos_cli.training.data.hints import Hints
-from cosmos_cli.training.data.videos import check_rates, rate_of
-from cosmos_cli.training.data.windows import check_length, read_window
+from cosmos_cli.training.data.videos import check_rates
+from cosmos_cli.training.data.windows import check_length, rate_of, read_window
 from cosmos_cli.training.recipe import Recipe
 
 _RATE_TOLERANCE = 1e-3

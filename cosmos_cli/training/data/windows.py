@@ -29,6 +29,11 @@ def read_window(path: Path, data: Data, start: int, *, keeps_labels: bool = Fals
     return read_frames(path, range(start, start + span(data), data.sequence_interval), each)
 
 
+def rate_of(fps: float, data: Data) -> float:
+    """Frames per second of a window."""
+    return (fps or data.fps) / data.sequence_interval
+
+
 def check_length(path: Path, data: Data) -> None:
     """Raises InputError: a clip cannot be read, or is shorter than a window."""
     if length_of(path).num_frames < span(data):

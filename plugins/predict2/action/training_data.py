@@ -13,7 +13,7 @@ from cosmos_cli.training.data.checking import check_each, problems_in
 from cosmos_cli.training.data.examples import Example
 from cosmos_cli.training.data.folders import root_of, stems
 from cosmos_cli.training.data.mock import MockClips
-from cosmos_cli.training.data.videos import check_length, rate_of, read_window
+from cosmos_cli.training.data.windows import check_length, rate_of, read_window
 from cosmos_cli.training.recipe import Recipe
 from cosmos_plugins.predict2.action.actions import read_actions
 from cosmos_plugins.predict2.variants import ACTION_WIDTH, ACTIONS_PER_CHUNK
