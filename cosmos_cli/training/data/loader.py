@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
-from types import TracebackType
+from contextlib import contextmanager
+from types import ModuleType, TracebackType
 from typing import Any
 
 import torch
@@ -139,12 +141,8 @@ class Loader:
             pin_memory=is_pinned,
         )
         before = set(multiprocessing.active_children())
-        # a signal that asks to save goes to the whole group: those who read ahead never see it, from their first moment
-        masked = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
-        try:
+        with _starting():
             passages = iter(loader)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, masked)
         self._processes = [each for each in multiprocessing.active_children() if each not in before]
         return passages
 
@@ -155,6 +153,23 @@ class Loader:
             for places in self._places:
                 yield [step * self._size + place for place in places]
             step += 1
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """A block that starts processes which know nothing of this one's command, and heed no signal that asks to save.
+
+    Such signals go to the whole group, and those who read ahead must not see them, from their first moment on. And a
+    process begins by running the script of this one once more, which is `cosmos` itself.
+    """
+    main = sys.modules["__main__"]
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, ASKING)
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 class _Ahead(TorchDataset[Passage]):

@@ -152,11 +152,10 @@ def test_processes_heed_no_signal_that_asks_and_a_killed_one_is_an_error() -> No
 PARENT = """
 import os, sys
 from tests.training.data.test_loader import Numbers, loader
-if __name__ == "__main__":
-    with loader(Numbers(11), 1) as running:
-        next(iter(running))
-        print(*[process.pid for process in running._processes], flush=True)
-        sys.stdin.read()
+with loader(Numbers(11), 1) as running:  # as in the script of a command: nothing keeps it from being run again
+    next(iter(running))
+    print(*[process.pid for process in running._processes], flush=True)
+    sys.stdin.read()
 """
 
 
