@@ -55,7 +55,6 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
     "predict1-multiview post-train": describe_options(PostTraining, TrainingSettings),
-    "predict1-multiview prepare-data": describe_options(Preparation, PreparationSettings),
 }
 """Command to the options of its table, which stands in a guide between two comments."""
 
