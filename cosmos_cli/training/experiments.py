@@ -120,20 +120,6 @@ def changed(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
         ) from None
 
 
-def differing(recipe: Recipe, other: Recipe) -> dict[str, tuple[Any, Any]]:
-    """Dotted fields in which two recipes differ, with both values."""
-
-    def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in values.items():
-            name = f"{prefix}{key}"
-            found |= flat(value, f"{name}.") if isinstance(value, dict) else {name: value}
-        return found
-
-    one, two = flat(recipe.model_dump()), flat(other.model_dump())
-    return {name: (one.get(name), two.get(name)) for name in {**one, **two} if one.get(name) != two.get(name)}
-
-
 def _ours(written: str, value: Any) -> list[tuple[str, Any]]:
     """An override under the names of this project."""
     name = written

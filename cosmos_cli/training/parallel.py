@@ -10,7 +10,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,20 +118,16 @@ class Parallel:
         for network in frozen:
             self._wrap(network, self.dtype, compile)
 
-    def accumulating(self, task: Task, last: bool) -> AbstractContextManager[None]:
+    def accumulating(self, task: Task, *, last: bool) -> None:
         """Says whether the next backward pass is the last of its step, as which every other one does less.
 
         Gradients are always added up in shards, for whole ones have no room; copies of them wait for the last.
-
-        Returns:
-            A context that does nothing: what is said holds until it is said anew.
         """
         if self.mesh is not None:
             for network in task.networks.values():
                 assert isinstance(network, FSDPModule)
                 network.set_requires_all_reduce(last)
                 network.set_is_last_backward(last)
-        return nullcontext()
 
     def mean(self, numbers: Tensor) -> Tensor:
         """Of what all ranks have, number by number, float64 on the CPU; every one must call this."""

@@ -109,7 +109,6 @@ class DrawsRecipe(Part):
 class LossRecipe(Part):
     """What is minimised."""
 
-    kind: Literal["edm", "rectified-flow", "nemo"] = Field(default="edm", description="Preconditioning and weights.")
     reduce: Literal["mean", "sum"] = Field(default="mean", description="Over elements; sum is over those of a clip.")
     scale: float = Field(default=1.0, gt=0, description="Factor on the loss.")
     log_variance: bool = Field(default=True, description="Learn how uncertain each noise level is (Kendall's weights).")
@@ -178,9 +177,8 @@ class CheckpointRecipe(Part):
     """What is saved, and what the run starts from."""
 
     load_path: str = Field(
-        default="", description="File of the first weights; empty is random. A training folder resumes it."
+        default="", description="File of the first weights, or folder of a training; empty is random."
     )
-    load_training_state: bool = Field(default=False, description="Take optimizer and step of load_path too.")
     save_iter: Positive = Field(default=200, description="Steps between two checkpoints.")
     keep: Positive = Field(default=2, description="Checkpoints to resume from that stay.")
     export_iter: Positive | None = Field(default=None, description="Steps between two exports; None is save_iter.")

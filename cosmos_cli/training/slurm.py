@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 
 from cosmos_cli.interrupts import ASKED_EXIT_CODE
-from cosmos_cli.training.experiments import differing
-from cosmos_cli.training.job_folder import job_folder
+from cosmos_cli.training.job_folder import differences, job_folder
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 
@@ -20,7 +19,7 @@ def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTrainin
     arguments = ["--num-gpus", str(training.nodes * settings.num_gpus), "--experiment", named.job.name]
     arguments += ["--checkpoint-dir", str(settings.checkpoint_dir), "--output-root", str(settings.output_root)]
     arguments += ["--device", settings.device, "--attention", settings.attention]
-    changes = [f"{name}={_word(value)}" for name, (_, value) in differing(named, recipe).items()]
+    changes = [f"{name}={_word(value)}" for name, (value, _) in differences(recipe, named).items()]
     if changes:
         arguments += ["--", *changes]
     return "\n".join(

@@ -69,7 +69,7 @@ def _draws(num_frames: int, **changes: Any) -> DrawsRecipe:
 def _recipe(task: str, group: str, name: str, help: str, size: str, data: Data, **changes: Any) -> Recipe:
     values: dict[str, Any] = {
         "draws": _draws(data.num_frames),
-        "loss": LossRecipe(kind="rectified-flow", scale=10.0, log_variance=False),
+        "loss": LossRecipe(scale=10.0, log_variance=False),
         # the original computes the norm of the gradient and, by a slip, clips nothing
         "optimizer": OptimizerRecipe(lr=2**-14.5, weight_decay=0.1, betas=(0.9, 0.99), eps=1e-8, clip_norm=1.0),
         "parallel": ParallelRecipe(shard=8 if size == "2B" else 32, activation_checkpointing="block"),

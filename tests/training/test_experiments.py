@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.training.experiments import changed, differing, split
+from cosmos_cli.training.experiments import changed, split
+from cosmos_cli.training.job_folder import differences
 from cosmos_plugins.predict1_multiview.recipes import RECIPES
 
 EXAMPLE = RECIPES["video2world_multiview_7b_example"]
@@ -32,10 +33,10 @@ def test_the_published_example_has_the_numbers_of_the_original() -> None:
         ("model.fsdp.sharding_group_size=8", "parallel.shard", 8),
         ("model.ema.rate=0.05", "ema.rate", 0.05),
         ("model.loss_reduce=sum", "loss.reduce", "sum"),
-        ("scheduler.warm_up_steps=[100]", "schedule.warm_up_steps", (100,)),
+        ("scheduler.warm_up_steps=[100]", "schedule.warm_up_steps", [100]),
         ("dataloader_train.dataset.dataset_dir=data/mine", "data.dataset_dir", "data/mine"),
         ("dataloader_train.batch_size=2", "data.batch_size", 2),
-        ("data.view_keys=[front,left]", "data.view_keys", ("front", "left")),
+        ("data.view_keys=[front,left]", "data.view_keys", ["front", "left"]),
         ("trainer.logging_iter=5", "log.logging_iter", 5),
         ("optimizer.clip_norm=null", "optimizer.clip_norm", None),
         ("checkpoint.asynchronous=False", "checkpoint.asynchronous", False),
@@ -47,7 +48,7 @@ def test_overrides_are_understood_in_either_spelling(written: str, field: str | 
         with pytest.raises(InputError, match="lora"):
             changed(EXAMPLE, [written])
         return
-    assert {name: new for name, (_, new) in differing(EXAMPLE, changed(EXAMPLE, [written])).items()} == {field: value}
+    assert {name: new for name, (new, _) in differences(changed(EXAMPLE, [written]), EXAMPLE).items()} == {field: value}
 
 
 def test_a_size_is_two_fields() -> None:

@@ -95,7 +95,7 @@ def log_variance_of(golden: Golden) -> LogVariance:
 
 def predict2(golden: Golden) -> Outputs:
     """The original's clipping has no effect, but for one run that shows what it would do."""
-    loss = LossRecipe(kind="rectified-flow", scale=golden.config["loss_scale"], log_variance=False)
+    loss = LossRecipe(scale=golden.config["loss_scale"], log_variance=False)
 
     def build(recipe: Recipe) -> Task:
         config = dit_config(golden)
