@@ -118,6 +118,12 @@ def check_weights(
         raise CheckpointError.from_problems(problems)
 
 
+def check_lora(path: Path | None, alpha: float | None) -> None:
+    """Raises InputError: a strength is given, and nothing whose strength it is."""
+    if alpha is not None and path is None:
+        raise InputError("needs --lora-path.", where="--lora-alpha", fix="Give the LoRA, or leave it out.")
+
+
 def require_published(settings: GenerationSettings, repositories: Iterable[Repository]) -> None:
     """All files of these repositories are there, unless the model is the tiny one. Raises CheckpointError."""
     if settings.is_tiny:

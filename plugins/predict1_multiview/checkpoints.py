@@ -29,14 +29,15 @@ _BYTES = {"7B": 14_470_000_000, "14B": 28_600_000_000}
 
 
 class Paths(NamedTuple):
-    """Where a run reads its weights."""
+    """Where a run reads its weights. lora: of the network; None for none."""
 
     dit: Path
     tokenizer: Path
     text_encoder: Path
+    lora: Path | None = None
 
     def named(self) -> dict[str, Path]:
-        return self._asdict()
+        return {name: path for name, path in self._asdict().items() if path is not None}
 
 
 def repository(folder: str, model_size: str) -> Repository:
@@ -96,7 +97,14 @@ SINGLE_VIEW_CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
 
 
 def paths_of(
-    root: Path, folder: str, helpers: Helpers, *, tokenizer_dir: str, is_tiny: bool, own: str | None = None
+    root: Path,
+    folder: str,
+    helpers: Helpers,
+    *,
+    tokenizer_dir: str,
+    is_tiny: bool,
+    own: str | None = None,
+    lora: Path | None = None,
 ) -> Paths:
     """Where the weights of a model lie, whether or not they are there.
 
@@ -104,10 +112,11 @@ def paths_of(
         root: the checkpoint folder.
         folder: of the model that is taken unless `own` names another one.
         own: a folder under the checkpoint folder, or the path of a folder or file, see `find_weights`.
+        lora: to be merged into the network.
     """
     helpers_root = TINY_ROOT if is_tiny else root
     dit = folder_named(helpers_root, folder) / WEIGHTS if own is None else find_weights(root, own)
-    return Paths(dit, folder_named(helpers_root, tokenizer_dir), helpers_root / helpers.text_encoder)
+    return Paths(dit, folder_named(helpers_root, tokenizer_dir), helpers_root / helpers.text_encoder, lora)
 
 
 def find_weights(root: Path, name: str) -> Path:

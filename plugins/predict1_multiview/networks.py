@@ -12,6 +12,7 @@ import torch
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint
 from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.errors import CheckpointError
@@ -35,19 +36,28 @@ _VIEWS, _REPEATS = "view_embeddings.weight", "repeat_frame_embedding.weight"
 
 
 def networks(
-    paths: Paths, config: GeneralDiTConfig, helpers: Helpers, *, chunk_frames: int, num_views: int | None = None
+    paths: Paths,
+    config: GeneralDiTConfig,
+    helpers: Helpers,
+    *,
+    chunk_frames: int,
+    num_views: int | None = None,
+    lora_alpha: float | None = None,
 ) -> BuildNetworks[Any, ChunkedTokenizer]:
-    """What builds the DiT and the tokenizer of a model.
+    """What builds the DiT, with its LoRA merged in, and the tokenizer of a model.
 
     Args:
         config, num_views: see `config_in`.
         chunk_frames: frames that the tokenizer takes at once.
+        lora_alpha: see `merge_lora`.
     """
 
     def build(where: Where) -> Built[Any, ChunkedTokenizer]:
         dit = load_dit(
             paths.dit, config, num_views=num_views, attention=where.attention, dtype=where.dtype, device=where.dit
         )
+        if paths.lora is not None:
+            merge_lora(dit, paths.lora, alpha=lora_alpha)
         tokenizer = load_chunked_tokenizer(
             paths.tokenizer,
             config=helpers.tokenizer,

@@ -38,6 +38,12 @@ class RunSettings(TextEncoderSettings):
 
     diffusion_transformer_dir: Annotated[str | None, Flag(default="the published model")] = None
     """Folder of the network under the checkpoint folder, or the path of one, of a file, or of a training's folder."""
+    lora_path: Path | None = None
+    """LoRA to merge into the network: a folder of peft, as post-trainings write it, or a file."""
+    lora_alpha: Annotated[
+        float | None, Field(gt=0, allow_inf_nan=False), Flag(default="from the adapter, else its rank")
+    ] = None
+    """Strength of the LoRA: what it learnt counts alpha / rank times."""
     tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
     """Folder of the tokenizer under the checkpoint folder, or under nvidia/ in it."""
     offload_diffusion_transformer: bool = False

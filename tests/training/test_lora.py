@@ -15,6 +15,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
+from cosmos_cli.testing import run_cosmos
 from cosmos_cli.training.checks import check_run
 from cosmos_cli.training.data.examples import collate
 from cosmos_cli.training.data.mock import MockClips
@@ -29,6 +30,7 @@ from cosmos_cli.training.trainer import Trainer
 from cosmos_plugins.predict1_multiview.networks import load_dit
 from cosmos_plugins.predict1_multiview.recipes import RECIPES
 from cosmos_plugins.predict1_multiview.task import multiview, weights_of
+from tests.plugins.predict1_multiview.conftest import six_views
 
 pytest.importorskip("peft")
 CPU = torch.device("cpu")
@@ -81,6 +83,26 @@ def test_adapters_alone_learn_and_what_is_exported_merges_to_the_network_that_le
             adapted = forward(trainer.task.networks["net"])
         torch.testing.assert_close(forward(merged), adapted, rtol=1e-5, atol=1e-5)
         assert float((adapted - before).abs().max()) > 1e-3, kind
+
+
+def test_a_lora_is_trained_by_a_command_and_used_by_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    changes = ("experiment=tiny_video2world_multiview", "lora.rank=2", "optimizer.lr=0.3", "trainer.max_iter=2")
+    trained = run_cosmos("predict1-multiview", "post-train", "--device", "cpu", "--", *changes)
+    assert trained.exit_code == 0, trained.stderr
+    folder = "checkpoints/posttraining/diffusion_video2world/tiny_video2world_multiview/checkpoints"
+    assert f"{folder}/iter_000000002_ema_lora" in trained.stdout
+    line = ["predict1-multiview", "run", "--model", "tiny", "--num_steps", "1", "--device", "cpu", "--guidance", "0"]
+    line += ["--prompt", "A street.", "--input_image_or_video_path", str(six_views("views.mp4", 9))]
+    lora, made = ["--lora-path", f"{folder}/iter_000000002_lora"], {}
+    for name, chosen in {"plain": [], "lora": lora, "strong": [*lora, "--lora-alpha", "600"]}.items():
+        result = run_cosmos(*line, *chosen, "--video_save_name", name)
+        assert result.exit_code == 0, result.stderr
+        made[name] = Path(f"outputs/{name}.mp4").read_bytes()
+    assert len(set(made.values())) == 3
+    for wrong, exit_code in (["--lora-alpha", "2"], 2), (["--lora-path", "nowhere"], 4):
+        result = run_cosmos(*line, *wrong, "--video_save_name", "wrong")
+        assert (result.exit_code, wrong[0] in result.stderr) == (exit_code, True)
 
 
 def test_adapters_learn_where_the_network_computes_in_bfloat16() -> None:

@@ -11,7 +11,7 @@ from cosmos_cli.errors import Problem, report_together
 from cosmos_cli.files.missing import exists
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.cameras import Camera
-from cosmos_cli.generation.checks import check_all_writable, check_file, check_parallel, check_sharing
+from cosmos_cli.generation.checks import check_all_writable, check_file, check_lora, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
@@ -36,7 +36,7 @@ from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, NUM_STATES, VI
 PIPELINE = "cosmos_plugins.predict1_multiview.multiview.pipeline:MultiviewPipeline"
 
 _WITHOUT_EFFECT = MACHINE_ONLY | {
-    *("overwrite", "preview", "video_save_folder", "video_save_name", "diffusion_transformer_dir"),
+    *("overwrite", "preview", "video_save_folder", "video_save_name", "diffusion_transformer_dir", "lora_path"),
     *MultiviewSettings.offload_options,
     *SETTINGS_WITHOUT_EFFECT,
     *OPTIONS_WITHOUT_EFFECT,
@@ -76,6 +76,7 @@ def read(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
 def check_settings(settings: MultiviewSettings, request: MultiviewRequest) -> None:
     """What no single field can judge."""
     check_parallel(settings)
+    check_lora(settings.lora_path, settings.lora_alpha)
     check_sharing(settings, MULTIVIEW[settings.model_size].dit.num_heads, guided=request.guidance > 0)
 
 
@@ -108,7 +109,8 @@ def check_checkpoints(settings: MultiviewSettings, kind: Kind) -> None:
         missing.append(Problem(f"{paths.dit} does not exist.", where, fix))
     if not _has_published_tokenizer(settings) and not exists(paths.tokenizer):
         missing.append(Problem(f"{paths.tokenizer} does not exist.", "--tokenizer-dir", "Check the name."))
-    checks.check_weights(settings, lambda: _repositories(settings, kind), missing=missing)
+    lora = {"--lora-path": settings.lora_path}
+    checks.check_weights(settings, lambda: _repositories(settings, kind), own=lora, missing=missing)
 
 
 def _has_published_tokenizer(settings: MultiviewSettings) -> bool:
@@ -212,5 +214,7 @@ def _files(settings: MultiviewSettings, request: MultiviewRequest) -> list[Neede
     own: list[Path] = [] if settings.diffusion_transformer_dir is None else [paths.dit]
     if not settings.is_tiny and not _has_published_tokenizer(settings):
         own.append(paths.tokenizer)
-    shipped = [path for path in paths if path not in own]
+    if paths.lora is not None:
+        own.append(paths.lora)
+    shipped = [path for path in paths.named().values() if path not in own]
     return files_of(settings, own=own, shipped=shipped, needed=lambda: _repositories(settings, request.kind))

@@ -87,7 +87,14 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
             settings,
             works,
             guardrails,
-            networks(paths, config, variant.helpers, chunk_frames=VIEW_FRAMES, num_views=config.n_views),
+            networks(
+                paths,
+                config,
+                variant.helpers,
+                chunk_frames=VIEW_FRAMES,
+                num_views=config.n_views,
+                lora_alpha=settings.lora_alpha,
+            ),
             what=f"{settings.model_size} for {config.n_views} cameras",
         )
         check_kind(models.dit.config, kind, paths.dit)

@@ -68,4 +68,5 @@ def weight_paths(settings: MultiviewSettings, kind: Kind) -> Paths:
         tokenizer_dir=settings.tokenizer_dir,
         is_tiny=settings.is_tiny,
         own=settings.diffusion_transformer_dir,
+        lora=settings.lora_path,
     )

@@ -10,7 +10,7 @@ from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.missing import exists
 from cosmos_cli.generation import checks
-from cosmos_cli.generation.checks import check_all_writable, check_file, check_parallel, check_sharing
+from cosmos_cli.generation.checks import check_all_writable, check_file, check_lora, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
@@ -35,7 +35,15 @@ INPUT = "--input-image-or-video-path"
 Request = TypeVar("Request", bound=SingleViewOptions)
 
 _WITHOUT_EFFECT = MACHINE_ONLY | {
-    *("overwrite", "preview", "video_save_folder", "video_save_name", "diffusion_transformer_dir", "model_size"),
+    *(
+        "overwrite",
+        "preview",
+        "video_save_folder",
+        "video_save_name",
+        "diffusion_transformer_dir",
+        "lora_path",
+        "model_size",
+    ),
     *SingleViewSettings.offload_options,
 }
 """Fields that do not change what a video shows; of the network the weights count."""
@@ -85,6 +93,7 @@ def size_of(settings: SingleViewSettings, request: SingleViewOptions) -> tuple[i
 def check_request(settings: SingleViewSettings, request: SingleViewOptions) -> None:
     """What no single field can judge, the input and the outputs apart. Raises InputError."""
     check_parallel(settings)
+    check_lora(settings.lora_path, settings.lora_alpha)
     upsampling.check_server(settings)
     if request.prompt is None and not upsampling.has_upsampler(settings):
         way_out = ", or the address of a chat server as --upsampler-url" if settings.may_upsample else ""
@@ -171,7 +180,13 @@ def check_checkpoints(settings: SingleViewSettings, request: SingleViewOptions) 
         missing += upsampling.upsampler_problems(settings)
         chat = [each for each in upsampling.needed_upsampler(settings) if each.missing(settings.checkpoint_dir)]
         ways_out = upsampling.upsampler_ways_out() if chat else []
-    checks.check_weights(settings, lambda: [*_repositories(settings), *chat], missing=missing, ways_out=ways_out)
+    checks.check_weights(
+        settings,
+        lambda: [*_repositories(settings), *chat],
+        own={"--lora-path": settings.lora_path},
+        missing=missing,
+        ways_out=ways_out,
+    )
 
 
 def _has_published_tokenizer(settings: SingleViewSettings) -> bool:
@@ -242,7 +257,9 @@ def _files(settings: SingleViewSettings, request: SingleViewOptions) -> list[Nee
     own: list[Path] = [model.paths.dit] if model.is_own else []
     if not settings.is_tiny and not _has_published_tokenizer(settings):
         own.append(model.paths.tokenizer)
-    shipped = [path for path in model.paths if path not in own]
+    if model.paths.lora is not None:
+        own.append(model.paths.lora)
+    shipped = [path for path in model.paths.named().values() if path not in own]
     chat = uses_own_upsampler(settings, request)
     return files_of(
         settings,

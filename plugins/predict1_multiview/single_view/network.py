@@ -61,6 +61,7 @@ def _paths(settings: SingleViewSettings, size: str, own: str | None) -> Paths:
         tokenizer_dir=settings.tokenizer_dir,
         is_tiny=settings.is_tiny,
         own=own,
+        lora=settings.lora_path,
     )
 
 

@@ -167,8 +167,7 @@ def check_settings(settings: Video2WorldSettings) -> None:
         from cosmos_cli.models.chat_server import completions_url
 
         completions_url(settings.refiner_url)
-    if settings.lora_alpha is not None and settings.lora_path is None:
-        raise InputError("needs --lora-path.", where="--lora-alpha", fix="Give the LoRA, or leave it out.")
+    checks.check_lora(settings.lora_path, settings.lora_alpha)
 
 
 def _check_gr00t(settings: Video2WorldSettings) -> None:
