@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -268,3 +269,37 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+def test_two_machines_go_on_after_one_of_them_was_lost(undisturbed: Path, tmp_path: Path) -> None:
+    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    agents: list[subprocess.Popen[bytes]] = []
+
+    def start(*names: str) -> list[subprocess.Popen[bytes]]:
+        """Agents of torch elastic that meet at a port of this machine, one rank each."""
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        meeting = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}")
+        line = [sys.executable, "-m", "torch.distributed.run", *meeting, "--no-python", str(COSMOS), *command(tmp_path)]
+        for name in names:
+            with (tmp_path / f"{name}.log").open("wb") as log:
+                agents.append(subprocess.Popen(line, env=variables, stdout=log, stderr=log, start_new_session=True))
+        return agents[-len(names) :]
+
+    try:
+        first, second = start("first", "second")
+        end = time.monotonic() + 150
+        while len(told(tmp_path)) < 7 and time.monotonic() < end:
+            time.sleep(0.01)
+        second.kill()
+        assert first.wait(150)  # it cannot go on alone
+        assert [agent.wait(150) for agent in start("third", "fourth")] == [0, 0]
+    finally:
+        for agent in agents:
+            if agent.poll() is None:
+                os.killpg(agent.pid, signal.SIGKILL)
+    logs = "".join((tmp_path / f"{name}.log").read_text() for name in ("third", "fourth"))
+    assert "Going on after step" in logs
+    assert_same_run(undisturbed, tmp_path, tolerance=TOLERANCE)
