@@ -25,7 +25,7 @@ from cosmos_cli.testing import CommandResult, run_cosmos
 # hypothesis keeps tables of Unicode even where it keeps no examples
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / f"hypothesis-{os.getuid()}")
 
-NUM_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+NUM_EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "120"))
 DEADLINE_S = 60
 """Of one example: hundreds of times what it takes, since others may use the machine."""
 
