@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cosmos_cli.errors import InputError, report_together
-from cosmos_cli.models.costs import cost_of
+from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.registry import resolve
 from cosmos_cli.training.job_folder import (
     CHECKPOINTS,
@@ -16,9 +16,9 @@ from cosmos_cli.training.job_folder import (
     latest,
     needed_bytes,
 )
-from cosmos_cli.training.layout import training_layout
+from cosmos_cli.training.layout import check_heads, training_layout
 from cosmos_cli.training.lora import check_installed
-from cosmos_cli.training.memory import Workload
+from cosmos_cli.training.memory import Workload, latents_THW
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import TrainingSettings
 
@@ -52,29 +52,63 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
     def check_batch() -> None:
         whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
 
-    def check_disk() -> None:
-        if (num_bytes := disk_bytes(recipe, folder)) is not None:
-            check_room(folder, num_bytes)
-
     def check_clips() -> None:
         from cosmos_cli.training.data.checking import check_data
 
         check_data(recipe)
 
+    def check_network() -> None:
+        if (workload := workload_of(recipe)) is not None:
+            check_fits(recipe, workload)
+        if (num_bytes := disk_bytes(recipe, folder)) is not None:
+            check_room(folder, num_bytes)
+
     report_together(
         check_batch,
+        check_network,
         lambda: check_same_run(folder, recipe),
-        check_disk,
         check_clips,
         lambda: check_installed(recipe.lora),
     )
 
 
-def disk_bytes(recipe: Recipe, folder: Path) -> int | None:
-    """What a run in a folder still asks for on the disk; None where the recipe does not say what it trains."""
+def workload_of(recipe: Recipe) -> Workload | None:
+    """What a recipe trains, in numbers; None where it does not say. Raises InputError: there is no such model."""
     if not recipe.workload:
         return None
     workload: Workload = resolve(recipe.workload, needed_by="the recipe's workload")(recipe)
+    return workload
+
+
+def check_fits(recipe: Recipe, workload: Workload) -> None:
+    """Raises InputError: all by which clips, texts and ranks do not fit the networks."""
+    data, factor = recipe.data, tokenizer_cost_of(workload.tokenizer).temporal_factor
+    problems: list[Problem] = []
+    if (data.num_frames - 1) % factor:
+        fewer = data.num_frames - 1 - (data.num_frames - 1) % factor + 1
+        what = f"{data.num_frames} frames are no clip of this model, which takes 1 and multiples of {factor} after it."
+        problems.append(Problem(what, "data.num_frames", f"Give {fewer} or {fewer + factor}."))
+    frames, rows, columns = latents_THW(recipe, workload)
+    for config in (workload.trained, *workload.frozen):
+        width = getattr(config, "crossattn_proj_in_channels", None) or config.crossattn_emb_channels
+        if width != data.text_channels:
+            what = f"texts of {data.text_channels} channels do not fit a network that reads {width}."
+            problems.append(Problem(what, "data.text_channels", f"Give {width}."))
+        grid = (frames // data.num_views, rows, columns)
+        most = tuple(n * patch for n, patch in zip(config.max_grid_THW, config.patch_THW, strict=True))
+        if any(n > limit for n, limit in zip(grid, most, strict=True)):
+            what = f"a clip of {grid[0]} x {rows} x {columns} latents is larger than the network knows: {most}."
+            problems.append(Problem(what, "data", "Give a smaller data.height, data.width or data.num_frames."))
+    if problems:
+        raise InputError.from_problems(list(dict.fromkeys(problems)))
+    check_heads(recipe.parallel, [config.num_heads for config in (workload.trained, *workload.frozen)])
+
+
+def disk_bytes(recipe: Recipe, folder: Path) -> int | None:
+    """What a run in a folder still asks for on the disk; None where the recipe does not say what it trains."""
+    workload = workload_of(recipe)
+    if workload is None:
+        return None
     number = cost_of(workload.trained).parameters
     present = complete(folder / CHECKPOINTS)
     return needed_bytes(

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.memory.amounts import parse_memory
-from cosmos_cli.training.checks import disk_bytes, whole_batch
+from cosmos_cli.training.checks import check_fits, disk_bytes, whole_batch, workload_of
 from cosmos_cli.training.job_folder import CHECKPOINTS, differences, iteration_name, job_folder, latest
 from cosmos_cli.training.layout import training_layout
-from cosmos_cli.training.memory import MemoryPlan, Workload, plan
+from cosmos_cli.training.memory import MemoryPlan, plan
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings, precision_on
 
@@ -104,8 +103,8 @@ def look_ahead(named: Recipe, recipe: Recipe, training: PostTraining, settings: 
     layout = training_layout(recipe.parallel, num_ranks)
     begin = latest(folder / CHECKPOINTS) or 0
     memory = None
-    if recipe.workload:
-        workload: Workload = resolve(recipe.workload, needed_by="the recipe's workload")(recipe)
+    if (workload := workload_of(recipe)) is not None:
+        check_fits(recipe, workload)
         device_bytes, precision = _device(recipe, training, settings)
         memory = plan(recipe, workload, num_ranks, precision=precision, device_bytes=device_bytes)
     return Ahead(

@@ -5,10 +5,12 @@ Every part is a pydantic model without unknown fields, so a mistyped override is
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.requests import StrictModel
 
 Positive = Annotated[int, Field(ge=1)]
@@ -105,6 +107,15 @@ class DrawsRecipe(Part):
     )
     augment_std: float = Field(default=2.0, gt=0, description="Standard deviation of it.")
 
+    @model_validator(mode="after")
+    def _in_order(self) -> DrawsRecipe:
+        low, high = self.high_sigma_range
+        if not 0 < low <= high:
+            raise ValueError("high_sigma_range must rise, and begin above 0.")
+        if self.given_min > self.given_max:
+            raise ValueError("given_min must not be more than given_max.")
+        return self
+
 
 class LossRecipe(Part):
     """What is minimised."""
@@ -137,6 +148,15 @@ class ScheduleRecipe(Part):
     f_start: tuple[float, ...] = Field(default=(1e-6,), description="Factor at the start of the warm-up.")
     f_max: tuple[float, ...] = Field(default=(1.0,), description="Factor at its end.")
     f_min: tuple[float, ...] = Field(default=(1.0,), description="Factor at the end of the cycle.")
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> ScheduleRecipe:
+        parts = (self.warm_up_steps, self.cycle_lengths, self.f_start, self.f_max, self.f_min)
+        if len({len(part) for part in parts}) > 1 or not self.cycle_lengths:
+            raise ValueError("warm_up_steps, cycle_lengths, f_start, f_max and f_min must be of one length.")
+        if any(not 0 <= steps < length for steps, length in zip(self.warm_up_steps, self.cycle_lengths, strict=True)):
+            raise ValueError("a warm-up must be shorter than its cycle.")
+        return self
 
 
 class EMARecipe(Part):
@@ -238,3 +258,15 @@ class Recipe(Part):
     checkpoint: CheckpointRecipe = CheckpointRecipe()
     trainer: TrainerRecipe
     log: LogRecipe = LogRecipe()
+
+
+V = TypeVar("V")
+
+
+def of_size(variants: Mapping[str, V], recipe: Recipe) -> V:
+    """The variant of the size that a recipe names. Raises InputError: there is none."""
+    size = recipe.model.size
+    if size not in variants:
+        known = ", ".join(variants)
+        raise InputError(f"{size!r} is no size of this model.", where="model.size", fix=f"There are {known}.")
+    return variants[size]

@@ -21,6 +21,7 @@ from cosmos_cli.training.recipe import (
     Recipe,
     ScheduleRecipe,
     TrainerRecipe,
+    of_size,
 )
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
@@ -145,13 +146,13 @@ RECIPES: dict[str, Recipe] = {
 def workload(recipe: Recipe) -> Workload:
     """What a recipe trains, in numbers."""
     assert isinstance(recipe, MultiviewRecipe)
-    variant = MULTIVIEW[recipe.model.size]
+    variant = of_size(MULTIVIEW, recipe)
     return Workload(network_of(recipe), tokenizer=variant.helpers.tokenizer)
 
 
 def network_of(recipe: MultiviewRecipe) -> MultiViewConfig:
     """The network of a recipe; a file to begin with may have other view channels."""
-    config = replace(MULTIVIEW[recipe.model.size].network(recipe.model.kind), n_views=recipe.data.num_views)
+    config = replace(of_size(MULTIVIEW, recipe).network(recipe.model.kind), n_views=recipe.data.num_views)
     model = recipe.model
     if model.view_condition_dim is not None:
         config = replace(config, view_condition_dim=model.view_condition_dim)

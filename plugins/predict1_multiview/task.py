@@ -26,7 +26,7 @@ from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import edm_loss, keep_text, load_log_variance
-from cosmos_cli.training.recipe import LossRecipe, Recipe
+from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
 from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, find_weights, paths_of
 from cosmos_plugins.predict1_multiview.denoise import sample_latents
@@ -159,13 +159,13 @@ class Predict1Task:
 def multiview(recipe: Recipe, where: Where) -> Predict1Task:
     """The task of a recipe for several views; see `cosmos_cli.training.task.BuildTask`."""
     assert isinstance(recipe, MultiviewRecipe)
-    return build_task(recipe, where, network_of(recipe), MULTIVIEW[recipe.model.size].helpers)
+    return build_task(recipe, where, network_of(recipe), of_size(MULTIVIEW, recipe).helpers)
 
 
 def single_view(recipe: Recipe, where: Where) -> Predict1Task:
     """The task of a recipe for one view; see `cosmos_cli.training.task.BuildTask`."""
     assert isinstance(recipe, SingleViewRecipe)
-    return build_task(recipe, where, network_of_one_view(recipe), SINGLE_VIEW[recipe.model.size].helpers)
+    return build_task(recipe, where, network_of_one_view(recipe), of_size(SINGLE_VIEW, recipe).helpers)
 
 
 def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: Helpers) -> Predict1Task:

@@ -22,6 +22,7 @@ from cosmos_cli.training.recipe import (
     Recipe,
     ScheduleRecipe,
     TrainerRecipe,
+    of_size,
 )
 from cosmos_plugins.predict2.checkpoints import dit_file
 from cosmos_plugins.predict2.variants import (
@@ -335,24 +336,23 @@ RECIPES: dict[str, Recipe] = {
 
 def network_of(recipe: Recipe, task: str) -> MinimalDiTConfig:
     """The network that a recipe trains by that task."""
-    size = recipe.model.size
     if task == "action":
-        return ACTION[size].dit
+        return of_size(ACTION, recipe).dit
     if task == "multiview":
-        return replace(MULTIVIEW[size].dit, state_t=num_latents(recipe.data.num_frames))
-    return VARIANTS[size].dit
+        return replace(of_size(MULTIVIEW, recipe).dit, state_t=num_latents(recipe.data.num_frames))
+    return of_size(VARIANTS, recipe).dit
 
 
 def video2world_workload(recipe: Recipe) -> Workload:
     """What a recipe for one view trains, in numbers."""
-    return Workload(network_of(recipe, "video2world"), tokenizer=VARIANTS[recipe.model.size].vae)
+    return Workload(network_of(recipe, "video2world"), tokenizer=of_size(VARIANTS, recipe).vae)
 
 
 def multiview_workload(recipe: Recipe) -> Workload:
     """What a recipe for several views trains, in numbers."""
-    return Workload(network_of(recipe, "multiview"), tokenizer=VARIANTS[recipe.model.size].vae)
+    return Workload(network_of(recipe, "multiview"), tokenizer=of_size(VARIANTS, recipe).vae)
 
 
 def action_workload(recipe: Recipe) -> Workload:
     """What a recipe under actions trains, in numbers."""
-    return Workload(network_of(recipe, "action"), tokenizer=VARIANTS[recipe.model.size].vae)
+    return Workload(network_of(recipe, "action"), tokenizer=of_size(VARIANTS, recipe).vae)

@@ -27,7 +27,7 @@ from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import keep_text, rectified_flow_loss
-from cosmos_cli.training.recipe import LossRecipe, Recipe
+from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
 from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 from cosmos_plugins.predict2.denoise import decode, guided, sample_latents
@@ -173,7 +173,7 @@ def _task(recipe: Recipe, where: Where, build: Callable[[], MinimalDiT]) -> Pred
     Raises:
         CheckpointError: weights are missing, damaged or of another network.
     """
-    variant = VARIANTS[recipe.model.size]
+    variant = of_size(VARIANTS, recipe)
     root = TINY_ROOT if recipe.model.size == "tiny" else where.checkpoint_dir
     path = weights_of(recipe, where) if recipe.checkpoint.load_path else None
     tokenizer = load_network(

@@ -19,6 +19,7 @@ from cosmos_cli.training.recipe import (
     Recipe,
     ScheduleRecipe,
     TrainerRecipe,
+    of_size,
 )
 from cosmos_plugins.transfer1.variants import VARIANTS
 
@@ -142,5 +143,5 @@ RECIPES: dict[str, Recipe] = {
 def workload(recipe: Recipe) -> Workload:
     """What a recipe trains, in numbers."""
     assert isinstance(recipe, ControlRecipe)
-    variant, driving = VARIANTS[recipe.model.size], recipe.model.driving
+    variant, driving = of_size(VARIANTS, recipe), recipe.model.driving
     return Workload(variant.branch(driving=driving), variant.tokenizer, frozen=[variant.base(driving=driving)])

@@ -27,7 +27,7 @@ from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import edm_loss, keep_text, load_log_variance
-from cosmos_cli.training.recipe import LossRecipe, Recipe
+from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
 from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.formats import BASE
@@ -146,7 +146,7 @@ class ControlTask:
 def control(recipe: Recipe, where: Where) -> ControlTask:
     """The task of a recipe; see `cosmos_cli.training.task.BuildTask`."""
     assert isinstance(recipe, ControlRecipe)
-    variant, model = VARIANTS[recipe.model.size], recipe.model
+    variant, model = of_size(VARIANTS, recipe), recipe.model
     networks: dict[str, Any] = {"driving": model.driving, "distilled": False, "attention": where.attention}
     torch.manual_seed(recipe.trainer.seed)  # of what no file has
     base_path = _find(recipe, where, model.base_path)

@@ -222,6 +222,13 @@ def test_the_loss_on_other_clips_halves(tmp_path: Path) -> None:
         ((), ("data.global_batch_size=3", "data.batch_size=2"), "3 clips a step do not divide"),
         ((), ("checkpoint.load_path=nothing.pt",), "the weights to begin with are not there"),
         ((), ("trainer.max_iter=many",), "must be a whole number"),
+        ((), ("model.size=13B",), "'13B' is no size of this model. There are 7B, tiny."),
+        ((), ("data.num_frames=10",), "10 frames are no clip of this model"),
+        ((), ("data.text_channels=1024",), "texts of 1024 channels do not fit a network that reads 64"),
+        ((), ("data.height=4096",), "is larger than the network knows"),
+        (("--num-gpus", 3), ("parallel.cp=3",), "does not divide the 4 attention heads"),
+        ((), ("draws.given_min=2",), "given_min must not be more than given_max"),
+        ((), ("schedule.warm_up_steps=[1,2]",), "must be of one length"),
         (("--experiment", "another"), (), "names another, but the overrides name"),
     ],
 )

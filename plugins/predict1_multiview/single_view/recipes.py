@@ -23,6 +23,7 @@ from cosmos_cli.training.recipe import (
     Recipe,
     ScheduleRecipe,
     TrainerRecipe,
+    of_size,
 )
 from cosmos_plugins.predict1_multiview.checkpoints import WEIGHTS
 from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, SINGLE_VIEW, TINY_TEXT_WIDTH, Kind
@@ -194,9 +195,9 @@ RECIPES: dict[str, Recipe] = {
 def workload(recipe: Recipe) -> Workload:
     """What a recipe trains, in numbers."""
     assert isinstance(recipe, SingleViewRecipe)
-    return Workload(network_of(recipe), tokenizer=SINGLE_VIEW[recipe.model.size].helpers.tokenizer)
+    return Workload(network_of(recipe), tokenizer=of_size(SINGLE_VIEW, recipe).helpers.tokenizer)
 
 
 def network_of(recipe: SingleViewRecipe) -> GeneralDiTConfig:
     """The network of a recipe, with its learnt embedding of positions."""
-    return SINGLE_VIEW[recipe.model.size].network(recipe.model.kind)
+    return of_size(SINGLE_VIEW, recipe).network(recipe.model.kind)
