@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.parity.adapters import (
     controls,
     controls_objects,
+    guided,
     multiview,
     predict1,
     predict1_sampling,
@@ -35,6 +36,7 @@ ADAPTERS: dict[str, Adapter] = (
     | transfer1_generate.ADAPTERS
     | predict1_sampling.ADAPTERS
     | multiview.ADAPTERS
+    | guided.ADAPTERS
     | training.ADAPTERS
     | training_control.ADAPTERS
     | training_parts.ADAPTERS
