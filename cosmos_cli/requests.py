@@ -138,6 +138,7 @@ def request_options(
     fields = [item for model in models for item in model.model_fields.items()]
     names = {name: _name_on_the_command_line(name, field) for name, field in fields}
     readers = {option.name.strip("-").replace("-", "_"): option.read for option in (from_file, *files)}
+    switched_on = [name for name, field in _option_fields(models) if _is_switched_on(field)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
@@ -146,6 +147,7 @@ def request_options(
                 output.data(json_schema(*models))
                 return
             given.pop("json")
+            _turn_off(given, switched_on)
             values: dict[str, Any] = {}
             for name, read in readers.items():
                 if (path := given.pop(name)) is not None:
@@ -158,7 +160,8 @@ def request_options(
             command(*instances)
 
         parameters = [_file_parameter(option) for option in files]
-        parameters += [_parameter(name, field) for name, field in _option_fields(models)]
+        for name, field in _option_fields(models):
+            parameters += [_parameter(name, field), *([_off(name)] if name in switched_on else [])]
         parameters += [_file_parameter(from_file), _schema_parameter(), _json_parameter()]
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -222,12 +225,20 @@ def _describe(name: str, field: FieldInfo) -> OptionDescription:
     flag = _flag(field)
     return OptionDescription(
         names=(_name_on_the_command_line(name, field), *flag.aliases),
-        values="" if field.annotation is bool else _metavar(field.annotation, _choices(field.annotation)),
+        values=_values(field),
         help=" ".join((field.description or "").split()),
-        default=flag.default or _show(field),
+        default=flag.default or _show(field)
+        if not _is_switched_on(field)
+        else f"true; {option_name(_OFF + name)}: false",
         required=field.is_required(),
         env=flag.env,
     )
+
+
+def _values(field: FieldInfo) -> str:
+    if _is_switched_on(field):
+        return "true|false"
+    return "" if field.annotation is bool else _metavar(field.annotation, _choices(field.annotation))
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -249,6 +260,31 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+def _is_switched_on(field: FieldInfo) -> bool:
+    """Whether it is a switch that is on by default. It takes a value, as the originals' do, and can be turned off."""
+    return field.annotation is bool and field.default is True
+
+
+_OFF = "no_"
+
+
+def _off(name: str) -> inspect.Parameter:
+    option = typer.Option(option_name(_OFF + name), hidden=True, show_default=False)
+    annotation = Annotated[bool | None, option]
+    return inspect.Parameter(_OFF + name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _turn_off(given: dict[str, Any], switched_on: Iterable[str]) -> None:
+    """Have `--no-NAME` mean the field's "false". Raises InputError: its value is given too."""
+    for name in switched_on:
+        if given.pop(_OFF + name):
+            if given[name] is not None:
+                raise InputError(
+                    f"does not go with {option_name(name)}.", where=option_name(_OFF + name), fix="Give one of them."
+                )
+            given[name] = "false"
+
+
 def _argument(name: str, field: FieldInfo, described: OptionDescription) -> inspect.Parameter:
     argument = typer.Argument(help=described.help, metavar=name.upper(), show_default=False)
     several = typing.get_origin(_members(field.annotation)[0]) in (list, tuple)
@@ -265,10 +301,12 @@ def _flag(field: FieldInfo) -> Flag:
     return next((item for item in field.metadata if isinstance(item, Flag)), Flag())
 
 
-def _show(field: FieldInfo) -> str | None:
+def _show(name: str, field: FieldInfo) -> str | None:
     default = field.get_default() if not field.is_required() else None
     if default is None or default is False or default == "":
         return None
+    if default is True:
+        return f"true; {option_name(_OFF + name)} turns it off"
     return shortened(str(default))
 
 

@@ -53,6 +53,8 @@ class Request(StrictModel):
     """Picture."""
     overwrite: bool = False
     """Replace."""
+    smooth: bool = True
+    """Smooth edges."""
 
 
 class Window(StrictModel):
@@ -141,6 +143,20 @@ def test_a_wrong_value_is_answered_with_what_would_be_right(call: Call, option: 
     with pytest.raises(InputError) as raised:
         call("--prompt", "A.", option, value)
     assert problems_of(raised) == [(option, what)]
+
+
+@pytest.mark.parametrize(
+    ("given", "is_on"),
+    [([], True), (["--smooth", "False"], False), (["--smooth", "true"], True), (["--no-smooth"], False)],
+)
+def test_a_switch_that_is_on_can_be_turned_off(call: Call, given: list[str], is_on: bool) -> None:
+    request, _ = call("--prompt", "drifts", *given)
+    assert request.smooth is is_on
+
+
+def test_a_switch_is_not_turned_off_and_given_a_value(call: Call) -> None:
+    with pytest.raises(InputError, match="does not go with --smooth"):
+        call("--prompt", "drifts", "--smooth", "true", "--no-smooth")
 
 
 def test_a_rule_over_several_fields_speaks_for_itself() -> None:

@@ -29,9 +29,7 @@ def guided_sampler(golden: Golden) -> Outputs:
         def network(x: Tensor, c_noise: Tensor) -> Tensor:
             return 0.7 * x + bias * c_noise.tanh() + 0.2 * given["hint"]
 
-        return lambda x, sigma: edm.denoise(
-            network, x, sigma, conditioning if is_next else None, noise, dtype=x.dtype
-        )
+        return lambda x, sigma: edm.denoise(network, x, sigma, conditioning if is_next else None, noise, dtype=x.dtype)
 
     def denoiser(is_next: bool) -> Denoiser:
         halves = free(given["bias_cond"], is_next), free(given["bias_uncond"], is_next)
