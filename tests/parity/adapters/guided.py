@@ -8,8 +8,8 @@ from cosmos_cli.diffusion import edm
 from cosmos_cli.diffusion.ab2 import Denoiser, level
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.injection import Injection
-from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.diffusion.noise import arch_invariant_noise
+from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_plugins.transfer1.guided.guidance import layers_of
