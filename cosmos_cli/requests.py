@@ -227,9 +227,7 @@ def _describe(name: str, field: FieldInfo) -> OptionDescription:
         names=(_name_on_the_command_line(name, field), *flag.aliases),
         values=_values(field),
         help=" ".join((field.description or "").split()),
-        default=flag.default or _show(field)
-        if not _is_switched_on(field)
-        else f"true; {option_name(_OFF + name)}: false",
+        default=flag.default or _show(name, field),
         required=field.is_required(),
         env=flag.env,
     )
