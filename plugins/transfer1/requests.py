@@ -69,8 +69,8 @@ class ControlSpec(StrictModel):
         return weight
 
 
-class TransferSettings(UpsamplerSettings):
-    """What is loaded once and serves many videos."""
+class ModelSettings(UpsamplerSettings):
+    """What every kind with the base model is loaded with."""
 
     offload_options: ClassVar = {
         "offload_text_encoder_model": TEXT,
@@ -85,10 +85,6 @@ class TransferSettings(UpsamplerSettings):
     """Model; tiny ships with cosmos and runs anywhere."""
     tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
     """Folder of the tokenizer, under nvidia/ in the checkpoint folder."""
-    is_av_sample: bool = False
-    """Use the base model for driving scenes (hdmap, lidar)."""
-    use_distilled: bool = False
-    """Use the distilled model of edge: one step, in which guidance, negative prompt and sigma_max play no part."""
     offload_text_encoder_model: bool = False
     """Keep the text encoder off the device except while it works."""
     offload_guardrail_models: bool = False
@@ -97,6 +93,15 @@ class TransferSettings(UpsamplerSettings):
     """Keep the base model and the control branches in host memory and stream them block by block while they denoise."""
     upsample_prompt: bool = False
     """Have a short prompt rewritten by a model that looks at the controls."""
+
+
+class TransferSettings(ModelSettings):
+    """What is loaded once and serves many videos."""
+
+    is_av_sample: bool = False
+    """Use the base model for driving scenes (hdmap, lidar)."""
+    use_distilled: bool = False
+    """Use the distilled model of edge: one step, in which guidance, negative prompt and sigma_max play no part."""
 
 
 class TransferRequest(StrictModel):
