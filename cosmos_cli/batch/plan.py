@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -50,10 +50,15 @@ def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]]) -> Plan[Requ
         InputError: the file is none, or not one of its rows is good: everything that is wrong, with its place.
         CheckpointError: weights that every item needs are missing.
     """
+    return plan_rows(path, read_rows(path), to_item)
+
+
+def plan_rows(path: Path, rows: Iterable[Row | Fault], to_item: Callable[[Row], Item[Request]]) -> Plan[Request]:
+    """As `plan_batch`, with rows that are no lines of a file, such as the files of a folder."""
     items: list[Item[Request]] = []
     faults: list[Fault] = []
     owners: dict[Path, str] = {}
-    for row in read_rows(path):
+    for row in rows:
         if isinstance(row, Fault):
             faults.append(row)
             continue

@@ -159,6 +159,7 @@ class Work:
     read_px: pixels of all input frames that are read before anything is made; held_px: of those that stay in memory.
     num_copies: how often every frame is written. encoder_px: of the largest picture that is; 0 takes the output's.
     encode_stage: what the sidecar calls the encoding of frames.
+    follows: whether the same processes do it after the work before, for one request.
     """
 
     networks: Networks
@@ -180,6 +181,7 @@ class Work:
     num_copies: int = 1
     encoder_px: int = 0
     encode_stage: str = "encode"
+    follows: bool = False
 
     @property
     def clip_latents(self) -> tuple[int, int, int]:
@@ -388,7 +390,8 @@ class Asked(TypedDict):
 def asked_of(works: Sequence[Work]) -> Asked:
     """What one model is asked by all of them."""
     num_heads = works[0].networks.dit.config.num_heads
-    return Asked(num_heads=num_heads, num_items=len(works), guided=any(work.is_guided for work in works))
+    num_items = sum(not work.follows for work in works)
+    return Asked(num_heads=num_heads, num_items=num_items, guided=any(work.is_guided for work in works))
 
 
 _AT_WORK: Mapping[str, tuple[str, ...]] = {

@@ -33,7 +33,11 @@ def plan_chunks(num_frames: int, overlap: int) -> list[Chunk]:
     return [Chunk(i, i * step, i * step + CHUNK_FRAMES, overlap if i else 0) for i in range(num_chunks)]
 
 
+def places_of(chunk: Chunk, num_frames: int) -> np.ndarray:
+    """The places of the chunk's frames in a clip, that of the last one repeated past the end."""
+    return np.arange(chunk.start, chunk.stop).clip(max=num_frames - 1)
+
+
 def take(frames: np.ndarray, chunk: Chunk) -> np.ndarray:
     """The chunk's part of frames or weight maps along the first axis, the last one repeated past the end."""
-    indices = np.arange(chunk.start, chunk.stop).clip(max=len(frames) - 1)
-    return frames[indices]
+    return frames[places_of(chunk, len(frames))]

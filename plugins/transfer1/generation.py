@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -75,6 +75,10 @@ class Generation:
 
     def frames(self) -> np.ndarray:
         """The whole video, (F, H, W, 3) uint8, as long as the sample."""
+        return np.concatenate(list(self.pieces()))
+
+    def pieces(self) -> Iterator[np.ndarray]:
+        """The video piece by piece, (F, H, W, 3) uint8, each as soon as its chunk is made."""
         num_frames, request = self._sample.num_frames, self._sample.request
         chunks = plan_chunks(num_frames, request.num_input_frames)
         if len(chunks) > 1 or num_frames < chunks[-1].stop:
@@ -82,7 +86,6 @@ class Generation:
                 f"{num_frames} frames are made in {len(chunks)} chunk(s) of {chunks[0].stop}; inputs are padded with "
                 "their last frame, and the video is cut back"
             )
-        parts: list[np.ndarray] = []
         previous: np.ndarray | None = None
         for chunk in chunks:
             with self._clock("encode"), self._models.stages.at_work(TOKENIZER):
@@ -93,8 +96,7 @@ class Generation:
                 latents = self._denoise(chunk, hints, start, sigma_max, conditionings)
             with self._clock("decode"), self._models.stages.at_work(TOKENIZER):
                 made, previous = self._decode(latents)
-            parts.append(made[chunk.num_shared :])
-        return np.concatenate(parts)[:num_frames]
+            yield made[chunk.num_shared : num_frames - chunk.start]
 
     def _encode_hints(self, chunk: Chunk) -> list[list[Hint]]:
         """The hints of every tile."""
@@ -142,18 +144,25 @@ class Generation:
         check_given(latents_NCTHW)
         return latents_NCTHW
 
+    def _seed(self, chunk: Chunk) -> int:
+        return self._sample.request.seed + chunk.number
+
+    def _steered(self, denoiser: Denoiser) -> Denoiser:
+        """The denoiser of the chunk that was started last, as the sampler asks it; a kind may change what it sees."""
+        return denoiser
+
     def _start(self, chunk: Chunk, hints: Sequence[Sequence[Hint]]) -> tuple[Tensor, float]:
         """The latents of all tiles that denoising starts from, (N, C, T, h, w), and their noise level."""
         request, models = self._sample.request, self._models
-        seed, shape = request.seed + chunk.number, hints[0][0].latents_BCTHW.shape
+        seed, shape = self._seed(chunk), hints[0][0].latents_BCTHW.shape
         if self._is_distilled:
-            return _generator_noise(shape, seed).to(models.device, models.dtype) * PURE_NOISE_SIGMA, PURE_NOISE_SIGMA
+            return generator_noise(shape, seed).to(models.device, models.dtype) * PURE_NOISE_SIGMA, PURE_NOISE_SIGMA
         if self._sample.frames_FHWC is None:
             noise = arch_invariant_noise(shape, seed).to(models.device)
             return noise.repeat(len(hints), 1, 1, 1, 1) * PURE_NOISE_SIGMA, PURE_NOISE_SIGMA
         latents = self._encode_tiles(take(self._sample.frames_FHWC, chunk))
         # every tile starts from the same noise; in the network's dtype, as the originals start
-        noise = _generator_noise(shape, seed).to(models.device, models.dtype)
+        noise = generator_noise(shape, seed).to(models.device, models.dtype)
         return latents + noise * request.sigma_max, request.sigma_max
 
     def _condition(self, previous_FHWC: np.ndarray | None, start_NCTHW: Tensor) -> list[Conditioning | None]:
@@ -185,7 +194,7 @@ class Generation:
     ) -> Tensor:
         """The sampling loop of one chunk; clean latents of all tiles in the dtype of the start."""
         request, models = self._sample.request, self._models
-        noise = arch_invariant_noise(start_NCTHW[:1].shape, request.seed + chunk.number).to(models.device)
+        noise = arch_invariant_noise(start_NCTHW[:1].shape, self._seed(chunk)).to(models.device)
         num_steps = 1 if self._is_distilled else request.num_steps
         with (
             models.stages.at_work(DIT),
@@ -220,7 +229,8 @@ class Generation:
             whole: Denoiser = tiles[0]
             if models.dit.config.condition_mask:
                 whole = TiledDenoiser(tiles, *self._canvas_latents())
-            return sample_res(steps.watched(whole), start_NCTHW, karras_sigmas(num_steps, SIGMA_MIN, sigma_max), steps)
+            sigmas = karras_sigmas(num_steps, SIGMA_MIN, sigma_max)
+            return sample_res(steps.watched(self._steered(whole)), start_NCTHW, sigmas, steps)
 
     def _regions(self, chunk: Chunk) -> RegionTexts | None:
         if not self._sample.regions:
@@ -271,6 +281,6 @@ def _to_image(unit_CHW: Tensor) -> np.ndarray:
     return (unit_CHW * 255).to(torch.uint8).permute(1, 2, 0).numpy()
 
 
-def _generator_noise(shape: torch.Size, seed: int) -> Tensor:
+def generator_noise(shape: torch.Size, seed: int) -> Tensor:
     """Standard normal noise from the CPU, so that the video does not depend on the device."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))

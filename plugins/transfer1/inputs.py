@@ -324,8 +324,22 @@ def work_of(settings: TransferSettings, request: TransferRequest) -> Work:
 
 
 def _measure(settings: TransferSettings, request: TransferRequest) -> tuple[Work, Frames]:
+    frames, tile = _frames(request, VARIANTS[settings.model_size])
+    # the controls, and the input where it is the start
+    num_encoded = len(request.active_controls) + (request.starts_from_video and not settings.use_distilled)
+    return work_on(settings, request, frames, tile, num_encoded), frames
+
+
+def work_on(
+    settings: TransferSettings, request: TransferRequest, frames: Frames, tile: tuple[int, int], num_encoded: int
+) -> Work:
+    """What a request asks of the networks, once the length and the size of its video are known.
+
+    Args:
+        tile: height and width of the picture that the networks see.
+        num_encoded: videos that are encoded chunk by chunk.
+    """
     variant, paths = VARIANTS[settings.model_size], weight_paths(settings, request)
-    frames, tile = _frames(request, variant)
     branch = cost_of(variant.branch(driving=settings.is_av_sample))
     networks = Networks(
         cost_of(variant.base(driving=settings.is_av_sample)),
@@ -336,10 +350,8 @@ def _measure(settings: TransferSettings, request: TransferRequest) -> tuple[Work
     )
     is_guided = request.guidance > 0 and not settings.use_distilled
     num_regions, num_tiles = len(request.regional_prompts), _num_tiles(request)
-    # the controls, and the input where it is the start
-    num_encoded = len(request.active_controls) + (request.starts_from_video and not settings.use_distilled)
     tile_px = tile[0] * tile[1]
-    work = Work(
+    return Work(
         networks,
         clip_px=(CHUNK_FRAMES, *tile),
         num_passes=1 if settings.use_distilled else (request.num_steps + 1) * (1 + is_guided),
@@ -354,7 +366,6 @@ def _measure(settings: TransferSettings, request: TransferRequest) -> tuple[Work
         read_px=(num_encoded + 1) * frames.made * tile_px,
         held_px=num_encoded * frames.made * tile_px * num_tiles,
     )
-    return work, frames
 
 
 def job_of(settings: TransferSettings, request: TransferRequest) -> Job:
@@ -372,7 +383,7 @@ def job_of(settings: TransferSettings, request: TransferRequest) -> Job:
         },
         work,
         frames,
-        _files(settings, request),
+        files_needed(settings, request),
         output_paths(request)["video"],
         notices=[f"the making of {repository.name}'s maps" for repository in needed_annotators(request)],
     )
@@ -400,7 +411,8 @@ def _frames(request: TransferRequest, variant: Variant) -> tuple[Frames, tuple[i
     return frames, (height, width)
 
 
-def _files(settings: TransferSettings, request: TransferRequest) -> list[NeededFile]:
+def files_needed(settings: TransferSettings, request: TransferRequest) -> list[NeededFile]:
+    """All files that a run reads, the videos apart."""
     paths = weight_paths(settings, request)
     own_names = [name for name, control in request.active_controls.items() if control.ckpt_path is not None]
     own = [paths.controls[name] for name in own_names]

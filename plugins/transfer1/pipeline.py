@@ -56,7 +56,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
     ) -> Models[Any, Any]:
         works = [inputs.work_of(settings, request) for request in requests]
         names = dict.fromkeys(name for request in requests for name in request.active_controls)
-        refiner, refiners = _refiners(settings, list(names))
+        refiner, refiners = refiners_of(settings, list(names))
         if refiner is not None and not any(work.networks.refiner_bytes for work in works):
             inputs.check_upsampler(settings)
         return load_models(
@@ -122,10 +122,13 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
         return {"prompt_used": generated.prompt}
 
 
-def _refiners(
+def refiners_of(
     settings: TransferSettings, controls: list[str]
 ) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:
-    """What rewrites prompts: the server asked for, else what another package brings, else the published model."""
+    """What rewrites prompts of videos with these controls.
+
+    The server asked for, else what another package brings, else the published model.
+    """
     if not settings.upsample_prompt:
         return None, dict
     own = None
