@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.parity.adapters import (
     controls,
     controls_objects,
+    guided_masks,
     multiview,
     predict1,
     predict1_sampling,
@@ -34,6 +35,7 @@ ADAPTERS: dict[str, Adapter] = (
     | transfer1_weights.ADAPTERS
     | transfer1_generate.ADAPTERS
     | predict1_sampling.ADAPTERS
+    | guided_masks.ADAPTERS
     | multiview.ADAPTERS
     | training.ADAPTERS
     | training_control.ADAPTERS
