@@ -27,9 +27,9 @@ def contact_sheet(
         (H, W, 3) uint8 RGB.
     """
     width = columns * (cell_width + _MARGIN) + _MARGIN
-    strips = [_text_line(title, width, scale=0.6, colour=_INK)]
+    strips = [caption(title, width, scale=0.6)]
     for label, frames in rows:
-        strips.append(_text_line(label, width, scale=0.5, colour=_INK))
+        strips.append(caption(label, width, scale=0.5))
         strips.append(_strip(frames, columns, cell_width, width))
     strips.append(_paper(_MARGIN, width))
     return np.concatenate(strips)
@@ -50,10 +50,11 @@ def _strip(frames_FHWC: np.ndarray, columns: int, cell_width: int, width: int) -
     return strip
 
 
-def _text_line(text: str, width: int, *, scale: float, colour: tuple[int, int, int]) -> np.ndarray:
+def caption(text: str, width: int, *, scale: float) -> np.ndarray:
+    """A line of text on paper, cut to the width, (32, width, 3) uint8."""
     line = _paper(_LINE + 6, width)
     longest = int(width / (19 * scale))
-    _write(line, text if len(text) <= longest else text[: longest - 3] + "...", _MARGIN, _LINE - 4, scale, colour)
+    _write(line, text if len(text) <= longest else text[: longest - 3] + "...", _MARGIN, _LINE - 4, scale, _INK)
     return line
 
 

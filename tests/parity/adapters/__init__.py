@@ -5,7 +5,8 @@ from __future__ import annotations
 from tests.parity.adapters import (
     controls,
     controls_objects,
-    guided,
+    guided_masks,
+    guided_sampling,
     multiview,
     predict1,
     predict1_sampling,
@@ -35,8 +36,9 @@ ADAPTERS: dict[str, Adapter] = (
     | transfer1_weights.ADAPTERS
     | transfer1_generate.ADAPTERS
     | predict1_sampling.ADAPTERS
+    | guided_masks.ADAPTERS
     | multiview.ADAPTERS
-    | guided.ADAPTERS
+    | guided_sampling.ADAPTERS
     | training.ADAPTERS
     | training_control.ADAPTERS
     | training_parts.ADAPTERS
