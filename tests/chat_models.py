@@ -1,4 +1,4 @@
-"""Chat models for tests: a tiny Qwen2.5-VL with random weights, and a chat server on the loopback device."""
+"""Chat models for tests: a tiny Qwen2.5-VL with random weights, text models that know a few sentences, and a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import (
+    Gemma3Config,
+    Gemma3ForCausalLM,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging as transformers_logging
 
@@ -93,6 +103,73 @@ def _byte_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in QWEN_CONTROL_TOKENS])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+
+
+TEXT_TEMPLATE = """{% for message in messages %}<|im_start|>{{ message.role + '\n' + message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+"""Of a model that reads text alone: the content of a message is a text, not a list of parts."""
+
+
+def build_talker(folder: Path, *sentences: str, kind: str = "llama") -> Path:
+    """A text model in the published layout that answers with one of these sentences, whatever it is told, about 1 MB.
+
+    Each sentence is a token of its own. What follows a token depends on it alone: after the end of the question all
+    sentences are equally likely, and after a sentence nothing comes.
+
+    Args:
+        kind: "llama", "gemma3_text", or "gemma3", which has eyes too.
+    """
+    transformers_logging.disable_progress_bar()
+    tokenizer = _byte_tokenizer()
+    tokenizer.add_tokens([AddedToken(sentence, special=False, normalized=False) for sentence in sentences])
+    tokenizer.chat_template = TEXT_TEMPLATE
+    tokenizer.save_pretrained(folder)
+    size = -(-len(tokenizer) // 32) * 32
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    sizes = {
+        "vocab_size": size,
+        "hidden_size": size,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 8,
+        "tie_word_embeddings": False,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+    }
+    model: Any
+    if kind == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**sizes))
+    elif kind == "gemma3_text":
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**sizes))
+    else:
+        eyes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+        config = Gemma3Config(
+            text_config=sizes,
+            vision_config={**eyes, "image_size": 28, "patch_size": 14},
+            mm_tokens_per_image=1,
+            tie_word_embeddings=False,
+            eos_token_id=end,
+        )
+        model = Gemma3ForConditionalGeneration(config)
+    for weight in model.parameters():
+        torch.nn.init.zeros_(weight)
+    for name, weight in model.named_parameters():
+        if name.endswith("norm.weight") and kind == "llama":  # Gemma adds one to it
+            torch.nn.init.ones_(weight)
+    torch.nn.init.eye_(model.get_input_embeddings().weight)
+    answers = [tokenizer.convert_tokens_to_ids(sentence) for sentence in sentences]
+    [last] = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        head[answers, last] = 1000 / size**0.5
+        head[end, answers] = 1000 / size**0.5
+    model.generation_config.update(do_sample=True, eos_token_id=end, pad_token_id=end)
+    model.save_pretrained(folder)
+    return folder
 
 
 Reply = tuple[int, bytes] | Callable[[dict[str, Any]], tuple[int, bytes]]

@@ -1,4 +1,4 @@
-"""Vision-language chat models: on a server, or in this process out of a folder."""
+"""Chat models, with eyes or without: on a server, or in this process out of a folder."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from jinja2 import TemplateError
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoTokenizer,
     LlavaForConditionalGeneration,
     Qwen2_5_VLForConditionalGeneration,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.pretrained import load_model, reading
@@ -25,7 +28,7 @@ from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.files.documents import read_json, read_text
 from cosmos_cli.models.chat_messages import ChatModel, Image, Message, Part, Sampling, Video
 from cosmos_cli.models.chat_server import HttpChatModel
-from cosmos_cli.models.chat_vision import Picture, PixtralVision, QwenVision, Vision
+from cosmos_cli.models.chat_vision import NoVision, Picture, PixtralVision, QwenVision, Vision
 from cosmos_cli.models.pixtral import is_pixtral_folder, load_pixtral, load_tekken
 from cosmos_cli.runtime.memory.offload import on_device
 
@@ -38,7 +41,7 @@ class LocalChatModel:
     """A chat model in this process. Nothing is fetched or executed.
 
     Known are Qwen2.5-VL (pictures and videos) and Pixtral (pictures), in the layout of transformers, and Pixtral in
-    Mistral's own.
+    Mistral's own. Every other model with which transformers writes text, such as Gemma 3, reads text alone.
 
     Args:
         folder: holds configuration, tokenizer and weights.
@@ -107,16 +110,26 @@ class LocalChatModel:
         self._refuse_control_tokens("\n".join(part for part in parts if isinstance(part, str)))
         pictures: list[Picture] = [_picture(part) for part in parts if not isinstance(part, str)]
         shown = self._vision.prepare(pictures)
-        text = self._tokenizer.apply_chat_template(
-            [{"role": message.role, "content": [_entry(part) for part in message.content]} for message in messages],
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        text = self._templated([{"role": message.role, "content": self._content(message)} for message in messages])
         tokens = self._tokenizer(self._expand(text, shown.texts), add_special_tokens=False, return_tensors="pt")
         inputs = {**shown.inputs, "input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
         if "mm_token_type_ids" in inspect.signature(self._model.forward).parameters:
             inputs["mm_token_type_ids"] = self._kinds(tokens["input_ids"])
         return inputs
+
+    def _content(self, message: Message) -> str | list[dict[str, str]]:
+        """The content of a message as the model's chat template takes it: those of text models know no parts."""
+        if isinstance(self._vision, NoVision):
+            return "".join(part for part in message.content if isinstance(part, str))
+        return [_entry(part) for part in message.content]
+
+    def _templated(self, turns: list[dict[str, Any]]) -> str:
+        try:
+            return str(self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        except TemplateError as error:
+            raise CheckpointError(
+                f"has a chat template that cannot be used: {error}", where=str(self._folder), fix=DOWNLOAD_AGAIN
+            ) from error
 
     def _expand(self, text: str, replacements: Sequence[str]) -> str:
         """The text with the placeholder of each picture, in turn, replaced by all that stands for it."""
@@ -200,10 +213,12 @@ def _recognise(config: Any, folder: Path) -> tuple[Any, Vision]:
         return Qwen2_5_VLForConditionalGeneration, QwenVision.of_folder(folder)
     if config.model_type == "llava" and config.vision_config.model_type == "pixtral":
         return LlavaForConditionalGeneration, _pixtral_vision(config)
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        return AutoModelForCausalLM, NoVision()
     raise CheckpointError(
         f"is a {config.model_type} model, which is not known here.",
         where=str(folder),
-        fix="Give a Qwen2.5-VL or a Pixtral model, or serve this one and give the address.",
+        fix="Give a Qwen2.5-VL, a Pixtral or a text model, or serve this one and give the address.",
     )
 
 

@@ -54,6 +54,19 @@ class Vision(Protocol):
         """Raises InputError if a picture cannot be shown to this model."""
 
 
+class NoVision:
+    """A model that reads text alone, or whose pictures are not known here."""
+
+    placeholders: ClassVar[Mapping[str, str]] = {}
+
+    def prepare(self, pictures: Sequence[Picture]) -> Shown:
+        if pictures:
+            raise InputError(
+                "this chat model is shown no pictures here.", fix="Use a Qwen2.5-VL or a Pixtral model, or a server."
+            )
+        return Shown({}, [])
+
+
 @dataclass(frozen=True)
 class QwenVision:
     """Qwen2.5-VL: each picture at about its own size and in its own shape, clips as patches of two frames.

@@ -21,7 +21,7 @@ from cosmos_cli.models.chat import HttpChatModel, Image, LocalChatModel, Message
 from cosmos_cli.models.chat_messages import evenly_spaced
 from cosmos_cli.models.chat_server import completions_url
 from cosmos_cli.models.chat_vision import CLIP_MEAN, CLIP_STD, PixtralVision, QwenVision
-from tests.chat_models import NUM_UNUSED_ROWS, build_qwen, chat_server, says
+from tests.chat_models import NUM_UNUSED_ROWS, build_qwen, build_talker, chat_server, says
 from tests.clips import moving_gradient
 
 CPU = torch.device("cpu")
@@ -412,3 +412,29 @@ def test_code_in_a_folder_is_not_run(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
         LocalChatModel(folder, device=CPU, dtype=torch.float32)
     assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text", "gemma3"])
+def test_a_model_of_transformers_that_writes_text_is_asked_in_words_and_shown_no_pictures(
+    tmp_path: Path, kind: str
+) -> None:
+    said = ("The scanner hums.", "The ward is quiet.")
+    model = LocalChatModel(build_talker(tmp_path / kind, *said, kind=kind), device=CPU, dtype=torch.float32)
+    question = [Message("system", ["Be brief."]), Message("user", ["What do ", "you hear?"])]
+    answers = [model.answers(question, Sampling(9, temperature=1, seed=seed)) for seed in range(12)]
+    assert {answer for [answer] in answers} == set(said)
+    assert answers == [model.answers(question, Sampling(9, temperature=1, seed=seed)) for seed in range(12)]
+    ids = model._inputs(question)["input_ids"][0]
+    words = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nWhat do you hear?<|im_end|>\n"
+    assert model._tokenizer.decode(ids) == f"{words}<|im_start|>assistant\n"
+    with pytest.raises(InputError, match="no pictures"):
+        model.answers([Message("user", [moving_gradient(1, 28, 28)[0], "Hi"])], Sampling(9))
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no such turn') }}", "{% for %}", ""])
+def test_a_chat_template_that_cannot_be_used_is_a_checkpoint_error(tmp_path: Path, template: str) -> None:
+    folder = build_talker(tmp_path / "model", "Hello.")
+    (folder / "chat_template.jinja").write_text(template)
+    with pytest.raises(CheckpointError, match="chat template") as caught:
+        LocalChatModel(folder, device=CPU, dtype=torch.float32).answers([Message("user", ["Hi"])], Sampling(9))
+    assert str(folder) in str(caught.value.problems[0].where)
