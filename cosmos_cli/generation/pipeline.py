@@ -88,14 +88,15 @@ class Inputs(Protocol):
 class Generated(Generic[S]):
     """What was made, and is not yet on disk.
 
-    frames: uint8 RGB, (F, H, W, 3); a picture is one frame. Of several views (V, F, H, W, 3).
+    frames: uint8 RGB, (F, H, W, 3); a picture is one frame. Of several views (V, F, H, W, 3); of views of several
+        sizes what their kind says.
     seconds: stage to wall time in seconds.
     prompts: what was used in the end, for each chunk or view; none for models without text.
     not_run: stages that did not take part, in words.
     """
 
     sample: S
-    frames: np.ndarray
+    frames: Any
     seconds: dict[str, float]
     prompts: list[str]
     not_run: list[str] = field(default_factory=list)
@@ -155,7 +156,7 @@ class Pipeline(ABC, Generic[S, R]):
         self.guardrails.check_prompt(prompt)
         return str(prompt)
 
-    def make_all(self, sample: S, clock: Clock) -> tuple[np.ndarray, list[str]]:
+    def make_all(self, sample: S, clock: Clock) -> tuple[Any, list[str]]:
         """All frames, checked, and the prompts that were used; kinds that make several clips loop here."""
         frames, prompt = self.make_clip(sample, clock)
         return frames, [prompt]

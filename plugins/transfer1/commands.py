@@ -11,6 +11,7 @@ from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
+from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import BatchFile, BatchInput, TransferRequest, TransferSettings
@@ -73,6 +74,28 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
     from cosmos_plugins.transfer1.multiview import inputs
 
     command.run(inputs, settings, request, planning)
+
+
+@app.command()
+@request_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS])
+def guided(request: GuidedRequest, settings: GuidedSettings, demo: DemoEpisode, planning: Planning) -> None:
+    """Make simulated episodes of two cameras realistic, with the robot and the phantom left as they are.
+
+    Example: cosmos transfer guided --model tiny --source-data-dir episodes --output-data-dir out
+    """
+    if demo.demo_episode is not None:
+        from cosmos_plugins.transfer1.guided.demo import write_demo
+
+        made = write_demo(demo, overwrite=request.overwrite)
+        output.result(made.summary(), made.document())
+        return
+    from cosmos_plugins.transfer1.guided import batch as episodes
+
+    if planning.plan:
+        command.tell_plan(episodes.plan(settings, request))
+        return
+    given = settings, request
+    command.make_many(settings, lambda: episodes.run(*given), check=lambda: episodes.check_workers(*given))
 
 
 @app.command()
