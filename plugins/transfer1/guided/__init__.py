@@ -1,1 +1,1 @@
-"""Guided generation: simulated episodes of two cameras made realistic, with the robot and the phantom left as they are."""
+"""Guided generation: simulated episodes of two cameras made realistic, robot and phantom left as they are."""
