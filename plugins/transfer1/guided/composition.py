@@ -30,7 +30,9 @@ class Composition:
     planes_2FHW: np.ndarray
 
 
-def compose(warped: Warped, wrist: Seen, *, foreground: Sequence[int], fill: bool, reference: bool = False) -> Composition:
+def compose(
+    warped: Warped, wrist: Seen, *, foreground: Sequence[int], fill: bool, reference: bool = False
+) -> Composition:
     """Fill the table's gaps and paste the simulated foreground, at the size of the warped frames.
 
     Args:
@@ -54,6 +56,16 @@ def compose(warped: Warped, wrist: Seen, *, foreground: Sequence[int], fill: boo
         frames_FHWC[i] = np.where(kept_HW[..., None], simulated_HWC, frame_HWC)
         planes_2FHW[0, i], planes_2FHW[1, i] = covered_HW & ~kept_HW, kept_HW
     return Composition(frames_FHWC, planes_2FHW)
+
+
+def below_room(room_FHWC: np.ndarray, wrist: Composition) -> Composition:
+    """One tall video of both views, the room above. The room is finished, so all of it is foreground."""
+    num_frames, height, width = room_FHWC.shape[:3]
+    above_2FHW = np.zeros((2, num_frames, height, width), np.uint8)
+    above_2FHW[1] = 1
+    return Composition(
+        np.concatenate([room_FHWC, wrist.frames_FHWC], axis=1), np.concatenate([above_2FHW, wrist.planes_2FHW], axis=2)
+    )
 
 
 def fill_table(

@@ -12,7 +12,6 @@ from math import ceil, hypot
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cosmos_plugins.transfer1.guided.geometry import pixels_between
@@ -78,10 +77,7 @@ def spread(colours_CHW: Tensor, shown_HW: Tensor, points_N3: Tensor, radius: flo
         points_N3: x, y and depth at which each pixel, in row-major order, lands.
     """
     num_colours, height, width = colours_CHW.shape
-    depth_N = points_N3[:, 2].clamp(0, 1000)
-    nearest, farthest = depth_N.min(), depth_N.max()
-    far_N = (depth_N - nearest) / (farthest - nearest + 1e-8)
-    weights_N = shown_HW.reshape(-1).float() / (1 + FARTHER_COUNTS_LESS * far_N)
+    weights_N = shown_HW.reshape(-1) * depth_weights(points_N3)
     given_NC = torch.cat([colours_CHW.reshape(num_colours, -1).T * weights_N[:, None], weights_N[:, None]], 1)
     margin = ceil(radius) + 1
     landed_CHW = _landed(given_NC, points_N3[:, :2], (height, width), margin)
@@ -92,6 +88,13 @@ def spread(colours_CHW: Tensor, shown_HW: Tensor, points_N3: Tensor, radius: flo
     weights_HW = sums_CHW[-1]
     covered_HW = weights_HW > LEAST_WEIGHT
     return torch.where(covered_HW, sums_CHW[:-1] / (weights_HW + 1e-8), -1), covered_HW
+
+
+def depth_weights(points_N3: Tensor) -> Tensor:
+    """How much each point counts, (N,): the nearest one of a frame 1, the farthest 0.4."""
+    depth_N = points_N3[:, 2].clamp(0, 1000)
+    nearest, farthest = depth_N.min(), depth_N.max()
+    return 1 / (1 + FARTHER_COUNTS_LESS * (depth_N - nearest) / (farthest - nearest).clamp(min=1e-8))
 
 
 def _around(radius: float) -> list[tuple[int, int, float]]:

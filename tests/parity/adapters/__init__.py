@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.parity.adapters import (
     controls,
     controls_objects,
+    guided_warp,
     multiview,
     predict1,
     predict1_sampling,
@@ -38,6 +39,7 @@ ADAPTERS: dict[str, Adapter] = (
     | training.ADAPTERS
     | training_control.ADAPTERS
     | training_parts.ADAPTERS
+    | guided_warp.ADAPTERS
 )
 
 
