@@ -7,6 +7,7 @@ from tests.parity.adapters import (
     controls_objects,
     guided_masks,
     guided_sampling,
+    guided_warp,
     multiview,
     predict1,
     predict1_sampling,
@@ -42,6 +43,7 @@ ADAPTERS: dict[str, Adapter] = (
     | training.ADAPTERS
     | training_control.ADAPTERS
     | training_parts.ADAPTERS
+    | guided_warp.ADAPTERS
 )
 
 

@@ -1,0 +1,89 @@
+"""The guidance of the wrist view: the warped room view, its gaps on the table filled, and the simulated foreground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cosmos_cli.media.resize import stretch
+from cosmos_plugins.transfer1.guided.views import LABELS, Seen
+from cosmos_plugins.transfer1.guided.warp import Warped
+
+# F frames, H and W pixel height and width
+
+REFERENCE_SIZE = 224
+ERODED, BLURRED = 14, 21
+"""Width of what is eroded and blurred, in pixels of a view of `REFERENCE_SIZE`."""
+
+
+@dataclass(frozen=True)
+class Composition:
+    """What guides the wrist view, and where.
+
+    frames_FHWC: uint8. planes_2FHW: uint8, 0 or 1: the background that is guided, and the foreground that is.
+    """
+
+    frames_FHWC: np.ndarray
+    planes_2FHW: np.ndarray
+
+
+def compose(
+    warped: Warped, wrist: Seen, *, foreground: Sequence[int], fill: bool, reference: bool = False
+) -> Composition:
+    """Fill the table's gaps and paste the simulated foreground, at the size of the warped frames.
+
+    Args:
+        wrist: what the simulation shows; it is brought to that size.
+        foreground: labels of the wrist view that stay as they are simulated.
+        fill: gaps on the table get the median colour of what is known in that frame. A frame in which nothing is known
+            keeps its gaps, and is then free to become anything.
+        reference: the sizes of the published workflow at any size, and its rounding.
+    """
+    num_frames, height, width = warped.covered_FHW.shape
+    scale = 1.0 if reference else min(height, width) / REFERENCE_SIZE
+    frames_FHWC = np.empty_like(warped.frames_FHWC)
+    planes_2FHW = np.zeros((2, num_frames, height, width), np.uint8)
+    for i in range(num_frames):
+        labels_HW = stretch(wrist.labels_FHW[i], height, width, interpolation=cv2.INTER_NEAREST)
+        simulated_HWC = stretch(wrist.rgb_FHW3[i], height, width, interpolation=cv2.INTER_LINEAR)
+        frame_HWC, covered_HW = warped.frames_FHWC[i], warped.covered_FHW[i]
+        if fill and covered_HW.any():
+            frame_HWC, covered_HW = fill_table(frame_HWC, covered_HW, labels_HW == LABELS["table"], scale)
+        kept_HW = np.isin(labels_HW, list(foreground))
+        frames_FHWC[i] = np.where(kept_HW[..., None], simulated_HWC, frame_HWC)
+        planes_2FHW[0, i], planes_2FHW[1, i] = covered_HW & ~kept_HW, kept_HW
+    return Composition(frames_FHWC, planes_2FHW)
+
+
+def below_room(room_FHWC: np.ndarray, wrist: Composition) -> Composition:
+    """One tall video of both views, the room above. The room is finished, so all of it is foreground."""
+    num_frames, height, width = room_FHWC.shape[:3]
+    above_2FHW = np.zeros((2, num_frames, height, width), np.uint8)
+    above_2FHW[1] = 1
+    return Composition(
+        np.concatenate([room_FHWC, wrist.frames_FHWC], axis=1), np.concatenate([above_2FHW, wrist.planes_2FHW], axis=2)
+    )
+
+
+def fill_table(
+    frame_HWC: np.ndarray, covered_HW: np.ndarray, table_HW: np.ndarray, scale: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the table's gaps, and a rim around them, the median colour of what is known; and what is known then.
+
+    Args:
+        scale: size of the view as a part of `REFERENCE_SIZE`.
+    Source: i4h-workflows, warper_transfered_video_gpu.py (behaviour).
+    """
+    colour_C = np.median(frame_HWC[covered_HW], axis=0)
+    eroded = max(1, round(ERODED * scale))
+    blurred = max(1, round(BLURRED * scale)) | 1  # a Gaussian has a middle
+    ellipse = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (eroded, eroded))
+    sure_HW = cv2.erode(covered_HW.astype(np.uint8), ellipse) > 0
+    gaps_HW = table_HW & ~sure_HW
+    soft_HW = cv2.GaussianBlur(gaps_HW.astype(np.uint8) * 255, (blurred, blurred), 0)
+    alpha_HW1 = soft_HW[..., None].astype(np.float32) / 255
+    filled_HWC = (frame_HWC * (1 - alpha_HW1) + colour_C * alpha_HW1).clip(0, 255).astype(np.uint8)
+    return filled_HWC, covered_HW | gaps_HW
