@@ -1,4 +1,4 @@
-"""Arrays that are too large for the memory and lie in a file that has no name, so that nothing of it can stay behind."""
+"""Arrays too large for the memory: they lie in a file without a name, so that nothing of it can stay behind."""
 
 from __future__ import annotations
 

@@ -58,14 +58,11 @@ def compose(
     return Composition(frames_FHWC, planes_2FHW)
 
 
-def below_room(room_FHWC: np.ndarray, wrist: Composition) -> Composition:
-    """One tall video of both views, the room above. The room is finished, so all of it is foreground."""
-    num_frames, height, width = room_FHWC.shape[:3]
-    above_2FHW = np.zeros((2, num_frames, height, width), np.uint8)
+def below_room(planes_2FHW: np.ndarray) -> np.ndarray:
+    """The planes of one tall video, the room view above, (2, F, 2 H, W). The room is finished, so it is foreground."""
+    above_2FHW = np.zeros_like(planes_2FHW)
     above_2FHW[1] = 1
-    return Composition(
-        np.concatenate([room_FHWC, wrist.frames_FHWC], axis=1), np.concatenate([above_2FHW, wrist.planes_2FHW], axis=2)
-    )
+    return np.concatenate([above_2FHW, planes_2FHW], axis=2)
 
 
 def fill_table(

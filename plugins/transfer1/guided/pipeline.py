@@ -35,7 +35,7 @@ from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettin
 from cosmos_plugins.transfer1.guided.room import held_in_room, room_sample
 from cosmos_plugins.transfer1.guided.samples import GuidedSample
 from cosmos_plugins.transfer1.guided.views import VIEWS, View
-from cosmos_plugins.transfer1.guided.wrist import Warped, held_in_wrist, warp_room, wrist_sample
+from cosmos_plugins.transfer1.guided.wrist import WristGuide, guide_wrist, held_in_wrist, wrist_sample
 from cosmos_plugins.transfer1.guided.written import write_episode
 from cosmos_plugins.transfer1.networks import networks
 from cosmos_plugins.transfer1.pipeline import refiners_of
@@ -50,11 +50,11 @@ _AT_ONCE = 16
 class Views:
     """What was made of an episode, each at its own size, (F, H, W, 3) uint8; it lies on disk.
 
-    warped: what the wrist view was guided by.
+    guide: what the wrist view was guided by.
     """
 
     room: np.ndarray
-    warped: Warped
+    guide: WristGuide
     wrist: np.ndarray
 
     def of(self, view: View) -> np.ndarray:
@@ -121,14 +121,14 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
         room_prompt = self._prompt(of_room, sample.prompts.room, clock)
         room = self._view(sample, of_room, held_in_room(sample), room_prompt, clock)
         with clock("warp"):
-            warped = warp_room(sample, room, self.device)
-        of_wrist = wrist_sample(sample, room, warped)
+            guide = guide_wrist(sample, room, self.device)
+        of_wrist = wrist_sample(sample, room, guide)
         # what is added to a prompt is no part of what a model writes out
         wrist_prompt = self._prompt(of_wrist, sample.prompts.wrist, clock) + (WRIST_SUFFIX if is_below else "")
         wrist = self._view(
-            sample, of_wrist, held_in_wrist(sample, warped), wrist_prompt, clock, only_lower_half=is_below
+            sample, of_wrist, held_in_wrist(sample, guide), wrist_prompt, clock, only_lower_half=is_below
         )
-        return Views(room, warped, wrist), [room_prompt, wrist_prompt]
+        return Views(room, guide, wrist), [room_prompt, wrist_prompt]
 
     def _prompt(self, of_view: Sample, prompt: str, clock: Clock) -> str:
         with clock("check_prompt"):
@@ -240,8 +240,8 @@ def preview_rows(sample: GuidedSample, views: Views) -> list[tuple[str, AnyFrame
         ("held", mask_frames(episode, "room", foreground)),
         ("room view", views.room),
         ("simulation, wrist", rgb_frames(episode, "wrist")),
-        ("room view, warped", views.warped.frames_FHWC),
-        ("held: white, less: grey", views.warped.roles()),
+        ("room view, warped", views.guide.frames_FHWC),
+        ("held: white, less: grey", views.guide.planes()),
         ("wrist view", views.wrist),
     ]
 

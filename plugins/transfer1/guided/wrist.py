@@ -11,10 +11,10 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.files.scratch import scratch_array
-from cosmos_plugins.transfer1.guided.composition import BACKGROUND, FOREGROUND, compose
+from cosmos_plugins.transfer1.guided.composition import below_room, compose
 from cosmos_plugins.transfer1.guided.controls import AnyFrames, Frames, depth_control, resized, seg_control, stacked
 from cosmos_plugins.transfer1.guided.guidance import Held
-from cosmos_plugins.transfer1.guided.masks import Reduction, pixel_masks
+from cosmos_plugins.transfer1.guided.masks import pixel_masks
 from cosmos_plugins.transfer1.guided.room import plain_sample
 from cosmos_plugins.transfer1.guided.samples import GuidedSample, Size
 from cosmos_plugins.transfer1.guided.splat import splat
@@ -31,32 +31,33 @@ ORIGINAL_FOREGROUND = (3, 4)
 
 
 @dataclass(frozen=True)
-class Warped:
+class WristGuide:
     """The room view as the wrist camera sees it, with the simulated foreground before it; it lies on disk.
 
     frames_FHWC: (F, H, W, 3) uint8.
-    roles_FHW: `BACKGROUND` where the room view is seen or was filled in, `FOREGROUND`, or 0; uint8.
+    planes_2FHW: where the background is known, and where the foreground is; uint8, 0 or 1.
     """
 
     frames_FHWC: np.ndarray
-    roles_FHW: np.ndarray
+    planes_2FHW: np.ndarray
 
-    def roles(self) -> Frames:
+    def planes(self) -> Frames:
         """As a picture: the foreground white, the background grey."""
         return Frames(self.frames_FHWC.shape, self._pictures)  # type: ignore[arg-type]  # of four sizes
 
     def _pictures(self, places: np.ndarray) -> np.ndarray:
-        grey = np.zeros(256, np.uint8)
-        grey[[BACKGROUND, FOREGROUND]] = 127, 255
-        return np.repeat(grey[self.roles_FHW[places]][..., None], 3, axis=-1)
+        background_FHW, foreground_FHW = self.planes_2FHW[:, places]
+        return np.repeat((background_FHW * 127 + foreground_FHW * 255)[..., None], 3, axis=-1)
 
 
-def warp_room(sample: GuidedSample, room_FHWC: np.ndarray, device: torch.device) -> Warped:
+def guide_wrist(sample: GuidedSample, room_FHWC: np.ndarray, device: torch.device) -> WristGuide:
     """Warp all frames of the room view that was made, a few at a time."""
     episode, request = sample.episode, sample.request
-    size, folder = _warped_size(sample), sample.outputs["episode"].parent
-    frames_FHWC = scratch_array((episode.num_frames, *size, 3), np.uint8, folder)
-    roles_FHW = scratch_array((episode.num_frames, *size), np.uint8, folder)
+    size, folder = _size_of_guide(sample), sample.outputs["episode"].parent
+    guide = WristGuide(
+        scratch_array((episode.num_frames, *size, 3), np.uint8, folder),
+        scratch_array((2, episode.num_frames, *size), np.uint8, folder),
+    )
     foreground = ORIGINAL_FOREGROUND if request.as_original else request.foreground
     with output.progress("Warping the room view", episode.num_frames, unit="frames") as advance:
         for first in range(0, episode.num_frames, _AT_ONCE):
@@ -67,19 +68,16 @@ def warp_room(sample: GuidedSample, room_FHWC: np.ndarray, device: torch.device)
                 warped = splat(small_FHWC, room, wrist, foreground=foreground, device=device)
             else:
                 warped = warp(room_FHWC[some], room, wrist, foreground=foreground, size=size, device=device)
-            frames_FHWC[some], roles_FHW[some] = compose(
-                warped,
-                wrist,
-                foreground=foreground,
-                fill_missing_pixels=request.fill_missing_pixels,
-                as_original=request.as_original,
+            composed = compose(
+                warped, wrist, foreground=foreground, fill=request.fill_missing_pixels, reference=request.as_original
             )
-            for _ in range(len(room.rgb_FHW3)):
+            guide.frames_FHWC[some], guide.planes_2FHW[:, some] = composed.frames_FHWC, composed.planes_2FHW
+            for _ in range(len(composed.frames_FHWC)):
                 advance()
-    return Warped(frames_FHWC, roles_FHW)
+    return guide
 
 
-def _warped_size(sample: GuidedSample) -> Size:
+def _size_of_guide(sample: GuidedSample) -> Size:
     """As large as the wrist view will be made; the original takes the size of the episode."""
     if sample.request.as_original:
         return sample.episode.height, sample.episode.width
@@ -87,14 +85,14 @@ def _warped_size(sample: GuidedSample) -> Size:
     return height // (1 + sample.request.concat_video_second_view), width
 
 
-def wrist_sample(sample: GuidedSample, room_FHWC: np.ndarray, warped: Warped) -> Sample:
+def wrist_sample(sample: GuidedSample, room_FHWC: np.ndarray, guide: WristGuide) -> Sample:
     """The wrist view, below the room view unless it is to be made alone, as a plain transfer of the warped room."""
     episode, as_original = sample.episode, sample.request.as_original
 
     def both(of_room: AnyFrames, of_wrist: AnyFrames) -> AnyFrames:
         return stacked(of_room, of_wrist) if sample.request.concat_video_second_view else of_wrist
 
-    height, width = warped.frames_FHWC.shape[1:3]
+    height, width = guide.frames_FHWC.shape[1:3]
     shrunk = resized(room_FHWC, height, width, cv2.INTER_LINEAR if as_original else cv2.INTER_AREA)
     depth = [depth_control(episode, view, per_frame=as_original) for view in VIEWS]
     seg = [seg_control(episode, view, exchanged=as_original) for view in VIEWS]
@@ -102,23 +100,22 @@ def wrist_sample(sample: GuidedSample, room_FHWC: np.ndarray, warped: Warped) ->
         sample,
         sample.asked.wrist,
         sample.asked.wrist_size,
-        both(shrunk, warped.frames_FHWC),
+        both(shrunk, guide.frames_FHWC),
         {"depth": both(*depth), "seg": both(*seg)},
     )
 
 
-def held_in_wrist(sample: GuidedSample, warped: Warped) -> list[Held]:
+def held_in_wrist(sample: GuidedSample, guide: WristGuide) -> list[Held]:
     """The background that was warped, and then the foreground; a room view above belongs to the foreground."""
     as_original = sample.request.as_original
 
-    def masks(role: int, above: int, places: np.ndarray) -> np.ndarray:
-        labels_FHW = (warped.roles_FHW[places] == role).astype(np.uint8)
+    def masks(plane: int, places: np.ndarray) -> np.ndarray:
+        planes_2FHW = guide.planes_2FHW[:, places]
         if sample.request.concat_video_second_view:
-            labels_FHW = np.concatenate([np.full_like(labels_FHW, above), labels_FHW], axis=1)
-        return pixel_masks(labels_FHW, (1,), sample.asked.wrist_size, original=as_original)
+            planes_2FHW = below_room(planes_2FHW)
+        return pixel_masks(planes_2FHW[plane], (1,), sample.asked.wrist_size, original=as_original)
 
-    reductions: tuple[Reduction, Reduction] = ("original", "original") if as_original else ("minimum", "maximum")
-    return [
-        Held(partial(masks, BACKGROUND, 0), reductions[0]),
-        Held(partial(masks, FOREGROUND, 1), reductions[1]),
-    ]
+    background, foreground = partial(masks, 0), partial(masks, 1)
+    if as_original:
+        return [Held(background, "original"), Held(foreground, "original")]
+    return [Held(background, "minimum"), Held(foreground, "maximum")]

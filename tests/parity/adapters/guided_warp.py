@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cosmos_plugins.transfer1.guided.composition import Composition, below_room, compose
+from cosmos_plugins.transfer1.guided.controls import stacked
 from cosmos_plugins.transfer1.guided.geometry import extrinsics
 from cosmos_plugins.transfer1.guided.splat import depth_weights, land, splat, spread
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
@@ -31,7 +32,8 @@ def warp_room_to_wrist(golden: Golden) -> Outputs:
     for name, fill in (("plain", False), ("filled", True)):
         composed = compose(warped, wrist, foreground=FOREGROUND, fill=fill, reference=True)
         ours |= _saved(name, composed)
-    ours |= _saved("filled_concat", below_room(room.rgb_FHW3, composed))
+    both = stacked(room.rgb_FHW3, composed.frames_FHWC)
+    ours |= _saved("filled_concat", Composition(np.asarray(both), below_room(composed.planes_2FHW)))
     regions = ours["plain.roi_masks_npz"][0] + 2 * ours["plain.roi_masks_npz"][1]
     ours["plain.roi_masks_video"] = (regions * 127.5).to(torch.uint8)
     return ours | {f"frame0.{name}": tensor for name, tensor in _first_frame(room, wrist).items()}
