@@ -13,10 +13,12 @@ from cosmos_cli.batch.plan import Item, plan_rows
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.outputs import check_writable
+from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_plugins.transfer1.guided import inputs
+from cosmos_plugins.transfer1.guided.prompts import names_a_file
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.guided.samples import EPISODE_SUFFIXES, name_of, output_folder, output_paths
 
@@ -116,7 +118,10 @@ def _is_made_here(file: Path) -> bool:
 
 
 def _item(settings: GuidedSettings, common: GuidedRequest, folder: Path, row: Row) -> Item[GuidedRequest]:
-    request = common.model_copy(update={"source_data_dir": row.values["source_data_dir"], "output_data_dir": folder})
+    of_row = {"source_data_dir": row.values["source_data_dir"], "output_data_dir": folder}
+    if names_a_file(common.prompt):
+        of_row["prompt"] = str(given_path(common.prompt).absolute())  # so that a sidecar holds from any folder
+    request = common.model_copy(update=of_row)
     inputs.check_episode(request)
     return Item(
         name=name_of(request),

@@ -166,9 +166,8 @@ def _taken(data: h5py.Dataset, frames: slice | np.ndarray, rest: tuple[int, ...]
         raise IndexError(f"frames {places.min()} to {places.max()} of {len(data)}")
     wanted, back = np.unique(places, return_inverse=True)
     runs = np.split(wanted, np.flatnonzero(np.diff(wanted) > 1) + 1)
-    parts = [data[(slice(run[0], run[-1] + 1), *rest)] for run in runs if len(run)]
-    if not parts:
-        return data[(slice(0, 0), *rest)]
+    wanted_of_each = [(slice(run[0], run[-1] + 1), *rest) for run in runs if len(run)] or [(slice(0, 0), *rest)]
+    parts = [data[wanted_here] for wanted_here in wanted_of_each]
     # mostly they are asked for in a row: nothing is there twice
     read = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return read if len(back) == len(wanted) and (np.diff(back) > 0).all() else read[back]

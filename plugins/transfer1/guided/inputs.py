@@ -107,7 +107,7 @@ def episode_of(request: GuidedRequest) -> Episode:
     assert path is not None
     try:
         found = path.stat()
-        stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        stamp: tuple[int, ...] = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     except OSError:
         stamp = ()
     return _opened(path, stamp, request.foreground)
@@ -222,15 +222,16 @@ def works_of(settings: GuidedSettings, request: GuidedRequest) -> list[Work]:
 def _measures(settings: GuidedSettings, request: GuidedRequest) -> list[tuple[Work, Frames, TransferRequest]]:
     episode = episode_of(request)
     asked = _asked(settings, request, episode, prompts_for(request), seed_of(request))
-    measures = []
-    for of_view, size in ((asked.room, asked.room_size), (asked.wrist, asked.wrist_size)):
+    measures: list[tuple[Work, Frames, TransferRequest]] = []
+    for of_view, (height, width) in ((asked.room, asked.room_size), (asked.wrist, asked.wrist_size)):
         chunks = plan_chunks(episode.num_frames, request.num_input_frames)
-        frames = Frames(episode.num_frames, episode.num_frames, chunks[-1].stop, len(chunks), *size, request.fps)
+        num_frames = episode.num_frames
+        frames = Frames(num_frames, num_frames, chunks[-1].stop, len(chunks), height, width, request.fps)
         # the controls, and the view itself, which parts are held to
         num_encoded = len(request.active_controls) + 1
-        work = plain.work_on(settings.of_transfer, of_view, frames, size, num_encoded)
+        work = plain.work_on(settings.of_transfer, of_view, frames, (height, width), num_encoded)
         # frames are read chunk by chunk
-        pixels = num_encoded * chunks[0].stop * size[0] * size[1]
+        pixels = num_encoded * chunks[0].stop * height * width
         measures.append((replace(work, held_px=pixels, follows=bool(measures)), frames, of_view))
     return measures
 

@@ -183,7 +183,9 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
     def result(self, generated: Generated[GuidedSample], **common: Any) -> GuidedResult:
         sample, request = generated.sample, generated.sample.request
         return GuidedResult(
-            **{name: sample.outputs[name] for name in ("episode", "room_view", "wrist_view")},
+            episode=sample.outputs["episode"],
+            room_view=sample.outputs["room_view"],
+            wrist_view=sample.outputs["wrist_view"],
             preview=sample.outputs.get("preview"),
             height=request.height,
             width=request.width,

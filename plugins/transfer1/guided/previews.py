@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -25,7 +26,8 @@ _AT_ONCE = 16
 
 def write_sheet(path: Path, title: str, rows: Rows) -> None:
     """Write a picture with a row of evenly spaced frames of each, whole or not at all."""
-    write_png(path, contact_sheet(title, rows))
+    # frames that are made when they are needed are indexed like an array
+    write_png(path, contact_sheet(title, cast(Any, rows)))
 
 
 def write_side_by_side(path: Path, rows: Rows, fps: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -86,9 +87,10 @@ def plain_sample(
     controls = []
     for name, control in request.active_controls.items():
         assert isinstance(control.control_weight, float)
-        controls.append(Control(name, made[name], control.control_weight, is_computed=True))  # type: ignore[arg-type]  # frames that are made when they are needed can be indexed like an array
+        # frames that are made when they are needed are indexed like an array
+        controls.append(Control(name, cast(Any, made[name]), control.control_weight, is_computed=True))
     paths = Paths(sample.paths.base, sample.paths.tokenizer, sample.paths.text_encoder, sample.paths.controls)
-    return Sample(request, reference, tuple(controls), *size, sample.episode.num_frames, {}, paths)  # type: ignore[arg-type]  # as above
+    return Sample(request, cast(Any, reference), tuple(controls), *size, sample.episode.num_frames, {}, paths)
 
 
 def _each(frames_FHWC: AnyFrames, make: Callable[[np.ndarray], np.ndarray]) -> Frames:

@@ -43,7 +43,7 @@ class WristGuide:
 
     def planes(self) -> Frames:
         """As a picture: the foreground white, the background grey."""
-        return Frames(self.frames_FHWC.shape, self._pictures)  # type: ignore[arg-type]  # of four sizes
+        return Frames(self.frames_FHWC.shape, self._pictures)
 
     def _pictures(self, places: np.ndarray) -> np.ndarray:
         background_FHW, foreground_FHW = self.planes_2FHW[:, places]

@@ -1,0 +1,247 @@
+"""Guided generation as a user runs it, with the tiny model on small rendered episodes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from cosmos_cli.testing import CommandResult
+from cosmos_plugins.transfer1.guided.generation import GuidedGeneration
+from cosmos_plugins.transfer1.guided.pipeline import GuidedPipeline
+from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
+from cosmos_plugins.transfer1.guided.samples import seed_of
+from cosmos_plugins.transfer1.guided.synthetic import render
+from cosmos_plugins.transfer1.guided.written import create_episode
+
+COSMOS = str(Path(sysconfig.get_path("scripts")) / "cosmos")
+QUICK = ("--model", "tiny", "--num-steps", "1", "--guidance", "0")
+RGB = "data/demo_0/observations/rgb_images"
+
+
+def write_episodes(folder: Path, *numbers: int, num_frames: int = 3) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number in numbers:
+        create_episode(folder / f"rec_{number}.hdf5", render(num_frames, size=48, seed=number))
+    return folder
+
+
+@pytest.fixture
+def episodes() -> Path:
+    """Two episodes in the folder "in" of the working folder."""
+    return write_episodes(Path("in"), 0, 1)
+
+
+def pictures(path: Path) -> np.ndarray:
+    with h5py.File(path) as file:
+        return file[RGB][:]
+
+
+def test_a_folder_of_episodes_becomes_another(episodes: Path, cosmos: Callable[..., CommandResult]) -> None:
+    prompts = {f"meta {i}": {"top_view_prompt": f"Room {i}.", "bottom_view_prompt": f"Table {i}."} for i in range(20)}
+    Path("prompts.json").write_text(json.dumps(prompts))
+    line = ("--source_data_dir", episodes, "--output_data_dir", "out", "--save_name_offset", 7)
+    result = cosmos("transfer", "guided", *QUICK, *line, "--prompt", "prompts.json", "--preview", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert [sample["status"] for sample in result.json["samples"]] == ["done", "done"]
+    names = ("", "_preview", "_room_view", "_wrist_view")
+    expected = {f"data_7{name}" for name in names} | {f"data_8{name}" for name in names} | {"guided.ledger"}
+    assert {path.name.partition(".")[0] + (".ledger" * ("ledger" in path.name)) for path in Path("out").iterdir()} == {
+        *expected
+    }
+    with h5py.File("out/data_7.hdf5") as made, h5py.File("in/rec_0.hdf5") as source:
+        for name in source["data/demo_0/observations"]:
+            same = np.array_equal(made[f"data/demo_0/observations/{name}"], source[f"data/demo_0/observations/{name}"])
+            assert same == (name != "rgb_images")
+        told = json.loads(made["data/demo_0"].attrs["cosmos"])
+    room, wrist = told["prompts_used"]["room"], told["prompts_used"]["wrist"]
+    assert room in {f"Room {i}." for i in range(20)}
+    assert wrist == room.replace("Room", "Table") + " The bottom video is facing the same table in the top video " + (
+        "without reflection."
+    )
+    assert Path("out/data_7_wrist_view.txt").read_text() == f"{wrist}\n"
+
+    again = cosmos("transfer", "guided", *QUICK, *line, "--prompt", "prompts.json", "--preview", "--json")
+    assert [sample["status"] for sample in again.json["samples"]] == ["done before", "done before"]
+    assert "Loading tiny" not in again.stderr
+
+    alone = cosmos("transfer", "guided", "--from-file", "out/data_8.json", "--output-data-dir", "alone")
+    assert alone.exit_code == 0, alone.stderr
+    for name in ("data_8.hdf5", "data_8_wrist_view.mp4"):
+        same = Path("alone", name).read_bytes() == Path("out", name).read_bytes()
+        assert same or name.endswith("hdf5")  # which tells the folder that it was written to
+    assert np.array_equal(pictures(Path("alone/data_8.hdf5")), pictures(Path("out/data_8.hdf5")))
+
+
+def test_copies_beside_the_originals_do_not_become_episodes(
+    episodes: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    one = ("transfer", "guided", *QUICK, "--source-data-dir", episodes / "rec_1.hdf5")
+    assert cosmos(*one, "--save-name-offset", 5).exit_code == 0
+    planned = cosmos("transfer", "guided", *QUICK, "--source-data-dir", episodes, "--plan", "--json")
+    assert planned.json["request"]["num_episodes"] == 2
+    assert "1 of the episodes in in were made by an earlier run" in planned.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--as-original",),
+        ("--concat_video_second_view", "False", "--no-fill-missing-pixels"),
+        ("--sigma-max", "20", "--foreground-label", "4", "--height", "96", "--width", "64"),
+    ],
+)
+def test_options_change_the_pictures(
+    options: tuple[str, ...], episodes: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    one = ("transfer", "guided", *QUICK, "--source-data-dir", episodes / "rec_0.hdf5")
+    for folder, given in (("plain", ()), ("other", options)):
+        result = cosmos(*one, "--output-data-dir", folder, *given)
+        assert result.exit_code == 0, result.stderr
+    assert not np.array_equal(pictures(Path("plain/data_0.hdf5")), pictures(Path("other/data_0.hdf5")))
+
+
+def test_a_corrupt_episode_costs_itself_only(episodes: Path, cosmos: Callable[..., CommandResult]) -> None:
+    whole = (episodes / "rec_0.hdf5").read_bytes()
+    (episodes / "rec_2.hdf5").write_bytes(whole[: len(whole) // 2])
+    result = cosmos("transfer", "guided", *QUICK, "--source-data-dir", episodes, "--output-data-dir", "out", "--json")
+    assert result.exit_code == 1
+    assert [sample["status"] for sample in result.json["samples"]] == ["done", "done", "failed"]
+    assert "rec_2.hdf5" in result.json["samples"][2]["place"] and result.json["samples"][2]["error"]
+    assert not Path("out/data_2.hdf5").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--source-data-dir", "in/data_0.hdf5"), ["data_0.hdf5", "replaced by its own copy", "--save-name-offset"]),
+        (("--source-data-dir", "nowhere"), ["nowhere does not exist"]),
+        (("--source-data-dir", "empty"), ["holds no episode"]),
+        ((), ["--source-data-dir", "is required", "--demo-episode"]),
+        (("--source-data-dir", "in", "--foreground-label", "3,9"), ["labels from 0 to 4"]),
+        (("--source-data-dir", "in", "--prompt", "none.json"), ["none.json"]),
+        (("--source-data-dir", "in", "--controlnet-specs", "keypoint.json"), ["keypoint", "out of an episode"]),
+        (("--source-data-dir", "in", "--output-data-dir", "in/data_0.hdf5"), ["cannot be written", "Not a directory"]),
+    ],
+)
+def test_bad_input_is_told_before_a_model_loads(
+    options: tuple[str, ...], words: list[str], cosmos: Callable[..., CommandResult]
+) -> None:
+    write_episodes(Path("in"), 0)
+    Path("in/rec_0.hdf5").rename("in/data_0.hdf5")
+    Path("empty").mkdir()
+    Path("keypoint.json").write_text(json.dumps({"keypoint": {"control_weight": 0.5}}))
+    result = cosmos("transfer", "guided", *QUICK, *options)
+    assert result.exit_code == 2, result.stderr
+    assert "Loading" not in result.stderr and "defect" not in result.stderr
+    said = " ".join(result.stderr.replace("│", " ").split())
+    assert all(word in said for word in words), said
+
+
+def test_missing_weights_are_asked_for_without_the_makers_of_controls(
+    episodes: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    result = cosmos("transfer", "guided", "--source-data-dir", episodes, "--output-data-dir", "out")
+    assert result.exit_code == 4
+    assert "seg_control.pt" in result.stderr and "Depth-Anything" not in result.stderr and "sam2" not in result.stderr
+
+
+def test_a_demo_episode_can_be_used(cosmos: Callable[..., CommandResult]) -> None:
+    made = cosmos("transfer", "guided", "--demo-episode", "demo_3.h5", "--demo-frames", 2, "--json")
+    assert made.exit_code == 0 and made.json["num_frames"] == 2
+    assert cosmos("transfer", "guided", "--demo-episode", "demo_3.h5").exit_code == 2
+    planned = cosmos("transfer", "guided", *QUICK, "--source-data-dir", "demo_3.h5", "--plan", "--json")
+    assert planned.exit_code == 0 and planned.json["frames"]["made"] == 4
+
+
+def test_a_seed_belongs_to_the_name_of_an_output() -> None:
+    request = GuidedRequest(source_data_dir="a/rec_3.hdf5")
+    moved = request.model_copy(update={"source_data_dir": Path("b/other_2.h5"), "save_name_offset": 1})
+    copied = request.model_copy(update={"save_name_offset": 1})
+    assert seed_of(request) == seed_of(moved) != seed_of(copied)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> GuidedPipeline:
+    folder = write_episodes(tmp_path_factory.mktemp("episodes") / "in", 0, num_frames=9)
+    return GuidedPipeline.load(GuidedSettings(model_size="tiny", device="cpu"), [asked(folder / "rec_0.hdf5")])
+
+
+def asked(path: Path, **changes: Any) -> GuidedRequest:
+    return GuidedRequest(source_data_dir=path, output_data_dir=path.parent / "out", num_steps=6, **changes)
+
+
+def closeness_db(pipeline: GuidedPipeline, path: Path, sigma_threshold: float) -> list[float]:
+    """How close each view's held latents end to the simulation's: signal to noise in decibels."""
+    caught: list[float] = []
+
+    class Watching(GuidedGeneration):
+        def _decode(self, latents: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+            assert self._injection is not None
+            reference = self._injection.reference_BCTHW
+            held = self._injection.layers[-1].mask_B1THW.expand_as(latents) == 1
+            error = (latents.float() - reference)[held].square().mean()
+            caught.append(float(10 * torch.log10(reference[held].square().mean() / error)))
+            return super()._decode(latents)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cosmos_plugins.transfer1.guided.pipeline.GuidedGeneration", Watching)
+        pipeline.generate(asked(path, sigma_threshold=sigma_threshold))
+    return caught
+
+
+def test_the_foreground_stays_and_a_higher_threshold_holds_it_less(pipeline: GuidedPipeline, episode: Path) -> None:
+    thresholds = (0.0, 0.02, 0.1, 0.5)
+    room, wrist = zip(*(closeness_db(pipeline, episode, each) for each in thresholds), strict=True)
+    # held at every step, all that is left is what the last noise level, 0.002, lets through
+    assert room[0] > 40 and wrist[0] > 40
+    for view in (room, wrist):
+        assert all(closer > farther for closer, farther in itertools.pairwise(view)), view
+
+
+@pytest.fixture
+def episode(pipeline: GuidedPipeline, tmp_path: Path) -> Path:
+    return write_episodes(tmp_path / "in", 0, num_frames=9) / "rec_0.hdf5"
+
+
+def test_kills_lose_nothing(tmp_path: Path) -> None:
+    source = write_episodes(tmp_path / "in", 0, 1, 2, 3)
+    (source / "rec_4.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
+
+    def run(folder: str, *, kill_after: float | None = None) -> int:
+        line = [COSMOS, "transfer", "guided", *QUICK, "--source-data-dir", str(source)]
+        process = subprocess.Popen(
+            [*line, "--output-data-dir", str(tmp_path / folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        try:
+            return process.wait(kill_after)
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            return process.wait()
+
+    assert run("undisturbed") == 1
+    draws = random.Random(0)
+    for _ in range(5):
+        run("killed", kill_after=4 + 4 * draws.random())
+    assert run("killed") == 1
+    for number in range(4):
+        for name in (f"data_{number}.hdf5", f"data_{number}_room_view.mp4", f"data_{number}_wrist_view.mp4"):
+            whole, resumed = (tmp_path / folder / name for folder in ("undisturbed", "killed"))
+            if name.endswith("hdf5"):
+                assert np.array_equal(pictures(whole), pictures(resumed))
+            else:
+                assert whole.read_bytes() == resumed.read_bytes()
+    left = {path.name for path in (tmp_path / "killed").iterdir()}
+    assert left == {path.name for path in (tmp_path / "undisturbed").iterdir()}
