@@ -63,4 +63,4 @@ def _run_batch(settings: MultiviewSettings, options: MultiviewOptions, path: Pat
     command.make_many(settings, rows.run, check=rows.check_workers)
 
 
-add_commands(app, "predict1-multiview", tiny_root="cosmos_plugins.predict1_multiview.checkpoints:TINY_ROOT")
+add_commands(app, "predict1-multiview", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

@@ -88,4 +88,4 @@ def _make(
     command.make_many(settings, batch.run, check=batch.check_workers)
 
 
-add_commands(app, "predict1", tiny_root="cosmos_plugins.predict1_multiview.checkpoints:TINY_ROOT")
+add_commands(app, "predict1", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

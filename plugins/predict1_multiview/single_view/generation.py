@@ -17,11 +17,14 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning, first_frames
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.load import Models, OwnRefiner, load_models
+from cosmos_cli.generation.networks import networks
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.upsampler import PromptUpsampler, choose_upsampler, own_upsampler
+from cosmos_cli.generation.variants import CLIP_FRAMES
+from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.source import digest_of, is_there
@@ -30,15 +33,12 @@ from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_cli.runtime.finite import check_given
-from cosmos_plugins.predict1_multiview.checkpoints import WEIGHTS
 from cosmos_plugins.predict1_multiview.denoise import Side, guided_network, sample_latents
 from cosmos_plugins.predict1_multiview.given import encode_given
-from cosmos_plugins.predict1_multiview.networks import networks
 from cosmos_plugins.predict1_multiview.single_view import inputs, upsampling
 from cosmos_plugins.predict1_multiview.single_view.network import check_kind, model_of, network_of
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.single_view.samples import Sample
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width; L text tokens, D their width
 

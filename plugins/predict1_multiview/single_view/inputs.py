@@ -15,6 +15,7 @@ from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.variants import CLIP_FRAMES, NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.requests import option_name, validate
@@ -23,7 +24,6 @@ from cosmos_plugins.predict1_multiview.single_view import upsampling
 from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.single_view.samples import Sample, output_paths
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, NUM_STATES
 
 if TYPE_CHECKING:
     import numpy as np

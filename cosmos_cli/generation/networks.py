@@ -1,4 +1,4 @@
-"""Building and filling the networks of Predict1, for generation and for training."""
+"""Building and filling general diffusion transformers and their tokenizer, for generation and for training."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, TypeVar
 import torch
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint
+from cosmos_cli.checkpoints.keys import PUBLISHED as DIT
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
+from cosmos_cli.generation.variants import Helpers
+from cosmos_cli.generation.weights import Paths
 from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_plugins.predict1_multiview.checkpoints import Paths
-from cosmos_plugins.predict1_multiview.formats import DIT
-from cosmos_plugins.predict1_multiview.variants import Helpers
 
 Config = TypeVar("Config", bound=GeneralDiTConfig)
 
