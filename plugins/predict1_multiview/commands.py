@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from cosmos_cli.generation import command
+from cosmos_cli.generation.requests import BatchInput
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
@@ -17,7 +18,6 @@ from cosmos_plugins.predict1_multiview.multiview.requests import (
     MultiviewSettings,
     one_scene_or_a_batch,
 )
-from cosmos_plugins.predict1_multiview.requests import BatchInput
 
 app = typer.Typer(no_args_is_help=True)
 

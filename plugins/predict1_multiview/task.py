@@ -16,6 +16,7 @@ from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.view_conditioning import given_views
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.generation.denoise import sample_latents
 from cosmos_cli.generation.networks import build_dit, load_dit
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.variants import TINY_ROOT, Helpers
@@ -31,7 +32,6 @@ from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import edm_loss, keep_text, load_log_variance
 from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
-from cosmos_plugins.predict1_multiview.denoise import sample_latents
 from cosmos_plugins.predict1_multiview.formats import DIT
 from cosmos_plugins.predict1_multiview.recipes import MultiviewRecipe, network_of
 from cosmos_plugins.predict1_multiview.single_view.recipes import SingleViewRecipe

@@ -16,6 +16,8 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.diffusion.view_conditioning import given_views
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
+from cosmos_cli.generation.denoise import Side, guided_network, sample_latents
+from cosmos_cli.generation.given import encode_given
 from cosmos_cli.generation.load import Models, load_models
 from cosmos_cli.generation.mosaic import mosaic_frames
 from cosmos_cli.generation.networks import networks
@@ -31,8 +33,6 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.finite import check_given
-from cosmos_plugins.predict1_multiview.denoise import Side, guided_network, sample_latents
-from cosmos_plugins.predict1_multiview.given import encode_given
 from cosmos_plugins.predict1_multiview.multiview import inputs
 from cosmos_plugins.predict1_multiview.multiview.cameras import frame_repeats
 from cosmos_plugins.predict1_multiview.multiview.network import check_kind, network_of

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cosmos_cli.generation.networks import build_dit
+from cosmos_cli.generation.single_view import SingleViewResult
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.generation.weights import WEIGHTS
@@ -24,7 +25,6 @@ from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict1_multiview.single_view import inputs
-from cosmos_plugins.predict1_multiview.single_view.generation import SingleViewResult
 from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of
 from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest, Text2WorldSettings
