@@ -16,6 +16,9 @@ _NEMO_BYTES = {"7B": 15_530_000_000, "14B": 30_230_000_000}
 NEMO = "nemo"
 """Folder of a published model with its NeMo checkpoint."""
 
+TINY_TOKENIZER = "Cosmos-Tokenize1-CV8x8x8-720p"
+"""Folder of the tiny one, which is that of others too."""
+
 TOKENIZER = Repository(
     "nvidia/Cosmos-1.0-Tokenizer-CV8x8x8",
     "main",
@@ -60,9 +63,7 @@ NEMO_MODELS: Mapping[tuple[Kind, str], Repository] = {
 """The same networks as NeMo checkpoints."""
 
 CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
-    **{
-        model.name.rpartition("/")[2]: (model, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS) for model in MODELS.values()
-    },
+    **{model.name.rpartition("/")[2]: (model, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS) for model in MODELS.values()},
     **{
         f"{model.name.rpartition('/')[2]}-{NEMO}": (model, TOKENIZER, *TEXT_ENCODER, *GUARDRAILS)
         for model in NEMO_MODELS.values()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.checkpoints.keys import PUBLISHED
-from cosmos_plugins.nemo_bridge.checkpoints import MODELS, NEMO_MODELS
+from cosmos_plugins.nemo_bridge.checkpoints import MODELS
 
 DIT = PUBLISHED
 """A network, in files of a training too: its head of the loss is left alone."""
 
-FORMATS = (
-    *(Format(f"{model.name}/{file.path}", {"DiT": DIT}) for model in MODELS.values() for file in model.files),
-)
+FORMATS = (*(Format(f"{model.name}/{file.path}", {"DiT": DIT}) for model in MODELS.values() for file in model.files),)
 """Of every published file."""
