@@ -142,23 +142,29 @@ def video_paths(save_path: Path, *, preview: bool) -> dict[str, Path]:
 
 
 def check_outputs(
-    save_path: Path, paths: Callable[[], Mapping[str, Path]], *, suffixes: tuple[str, ...] = (".mp4",), overwrite: bool
+    save_path: Path,
+    paths: Callable[[], Mapping[str, Path]],
+    *,
+    suffixes: tuple[str, ...] = (".mp4",),
+    overwrite: bool,
+    field: str = "--save-path",
 ) -> None:
     """The files to write are of a kind that can be written, and replace nothing unasked.
 
     Args:
         paths: all of them, the one that `save_path` names first; not asked for if it is a folder.
+        field: the option that names it.
     """
     if os.path.isdir(save_path):  # noqa: PTH112  # it takes any name
-        raise InputError(f"{save_path} is a folder.", where="--save-path", fix="Give the name of a file.")
+        raise InputError(f"{save_path} is a folder.", where=field, fix="Give the name of a file.")
     named = next(iter(paths().values()))
     if named.suffix.lower() not in suffixes:
         raise InputError(
             f"{save_path} does not end in {' or '.join(suffixes)}.",
-            where="--save-path",
+            where=field,
             fix=f"Give a name that ends in {suffixes[0]}.",
         )
-    check_all_writable(paths().values(), field="--save-path", overwrite=overwrite)
+    check_all_writable(paths().values(), field=field, overwrite=overwrite)
 
 
 def check_all_writable(paths: Iterable[Path], *, field: str, overwrite: bool) -> None:

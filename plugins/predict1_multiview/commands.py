@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from cosmos_cli.generation import command
+from cosmos_cli.generation.requests import BatchInput
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
@@ -17,7 +18,6 @@ from cosmos_plugins.predict1_multiview.multiview.requests import (
     MultiviewSettings,
     one_scene_or_a_batch,
 )
-from cosmos_plugins.predict1_multiview.requests import BatchInput
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -63,4 +63,4 @@ def _run_batch(settings: MultiviewSettings, options: MultiviewOptions, path: Pat
     command.make_many(settings, rows.run, check=rows.check_workers)
 
 
-add_commands(app, "predict1-multiview", tiny_root="cosmos_plugins.predict1_multiview.checkpoints:TINY_ROOT")
+add_commands(app, "predict1-multiview", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

@@ -16,7 +16,11 @@ from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.view_conditioning import given_views
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.generation.denoise import sample_latents
+from cosmos_cli.generation.networks import build_dit, load_dit
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.variants import TINY_ROOT, Helpers
+from cosmos_cli.generation.weights import find_weights, paths_of
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.context_parallel import parallelise
@@ -28,14 +32,11 @@ from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import edm_loss, keep_text, load_log_variance
 from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
-from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, find_weights, paths_of
-from cosmos_plugins.predict1_multiview.denoise import sample_latents
 from cosmos_plugins.predict1_multiview.formats import DIT
-from cosmos_plugins.predict1_multiview.networks import build_dit, load_dit
 from cosmos_plugins.predict1_multiview.recipes import MultiviewRecipe, network_of
 from cosmos_plugins.predict1_multiview.single_view.recipes import SingleViewRecipe
 from cosmos_plugins.predict1_multiview.single_view.recipes import network_of as network_of_one_view
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW, Helpers
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW
 
 # B batch, V views, C latent channels, T latent frames of all views, H and W latent height and width; F pixel frames
 

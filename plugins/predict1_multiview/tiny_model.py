@@ -13,19 +13,13 @@ from typing import get_args
 import torch
 
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.generation.networks import build_dit
+from cosmos_cli.generation.variants import LONGEST_CHUNK_FRAMES, TINY_HELPERS, TINY_ROOT, TINY_TEXT_WIDTH, Kind
+from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.tiny import make_text_encoder, make_tokenizer, random_weights
 from cosmos_cli.training.objectives import LogVariance
-from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, WEIGHTS
-from cosmos_plugins.predict1_multiview.networks import build_dit
-from cosmos_plugins.predict1_multiview.variants import (
-    LONGEST_CHUNK_FRAMES,
-    MULTIVIEW,
-    SINGLE_VIEW,
-    TINY_HELPERS,
-    TINY_TEXT_WIDTH,
-    Kind,
-)
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW
 
 SEED = 20260103
 

@@ -3,73 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Generic, Literal, TypeVar
 
-from cosmos_cli.models.configs import CosmosTokenizerConfig, GeneralDiTConfig, MultiViewConfig
-
-Config = TypeVar("Config", bound=GeneralDiTConfig)
-
-Kind = Literal["text2world", "video2world"]
-"""Whether a model makes all frames, or is given the first ones."""
-
-NUM_STATES = 5
-"""Tensors of the latents' shape in float32 that the sampler holds."""
-
-
-@dataclass(frozen=True)
-class Helpers:
-    """What stands beside the networks of one size, whatever they make.
-
-    tokenizer: the default is the published one.
-    text_encoder: folder of the T5 encoder under the checkpoint folder.
-    """
-
-    tokenizer: CosmosTokenizerConfig = field(default_factory=CosmosTokenizerConfig)
-    text_encoder: str = "google-t5/t5-11b"
-
-
-PUBLISHED_HELPERS = Helpers()
-# Small enough for a laptop and to ship with the package.
-TINY_HELPERS = Helpers(
-    CosmosTokenizerConfig(channels=8, channels_mult=(1, 2, 2), num_res_blocks=1), "google-t5/t5-tiny"
-)
-TINY_TEXT_WIDTH = 64
-"""Of the embeddings of the tiny text encoder."""
-
-LONGEST_CHUNK_FRAMES = 121
-"""Frames that the tokenizer takes at once for one camera; for several they are fewer."""
+from cosmos_cli.generation.variants import TINY_HELPERS, TINY_TEXT_WIDTH, Variant, single_view_variants
+from cosmos_cli.models.configs import MultiViewConfig
 
 VIEW_FRAMES = 57
 """Frames of every view that a model for several cameras makes."""
-
-
-CLIP_FRAMES = LONGEST_CHUNK_FRAMES
-"""Frames that a model for one camera makes."""
-
-
-@dataclass(frozen=True)
-class Variant(Generic[Config]):
-    """One size of the models for one camera, or of those for several.
-
-    dit: the network of Video2World.
-    folder: of a model under the checkpoint folder, with {kind} where it names that; NVIDIA's name may be in front.
-    height, width: of a view in pixels, where a request does not say otherwise.
-    """
-
-    dit: Config
-    folder: str
-    height: int
-    width: int
-    helpers: Helpers = PUBLISHED_HELPERS
-
-    def network(self, kind: Kind) -> Config:
-        """The published network of a kind."""
-        return replace(self.dit, condition_mask=kind == "video2world")
-
-    def folder_of(self, kind: Kind) -> str:
-        return self.folder.format(kind={"text2world": "Text2World", "video2world": "Video2World"}[kind])
-
 
 MULTIVIEW: Mapping[str, Variant[MultiViewConfig]] = {
     "7B": Variant(
@@ -95,39 +34,5 @@ MULTIVIEW: Mapping[str, Variant[MultiViewConfig]] = {
 }
 """Models for several cameras, by their size."""
 
-SINGLE_VIEW: Mapping[str, Variant[GeneralDiTConfig]] = {
-    "7B": Variant(
-        GeneralDiTConfig(model_channels=4096, num_blocks=28, num_heads=32, rope_t_extrapolation_ratio=2.0),
-        "Cosmos-Predict1-7B-{kind}",
-        height=704,
-        width=1280,
-    ),
-    "14B": Variant(
-        GeneralDiTConfig(
-            model_channels=5120,
-            num_blocks=36,
-            num_heads=40,
-            rope_h_extrapolation_ratio=2.0,
-            rope_w_extrapolation_ratio=2.0,
-            rope_t_extrapolation_ratio=2.0,
-        ),
-        "Cosmos-Predict1-14B-{kind}",
-        height=704,
-        width=1280,
-    ),
-    "tiny": Variant(
-        GeneralDiTConfig(
-            model_channels=48,
-            num_blocks=3,
-            num_heads=4,
-            crossattn_emb_channels=TINY_TEXT_WIDTH,
-            adaln_lora_dim=8,
-            rope_t_extrapolation_ratio=2.0,
-        ),
-        "Cosmos-Predict1-Tiny-{kind}",
-        height=48,
-        width=80,
-        helpers=TINY_HELPERS,
-    ),
-}
+SINGLE_VIEW = single_view_variants("Cosmos-Predict1-{size}-{kind}")
 """Models for one camera, by their size."""

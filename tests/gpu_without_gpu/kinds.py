@@ -15,11 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.generation import networks as predict1_networks
 from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.load import Built, Models, Where
 from cosmos_cli.generation.pipeline import Pipeline
 from cosmos_cli.generation.settings import DIT
 from cosmos_cli.generation.steps import Clock, Steps
+from cosmos_cli.generation.variants import CLIP_FRAMES, PUBLISHED_HELPERS
 from cosmos_cli.generation.work import Rig, Work
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.source import GivenFrames
@@ -27,7 +29,6 @@ from cosmos_cli.models import cosmos_tokenizer, general_dit_layers, minimal_dit_
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
 from cosmos_cli.models.dit_layers import ShardableAttention
 from cosmos_cli.runtime.workers.team import Team
-from cosmos_plugins.predict1_multiview import networks as predict1_networks
 from cosmos_plugins.predict1_multiview.multiview import inputs as prompted_inputs
 from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.pipeline import MultiviewPipeline as PromptedPipeline
@@ -41,7 +42,7 @@ from cosmos_plugins.predict1_multiview.single_view.network import model_of
 from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline as PromptedVideoPipeline
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest as PromptedVideoRequest
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldSettings as PromptedVideoSettings
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, PUBLISHED_HELPERS, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import VIEW_FRAMES
 from cosmos_plugins.predict1_multiview.video2world.pipeline import Video2WorldPipeline as PredictedPipeline
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldRequest as PredictedRequest
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldSettings as PredictedSettings

@@ -24,18 +24,19 @@ from cosmos_cli.checkpoints.keys import AVERAGED, Naming
 from cosmos_cli.commands.catalogues import catalogues
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.generation import networks as predict1
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
+from cosmos_cli.generation.variants import CLIP_FRAMES, PUBLISHED_HELPERS
 from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.cosmos_tokenizer import load_tokenizer
 from cosmos_cli.models.minimal_dit import stored_constants
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict1_multiview import networks as predict1
 from cosmos_plugins.predict1_multiview.multiview import samples as predict1_samples
 from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings as Predict1Settings
 from cosmos_plugins.predict1_multiview.single_view import network as single_view
 from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, MULTIVIEW, PUBLISHED_HELPERS, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
 from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world
 from cosmos_plugins.predict2.action import networks as action
 from cosmos_plugins.predict2.action.requests import ActionSettings

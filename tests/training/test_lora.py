@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.networks import load_dit
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
@@ -27,7 +28,6 @@ from cosmos_cli.training.recipe import LoRARecipe, OptimizerRecipe
 from cosmos_cli.training.requests import TrainingSettings
 from cosmos_cli.training.task import Where
 from cosmos_cli.training.trainer import Trainer
-from cosmos_plugins.predict1_multiview.networks import load_dit
 from cosmos_plugins.predict1_multiview.recipes import RECIPES
 from cosmos_plugins.predict1_multiview.task import multiview, weights_of
 from tests.plugins.predict1_multiview.conftest import six_views

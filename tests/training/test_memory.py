@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.networks import build_dit
 from cosmos_cli.models.configs import (
     ControlBranchConfig,
     CosmosTokenizerConfig,
@@ -36,7 +37,6 @@ from cosmos_cli.training.recipe import (
 )
 from cosmos_cli.training.task import Batch
 from cosmos_cli.training.trainer import Trainer
-from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.task import Predict1Task
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 from tests.training.live_bytes import LiveBytes

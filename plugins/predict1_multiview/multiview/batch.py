@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from cosmos_cli.batch.manifest import Row
+from cosmos_cli.batch.of_one_model import Batch
 from cosmos_cli.errors import InputError
-from cosmos_plugins.predict1_multiview.batch import Batch
 from cosmos_plugins.predict1_multiview.multiview import inputs
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict1_multiview.multiview.samples import output_paths

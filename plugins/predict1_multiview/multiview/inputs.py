@@ -16,6 +16,7 @@ from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.variants import NUM_STATES, Kind
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.requests import option_name, validate
@@ -31,7 +32,7 @@ from cosmos_plugins.predict1_multiview.multiview.requests import (
     MultiviewSettings,
 )
 from cosmos_plugins.predict1_multiview.multiview.samples import Sample, output_paths, size_of, weight_paths
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, NUM_STATES, VIEW_FRAMES, Kind
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
 
 PIPELINE = "cosmos_plugins.predict1_multiview.multiview.pipeline:MultiviewPipeline"
 

@@ -7,11 +7,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.variants import Kind
 from cosmos_cli.models.configs import MultiViewConfig
 from cosmos_plugins.predict1_multiview.multiview.cameras import MAX_VIEWS
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings
 from cosmos_plugins.predict1_multiview.multiview.samples import weight_paths
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, Kind
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 
 def network_of(settings: MultiviewSettings, kind: Kind) -> MultiViewConfig:
@@ -55,6 +56,6 @@ def _read(
     path: Path, time_ns: int, num_bytes: int, published: MultiViewConfig, num_views: int | None
 ) -> MultiViewConfig:
     """From the file as it was at that time, in that size: rows of a batch share one look at it."""
-    from cosmos_plugins.predict1_multiview.networks import config_in
+    from cosmos_cli.generation.networks import config_in
 
     return config_in(path, published, num_views)

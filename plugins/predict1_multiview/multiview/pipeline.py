@@ -16,28 +16,29 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.diffusion.view_conditioning import given_views
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
+from cosmos_cli.generation.denoise import Side, guided_network, sample_latents
+from cosmos_cli.generation.given import encode_given
 from cosmos_cli.generation.load import Models, load_models
 from cosmos_cli.generation.mosaic import mosaic_frames
+from cosmos_cli.generation.networks import networks
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.variants import Kind
+from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.finite import check_given
-from cosmos_plugins.predict1_multiview.checkpoints import WEIGHTS
-from cosmos_plugins.predict1_multiview.denoise import Side, guided_network, sample_latents
-from cosmos_plugins.predict1_multiview.given import encode_given
 from cosmos_plugins.predict1_multiview.multiview import inputs
 from cosmos_plugins.predict1_multiview.multiview.cameras import frame_repeats
 from cosmos_plugins.predict1_multiview.multiview.network import check_kind, network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import NOTHING_SAID, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict1_multiview.multiview.samples import Sample, weight_paths
-from cosmos_plugins.predict1_multiview.networks import networks
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES, Kind
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
 
 # V views, F frames of one, H and W height and width; B batch, C latent channels, T latent frames of all views
 # L text tokens, D embedding width

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_cli.generation.cameras import Camera
-from cosmos_plugins.predict1_multiview.checkpoints import Paths, paths_of
+from cosmos_cli.generation.variants import Kind
+from cosmos_cli.generation.weights import Paths, paths_of
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, Kind
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from cosmos_cli.batch.of_one_model import Batch
 from cosmos_cli.errors import report_together
-from cosmos_plugins.predict1_multiview.batch import Batch
 from cosmos_plugins.predict1_multiview.single_view import inputs
 from cosmos_plugins.predict1_multiview.single_view.network import network_of
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings

@@ -7,10 +7,10 @@ from typing import Any
 import typer
 
 from cosmos_cli.generation import command
+from cosmos_cli.generation.requests import BatchInput
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
-from cosmos_plugins.predict1_multiview.requests import BatchInput
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.text2world import requests as text2world_requests
 from cosmos_plugins.predict1_multiview.text2world.requests import (
@@ -88,4 +88,4 @@ def _make(
     command.make_many(settings, batch.run, check=batch.check_workers)
 
 
-add_commands(app, "predict1", tiny_root="cosmos_plugins.predict1_multiview.checkpoints:TINY_ROOT")
+add_commands(app, "predict1", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

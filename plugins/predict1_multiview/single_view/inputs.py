@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.missing import exists
-from cosmos_cli.generation import checks
-from cosmos_cli.generation.checks import check_all_writable, check_file, check_lora, check_parallel, check_sharing
+from cosmos_cli.generation import checks, input_frames
+from cosmos_cli.generation.checks import check_all_writable, check_lora, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.variants import CLIP_FRAMES, NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.requests import option_name, validate
@@ -23,7 +24,6 @@ from cosmos_plugins.predict1_multiview.single_view import upsampling
 from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.single_view.samples import Sample, output_paths
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, NUM_STATES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,51 +108,12 @@ def check_outputs(request: SingleViewOptions) -> None:
 
 
 def read_given(request: SingleViewOptions) -> np.ndarray | None:
-    """The frames that the video begins with, the last of the input, in its own size; None if there is no input.
-
-    Returns:
-        (1 or 9, H, W, 3) uint8.
-    Raises:
-        InputError: the input is missing, unreadable, a picture where 9 frames are needed, or too short.
-    """
-    source, count = request.source, request.num_given
-    if source is None:
-        return None
-    check_file(source, INPUT, "a picture or a video")
-
-    from cosmos_cli.media.image import is_image, read_image
-    from cosmos_cli.media.video import read_last_frames
-
-    if is_image(source):
-        if count > 1:
-            raise _too_short(request, 1)
-        return read_image(source)[None]
-    clip = read_last_frames(source, count)
-    if len(clip.frames_FHWC) < count:
-        raise _too_short(request, clip.num_source_frames)
-    return clip.frames_FHWC
+    """The frames that the video begins with, see `cosmos_cli.generation.input_frames.read_given`."""
+    return input_frames.read_given(request.source, request.num_given, where=INPUT)
 
 
 def _check_given(request: SingleViewOptions) -> int:
-    """Frames of the input, as its container counts them, 0 if there is none. Raises InputError: they are too few."""
-    if request.source is None:
-        return 0
-    check_file(request.source, INPUT, "a picture or a video")
-    from cosmos_cli.media.facts import read_facts
-
-    num_frames = read_facts(request.source).num_frames
-    if num_frames < request.num_given:
-        raise _too_short(request, num_frames)
-    return num_frames
-
-
-def _too_short(request: SingleViewOptions, num_frames: int) -> InputError:
-    frames = "1 frame" if num_frames == 1 else f"{num_frames} frames"
-    return InputError(
-        f"{request.source} has {frames}, but --num-input-frames {request.num_given} needs at least that many.",
-        where=INPUT,
-        fix="Give a longer clip, or pass --num-input-frames 1.",
-    )
+    return input_frames.check_given(request.source, request.num_given, where=INPUT)
 
 
 def uses_own_upsampler(settings: SingleViewSettings, request: SingleViewOptions) -> bool:

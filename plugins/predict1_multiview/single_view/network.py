@@ -9,10 +9,12 @@ from typing import NamedTuple
 from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, VIDEO_TOKENIZER, Repository
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.missing import exists
+from cosmos_cli.generation.variants import Kind, Variant
+from cosmos_cli.generation.weights import Paths, paths_of
 from cosmos_cli.models.configs import GeneralDiTConfig
-from cosmos_plugins.predict1_multiview.checkpoints import SINGLE_VIEW_MODELS, Paths, paths_of
+from cosmos_plugins.predict1_multiview.checkpoints import SINGLE_VIEW_MODELS
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewSettings
-from cosmos_plugins.predict1_multiview.variants import SINGLE_VIEW, Kind, Variant
+from cosmos_plugins.predict1_multiview.variants import SINGLE_VIEW
 
 
 class Model(NamedTuple):
@@ -120,7 +122,7 @@ def check_kind(config: GeneralDiTConfig, kind: Kind, path: Path) -> None:
 @lru_cache(maxsize=8)
 def _width(path: Path, time_ns: int, num_bytes: int, config: GeneralDiTConfig) -> int | None:
     """From the file as it was at that time, in that size: rows of a batch share one look at it."""
-    from cosmos_plugins.predict1_multiview.networks import width_in
+    from cosmos_cli.generation.networks import width_in
 
     return width_in(path, config)
 
@@ -128,6 +130,6 @@ def _width(path: Path, time_ns: int, num_bytes: int, config: GeneralDiTConfig) -
 @lru_cache(maxsize=8)
 def _config(path: Path, time_ns: int, num_bytes: int, published: GeneralDiTConfig) -> GeneralDiTConfig:
     """As `_width`."""
-    from cosmos_plugins.predict1_multiview.networks import config_in
+    from cosmos_cli.generation.networks import config_in
 
     return config_in(path, published)

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from cosmos_cli.generation.variants import CLIP_FRAMES, TINY_TEXT_WIDTH, Kind
+from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
@@ -25,8 +27,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
-from cosmos_plugins.predict1_multiview.checkpoints import WEIGHTS
-from cosmos_plugins.predict1_multiview.variants import CLIP_FRAMES, SINGLE_VIEW, TINY_TEXT_WIDTH, Kind
+from cosmos_plugins.predict1_multiview.variants import SINGLE_VIEW
 
 TASK = "cosmos_plugins.predict1_multiview.task:single_view"
 WORKLOAD = "cosmos_plugins.predict1_multiview.single_view.recipes:workload"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from cosmos_cli.generation.requests import Pixels, RunOptions, RunSettings
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, REFINER, NonEmptyPrompt, Prompt, UpsamplerSettings
+from cosmos_cli.generation.variants import Kind
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag
-from cosmos_plugins.predict1_multiview.requests import Pixels, RunOptions, RunSettings
-from cosmos_plugins.predict1_multiview.variants import Kind
 
 
 class SingleViewSettings(UpsamplerSettings, RunSettings):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_plugins.predict1_multiview.checkpoints import Paths
+from cosmos_cli.generation.weights import Paths
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions
 
 if TYPE_CHECKING:

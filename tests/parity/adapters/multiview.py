@@ -13,13 +13,13 @@ from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.diffusion.view_conditioning import given_views
+from cosmos_cli.generation.denoise import SIGMA_MAX, SIGMA_MIN, Side, guided_network
+from cosmos_cli.generation.denoise import given as given_frames
 from cosmos_cli.models.configs import MultiViewConfig, MultiViewControlBranchConfig
 from cosmos_cli.models.control_branch import sum_residuals
 from cosmos_cli.models.general_dit import stored_constants
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_plugins.predict1_multiview.denoise import SIGMA_MAX, SIGMA_MIN, Side, guided_network
-from cosmos_plugins.predict1_multiview.denoise import given as given_frames
 from cosmos_plugins.transfer1.denoiser import ControlledDenoiser, Hint, SharedInputs
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import Traces, general_dit_options, grid_of, positions_of

@@ -18,10 +18,10 @@ from cosmos_cli.diffusion.edm_euler import (
     unconditioned,
 )
 from cosmos_cli.diffusion.rectified_flow import first_frames
+from cosmos_cli.generation.denoise import Side, guided_network
+from cosmos_cli.generation.denoise import given as given_frames
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
-from cosmos_plugins.predict1_multiview.denoise import Side, guided_network
-from cosmos_plugins.predict1_multiview.denoise import given as given_frames
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.predict1 import general_dit_options
 from tests.parity.golden import Golden

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.networks import build_dit
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict1_multiview.multiview.pipeline import MultiviewPipeline
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewRequest, MultiviewSettings
-from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 from tests.clips import encode, moving_gradient
 from tests.stand_ins import save, stand_in_of

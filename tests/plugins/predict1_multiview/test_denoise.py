@@ -12,9 +12,9 @@ from torch import Tensor
 from cosmos_cli.diffusion.edm import precondition_output
 from cosmos_cli.diffusion.edm_euler import euler_sigmas, output_of_x0
 from cosmos_cli.diffusion.rectified_flow import first_frames
+from cosmos_cli.generation.denoise import Side, guided_network, sample_latents
+from cosmos_cli.generation.networks import build_dit
 from cosmos_cli.generation.steps import Clock
-from cosmos_plugins.predict1_multiview.denoise import Side, guided_network, sample_latents
-from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 SHAPE = (1, 16, 3, 4, 4)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.frames import to_video_over_128
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.resize import resize_bicubic
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT
 from cosmos_plugins.predict1_multiview.multiview import inputs, pipeline
 from cosmos_plugins.predict1_multiview.multiview.cameras import cameras_of, frame_repeats
 from cosmos_plugins.predict1_multiview.multiview.pipeline import MultiviewPipeline, MultiviewResult

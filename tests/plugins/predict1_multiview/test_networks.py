@@ -12,9 +12,9 @@ import torch
 
 from cosmos_cli.checkpoints.trained import trained_weights
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.generation.networks import build_dit, config_in, load_dit
+from cosmos_cli.generation.weights import find_weights
 from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
-from cosmos_plugins.predict1_multiview.checkpoints import find_weights
-from cosmos_plugins.predict1_multiview.networks import build_dit, config_in, load_dit
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 from tests.stand_ins import save, stand_in, stand_in_of
 

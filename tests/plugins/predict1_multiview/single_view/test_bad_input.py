@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT
 from cosmos_plugins.predict1_multiview.single_view import inputs
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldRequest, Video2WorldSettings
 from tests.clips import moving_gradient

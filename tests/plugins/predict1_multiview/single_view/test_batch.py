@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT
 
 Cosmos = Callable[..., CommandResult]
 LINE = ("--model", "tiny", "--num_steps", 1, "--guidance", 0, "--json")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.generation.networks import build_dit
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.testing import run_cosmos
 from cosmos_cli.training.experiments import experiments
-from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.single_view.recipes import RECIPES, SingleViewRecipe, network_of, workload
 from tests.clips import encode, moving_gradient
 

@@ -13,17 +13,18 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.generation.networks import build_dit
+from cosmos_cli.generation.single_view import SingleViewResult
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.variants import TINY_ROOT
+from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.media.frames import to_video_over_128
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.resize import resize_bicubic
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict1_multiview.checkpoints import TINY_ROOT, WEIGHTS
-from cosmos_plugins.predict1_multiview.networks import build_dit
 from cosmos_plugins.predict1_multiview.single_view import inputs
-from cosmos_plugins.predict1_multiview.single_view.generation import SingleViewResult
 from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of
 from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest, Text2WorldSettings

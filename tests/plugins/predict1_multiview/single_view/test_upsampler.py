@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.generation.captions import as_caption
 from cosmos_cli.models.chat import LocalChatModel
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict1_multiview.checkpoints import PIXTRAL
 from cosmos_plugins.predict1_multiview.single_view import upsampling
-from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline, as_caption
+from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict1_multiview.video2world.pipeline import Video2WorldPipeline
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldRequest, Video2WorldSettings

@@ -1,4 +1,4 @@
-"""The sampling loop of Predict1: Euler steps on the guided output of a network for one view or for several."""
+"""The sampling loops of general diffusion transformers, on their guided output, for one view or for several."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cosmos_cli.diffusion.edm import (
     SIGMA_AUGMENT,
     Network,
     add_conditioning,
+    denoise,
     free_below,
     precondition_output,
     scaling,
@@ -30,6 +31,8 @@ from cosmos_cli.diffusion.edm_euler import (
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.noise import arch_invariant_noise
 from cosmos_cli.diffusion.rectified_flow import Conditioning
+from cosmos_cli.diffusion.res_sampler import sample_res
+from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.generation.steps import Clock, Steps
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
@@ -39,6 +42,8 @@ from cosmos_cli.runtime.workers.mesh import in_halves
 # L text tokens, D embedding width
 
 SIGMA_MIN, SIGMA_MAX = 0.0002, 80.0
+RES_SIGMA_MIN = 0.002
+"""Lowest level of the multistep sampler."""
 TENTHS = 0.1
 """The networks are told a tenth of the number of repeated frames."""
 
@@ -183,6 +188,38 @@ def sample_latents(
     sigmas = euler_sigmas(num_steps, SIGMA_MIN, SIGMA_MAX).to(device)
     with clock.denoising(num_steps) as steps:
         return sample_edm_euler(_watched(predict, steps), start_BCTHW, sigmas, steps)
+
+
+def sample_latents_res(
+    network: Network,
+    shape: Sequence[int],
+    clock: Clock,
+    *,
+    num_steps: int,
+    seed: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    conditioning: Conditioning | None = None,
+) -> Tensor:
+    """Clean latents, B C T H W in the network's dtype, by the multistep sampler that carries them in float64.
+
+    The noise is that of all Cosmos families for a seed, for the whole tensor; given frames have the same draw, at every
+    step.
+
+    Args:
+        network: from `guided_network`.
+        shape: of the latents.
+        conditioning: given latent frames; None if there are none.
+    Source: Cosmos 1.0, cosmos1/models/diffusion/model/model_t2w.py and model_v2w.py (behaviour).
+    """
+    noise_BCTHW = arch_invariant_noise(shape, seed).to(device)
+    sigmas = karras_sigmas(num_steps, RES_SIGMA_MIN, SIGMA_MAX)
+
+    def denoiser(x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
+        return denoise(network, x_BCTHW, sigma, conditioning, noise_BCTHW, dtype=dtype)
+
+    with clock.denoising(num_steps) as steps:
+        return sample_res(steps.watched(denoiser), noise_BCTHW * SIGMA_MAX, sigmas, steps).to(dtype)
 
 
 def _watched(predict: Predict, steps: Steps) -> Predict:

@@ -1,9 +1,9 @@
-"""Building and filling the networks of Predict1, for generation and for training."""
+"""Building and filling general diffusion transformers and their tokenizer, for generation and for training."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,27 +11,30 @@ from typing import Any, TypeVar
 import torch
 
 from cosmos_cli.checkpoints.checkpoint import Checkpoint
+from cosmos_cli.checkpoints.keys import PUBLISHED as DIT
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.lora import merge_lora
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
+from cosmos_cli.generation.variants import Helpers
+from cosmos_cli.generation.weights import Paths
 from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_plugins.predict1_multiview.checkpoints import Paths
-from cosmos_plugins.predict1_multiview.formats import DIT
-from cosmos_plugins.predict1_multiview.variants import Helpers
 
 Config = TypeVar("Config", bound=GeneralDiTConfig)
+
+LoadDiT = Callable[..., GeneralDiT]
 
 Shapes = Mapping[str, Sequence[int]]
 """The network's names to the shapes of a file."""
 
 _PATCHES, _LEGACY_PATCHES = "x_embedder.proj.1.weight", "x_embedder.proj.weight"
 _TIME_NORM = "affline_norm.weight"
+_RANK = "blocks.block0.blocks.0.adaLN_modulation.1.weight"
 _VIEWS, _REPEATS = "view_embeddings.weight", "repeat_frame_embedding.weight"
 
 
@@ -43,6 +46,7 @@ def networks(
     chunk_frames: int,
     num_views: int | None = None,
     lora_alpha: float | None = None,
+    load: LoadDiT | None = None,
 ) -> BuildNetworks[Any, ChunkedTokenizer]:
     """What builds the DiT, with its LoRA merged in, and the tokenizer of a model.
 
@@ -50,10 +54,11 @@ def networks(
         config, num_views: see `config_in`.
         chunk_frames: frames that the tokenizer takes at once.
         lora_alpha: see `merge_lora`.
+        load: takes the arguments of `load_dit`, in whose place it is called, for files of other forms.
     """
 
     def build(where: Where) -> Built[Any, ChunkedTokenizer]:
-        dit = load_dit(
+        dit = (load or load_dit)(
             paths.dit, config, num_views=num_views, attention=where.attention, dtype=where.dtype, device=where.dit
         )
         if paths.lora is not None:
@@ -107,8 +112,8 @@ def config_in(path: Path, config: Config, num_views: int | None = None) -> Confi
         config: of the published network.
         num_views: of a video; None is as many as the file's table of views has, and at most those of `config`.
     Returns:
-        With the file's given-frame mask, embedding of the noise on given frames and kind of patch embedding; for
-        several views also with its width of the view table and its layer for repeated frames.
+        With the file's given-frame mask, embedding of the noise on given frames, rank of the modulation and kind of
+        patch embedding; for several views also with its width of the view table and its layer for repeated frames.
     Raises:
         CheckpointError: the file is unusable, or knows fewer views.
     """
@@ -147,6 +152,9 @@ def _config_of(checkpoint: Checkpoint, config: Config, num_views: int | None) ->
             "view_condition_dim": view_channels,
             "add_repeat_frame_embedding": _REPEATS in shapes,
         }
+    rank = _two(shapes, _RANK)
+    if config.use_adaln_lora and rank is not None:
+        changes["adaln_lora_dim"] = rank[0]
     changes["legacy_patch_emb"] = len(shapes.get(_LEGACY_PATCHES, ())) == 5
     num_channels = _patch_channels(shapes, config)
     if num_channels is not None:

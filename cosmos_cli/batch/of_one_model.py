@@ -16,12 +16,11 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
+from cosmos_cli.generation.requests import RunOptions
 from cosmos_cli.registry import resolve
-from cosmos_cli.requests import validate
+from cosmos_cli.requests import option_name, validate
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_plugins.predict1_multiview.requests import RunOptions
 
-_INPUT = "input_image_or_video_path"
 _IN_ROWS = "visual_input"
 """What the originals' batch files call the input; both names are understood."""
 
@@ -32,6 +31,8 @@ class Batch(ABC):
 
     Attributes:
         inputs: the kind's module of that name, as far as it tells keys and costs.
+        input_field: of a request, which names the frames that it begins with.
+        not_in_rows: fields of a request that only the command line can say, or nobody.
 
     common: what holds for all rows that do not say otherwise.
     path: JSON Lines or a JSON array. A row has what a request needs, and any other field of one; `visual_input` is the
@@ -41,6 +42,8 @@ class Batch(ABC):
     """
 
     inputs: ClassVar[Any]
+    input_field: ClassVar[str] = "input_image_or_video_path"
+    not_in_rows: ClassVar[frozenset[str]] = frozenset({"video_save_folder", "overwrite"})
 
     settings: Any
     common: RunOptions
@@ -134,7 +137,7 @@ class Batch(ABC):
         try:
             self.check_row(self.settings.model_copy(update={"num_gpus": 1, "parallel": None}), request)
         except InputError as error:
-            raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
+            raise InputError.from_problems(self._in_words_of_a_row(problem) for problem in error.problems) from error
         return Item(
             name=request.video_save_name,
             place=row.place,
@@ -147,29 +150,30 @@ class Batch(ABC):
     def _request(self, row: Row) -> Any:
         """The common options with what the row changes. Raises InputError for all that is wrong with the row."""
         values, problems = dict(row.values), []
-        of_the_run = {"video_save_folder", "overwrite", *type(self.settings).model_fields}
+        of_the_run, given_as = {*self.not_in_rows, *type(self.settings).model_fields}, self.input_field
         for name in [name for name in values if name in of_the_run]:
             del values[name]
             place = f"{row.place}, {name}"
             problems.append(Problem("cannot differ from row to row.", place, "Give it on the command line."))
-        if _IN_ROWS in values and _INPUT in self.request.model_fields:
-            if _INPUT in values:
-                problems.append(Problem(f"is also given, as {_INPUT}.", f"{row.place}, {_IN_ROWS}", "Leave one out."))
-            values[_INPUT] = values.pop(_IN_ROWS)
+        if _IN_ROWS in values and given_as in self.request.model_fields:
+            if given_as in values:
+                problems.append(Problem(f"is also given, as {given_as}.", f"{row.place}, {_IN_ROWS}", "Leave one out."))
+            values[given_as] = values.pop(_IN_ROWS)
         given = {name: value for name, value in self.common if value is not None}
         values = {**given, "video_save_name": str(row.index), **values}
         try:
             [request] = validate(
-                [self.request], values, name_of=lambda name: _IN_ROWS if name == _INPUT else name, where=row.place
+                [self.request], values, name_of=lambda name: _IN_ROWS if name == given_as else name, where=row.place
             )
         except InputError as error:
             problems += error.problems
         if problems:
             raise InputError.from_problems(problems)
-        source = getattr(request, _INPUT, None)
-        return request if source is None else request.model_copy(update={_INPUT: beside(folder_of(self.path), source)})
+        source = getattr(request, given_as, None)
+        return (
+            request if source is None else request.model_copy(update={given_as: beside(folder_of(self.path), source)})
+        )
 
-
-def _in_words_of_a_row(problem: Problem) -> Problem:
-    names = {"--input-image-or-video-path": _IN_ROWS, "--prompt": "prompt"}
-    return Problem(problem.what, names.get(problem.where or "", problem.where), problem.fix)
+    def _in_words_of_a_row(self, problem: Problem) -> Problem:
+        names = {option_name(self.input_field): _IN_ROWS, "--prompt": "prompt"}
+        return Problem(problem.what, names.get(problem.where or "", problem.where), problem.fix)

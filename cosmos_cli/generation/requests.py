@@ -1,4 +1,4 @@
-"""What the models of Predict1 are loaded with, under the originals' names, and what all their requests say."""
+"""What models for one view or several are loaded with, under the originals' names, and what their requests say."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Pixels = Annotated[int, AfterValidator(_whole_patches)]
 """Height or width of a video."""
 
 
-class RunSettings(TextEncoderSettings):
-    """What is loaded once and serves many requests."""
+class NetworkSettings(TextEncoderSettings):
+    """What is loaded once and serves many requests, wherever its network comes from."""
 
     offload_options: ClassVar = {
         "offload_diffusion_transformer": DIT,
@@ -36,16 +36,12 @@ class RunSettings(TextEncoderSettings):
         "offload_guardrail_models": GUARDRAILS,
     }
 
-    diffusion_transformer_dir: Annotated[str | None, Flag(default="the published model")] = None
-    """Folder of the network under the checkpoint folder, or the path of one, of a file, or of a training's folder."""
     lora_path: Path | None = None
     """LoRA to merge into the network: a folder of peft, as post-trainings write it, or a file."""
     lora_alpha: Annotated[
         float | None, Field(gt=0, allow_inf_nan=False), Flag(default="from the adapter, else its rank")
     ] = None
     """Strength of the LoRA: what it learnt counts alpha / rank times."""
-    tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
-    """Folder of the tokenizer under the checkpoint folder, or under nvidia/ in it."""
     offload_diffusion_transformer: bool = False
     """Keep the diffusion transformer in host memory and stream it block by block while it denoises."""
     offload_tokenizer: bool = False
@@ -60,6 +56,15 @@ class RunSettings(TextEncoderSettings):
     @property
     def is_guarded(self) -> bool:
         return not self.disable_guardrail
+
+
+class RunSettings(NetworkSettings):
+    """The same, with a network in a folder of checkpoints."""
+
+    diffusion_transformer_dir: Annotated[str | None, Flag(default="the published model")] = None
+    """Folder of the network under the checkpoint folder, or the path of one, of a file, or of a training's folder."""
+    tokenizer_dir: str = "Cosmos-Tokenize1-CV8x8x8-720p"
+    """Folder of the tokenizer under the checkpoint folder, or under nvidia/ in it."""
 
 
 class RunOptions(StrictModel):

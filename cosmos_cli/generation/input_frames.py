@@ -1,0 +1,63 @@
+"""Reading the frames that a video begins with: the last of an input. Torch, and what decodes, only inside functions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.generation.checks import check_file
+from cosmos_cli.media.source import Source
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# F frames, H and W pixel height and width, C = 3 colours
+
+
+def read_given(source: Source | None, count: int, *, where: str) -> np.ndarray | None:
+    """The last `count` frames of an input, in its own size; None if there is no input.
+
+    Args:
+        where: the option that names the input.
+    Returns:
+        (count, H, W, 3) uint8.
+    Raises:
+        InputError: the input is missing, unreadable, a picture where several frames are needed, or too short.
+    """
+    if source is None:
+        return None
+    check_file(source, where, "a picture or a video")
+
+    from cosmos_cli.media.image import is_image, read_image
+    from cosmos_cli.media.video import read_last_frames
+
+    if is_image(source):
+        if count > 1:
+            raise _too_short(source, 1, count, where)
+        return read_image(source)[None]
+    clip = read_last_frames(source, count)
+    if len(clip.frames_FHWC) < count:
+        raise _too_short(source, clip.num_source_frames, count, where)
+    return clip.frames_FHWC
+
+
+def check_given(source: Source | None, count: int, *, where: str) -> int:
+    """Frames of an input, as its container counts them, 0 if there is none. Raises InputError: they are too few."""
+    if source is None:
+        return 0
+    check_file(source, where, "a picture or a video")
+    from cosmos_cli.media.facts import read_facts
+
+    num_frames = read_facts(source).num_frames
+    if num_frames < count:
+        raise _too_short(source, num_frames, count, where)
+    return num_frames
+
+
+def _too_short(source: Source, num_frames: int, count: int, where: str) -> InputError:
+    frames = "1 frame" if num_frames == 1 else f"{num_frames} frames"
+    return InputError(
+        f"{source} has {frames}, but --num-input-frames {count} needs at least that many.",
+        where=where,
+        fix="Give a longer clip, or pass --num-input-frames 1.",
+    )

@@ -1,0 +1,1 @@
+"""Folders of prepared samples, as the NeMo recipes read them."""

@@ -1,0 +1,229 @@
+"""Everything about a request that can be known before a model loads: checked, read, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.files.missing import exists
+from cosmos_cli.generation import checks, input_frames
+from cosmos_cli.generation.checks import check_all_writable, check_lora, check_parallel, check_sharing
+from cosmos_cli.generation.files import NeededFile, files_of, own_file
+from cosmos_cli.generation.identity import describe_work, work_key
+from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.variants import CLIP_FRAMES
+from cosmos_cli.generation.work import Frames, Networks, Work
+from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.requests import option_name, validate
+from cosmos_cli.settings import MACHINE_ONLY
+from cosmos_plugins.nemo_bridge import upsampling
+from cosmos_plugins.nemo_bridge.model import CHECKPOINT, has_published_tokenizer, model_of, needed
+from cosmos_plugins.nemo_bridge.requests import (
+    OPTIONS_WITHOUT_EFFECT,
+    SETTINGS_WITHOUT_EFFECT,
+    NemoRequest,
+    NemoSettings,
+    RunVideoOptions,
+    VideoOptions,
+)
+from cosmos_plugins.nemo_bridge.samples import Sample, output_paths
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# F frames, H and W pixel height and width, C = 3 colours
+
+PIPELINE = "cosmos_plugins.nemo_bridge.pipeline:NemoPipeline"
+
+INPUT = "--conditioned-image-or-video-path"
+NUM_STATES = 10
+"""Tensors of the latents' shape in float32 that the sampler holds, those in float64 counted twice."""
+
+_WITHOUT_EFFECT = MACHINE_ONLY | {
+    *("overwrite", "preview", "video_save_folder", "video_save_name", "video_save_path"),
+    *("nemo_checkpoint", "lora_path", "model_size", "cp_size", "t5_cache_dir", "tokenizer_dir"),
+    *NemoSettings.offload_options,
+    *SETTINGS_WITHOUT_EFFECT,
+    *OPTIONS_WITHOUT_EFFECT,
+}
+"""Fields that do not change what a video shows; of networks the weights count."""
+
+
+def as_request(options: VideoOptions) -> NemoRequest:
+    """The request that options make. Raises InputError: there is no prompt."""
+    values = {name: value for name, value in options if value is not None}
+    [request] = validate([NemoRequest], values, name_of=option_name)
+    assert isinstance(request, NemoRequest)
+    return request
+
+
+def check(
+    settings: NemoSettings, request: NemoRequest, *, writes: bool = True, needs_weights: bool = True
+) -> Callable[[], Sample]:
+    """See `cosmos_cli.generation.pipeline.Inputs`. A plan looks at the input without decoding it."""
+    given: list[np.ndarray | None] = []
+    report_together(
+        lambda: check_request(settings, request),
+        lambda: check_outputs(request) if writes else None,
+        lambda: given.append(read_given(request)) if needs_weights else _check_given(request),
+    )
+    network = model_of(settings, request.kind).network
+    check_sharing(settings, network.num_heads, guided=request.guidance > 0)
+    if needs_weights:
+        check_checkpoints(settings, request)
+    return lambda: with_frames(settings, request, given[0])
+
+
+def read(settings: NemoSettings, request: NemoRequest) -> Sample:
+    """The input of a request that was checked. Raises InputError if it can no longer be read."""
+    return with_frames(settings, request, read_given(request))
+
+
+def with_frames(settings: NemoSettings, request: NemoRequest, frames_FHWC: np.ndarray | None) -> Sample:
+    """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
+    paths = model_of(settings, request.kind).paths
+    return Sample(request, frames_FHWC, *size_of(settings, request), output_paths(request), paths)
+
+
+def size_of(settings: NemoSettings, request: VideoOptions) -> tuple[int, int]:
+    """Height and width of the video in pixels."""
+    variant = model_of(settings, request.kind).variant
+    return request.height or variant.height, request.width or variant.width
+
+
+def check_request(settings: NemoSettings, request: VideoOptions) -> None:
+    """What no single field can judge, the input and the outputs apart. Raises InputError."""
+    check_parallel(settings)
+    check_lora(settings.lora_path, settings.lora_alpha)
+    upsampling.check_server(settings)
+    if settings.cp_size not in (None, settings.num_gpus):
+        raise InputError(
+            f"is {settings.cp_size}, but {settings.num_gpus} GPUs are asked for.",
+            where="--cp-size",
+            fix=f"Leave it out, or pass --num-devices {settings.cp_size}.",
+        )
+
+
+def check_outputs(request: RunVideoOptions) -> None:
+    """The files to write can be written and replace nothing unasked. Raises InputError."""
+    if request.video_save_path is None:
+        check_all_writable(output_paths(request).values(), field="--video-save-folder", overwrite=request.overwrite)
+        return
+    checks.check_outputs(
+        request.video_save_path,
+        lambda: output_paths(request),
+        overwrite=request.overwrite,
+        field="--video-save-path",
+    )
+
+
+def read_given(request: VideoOptions) -> np.ndarray | None:
+    """The frames that the video begins with, see `cosmos_cli.generation.input_frames.read_given`."""
+    return input_frames.read_given(request.source, request.num_given, where=INPUT)
+
+
+def _check_given(request: VideoOptions) -> int:
+    return input_frames.check_given(request.source, request.num_given, where=INPUT)
+
+
+def check_checkpoints(settings: NemoSettings, request: VideoOptions) -> None:
+    """All files of the models are there.
+
+    Raises:
+        CheckpointError: which are not, how large they are, and how to get them.
+    """
+    model = model_of(settings, request.kind)
+    missing: list[Problem] = []
+    if model.is_own and not exists(model.paths.dit):
+        fix = "Give a folder of NeMo or diffusers, a native file, or the folder of a training."
+        missing.append(Problem(f"{model.paths.dit} does not exist.", CHECKPOINT, fix))
+    if not has_published_tokenizer(settings) and not exists(model.paths.tokenizer):
+        missing.append(Problem(f"{model.paths.tokenizer} does not exist.", "--tokenizer-dir", "Check the name."))
+    if settings.t5_cache_dir is not None and not exists(model.paths.text_encoder / "config.json"):
+        fix = "Give the folder of the text encoder, or the cache that has google-t5/t5-11b."
+        missing.append(Problem(f"{settings.t5_cache_dir} holds no text encoder.", "--t5-cache-dir", fix))
+    if upsampling.upsamples_itself(settings):
+        missing += upsampling.upsampler_problems(settings)
+    checks.check_weights(
+        settings,
+        lambda: needed(settings, request.kind),
+        own={"--lora-path": settings.lora_path},
+        missing=missing,
+    )
+
+
+def prompts_of(settings: NemoSettings, request: NemoRequest) -> list[str]:
+    """The prompt as it is given, with its subject."""
+    return [f"{request.subject}{request.prompt}"]
+
+
+def key_of(settings: NemoSettings, request: NemoRequest) -> str:
+    """What decides what the video of a request shows, see `cosmos_cli.generation.identity.work_key`."""
+    weights = model_of(settings, request.kind).paths
+    document: dict[str, Any] = describe_work(as_made(settings, weights.text_encoder), request, without=_WITHOUT_EFFECT)
+    return work_key(document, [] if request.source is None else [request.source], weights.named())
+
+
+def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
+    """What a request asks of the networks."""
+    model, (height, width) = model_of(settings, request.kind), size_of(settings, request)
+    return Work(
+        Networks(
+            cost_of(model.network),
+            tokenizer_cost_of(model.variant.helpers.tokenizer),
+            text_folder=model.paths.text_encoder,
+            refiner_bytes=_upsampler_bytes(settings),
+        ),
+        clip_px=(CLIP_FRAMES, height, width),
+        # the last evaluation is at the lowest level, and gives the video
+        num_passes=(request.num_steps + 1) * (2 if request.guidance else 1),
+        encoded=((1, request.num_given),) if request.num_given else (),
+        num_texts=1 + bool(request.negative_prompt),
+        num_contexts=2 if request.guidance else 1,
+        num_states=NUM_STATES,
+        is_guided=bool(request.guidance),
+    )
+
+
+def job_of(settings: NemoSettings, request: NemoRequest) -> Job:
+    """What a request that was checked will cost. Raises InputError: there is no input."""
+    work = work_of(settings, request)
+    _, height, width = work.clip_px
+    frames = Frames(
+        _check_given(request), CLIP_FRAMES, CLIP_FRAMES, chunks=1, height=height, width=width, fps=request.fps
+    )
+    given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
+    told = ("num_steps", "guidance", "seed")
+    return Job(
+        f"nemo {request.kind} {model_of(settings, request.kind).size}",
+        {**given, **{name: getattr(request, name) for name in told}},
+        work,
+        frames,
+        _files(settings, request),
+        output_paths(request)["video"],
+    )
+
+
+def _files(settings: NemoSettings, request: VideoOptions) -> list[NeededFile]:
+    model = model_of(settings, request.kind)
+    paths = model.paths
+    own: list[Path] = [paths.dit] if model.is_own else []
+    if not has_published_tokenizer(settings):
+        own.append(paths.tokenizer)
+    if settings.t5_cache_dir is not None:
+        own.append(paths.text_encoder)
+    if paths.lora is not None:
+        own.append(paths.lora)
+    shipped = [path for path in paths.named().values() if path not in own]
+    chat = [upsampling.upsampler_folder(settings)] if upsampling.upsamples_itself(settings) else []
+    return files_of(settings, own=[*own, *chat], shipped=shipped, needed=lambda: needed(settings, request.kind))
+
+
+def _upsampler_bytes(settings: NemoSettings) -> int:
+    """Size of the chat model's files."""
+    if not upsampling.upsamples_itself(settings):
+        return 0
+    return own_file(upsampling.upsampler_folder(settings), "").num_bytes
