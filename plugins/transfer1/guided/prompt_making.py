@@ -352,14 +352,16 @@ def _side_by_side(
     if num_at_once == 1:
         yield from ((question, partial(ask, question)) for question in questions)
         return
-    stopped = threading.Event()
+    stopped, num_threads = threading.Event(), min(num_at_once, len(questions))
+    # answers may wait to be looked at, but not so many that a server that only fails is asked about everything
+    waiting = threading.Semaphore(2 * num_threads)
     todo: queue.SimpleQueue[str] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[str, Callable[[], T]]] = queue.SimpleQueue()
     for question in questions:
         todo.put(question)
 
     def work() -> None:
-        while not stopped.is_set():
+        while waiting.acquire() and not stopped.is_set():
             try:
                 question = todo.get_nowait()
             except queue.Empty:
@@ -371,10 +373,12 @@ def _side_by_side(
                 answer.set_exception(error)
             done.put((question, answer.result))
 
-    for _ in range(min(num_at_once, len(questions))):
+    for _ in range(num_threads):
         threading.Thread(target=work, name="ask", daemon=True).start()
     try:
         for _ in questions:
             yield done.get()
+            waiting.release()
     finally:
         stopped.set()
+        waiting.release(max(1, num_threads))

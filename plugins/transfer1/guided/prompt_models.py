@@ -87,7 +87,7 @@ def open_model(settings: PromptsSettings) -> ChatModel:
     folder, device = find_model(settings), choose_device(settings.device)
     dtype = choose_dtype(settings.precision, device)
     with output.progress(f"Loading {folder} on {device}"), _fitting(str(folder)):
-        return _Fitting(LocalChatModel(folder, device=device, dtype=dtype), str(folder))
+        return _Fitting(LocalChatModel(folder, device=device, dtype=dtype, is_shown=False), str(folder))
 
 
 class _Fitting:
