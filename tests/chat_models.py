@@ -204,10 +204,11 @@ class ChatServer:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 chat.paths.append(self.path)
                 chat.headers.append(dict(self.headers.items()))
-                chat.requests.append(json.loads(body))
+                request = json.loads(body)
+                chat.requests.append(request)
                 time.sleep(chat._silent_s)
                 reply = chat._replies.pop(0) if len(chat._replies) > 1 else chat._replies[0]
-                status, content = reply(chat.requests[-1]) if callable(reply) else reply
+                status, content = reply(request) if callable(reply) else reply
                 self.send_response(status)
                 if 300 <= status < 400:
                     self.send_header("Location", content.decode())

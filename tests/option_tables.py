@@ -25,6 +25,7 @@ from cosmos_plugins.predict2.multiview import requests as predict2_multiview
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.transfer1.guided.prompt_requests import PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
@@ -54,6 +55,7 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "transfer run": describe_options(TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS]),
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
+    "transfer prompts": describe_options(PromptsRequest, PromptsSettings),
     "predict1-multiview post-train": describe_options(PostTraining, TrainingSettings),
 }
 """Command to the options of its table, which stands in a guide between two comments."""

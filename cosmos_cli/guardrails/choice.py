@@ -58,6 +58,21 @@ def load_guardrails(
     return Guardrails(build, gap="" if is_published else ONLY_WORDS)
 
 
+def load_text_guardrails(checkpoint_dir: Path, settings: BaseModel, *, device: torch.device) -> Guardrails:
+    """Those of a run that makes texts alone: the published checks of prompts, and those of plugins.
+
+    Args and errors as for `load_guardrails`.
+    """
+
+    def build() -> dict[str, Guardrail]:
+        of_plugins = registry.current().create_extensions(
+            "guardrails", device=str(device), offload=False, checkpoint_dir=checkpoint_dir, settings=settings
+        )
+        return _together(text_guardrails(checkpoint_dir, device=device, offload=False), of_plugins)
+
+    return Guardrails(build)
+
+
 def _together(own: dict[str, Guardrail], of_plugins: dict[str, Guardrail]) -> dict[str, Guardrail]:
     """Both, own ones first; a plugin can add a check, but not replace one by taking its name."""
     return own | {f"{name} of a plugin" if name in own else name: check for name, check in of_plugins.items()}

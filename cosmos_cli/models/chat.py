@@ -41,17 +41,20 @@ class LocalChatModel:
     """A chat model in this process. Nothing is fetched or executed.
 
     Known are Qwen2.5-VL (pictures and videos) and Pixtral (pictures), in the layout of transformers, and Pixtral in
-    Mistral's own. Every other model with which transformers writes text, such as Gemma 3, reads text alone.
+    Mistral's own. Every other model with which transformers writes text, such as Gemma 3, is shown no pictures.
 
     Args:
         folder: holds configuration, tokenizer and weights.
         dtype: of the weights; the published models are bfloat16.
         offload: keep the model on the CPU except while it answers.
+        is_shown: whether it will be shown pictures or videos; what is shown none is refused then.
     Raises:
         CheckpointError: files are missing or damaged, or of another kind of model.
     """
 
-    def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, offload: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, device: torch.device, dtype: torch.dtype, offload: bool = False, is_shown: bool = True
+    ) -> None:
         self._folder, self._device, self._offload = folder, device, offload
         if not folder.is_dir():
             raise CheckpointError("there is no such folder.", where=str(folder), fix="Download the chat model.")
@@ -62,7 +65,7 @@ class LocalChatModel:
             self._model, self._tokenizer = load_pixtral(folder, dtype=dtype), load_tekken(folder)
             self._vision = _pixtral_vision(self._model.config)
         else:
-            self._model, self._tokenizer, self._vision = _load_transformers(folder, dtype)
+            self._model, self._tokenizer, self._vision = _load_transformers(folder, dtype, is_shown)
         self._model.eval().requires_grad_(False)
         if not offload:
             self._model.to(device)
@@ -194,11 +197,11 @@ def _entry(part: Part) -> dict[str, str]:
     return {"type": "video" if isinstance(part, Video) else "image"}
 
 
-def _load_transformers(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Vision]:
+def _load_transformers(folder: Path, dtype: torch.dtype, is_shown: bool) -> tuple[Any, Any, Vision]:
     """Model, tokenizer with its chat template, and vision of a folder in the layout of transformers."""
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with reading(folder, "a chat model"):
-        kind, vision = _recognise(AutoConfig.from_pretrained(folder, **local), folder)
+        kind, vision = _recognise(AutoConfig.from_pretrained(folder, **local), folder, is_shown)
         tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         tokenizer.chat_template = _chat_template(folder) or tokenizer.chat_template
     model = load_model(kind, folder, "a chat model", dtype)
@@ -207,18 +210,19 @@ def _load_transformers(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Visi
     return model, tokenizer, vision
 
 
-def _recognise(config: Any, folder: Path) -> tuple[Any, Vision]:
+def _recognise(config: Any, folder: Path, is_shown: bool) -> tuple[Any, Vision]:
     """The network of a configuration, and what it does with pictures."""
     if config.model_type == "qwen2_5_vl":
         return Qwen2_5_VLForConditionalGeneration, QwenVision.of_folder(folder)
     if config.model_type == "llava" and config.vision_config.model_type == "pixtral":
         return LlavaForConditionalGeneration, _pixtral_vision(config)
-    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not is_shown:
         return AutoModelForCausalLM, NoVision()
+    known = "a Qwen2.5-VL or a Pixtral model" if is_shown else "a Qwen2.5-VL, a Pixtral or a text model"
     raise CheckpointError(
-        f"is a {config.model_type} model, which is not known here.",
+        f"is a {config.model_type} model, which is not known here{' as one that sees' if is_shown else ''}.",
         where=str(folder),
-        fix="Give a Qwen2.5-VL, a Pixtral or a text model, or serve this one and give the address.",
+        fix=f"Give {known}, or serve this one and give the address.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -106,3 +107,11 @@ class ChatModel(Protocol):
         Raises:
             CosmosError: there was no answer; says why and what to do.
         """
+
+
+_REASONING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*</think>", re.IGNORECASE | re.DOTALL)
+
+
+def without_reasoning(answer: str) -> str:
+    """An answer without what its model thinks aloud in tags, also where their beginning or their end is cut off."""
+    return _REASONING.sub("", answer)

@@ -11,7 +11,7 @@ import torch
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.generation.load import OwnRefiner
 from cosmos_cli.models.chat import ChatModel, HttpChatModel, Image, LocalChatModel, Message, Sampling, Video
-from cosmos_cli.models.chat_messages import evenly_spaced
+from cosmos_cli.models.chat_messages import evenly_spaced, without_reasoning
 from cosmos_plugins.predict2.critic.reason import MODEL, reason1_folder
 
 if TYPE_CHECKING:
@@ -122,7 +122,6 @@ def shown(frames_FHWC: np.ndarray) -> Image | Video:
     return Video(evenly_spaced(frames_FHWC, len(frames_FHWC)), fps=SHOWN_FPS)
 
 
-_REASONING = re.compile(r"<think>.*?(?:</think>|\Z)|\A(?:(?!<think>).)*</think>", re.IGNORECASE | re.DOTALL)
 _ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|\Z)", re.IGNORECASE | re.DOTALL)
 
 
@@ -130,8 +129,8 @@ def prompt_in(answer: str) -> str:
     """The prompt in an answer, without the reasoning around it; empty if there is none.
 
     Cosmos-Reason1 was trained to think aloud in tags and sometimes does so unasked. The video model would read its
-    thoughts as part of the scene, so they go, also where their beginning or their end is cut off.
+    thoughts as part of the scene, so they go.
     """
-    said = _REASONING.sub("", answer)
+    said = without_reasoning(answer)
     found = _ANSWER.search(said)
     return (found[1] if found else said).strip()

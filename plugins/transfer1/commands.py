@@ -11,6 +11,7 @@ from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
+from cosmos_plugins.transfer1.guided.prompt_requests import PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
@@ -109,6 +110,18 @@ def robot_weights(request: RobotWeightsRequest) -> None:
 
     report = make_weights(request)
     command.tell_report(report)
+
+
+@app.command()
+@request_options(PromptsRequest, PromptsSettings)
+def prompts(request: PromptsRequest, settings: PromptsSettings) -> None:
+    """Have a chat model write prompts for the two cameras of simulated episodes.
+
+    Example: cosmos transfer prompts --num-prompts 50 --model google/gemma-3-27b-it --save-path prompts.json
+    """
+    from cosmos_plugins.transfer1.guided.prompt_making import make_prompts
+
+    command.tell_report(make_prompts(settings, request))
 
 
 def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path, planning: Planning) -> None:

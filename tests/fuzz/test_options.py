@@ -35,11 +35,12 @@ LINES: dict[str, tuple[str, ...]] = {
     "transfer multiview": ("--view-condition-video", "clip.mp4", "--controlnet-specs", "views.json", *PLAN),
     "transfer annotate": ("--controlnet-specs", "spec.json", "--input-video-path", "missing.mp4"),
     "transfer robot-weights": ("--input-dir", "missing"),
+    "transfer prompts": ("--meta-prompts", "missing.txt"),
     "predict2 critic": ("missing.mp4",),
 }
 """Command to a line that is planned at once, or is refused by what is missing where nothing can be planned."""
 
-_WORKS_AT_ONCE = {"transfer annotate", "transfer robot-weights", "predict2 critic"}
+_WORKS_AT_ONCE = {"transfer annotate", "transfer robot-weights", "transfer prompts", "predict2 critic"}
 
 
 def _options(table: Iterable[OptionDescription]) -> list[tuple[str, str]]:

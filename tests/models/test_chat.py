@@ -419,7 +419,8 @@ def test_a_model_of_transformers_that_writes_text_is_asked_in_words_and_shown_no
     tmp_path: Path, kind: str
 ) -> None:
     said = ("The scanner hums.", "The ward is quiet.")
-    model = LocalChatModel(build_talker(tmp_path / kind, *said, kind=kind), device=CPU, dtype=torch.float32)
+    folder = build_talker(tmp_path / kind, *said, kind=kind)
+    model = LocalChatModel(folder, device=CPU, dtype=torch.float32, is_shown=False)
     question = [Message("system", ["Be brief."]), Message("user", ["What do ", "you hear?"])]
     answers = [model.answers(question, Sampling(9, temperature=1, seed=seed)) for seed in range(12)]
     assert {answer for [answer] in answers} == set(said)
@@ -429,6 +430,8 @@ def test_a_model_of_transformers_that_writes_text_is_asked_in_words_and_shown_no
     assert model._tokenizer.decode(ids) == f"{words}<|im_start|>assistant\n"
     with pytest.raises(InputError, match="no pictures"):
         model.answers([Message("user", [moving_gradient(1, 28, 28)[0], "Hi"])], Sampling(9))
+    with pytest.raises(CheckpointError, match=f"is a {kind} model, which is not known here as one that sees"):
+        LocalChatModel(folder, device=CPU, dtype=torch.float32)
 
 
 @pytest.mark.parametrize("template", ["{{ raise_exception('no such turn') }}", "{% for %}", ""])
@@ -436,5 +439,6 @@ def test_a_chat_template_that_cannot_be_used_is_a_checkpoint_error(tmp_path: Pat
     folder = build_talker(tmp_path / "model", "Hello.")
     (folder / "chat_template.jinja").write_text(template)
     with pytest.raises(CheckpointError, match="chat template") as caught:
-        LocalChatModel(folder, device=CPU, dtype=torch.float32).answers([Message("user", ["Hi"])], Sampling(9))
+        model = LocalChatModel(folder, device=CPU, dtype=torch.float32, is_shown=False)
+        model.answers([Message("user", ["Hi"])], Sampling(9))
     assert str(folder) in str(caught.value.problems[0].where)
