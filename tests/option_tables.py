@@ -26,6 +26,7 @@ from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 from cosmos_plugins.transfer1.guided.prompt_requests import PromptsRequest, PromptsSettings
+from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
@@ -55,6 +56,7 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "transfer run": describe_options(TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS]),
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
+    "transfer guided": describe_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS]),
     "transfer prompts": describe_options(PromptsRequest, PromptsSettings),
     "predict1-multiview post-train": describe_options(PostTraining, TrainingSettings),
 }
