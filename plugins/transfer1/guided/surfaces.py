@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_plugins.transfer1.guided.views import Seen
-
-# F frames, H and W pixel height and width
+# H and W pixel height and width, R rows
 
 TOLERANCE = 0.01
 """Two depths within this part of each other are one surface: 1 cm in 1 m. Simulated depth is far more exact, but
@@ -23,75 +20,106 @@ STEEPEST = 0.1
 
 @dataclass(frozen=True)
 class Surface:
-    """What a view knows of the surfaces that it sees, float32.
+    """What one frame tells of the surfaces that it shows, float32.
 
-    nearness_FHW: 1 / depth, in 1 / metres, which changes evenly along a plane. 0 is infinitely far.
-    slack_FHW: how much the nearness may differ for a point within one pixel to lie on the same surface; negative where
+    nearness_HW: 1 / depth, in 1 / metres, which changes evenly along a plane. 0 is infinitely far.
+    slack_HW: how much the nearness may differ for a point within one pixel to lie on the same surface; negative where
         nothing is known, or what is there is left out.
-    slope_x_FHW, slope_y_FHW: how much the surface's nearness changes from one pixel to the next.
+    slope_x_HW, slope_y_HW: how much the surface's nearness changes from one pixel to the next.
     """
 
-    nearness_FHW: Tensor
-    slack_FHW: Tensor
-    slope_x_FHW: Tensor
-    slope_y_FHW: Tensor
+    nearness_HW: Tensor
+    slack_HW: Tensor
+    slope_x_HW: Tensor
+    slope_y_HW: Tensor
+
+    def __getitem__(self, rows: slice) -> Surface:
+        return Surface(self.nearness_HW[rows], self.slack_HW[rows], self.slope_x_HW[rows], self.slope_y_HW[rows])
+
+
+def row_blocks(height: int, width: int, pixels: int) -> Iterator[slice]:
+    """Rows of so many pixels at once, at least one row."""
+    step = max(1, pixels // width)
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
 
 
 def surface_of(
-    seen: Seen, frames: slice, size: tuple[int, int], device: torch.device | str, left_out: Sequence[int] = ()
+    depth_HW: Tensor, labels_HW: Tensor, size: tuple[int, int], *, left_out: Sequence[int], pixels: int
 ) -> Surface:
-    """The surfaces of some frames, at a size (height, width).
+    """The surfaces of one frame, at a size (height, width).
 
     Each new pixel continues the surface of the nearest old one, so that edges stay sharp and planes stay even.
 
     Args:
+        depth_HW: float32, in metres; 0 or less is unknown.
+        labels_HW: uint8, of the size of the depth.
         left_out: labels of pixels that no point shall lie on; they keep their nearness.
+        pixels: how many to work on at once.
     """
-    depth_FHW = torch.from_numpy(np.ascontiguousarray(seen.depth_FHW[frames], np.float32)).to(device)
-    labels_FHW = torch.from_numpy(np.ascontiguousarray(seen.labels_FHW[frames])).to(device)
-    known_FHW = depth_FHW > 0
-    nearness_FHW = torch.where(known_FHW, 1 / depth_FHW, 0)
-    slope_x_FHW, step_x_FHW = _slopes(nearness_FHW, dim=2)
-    slope_y_FHW, step_y_FHW = _slopes(nearness_FHW, dim=1)
-    taken_FHW = known_FHW & ~torch.isin(labels_FHW, torch.tensor(left_out, dtype=torch.uint8, device=device))
-    old_height, old_width = depth_FHW.shape[1:]
+    old_height, old_width = depth_HW.shape
     per_y, per_x = old_height / size[0], old_width / size[1]
-    slack_FHW = (step_x_FHW * per_x).add_(step_y_FHW, alpha=per_y).add_(nearness_FHW, alpha=TOLERANCE)
-    slack_FHW.masked_fill_(~taken_FHW, -1)
+    old_4HW = depth_HW.new_empty(4, old_height, old_width)
+    for rows in row_blocks(old_height, old_width, pixels):
+        # one row more on each side, where there is one
+        around = slice(max(0, rows.start - 1), rows.stop + 1)
+        inner = slice(rows.start - around.start, rows.stop - around.start)
+        for plane_HW, plane_RW in zip(
+            old_4HW, _measure(depth_HW[around], labels_HW[around], left_out, per_y, per_x), strict=True
+        ):
+            plane_HW[rows] = plane_RW[inner]
     if (old_height, old_width) == size:
-        return Surface(nearness_FHW, slack_FHW, slope_x_FHW, slope_y_FHW)
+        return Surface(*old_4HW)
 
-    rows_H, beyond_H = _nearest(old_height, size[0], device)
-    columns_W, beyond_W = _nearest(old_width, size[1], device)
-    nearness_FHW, slack_FHW, slope_x_FHW, slope_y_FHW = (
-        old_FHW[:, rows_H][:, :, columns_W] for old_FHW in (nearness_FHW, slack_FHW, slope_x_FHW, slope_y_FHW)
-    )
-    nearness_FHW = nearness_FHW + slope_x_FHW * beyond_W + slope_y_FHW * beyond_H[:, None]
-    return Surface(nearness_FHW.clamp_(min=0), slack_FHW, slope_x_FHW.mul_(per_x), slope_y_FHW.mul_(per_y))
-
-
-def _nearest(old: int, new: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Of each new pixel along one axis: the nearest old one, and how far beyond its centre it is, in old pixels."""
-    places = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new) - 0.5
-    nearest = (places + 0.5).floor().clamp(0, old - 1)
-    return nearest.long(), (places - nearest).float()
+    new_4HW = depth_HW.new_empty(4, *size)
+    rows_H, beyond_H = _nearest(old_height, size[0], depth_HW.device)
+    columns_W, beyond_W = _nearest(old_width, size[1], depth_HW.device)
+    for rows in row_blocks(*size, pixels):
+        part_4RW = old_4HW[:, rows_H[rows]][:, :, columns_W]
+        part_4RW[0] += part_4RW[2] * (beyond_W / per_x) + part_4RW[3] * (beyond_H[rows, None] / per_y)
+        new_4HW[:, rows] = part_4RW
+    return Surface(*new_4HW)
 
 
-def _slopes(nearness_FHW: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+def _measure(
+    depth_RW: Tensor, labels_RW: Tensor, left_out: Sequence[int], per_y: float, per_x: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The fields of a `Surface`, at the old size, with slopes and slack per pixel of the new one.
+
+    Args:
+        per_y, per_x: old pixels in a new one.
+    """
+    known_RW = depth_RW > 0
+    nearness_RW = torch.where(known_RW, 1 / depth_RW, 0)
+    most_RW = nearness_RW * STEEPEST
+    slope_x_RW, step_x_RW = _slopes(nearness_RW, most_RW, dim=1)
+    slope_y_RW, step_y_RW = _slopes(nearness_RW, most_RW, dim=0)
+    slack_RW = step_x_RW.mul_(per_x).add_(step_y_RW, alpha=per_y).add_(nearness_RW, alpha=TOLERANCE)
+    for label in left_out:
+        known_RW &= labels_RW != label
+    return nearness_RW, slack_RW.masked_fill_(~known_RW, -1), slope_x_RW.mul_(per_x), slope_y_RW.mul_(per_y)
+
+
+def _slopes(nearness_RW: Tensor, most_RW: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """How much a surface changes from one pixel to the next, and the most that it may have changed.
 
     Of the steps to the two neighbours the smaller is the surface's own where the other crosses an edge.
     """
-    steps = nearness_FHW.diff(dim=dim)
-    if steps.shape[dim] == 0:
-        return torch.zeros_like(nearness_FHW), torch.zeros_like(nearness_FHW)
-    first, last = steps.narrow(dim, 0, 1), steps.narrow(dim, steps.shape[dim] - 1, 1)
-    before, after = torch.cat([first, steps], dim), torch.cat([steps, last], dim)
+    steps = nearness_RW.diff(dim=dim)
+    count = steps.shape[dim]
+    if count == 0:
+        return torch.zeros_like(nearness_RW), torch.zeros_like(nearness_RW)
+    before = torch.cat([steps.narrow(dim, 0, 1), steps], dim)
+    after = torch.cat([steps, steps.narrow(dim, count - 1, 1)], dim)
     before_size, after_size = before.abs(), after.abs()
     smaller, larger = torch.minimum(before_size, after_size), torch.maximum(before_size, after_size)
-    most = STEEPEST * nearness_FHW
-    slopes = torch.where(before_size < after_size, before, after)
-    slopes = slopes.maximum(-most).minimum(most)
+    slopes = torch.where(before_size < after_size, before, after).minimum(most_RW).maximum(-most_RW)
     # a curved surface's steps differ, those at an edge differ by far
-    may_change = larger.minimum(2 * smaller + TOLERANCE * nearness_FHW).minimum(most)
+    may_change = smaller.mul_(2).add_(most_RW, alpha=TOLERANCE / STEEPEST).minimum(larger).minimum(most_RW)
     return slopes, may_change
+
+
+def _nearest(old: int, new: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each new pixel along one axis: the nearest old one, and how far beyond its centre it is, in old pixels."""
+    places = (torch.arange(new, dtype=torch.float64, device=device) + 0.5) * (old / new) - 0.5
+    nearest = (places + 0.5).floor().clamp(0, old - 1)
+    return nearest.long(), (places - nearest).float()

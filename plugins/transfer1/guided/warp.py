@@ -9,21 +9,22 @@ is left open is what the room camera does not see.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cosmos_plugins.transfer1.controls.parallel import on_all_cores
 from cosmos_plugins.transfer1.guided.geometry import eye_in, pixels_between, rescaled
-from cosmos_plugins.transfer1.guided.surfaces import Surface, surface_of
+from cosmos_plugins.transfer1.guided.surfaces import Surface, row_blocks, surface_of
 from cosmos_plugins.transfer1.guided.views import Seen
 
-# F frames, H and W pixel height and width, N pixels of all frames, C colours
+# F frames, H and W pixel height and width, R rows, N points, P pixels of the room view, C colours
 
-PIXELS_AT_ONCE = 2**20
-"""Of the larger view; bounds the memory at some 200 MB, whatever the length and size of the videos."""
+CPU_PIXELS, GPU_PIXELS = 2**15, 2**24
+"""Pixels that are worked on at once: on a CPU what its cache holds, on a GPU as good as any frame at once."""
 
 LEAST_WEIGHT = 1e-3
 """Of the pixels around a point, those on its surface; less is not seen."""
@@ -62,97 +63,132 @@ def warp(
     """
     num_frames = len(frames_FHWC)
     if not num_frames == len(room.cameras) == len(wrist.cameras):
-        raise ValueError(
-            f"{num_frames} frames, but {len(room.cameras)} of the room and {len(wrist.cameras)} of the wrist"
-        )
+        raise ValueError(f"{num_frames} frames, {len(room.cameras)} of the room and {len(wrist.cameras)} of the wrist")
     shown = frames_FHWC.shape[1:3]
-    result = Warped(np.zeros((num_frames, *size, 3), np.uint8), np.zeros((num_frames, *size), bool))
     room_cameras = rescaled(room.cameras, room.depth_FHW.shape[1:], shown)
     wrist_cameras = rescaled(wrist.cameras, wrist.depth_FHW.shape[1:], size)
     matrices_F33, offsets_F3 = pixels_between(wrist_cameras, room_cameras)
     eyes_F3 = eye_in(wrist_cameras, room_cameras)
-    step = max(1, PIXELS_AT_ONCE // max(size[0] * size[1], shown[0] * shown[1]))
-    for start in range(0, num_frames, step):
-        part = slice(start, start + step)
-        colours_NC, covered_N = _warp_part(
-            torch.from_numpy(np.ascontiguousarray(frames_FHWC[part])).to(device),
-            surface_of(room, part, shown, device, left_out=foreground),
-            surface_of(wrist, part, size, device),
-            *(torch.from_numpy(poses[part]).to(device, torch.float32) for poses in (matrices_F33, offsets_F3, eyes_F3)),
+    result = Warped(np.empty((num_frames, *size, 3), np.uint8), np.empty((num_frames, *size), bool))
+    device = torch.device(device)
+    pixels = CPU_PIXELS if device.type == "cpu" else GPU_PIXELS
+
+    def put(array: np.ndarray, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, dtype)
+
+    def surface(seen: Seen, frame: int, of_size: tuple[int, int], left_out: Sequence[int]) -> Surface:
+        depth_HW, labels_HW = put(seen.depth_FHW[frame], torch.float32), put(seen.labels_FHW[frame])
+        return surface_of(depth_HW, labels_HW, of_size, left_out=left_out, pixels=pixels)
+
+    def make(frame: int) -> None:
+        colours_HWC, covered_HW = _warp_frame(
+            put(frames_FHWC[frame]),
+            surface(room, frame, shown, foreground),
+            surface(wrist, frame, size, ()),
+            *(put(poses[frame], torch.float32) for poses in (matrices_F33, offsets_F3, eyes_F3)),
+            pixels,
         )
-        result.frames_FHWC[part] = colours_NC.view(-1, *size, 3).cpu().numpy()
-        result.covered_FHW[part] = covered_N.view(-1, *size).cpu().numpy()
+        result.frames_FHWC[frame], result.covered_FHW[frame] = colours_HWC.cpu().numpy(), covered_HW.cpu().numpy()
+
+    for _ in on_all_cores(make, range(num_frames)) if device.type == "cpu" else map(make, range(num_frames)):
+        pass
     return result
 
 
-def _warp_part(
-    frames_FHWC: Tensor, room: Surface, wrist: Surface, matrices_F33: Tensor, offsets_F3: Tensor, eyes_F3: Tensor
+def _warp_frame(
+    frame_HWC: Tensor, room: Surface, wrist: Surface, matrix_33: Tensor, offset_3: Tensor, eye_3: Tensor, pixels: int
 ) -> tuple[Tensor, Tensor]:
-    """Colours (N, 3) uint8 and whether they are known (N,), of the wrist's pixels in row-major order."""
-    height, width = room.nearness_FHW.shape[1:]
-    u_FHW, v_FHW, nearness_FHW = _seen_from_room(wrist.nearness_FHW, matrices_F33, offsets_F3)
+    """Colours (H, W, 3) uint8 of the wrist view, and where they are known."""
+    height, width = room.nearness_HW.shape
+    nearest_P = room.nearness_HW.flatten().clone()
+    parts = []
+    for rows in row_blocks(*wrist.nearness_HW.shape, pixels):
+        points = _seen_from_room(wrist[rows], rows.start, matrix_33, offset_3, eye_3, (height, width))
+        nearest_P.scatter_reduce_(0, points.hits_N, points.nearness_N, "amax")
+        parts.append(points)
+    # a fourth colour, always 1, sums up the weights
+    colours_P4 = F.pad(frame_HWC.view(-1, 3).float(), (0, 1), value=1.0)
+    warped_HWC = frame_HWC.new_zeros(*wrist.nearness_HW.shape, 3)
+    covered_HW = torch.zeros_like(wrist.nearness_HW, dtype=torch.bool)
+    for points in parts:
+        seen_N = points.nearness_N >= nearest_P[points.hits_N] - room.slack_HW.view(-1)[points.hits_N]
+        seen_N &= points.is_front_N & (room.slack_HW.view(-1)[points.hits_N] >= 0)
+        points = points[seen_N.nonzero().squeeze(1)]
+        colours_N3, known_N = _look_up(points, room, colours_P4)
+        warped_HWC.view(-1, 3)[points.pixels_N] = colours_N3
+        covered_HW.view(-1)[points.pixels_N] = known_N
+    return warped_HWC, covered_HW
+
+
+@dataclass(frozen=True)
+class _Points:
+    """Of the wrist view, those that lie in the room camera's picture.
+
+    pixels_N: of the wrist view, and hits_N: of the room view, both in row-major order.
+    u_N, v_N: place in the room view, in pixels. nearness_N: 1 / depth there.
+    is_front_N: whether the surface turns its front to the room camera.
+    """
+
+    pixels_N: Tensor
+    hits_N: Tensor
+    u_N: Tensor
+    v_N: Tensor
+    nearness_N: Tensor
+    is_front_N: Tensor
+
+    def __getitem__(self, which_M: Tensor) -> _Points:
+        return _Points(*(getattr(self, field.name).index_select(0, which_M) for field in fields(self)))
+
+
+def _seen_from_room(
+    wrist: Surface, first_row: int, matrix_33: Tensor, offset_3: Tensor, eye_3: Tensor, size: tuple[int, int]
+) -> _Points:
+    """Points of some rows of the wrist view, in the room camera's picture of a size (height, width)."""
+    num_rows, num_columns = wrist.nearness_HW.shape
+    y_R1 = torch.arange(first_row, first_row + num_rows, dtype=torch.float32, device=eye_3.device)[:, None]
+    x_W = torch.arange(num_columns, dtype=torch.float32, device=eye_3.device)
+
+    def row(i: int) -> Tensor:
+        flat_RW = (matrix_33[i, 1] * y_R1 + matrix_33[i, 2]) + matrix_33[i, 0] * x_W
+        return flat_RW.add_(wrist.nearness_HW * offset_3[i])
+
+    scale_RW = row(2).reciprocal_()
+    u_RW, v_RW = row(0).mul_(scale_RW), row(1).mul_(scale_RW)
     # a pixel reaches half a pixel from its centre; comparisons with "not a number" are false
-    inside_FHW = (u_FHW >= -0.5) & (u_FHW < width - 0.5) & (v_FHW >= -0.5) & (v_FHW < height - 0.5)
-    inside_FHW &= (nearness_FHW >= 0) & (wrist.slack_FHW >= 0)
-    facing_FHW = _faces(wrist, eyes_F3)
-    points_N = inside_FHW.flatten().nonzero().squeeze(1)
-    u_N, v_N, nearness_N = (each_FHW.flatten()[points_N] for each_FHW in (u_FHW, v_FHW, nearness_FHW))
-    first_N = points_N // u_FHW[0].numel() * (height * width)
+    inside_RW = (u_RW >= -0.5) & (u_RW < size[1] - 0.5) & (v_RW >= -0.5) & (v_RW < size[0] - 0.5)
+    inside_RW &= (scale_RW > 0) & (wrist.slack_HW >= 0)
+    # the nearness of a surface's plane at the eye's pixel, times the eye's depth, is 1 if the eye lies in the plane
+    at_eye_RW = wrist.nearness_HW * eye_3[2]
+    at_eye_RW += wrist.slope_x_HW * (eye_3[0] - x_W * eye_3[2])
+    at_eye_RW += wrist.slope_y_HW * (eye_3[1] - y_R1 * eye_3[2])
+    here_N = inside_RW.view(-1).nonzero().squeeze(1)
+    u_N, v_N, scale_N, nearness_N, at_eye_N = (
+        each_RW.reshape(-1).index_select(0, here_N) for each_RW in (u_RW, v_RW, scale_RW, wrist.nearness_HW, at_eye_RW)
+    )
+    hits_N = (v_N + 0.5).long() * size[1] + (u_N + 0.5).long()
+    return _Points(here_N + first_row * num_columns, hits_N, u_N, v_N, nearness_N * scale_N, at_eye_N < 1)
 
-    hits_N = first_N + (v_N + 0.5).long() * width + (u_N + 0.5).long()
-    room_nearness_P, slack_P = room.nearness_FHW.flatten(), room.slack_FHW.flatten()
-    nearest_P = room_nearness_P.scatter_reduce(0, hits_N, nearness_N, "amax")
-    open_N = (nearness_N >= nearest_P[hits_N] - slack_P[hits_N]) & (slack_P[hits_N] >= 0)
-    open_N &= facing_FHW.flatten()[points_N]
-    points_N, u_N, v_N, nearness_N, first_N = (each_N[open_N] for each_N in (points_N, u_N, v_N, nearness_N, first_N))
 
-    left_N, top_N = u_N.floor(), v_N.floor()
-    right_N, below_N = u_N - left_N, v_N - top_N
+def _look_up(points: _Points, room: Surface, colours_P4: Tensor) -> tuple[Tensor, Tensor]:
+    """Colours (N, 3) uint8 at points of the room view, and whether any of the pixels around is on their surface."""
+    height, width = room.nearness_HW.shape
+    left_N, top_N = points.u_N.floor(), points.v_N.floor()
+    right_N, below_N = points.u_N - left_N, points.v_N - top_N
+    columns = [
+        (x_N.clamp(0, width - 1).int(), part_N) for x_N, part_N in ((left_N, 1 - right_N), (left_N + 1, right_N))
+    ]
+    rows = [(y_N.clamp(0, height - 1).int(), part_N) for y_N, part_N in ((top_N, 1 - below_N), (top_N + 1, below_N))]
     places, weights = [], []
-    for x_N, part_x_N in ((left_N, 1 - right_N), (left_N + 1, right_N)):
-        for y_N, part_y_N in ((top_N, 1 - below_N), (top_N + 1, below_N)):
-            place_N = first_N + y_N.clamp(0, height - 1).long() * width + x_N.clamp(0, width - 1).long()
-            is_same_N = (room_nearness_P[place_N] - nearness_N).abs() <= slack_P[place_N]
+    for y_N, part_y_N in rows:
+        for x_N, part_x_N in columns:
+            place_N = y_N * width + x_N
+            apart_N = room.nearness_HW.view(-1).index_select(0, place_N).sub_(points.nearness_N).abs_()
+            is_same_N = apart_N <= room.slack_HW.view(-1).index_select(0, place_N)
             places.append(place_N)
             weights.append(part_x_N * part_y_N * is_same_N)
-    # a fourth colour, always 1, sums up the weights
-    colours_P4 = F.pad(frames_FHWC.view(-1, 3).float(), (0, 1), value=1.0)
     sums_N4 = F.embedding_bag(
         torch.stack(places, 1), colours_P4, mode="sum", per_sample_weights=torch.stack(weights, 1)
     )
     known_N = sums_N4[:, 3] > LEAST_WEIGHT
     colours_N3 = (sums_N4[:, :3] / sums_N4[:, 3:].clamp(min=LEAST_WEIGHT) + 0.5).to(torch.uint8)
-    covered_N = torch.zeros(u_FHW.numel(), dtype=torch.bool, device=u_FHW.device)
-    covered_N[points_N] = known_N
-    warped_N3 = torch.zeros((u_FHW.numel(), 3), dtype=torch.uint8, device=u_FHW.device)
-    warped_N3[points_N] = colours_N3 * known_N[:, None]
-    return warped_N3, covered_N
-
-
-def _faces(wrist: Surface, eyes_F3: Tensor) -> Tensor:
-    """Whether the wrist's surfaces turn their front to the room camera, (F, H, W): both cameras are on one side."""
-    height, width = wrist.nearness_FHW.shape[1:]
-    eye_x, eye_y, eye_depth = (eyes_F3[:, i, None, None] for i in range(3))
-    y_H1 = torch.arange(height, dtype=torch.float32, device=eyes_F3.device)[:, None]
-    x_W = torch.arange(width, dtype=torch.float32, device=eyes_F3.device)
-    # the plane's own nearness at the eye's pixel, times the eye's depth: 1 if the eye lies in the plane
-    at_eye_FHW = wrist.nearness_FHW * eye_depth
-    at_eye_FHW.addcmul_(wrist.slope_x_FHW, eye_x - x_W * eye_depth)
-    at_eye_FHW.addcmul_(wrist.slope_y_FHW, eye_y - y_H1 * eye_depth)
-    return at_eye_FHW < 1
-
-
-def _seen_from_room(nearness_FHW: Tensor, matrices_F33: Tensor, offsets_F3: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where the room camera has each point of the wrist view, in pixels, and how near; nearness < 0 is behind it."""
-    height, width = nearness_FHW.shape[1:]
-    y_H = torch.arange(height, dtype=torch.float32, device=nearness_FHW.device)
-    x_W = torch.arange(width, dtype=torch.float32, device=nearness_FHW.device)
-
-    def row(i: int) -> Tensor:
-        by_x, by_y, by_1 = (matrices_F33[:, i, j, None] for j in range(3))
-        flat_FHW = (by_y * y_H + by_1)[:, :, None] + (by_x * x_W)[:, None, :]
-        return flat_FHW.add_(nearness_FHW * offsets_F3[:, i, None, None])
-
-    scale_FHW = row(2).reciprocal_()
-    ahead_FHW = torch.where(scale_FHW > 0, nearness_FHW * scale_FHW, -1)
-    return row(0).mul_(scale_FHW), row(1).mul_(scale_FHW), ahead_FHW
+    return colours_N3 * known_N[:, None], known_N
