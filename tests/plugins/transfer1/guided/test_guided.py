@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
-import signal
 import subprocess
 import sysconfig
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,14 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.transfer1.chunks import plan_chunks, take
 from cosmos_plugins.transfer1.guided.generation import GuidedGeneration
+from cosmos_plugins.transfer1.guided.masks import pixel_masks
 from cosmos_plugins.transfer1.guided.pipeline import GuidedPipeline
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
+from cosmos_plugins.transfer1.guided.room import room_sample
 from cosmos_plugins.transfer1.guided.samples import seed_of
 from cosmos_plugins.transfer1.guided.synthetic import render
 from cosmos_plugins.transfer1.guided.written import create_episode
@@ -180,7 +183,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> GuidedPipeline:
 
 
 def asked(path: Path, **changes: Any) -> GuidedRequest:
-    return GuidedRequest(source_data_dir=path, output_data_dir=path.parent / "out", num_steps=6, **changes)
+    return GuidedRequest(source_data_dir=path, output_data_dir=path.parent / "out", num_steps=6, guidance=0, **changes)
 
 
 def closeness_db(pipeline: GuidedPipeline, path: Path, sigma_threshold: float) -> list[float]:
@@ -206,9 +209,26 @@ def test_the_foreground_stays_and_a_higher_threshold_holds_it_less(pipeline: Gui
     thresholds = (0.0, 0.02, 0.1, 0.5)
     room, wrist = zip(*(closeness_db(pipeline, episode, each) for each in thresholds), strict=True)
     # held at every step, all that is left is what the last noise level, 0.002, lets through
-    assert room[0] > 40 and wrist[0] > 40
+    assert room[0] > 35 and wrist[0] > 35
     for view in (room, wrist):
         assert all(closer > farther for closer, farther in itertools.pairwise(view)), view
+
+
+def test_held_pixels_are_as_good_as_the_tokenizer_lets_them_be(pipeline: GuidedPipeline, episode: Path) -> None:
+    request = asked(episode, sigma_threshold=0.0)
+    sample = pipeline.inputs.read(pipeline.settings, request)
+    simulated = room_sample(sample).frames_FHWC[:]
+    [chunk] = plan_chunks(len(simulated), 1)
+    with torch.inference_mode():
+        latents = pipeline.models.tokenizer.encode(to_video(take(simulated, chunk), pipeline.device, pipeline.dtype))
+        coded = np.concatenate([to_frames_truncated(each) for each in pipeline.models.tokenizer.decode_chunks(latents)])
+    mask = pixel_masks(sample.episode.labels("room"), (3, 4), simulated.shape[1:3]) == 1
+    made = pipeline.generate(request).frames.room
+    assert psnr(made[mask], simulated[mask]) > psnr(coded[: len(simulated)][mask], simulated[mask]) - 1
+
+
+def psnr(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / np.square(ours.astype(float) - theirs).mean()))
 
 
 @pytest.fixture
@@ -220,22 +240,22 @@ def test_kills_lose_nothing(tmp_path: Path) -> None:
     source = write_episodes(tmp_path / "in", 0, 1, 2, 3)
     (source / "rec_4.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
 
-    def run(folder: str, *, kill_after: float | None = None) -> int:
+    def start(folder: str) -> subprocess.Popen[bytes]:
         line = [COSMOS, "transfer", "guided", *QUICK, "--source-data-dir", str(source)]
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [*line, "--output-data-dir", str(tmp_path / folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
         )
-        try:
-            return process.wait(kill_after)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            return process.wait()
 
-    assert run("undisturbed") == 1
-    draws = random.Random(0)
+    assert start("undisturbed").wait(300) == 1
+    draws, ledger = random.Random(0), tmp_path / "killed/guided.ledger.jsonl"
     for _ in range(5):
-        run("killed", kill_after=4 + 4 * draws.random())
-    assert run("killed") == 1
+        process, before = start("killed"), ledger.read_bytes() if ledger.exists() else b""
+        while process.poll() is None and (not ledger.exists() or ledger.read_bytes() == before):
+            time.sleep(0.02)
+        time.sleep(1.5 * draws.random())
+        process.kill()
+        process.wait()
+    assert start("killed").wait(300) == 1
     for number in range(4):
         for name in (f"data_{number}.hdf5", f"data_{number}_room_view.mp4", f"data_{number}_wrist_view.mp4"):
             whole, resumed = (tmp_path / folder / name for folder in ("undisturbed", "killed"))
