@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from cosmos_cli.files.missing import exists
 from cosmos_cli.requests import FileOption, Flag, StrictModel
 from cosmos_plugins.transfer1.guided.views import LABELS
 from cosmos_plugins.transfer1.requests import (
@@ -144,9 +145,15 @@ def _read_spec(path: Path) -> dict[str, Any]:
         name: control.model_copy(update={"input_control": None}) for name, control in values["controls"].items()
     }
     values.pop("input_video_path", None)
-    if str(values.get("prompt", "")).endswith(".json"):
-        values["prompt"] = beside_spec(values["prompt"], path.parent)
+    if (prompt := str(values.get("prompt", ""))).endswith(".json"):
+        values["prompt"] = _found(prompt, path.parent)
     return values
+
+
+def _found(prompts: str, folder: Path) -> str:
+    """The file of prompts that a specification names, from the folder it was written for or beside itself."""
+    found = beside_spec(prompts, folder)
+    return found if exists(Path(found)) else beside_spec(Path(prompts).name, folder)
 
 
 GUIDED_SPECS = FileOption(

@@ -55,8 +55,14 @@ def pictures(path: Path) -> np.ndarray:
 def test_a_folder_of_episodes_becomes_another(episodes: Path, cosmos: Callable[..., CommandResult]) -> None:
     prompts = {f"meta {i}": {"top_view_prompt": f"Room {i}.", "bottom_view_prompt": f"Table {i}."} for i in range(20)}
     Path("prompts.json").write_text(json.dumps(prompts))
-    line = ("--source_data_dir", episodes, "--output_data_dir", "out", "--save_name_offset", 7)
-    result = cosmos("transfer", "guided", *QUICK, *line, "--prompt", "prompts.json", "--preview", "--json")
+    Path("config").mkdir()
+    Path("prompts.json").rename("config/prompts.json")
+    control = {"control_weight": 0.5, "input_control": "placeholder_not_needed.mp4"}
+    spec = {"prompt": "elsewhere/prompts.json", "input_video_path": "placeholder_not_needed.mp4"}
+    Path("config/spec.json").write_text(json.dumps(spec | dict.fromkeys(("edge", "depth", "seg"), control)))
+    line = ("--source_data_dir", episodes, "--output_data_dir", "out", "--save_name_offset", 7, "--preview", "--json")
+    line = (*QUICK, *line, "--controlnet_specs", "config/spec.json", "--video_save_folder", "unused")
+    result = cosmos("transfer", "guided", *line)
     assert result.exit_code == 0, result.stderr
     assert [sample["status"] for sample in result.json["samples"]] == ["done", "done"]
     names = ("", "_preview", "_room_view", "_wrist_view")
@@ -76,7 +82,7 @@ def test_a_folder_of_episodes_becomes_another(episodes: Path, cosmos: Callable[.
     )
     assert Path("out/data_7_wrist_view.txt").read_text() == f"{wrist}\n"
 
-    again = cosmos("transfer", "guided", *QUICK, *line, "--prompt", "prompts.json", "--preview", "--json")
+    again = cosmos("transfer", "guided", *line)
     assert [sample["status"] for sample in again.json["samples"]] == ["done before", "done before"]
     assert "Loading tiny" not in again.stderr
 
