@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cosmos_cli import output, registry
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.cache import Cache
-from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER, GenerationSettings
+from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER, UNGUARDED, GenerationSettings
 from cosmos_cli.generation.work import Rig, Work, asked_of, memory_stages
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
@@ -348,7 +348,7 @@ def checked_guardrails(settings: GenerationSettings, prompts: Iterable[Iterable[
         CheckpointError: files of the guardrails are missing or damaged.
     """
     if not settings.is_guarded:
-        return Guardrails({}, gap="guardrail: disabled, nothing is checked")
+        return Guardrails({}, gap=UNGUARDED)
     device = choose_device(settings.device)
     with computing(device, settings.shortcuts):
         guardrails = load_guardrails(

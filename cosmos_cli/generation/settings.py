@@ -22,6 +22,7 @@ __all__ = [
     "REFINER",
     "TEXT",
     "TOKENIZER",
+    "UNGUARDED",
     "GenerationSettings",
     "NonEmptyPrompt",
     "Prompt",
@@ -31,6 +32,9 @@ __all__ = [
 
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
 NonEmptyPrompt = Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
+
+UNGUARDED = "guardrail: disabled, nothing is checked"
+"""What a run says whose user has disabled its guardrails."""
 
 DEFAULT_NEGATIVE_PROMPT = (
     "The video captures a series of frames showing ugly scenes, static with no motion, motion blur, over-saturation, "

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from cosmos_cli import interrupts, output
 from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError, Problem, report_together
@@ -19,16 +16,18 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.files.names import same_file
 from cosmos_cli.files.outputs import check_writable, claim
 from cosmos_cli.files.writing import write_json
+from cosmos_cli.generation.settings import UNGUARDED
 from cosmos_plugins.transfer1.guided.meta_prompts import keep_written, read_meta_prompts, read_written, written_path
 from cosmos_plugins.transfer1.guided.prompt_models import check_model, find_model, open_model
+from cosmos_plugins.transfer1.guided.prompt_report import PromptOutcome, PromptsReport
 from cosmos_plugins.transfer1.guided.prompt_requests import DEFAULT_SCENE, PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.guided.prompt_writing import NoUsableAnswer, Writer
 from cosmos_plugins.transfer1.guided.prompts import TwoViewPrompt, read_prompts
+from cosmos_plugins.transfer1.guided.side_by_side import side_by_side
 
 if TYPE_CHECKING:
     from cosmos_cli.guardrails import Guardrails
 
-T = TypeVar("T")
 Check = Callable[[str], None]
 """Raises GuardrailBlocked: a text is refused."""
 
@@ -36,50 +35,6 @@ MAX_SILENT = 3
 """Meta prompts in a row that the model does not answer at all, before the others are not asked."""
 _WRITING_SHARE = 0.05
 """Of the time at most that goes into writing the file again and again."""
-
-
-@dataclass(frozen=True)
-class PromptOutcome:
-    """What became of one meta prompt. "kept": it was in the file before."""
-
-    meta_prompt: str
-    status: Literal["ok", "kept", "failed", "blocked"]
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class PromptsReport:
-    """What became of all meta prompts, in their order. num_prompts: in the file now."""
-
-    path: Path
-    num_prompts: int
-    outcomes: tuple[PromptOutcome, ...]
-
-    @property
-    def exit_code(self) -> int:
-        """0, or 1 if a meta prompt failed, or 3 if all that is missing was blocked by guardrails."""
-        statuses = {outcome.status for outcome in self.outcomes}
-        if "failed" in statuses:
-            return CosmosError.exit_code
-        return GuardrailBlocked.exit_code if "blocked" in statuses else 0
-
-    def summary(self) -> str:
-        """A line for each that is missing, and one about the file."""
-        lines = [f"{o.meta_prompt}  {o.status}: {o.error}" for o in self.outcomes if o.error]
-        counts = {s: sum(o.status == s for o in self.outcomes) for s in ("ok", "kept", "failed", "blocked")}
-        words = {"ok": "new", "kept": "kept"}
-        parts = [f"{count} {words.get(status, status)}" for status, count in counts.items() if count]
-        return "\n".join([*lines, f"{self.path}  ({self.num_prompts} prompts: {', '.join(parts)})"])
-
-    def document(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {
-            "status": "ok" if self.exit_code == 0 else "failed",
-            "exit_code": self.exit_code,
-            "path": str(self.path),
-            "num_prompts": self.num_prompts,
-            "meta_prompts": [asdict(outcome) for outcome in self.outcomes],
-        }
 
 
 def make_prompts(settings: PromptsSettings, request: PromptsRequest) -> PromptsReport:
@@ -222,6 +177,8 @@ def _claimed(paths: Iterable[Path]) -> Iterator[None]:
 
 def _write_all(job: _Job, settings: PromptsSettings) -> None:
     request = job.request
+    if settings.disable_guardrail:
+        output.notice(UNGUARDED)
     with _computing(settings):
         guardrails = None if settings.disable_guardrail else _guardrails(settings)
         _check_files(settings, guardrails)
@@ -301,7 +258,7 @@ def _expand_all(writer: Writer, job: _Job, check: Check, num_at_once: int) -> No
     assert job.given is not None
     todo, num_silent = _unblocked(job, check, job.todo(job.given)), 0
     with output.progress("Expanding meta prompts", len(todo), "prompts") as advance:
-        for meta_prompt, answer in _side_by_side(writer.expand, todo, num_at_once):
+        for meta_prompt, answer in side_by_side(writer.expand, todo, num_at_once):
             try:
                 prompts = answer()
                 for text in (prompts.top_view_prompt, prompts.bottom_view_prompt):
@@ -340,45 +297,3 @@ def _unblocked(job: _Job, check: Check, meta_prompts: Sequence[str]) -> list[str
 def _is_silence(error: CosmosError) -> bool:
     """Whether the model gave no answer, for a reason that is not this question's."""
     return not isinstance(error, NoUsableAnswer | InputError | GuardrailBlocked)
-
-
-def _side_by_side(
-    ask: Callable[[str], T], questions: Sequence[str], num_at_once: int
-) -> Iterator[tuple[str, Callable[[], T]]]:
-    """Each question, as it is answered, and what gives or raises what came of it.
-
-    Several are asked in threads, for which nobody waits when the command is stopped: a server may take minutes.
-    """
-    if num_at_once == 1:
-        yield from ((question, partial(ask, question)) for question in questions)
-        return
-    stopped, num_threads = threading.Event(), min(num_at_once, len(questions))
-    # answers may wait to be looked at, but not so many that a server that only fails is asked about everything
-    waiting = threading.Semaphore(2 * num_threads)
-    todo: queue.SimpleQueue[str] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[str, Callable[[], T]]] = queue.SimpleQueue()
-    for question in questions:
-        todo.put(question)
-
-    def work() -> None:
-        while waiting.acquire() and not stopped.is_set():
-            try:
-                question = todo.get_nowait()
-            except queue.Empty:
-                return
-            answer: Future[T] = Future()
-            try:
-                answer.set_result(ask(question))
-            except BaseException as error:  # to be raised where it is waited for, which would else be for ever
-                answer.set_exception(error)
-            done.put((question, answer.result))
-
-    for _ in range(num_threads):
-        threading.Thread(target=work, name="ask", daemon=True).start()
-    try:
-        for _ in questions:
-            yield done.get()
-            waiting.release()
-    finally:
-        stopped.set()
-        waiting.release(max(1, num_threads))

@@ -82,6 +82,7 @@ def test_each_meta_prompt_of_a_file_is_written_out_for_two_views(cosmos: Cosmos,
     assert list(entries()) == list(ROOMS) == list(read_prompts(Path("p.json")))
     assert [each["status"] for each in result.json["meta_prompts"]] == ["ok"] * 4
     assert (result.json["num_prompts"], result.json["path"]) == (4, "p.json")
+    assert result.json["notices"] == ["guardrail: disabled, nothing is checked"]
     assert {request["temperature"] for request in server.requests} == {0.3}
     assert len({request["seed"] for request in server.requests}) == 4
     assert files() == ["p.json"]
