@@ -151,7 +151,8 @@ def _read_through(data: h5py.Dataset, path: Path, check: _Check) -> list[Problem
     """All values, so that what is damaged is found too; the first problem is told, which is mostly that of all."""
     name = data.name.rpartition("/")[2]
     try:
-        with layout.reading(path, name):
+        # numbers of any size, which are judged by what comes of them
+        with layout.reading(path, name), np.errstate(all="ignore"):
             for first, piece in pieces(data):
                 if problems := check(piece, first):
                     return problems

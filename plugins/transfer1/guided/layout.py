@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.missing import is_file, why_missing
+from cosmos_cli.files.side_work import reason
 from cosmos_cli.requests import shortened
 from cosmos_plugins.transfer1.guided.views import VIEWS, View
 
@@ -129,7 +130,7 @@ def reading(path: Path, name: str | None = None) -> Iterator[None]:
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, EOFError) as error:
         raise InputError(
-            f"cannot be read: {shortened(str(error))}.",
+            f"cannot be read: {shortened(reason(error))}.",
             where=where,
             fix="The file may be damaged, cut short, or still open in the program that writes it.",
         ) from error
@@ -143,6 +144,16 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | str | None:
     """
     import h5py
 
+    here = walk(file, name)
+    if isinstance(here, h5py.Group):
+        return "is not a data set"
+    return _why_unreadable(here) or here if isinstance(here, h5py.Dataset) else here
+
+
+def walk(file: h5py.File, name: str) -> h5py.Group | h5py.Dataset | str | None:
+    """What has a name in the file itself, or why it is not in there; None if nothing has."""
+    import h5py
+
     here: Any = file
     for part in name.split("/"):
         if not isinstance(here, h5py.Group) or part not in here.keys():  # noqa: SIM118  # `in` follows links
@@ -150,9 +161,7 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | str | None:
         if not isinstance(here.get(part, getlink=True), h5py.HardLink):
             return f"leads elsewhere: {part!r} is a link, and only what the file itself holds is read"
         here = here[part]
-    if not isinstance(here, h5py.Dataset):
-        return "is not a data set"
-    return _why_unreadable(here) or here
+    return here if isinstance(here, h5py.Group | h5py.Dataset) else "is not a data set"
 
 
 def _why_unreadable(data: h5py.Dataset) -> str | None:

@@ -154,8 +154,10 @@ def _tell(path: Path, file: h5py.File, provenance: Mapping[str, Any], named: Pat
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """What `write_episode` told; None for an episode that it has not written. Raises InputError: it cannot be read."""
     with layout.opened(path) as file:
-        text = file[layout.DEMO].attrs.get(PROVENANCE)
-        return json.loads(text) if isinstance(text, str) else None
+        recording = layout.walk(file, layout.DEMO)
+        text = None if recording is None or isinstance(recording, str) else recording.attrs.get(PROVENANCE)
+        told = json.loads(text) if isinstance(text, str) else None
+        return told if isinstance(told, dict) else None
 
 
 def create_episode(

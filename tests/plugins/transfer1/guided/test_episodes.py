@@ -120,6 +120,8 @@ WRONG_ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "text": (put(DEPTH, lambda depth: "a text"), "is () of another kind than numbers"),
     "texts": (put(POS, lambda pos: ["a"] * 6), "is (6,) of another kind than numbers"),
     "null": (put(POS, lambda pos: h5py.Empty("f4")), "is () float32"),
+    "immense": (set_(QUAT, 4, 1e300), "is no rotation in frame 4"),
+    "immense depth": (put(DEPTH, lambda depth: depth.astype(np.float64) * 1e300), "median of depth is"),
     "not rigid": (set_(QUAT, 4, (2, 0, 0, 0)), "is no rotation in frame 4: the quaternion's length is 2, not 1."),
     "no quaternion": (set_(QUAT, 4, np.nan), "the quaternion's length is nan"),
     "infinite position": (set_(POS, (1, 2), np.inf), "holds no finite numbers in frame 1"),
