@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FAR_M = 1000.0
 """Depth of what is as far away as can be, in metres."""
 
-_PIECE_BYTES = 16 * 2**20
 _MEDIANS_M = (0.01, 100.0)
 """Between these the median depth of a room lies, in metres."""
 _SAMPLES = 1 << 20
@@ -163,11 +162,7 @@ def _read_through(data: h5py.Dataset, path: Path, check: _Check) -> list[Problem
 
 def pieces(data: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
     """A data set's values in pieces of bounded size along its first axis, each with the number of its first frame."""
-    frame_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:]))
-    step = max(1, _PIECE_BYTES // frame_bytes)
-    if data.chunks and data.chunks[0] <= 8 * step:
-        # whole chunks, each of which is then unpacked once
-        step = max(1, step // data.chunks[0]) * data.chunks[0]
+    step = layout.frames_at_once(data, data.dtype.itemsize * int(np.prod(data.shape[1:])))
     for first in range(0, len(data), step):
         yield first, data[first : first + step]
 

@@ -37,6 +37,9 @@ _MAX_CHUNK_BYTES = 256 * 2**20
 """A chunk is the least that can be read."""
 
 
+_PIECE_BYTES = 16 * 2**20
+
+
 @dataclass(frozen=True)
 class Form:
     """What a data set must be like.
@@ -196,3 +199,14 @@ def _why_not_whole(data: h5py.Dataset, is_chunked: bool) -> str | None:
     elif data.id.get_storage_size() < num_bytes:
         return f"was not written to the end: of {num_bytes:,} bytes that it declares there are none"
     return None
+
+
+def frames_at_once(data: h5py.Dataset, frame_bytes: int) -> int:
+    """How many frames of a data set to read or write at a time, in bounded memory, from a multiple of this on.
+
+    Whole chunks where that is not too much, each of which is then packed or unpacked once.
+    """
+    step = max(1, _PIECE_BYTES // frame_bytes)
+    if data.chunks and data.chunks[0] <= 8 * step:
+        return int(max(1, step // data.chunks[0]) * data.chunks[0])
+    return step

@@ -347,7 +347,7 @@ def test_checking_loads_neither_torch_nor_h5py_before_it_is_needed() -> None:
 
 
 def test_pieces_are_of_bounded_size_and_cover_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_PIECE_BYTES", 5000)
+    monkeypatch.setattr(layout, "_PIECE_BYTES", 5000)
     path = record(tmp_path / "data_1.hdf5", compression="gzip", chunks=True)
     with h5py.File(path) as file:
         for name, values in arrays().items():
