@@ -362,12 +362,25 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 import h5py
+from cosmos_cli.errors import InputError
 from cosmos_plugins.transfer1.guided.episodes import open_episode
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 120 * 2**20, -1))
-episode = open_episode(Path(sys.argv[1]), (3,))
-print(episode.num_frames, episode.labels("room", np.array([0, 3000, 3999])).max())
+for path in sys.argv[1:]:
+    try:
+        episode = open_episode(Path(path), (3,))
+        print(episode.num_frames, episode.labels("room", np.array([0, 3000, 3999])).max())
+    except InputError as error:
+        print("refused")
 """
+
+
+def test_what_a_file_declares_takes_no_memory(tmp_path: Path) -> None:
+    paths = []
+    for number, case in enumerate(("endless", "endless in chunks", "large chunks", "large pictures")):
+        paths.append(str(edit(record(tmp_path / f"data_{number}.hdf5"), HOSTILE[case][0])))
+    done = subprocess.run([sys.executable, "-c", READING, *paths], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("refused\n" * 4, "")
 
 
 def test_a_long_episode_is_checked_and_read_in_bounded_memory(tmp_path: Path) -> None:
