@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FAR_M = 1000.0
 """Depth of what is as far away as can be, in metres."""
 
-_PIECE_BYTES = 16 * 2**20
 _MEDIANS_M = (0.01, 100.0)
 """Between these the median depth of a room lies, in metres."""
 _SAMPLES = 1 << 20
@@ -151,7 +150,8 @@ def _read_through(data: h5py.Dataset, path: Path, check: _Check) -> list[Problem
     """All values, so that what is damaged is found too; the first problem is told, which is mostly that of all."""
     name = data.name.rpartition("/")[2]
     try:
-        with layout.reading(path, name):
+        # numbers of any size, which are judged by what comes of them
+        with layout.reading(path, name), np.errstate(all="ignore"):
             for first, piece in pieces(data):
                 if problems := check(piece, first):
                     return problems
@@ -162,11 +162,7 @@ def _read_through(data: h5py.Dataset, path: Path, check: _Check) -> list[Problem
 
 def pieces(data: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
     """A data set's values in pieces of bounded size along its first axis, each with the number of its first frame."""
-    frame_bytes = data.dtype.itemsize * int(np.prod(data.shape[1:]))
-    step = max(1, _PIECE_BYTES // frame_bytes)
-    if data.chunks and data.chunks[0] <= 8 * step:
-        # whole chunks, each of which is then unpacked once
-        step = max(1, step // data.chunks[0]) * data.chunks[0]
+    step = layout.frames_at_once(data, data.dtype.itemsize * int(np.prod(data.shape[1:])))
     for first in range(0, len(data), step):
         yield first, data[first : first + step]
 

@@ -17,6 +17,9 @@ from cosmos_plugins.transfer1.guided.views import VIEWS, View
 
 # F frames, H and W pixel height and width
 
+NEAR_M = 0.01
+"""What is nearer has the brightest grey too, in metres: one stray number must not darken a whole episode."""
+
 _AT_ONCE = 64
 
 
@@ -124,7 +127,7 @@ def _inverse_depth(episode: Episode, view: View, per_frame: bool, places: np.nda
         low, high = (extreme(inverse_FHW, axis=(1, 2), keepdims=True) for extreme in (np.min, np.max))
     else:
         near, far = episode.depth_ranges[VIEWS.index(view)]
-        low, high = _inverse(np.float32(far)), _inverse(np.float32(near))
+        low, high = _inverse(np.float32(max(far, NEAR_M))), _inverse(np.float32(max(near, NEAR_M)))
     span = np.where(high > low, high - low, 1)
     # what is farther than all that was measured is nothing
     return _grey(((inverse_FHW - low) / span * 255).clip(0, 255).astype(np.uint8))

@@ -149,7 +149,8 @@ def number_of(path: Path) -> int | None:
 
 def _metres(depth_FHW: np.ndarray) -> np.ndarray:
     """Depth as float32, with one number for all that has none: cameras report 0 or infinity where nothing was hit."""
-    depth_FHW = depth_FHW.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        depth_FHW = depth_FHW.astype(np.float32, copy=False)
     return np.where((depth_FHW > 0) & (depth_FHW < FAR_M), depth_FHW, np.float32(FAR_M))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.missing import is_file, why_missing
+from cosmos_cli.files.side_work import reason
 from cosmos_cli.requests import shortened
 from cosmos_plugins.transfer1.guided.views import VIEWS, View
 
@@ -34,6 +35,9 @@ MAX_SIDE_PX = 4096
 
 _MAX_CHUNK_BYTES = 256 * 2**20
 """A chunk is the least that can be read."""
+
+
+_PIECE_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def reading(path: Path, name: str | None = None) -> Iterator[None]:
         raise
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, EOFError) as error:
         raise InputError(
-            f"cannot be read: {shortened(str(error))}.",
+            f"cannot be read: {shortened(reason(error))}.",
             where=where,
             fix="The file may be damaged, cut short, or still open in the program that writes it.",
         ) from error
@@ -143,6 +147,16 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | str | None:
     """
     import h5py
 
+    here = walk(file, name)
+    if isinstance(here, h5py.Group):
+        return "is not a data set"
+    return _why_unreadable(here) or here if isinstance(here, h5py.Dataset) else here
+
+
+def walk(file: h5py.File, name: str) -> h5py.Group | h5py.Dataset | str | None:
+    """What has a name in the file itself, or why it is not in there; None if nothing has."""
+    import h5py
+
     here: Any = file
     for part in name.split("/"):
         if not isinstance(here, h5py.Group) or part not in here.keys():  # noqa: SIM118  # `in` follows links
@@ -150,9 +164,7 @@ def find(file: h5py.File, name: str) -> h5py.Dataset | str | None:
         if not isinstance(here.get(part, getlink=True), h5py.HardLink):
             return f"leads elsewhere: {part!r} is a link, and only what the file itself holds is read"
         here = here[part]
-    if not isinstance(here, h5py.Dataset):
-        return "is not a data set"
-    return _why_unreadable(here) or here
+    return here if isinstance(here, h5py.Group | h5py.Dataset) else "is not a data set"
 
 
 def _why_unreadable(data: h5py.Dataset) -> str | None:
@@ -187,3 +199,14 @@ def _why_not_whole(data: h5py.Dataset, is_chunked: bool) -> str | None:
     elif data.id.get_storage_size() < num_bytes:
         return f"was not written to the end: of {num_bytes:,} bytes that it declares there are none"
     return None
+
+
+def frames_at_once(data: h5py.Dataset, frame_bytes: int) -> int:
+    """How many frames of a data set to read or write at a time, in bounded memory, from a multiple of this on.
+
+    Whole chunks where that is not too much, each of which is then packed or unpacked once.
+    """
+    step = max(1, _PIECE_BYTES // frame_bytes)
+    if data.chunks and data.chunks[0] <= 8 * step:
+        return int(max(1, step // data.chunks[0]) * data.chunks[0])
+    return step

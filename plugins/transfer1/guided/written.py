@@ -75,7 +75,7 @@ def write_episode(
         if data is None or isinstance(data, str) or data.shape != expected or data.dtype != np.uint8:
             raise source.changed(layout.RGB)
         for view, frames in views.items():
-            for first, piece in _at_size(view, frames, expected, resampling):
+            for first, piece in _at_size(view, frames, data, resampling):
                 _reserve(path, file, _bytes_to_write(data, first, first + len(piece)))
                 with layout.reading(source.path, layout.RGB):
                     data[first : first + len(piece), VIEWS.index(view)] = piece
@@ -123,18 +123,23 @@ def _bytes_to_write(data: h5py.Dataset, first: int, stop: int) -> int:
 
 
 def _at_size(
-    view: View, pieces: Iterable[np.ndarray], shape: tuple[int, ...], resampling: Resampling
+    view: View, pieces: Iterable[np.ndarray], data: h5py.Dataset, resampling: Resampling
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Pieces at the size of the episode, each with the number of its first frame."""
-    num_frames, _, height, width, _ = shape
+    """Frames at the size of the episode, as many as are well written at once, with the number of the first."""
+    num_frames, _, height, width, colours = data.shape
     interpolation = {"area": cv2.INTER_AREA, "linear": cv2.INTER_LINEAR}[resampling]
-    first = 0
+    step = layout.frames_at_once(data, height * width * colours)
+    first, held = 0, list[np.ndarray]()
     for piece in pieces:
-        if first + len(piece) > num_frames:
+        if first + len(held) + len(piece) > num_frames:
             raise ValueError(f"the {view} view has more than the {num_frames} frames of the episode")
-        if len(piece):
-            yield first, np.stack([stretch(image, height, width, interpolation=interpolation) for image in piece])
-            first += len(piece)
+        for image in piece:
+            held.append(stretch(image, height, width, interpolation=interpolation))
+            if len(held) == step:
+                yield first, np.stack(held)
+                first, held = first + step, []
+    if held:
+        yield first, np.stack(held)
 
 
 def _tell(path: Path, file: h5py.File, provenance: Mapping[str, Any], named: Path) -> None:
@@ -154,8 +159,10 @@ def _tell(path: Path, file: h5py.File, provenance: Mapping[str, Any], named: Pat
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """What `write_episode` told; None for an episode that it has not written. Raises InputError: it cannot be read."""
     with layout.opened(path) as file:
-        text = file[layout.DEMO].attrs.get(PROVENANCE)
-        return json.loads(text) if isinstance(text, str) else None
+        recording = layout.walk(file, layout.DEMO)
+        text = None if recording is None or isinstance(recording, str) else recording.attrs.get(PROVENANCE)
+        told = json.loads(text) if isinstance(text, str) else None
+        return told if isinstance(told, dict) else None
 
 
 def create_episode(

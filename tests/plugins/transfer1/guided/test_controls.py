@@ -76,6 +76,14 @@ def test_one_depth_everywhere_is_black(tmp_path: Path) -> None:
         assert not np.asarray(depth_control(episode, "room", per_frame=per_frame)).any()
 
 
+def test_one_stray_number_does_not_darken_an_episode(tmp_path: Path) -> None:
+    path = record(tmp_path / "data_1.hdf5", lambda made: made["depth_images"].__setitem__((0, 0, 0, 0), 1e-30))
+    levels = depth_control(open_episode(path, (3, 4)), "room")[0]
+    inverse = 1 / seen().depth_FHW[0].astype(np.float64)
+    assert levels[0, 0, 0] == 255
+    assert np.abs(levels[1:, :, 0] - (inverse[1:] - 1 / 3) / (100 - 1 / 3) * 255).max() < 1.1
+
+
 def test_segmentation_has_its_colours_or_red_for_blue(episode: Episode) -> None:
     expected = colours_of(seen().labels_FHW)
     np.testing.assert_array_equal(seg_control(episode, "room")[:], expected)

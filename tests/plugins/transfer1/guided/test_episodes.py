@@ -120,6 +120,8 @@ WRONG_ARRAYS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "text": (put(DEPTH, lambda depth: "a text"), "is () of another kind than numbers"),
     "texts": (put(POS, lambda pos: ["a"] * 6), "is (6,) of another kind than numbers"),
     "null": (put(POS, lambda pos: h5py.Empty("f4")), "is () float32"),
+    "immense": (set_(QUAT, 4, 1e300), "is no rotation in frame 4"),
+    "immense depth": (put(DEPTH, lambda depth: depth.astype(np.float64) * 1e300), "median of depth is"),
     "not rigid": (set_(QUAT, 4, (2, 0, 0, 0)), "is no rotation in frame 4: the quaternion's length is 2, not 1."),
     "no quaternion": (set_(QUAT, 4, np.nan), "the quaternion's length is nan"),
     "infinite position": (set_(POS, (1, 2), np.inf), "holds no finite numbers in frame 1"),
@@ -345,7 +347,7 @@ def test_checking_loads_neither_torch_nor_h5py_before_it_is_needed() -> None:
 
 
 def test_pieces_are_of_bounded_size_and_cover_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_PIECE_BYTES", 5000)
+    monkeypatch.setattr(layout, "_PIECE_BYTES", 5000)
     path = record(tmp_path / "data_1.hdf5", compression="gzip", chunks=True)
     with h5py.File(path) as file:
         for name, values in arrays().items():
@@ -360,12 +362,25 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 import h5py
+from cosmos_cli.errors import InputError
 from cosmos_plugins.transfer1.guided.episodes import open_episode
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 120 * 2**20, -1))
-episode = open_episode(Path(sys.argv[1]), (3,))
-print(episode.num_frames, episode.labels("room", np.array([0, 3000, 3999])).max())
+for path in sys.argv[1:]:
+    try:
+        episode = open_episode(Path(path), (3,))
+        print(episode.num_frames, episode.labels("room", np.array([0, 3000, 3999])).max())
+    except InputError as error:
+        print("refused")
 """
+
+
+def test_what_a_file_declares_takes_no_memory(tmp_path: Path) -> None:
+    paths = []
+    for number, case in enumerate(("endless", "endless in chunks", "large chunks", "large pictures")):
+        paths.append(str(edit(record(tmp_path / f"data_{number}.hdf5"), HOSTILE[case][0])))
+    done = subprocess.run([sys.executable, "-c", READING, *paths], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("refused\n" * 4, "")
 
 
 def test_a_long_episode_is_checked_and_read_in_bounded_memory(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ import pytest
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
+from cosmos_plugins.transfer1.guided import layout
 from cosmos_plugins.transfer1.guided.episodes import Episode, open_episode
 from cosmos_plugins.transfer1.guided.views import VIEWS, Cameras, Seen
 from cosmos_plugins.transfer1.guided.written import create_episode, read_provenance, write_episode
-from tests.plugins.transfer1.guided.recordings import OBSERVATIONS, edit, record, seen
+from tests.plugins.transfer1.guided.recordings import OBSERVATIONS, edit, record, redefine, seen
 
 ROOT = Path(__file__).parents[4]
 RGB = f"{OBSERVATIONS}/rgb_images"
@@ -93,6 +94,17 @@ def test_the_same_pictures_give_the_same_file(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_episode(tmp_path / name, source, {"room": [generated(6, 12, 16, 1)]}, {"seed": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("chunks", [None, (4, 2, 12, 16, 3), (1, 1, 5, 16, 1)])
+def test_long_views_are_written_piece_by_piece(tmp_path: Path, chunks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_PIECE_BYTES", 2 * 12 * 16 * 3)
+    path, wrist = record(tmp_path / "data_1.hdf5"), generated(5, 24, 32, 3)
+    edit(path, redefine("rgb_images", data=np.zeros((6, 2, 12, 16, 3), np.uint8), chunks=chunks))
+    write_episode(tmp_path / "out", open_episode(path, (3,)), {"wrist": in_pieces(wrist, 3)}, {})
+    found = open_episode(tmp_path / "out", (3,)).rgb("wrist")
+    expected = [cv2.resize(frame, (16, 12), interpolation=cv2.INTER_AREA) for frame in wrist]
+    np.testing.assert_array_equal(found, [*expected, np.zeros((12, 16, 3))])
 
 
 def test_an_episode_that_was_written_can_be_written_again(tmp_path: Path) -> None:
