@@ -15,11 +15,9 @@ from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.work import Frames, Work
-from cosmos_cli.media.resize import nearest_aspect_ratio
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1 import inputs as plain
 from cosmos_plugins.transfer1.checkpoints import weight_paths
-from cosmos_plugins.transfer1.chunks import plan_chunks
 from cosmos_plugins.transfer1.guided.prompts import Chosen, choose, read_prompt
 from cosmos_plugins.transfer1.guided.requests import OF_EPISODES, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.guided.samples import Asked, GuidedSample, Size, output_paths, seed_of
@@ -179,6 +177,8 @@ def _asked(settings: GuidedSettings, request: GuidedRequest, episode: Episode, p
 
 
 def _generated_size(variant: Variant, height: int, width: int) -> Size:
+    from cosmos_cli.media.resize import nearest_aspect_ratio
+
     return variant.sizes[nearest_aspect_ratio(height, width)]
 
 
@@ -220,6 +220,8 @@ def works_of(settings: GuidedSettings, request: GuidedRequest) -> list[Work]:
 
 
 def _measures(settings: GuidedSettings, request: GuidedRequest) -> list[tuple[Work, Frames, TransferRequest]]:
+    from cosmos_plugins.transfer1.chunks import plan_chunks
+
     episode = episode_of(request)
     asked = _asked(settings, request, episode, prompts_for(request), seed_of(request))
     measures: list[tuple[Work, Frames, TransferRequest]] = []
