@@ -18,6 +18,7 @@ NAMES = (
     "wan_vae",
     "cosmos_tokenizer",
     "controls",
+    "guided",
     "batch",
     "parallel",
     "planning",

@@ -197,10 +197,9 @@ def _meet_ball(origins_ND: np.ndarray, directions_ND: np.ndarray, radius: float)
 
 def _slabs(half_3: np.ndarray, origins_N3: np.ndarray, directions_N3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where rays enter and leave the box around zero."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        middle = -origins_N3 / directions_N3
-        reach = np.abs(half_3 / directions_N3)
-    enter, leave = (middle - reach).T, (middle + reach).T
+    with np.errstate(divide="ignore"):
+        low_N3, high_N3 = (-half_3 - origins_N3) / directions_N3, (half_3 - origins_N3) / directions_N3
+    enter, leave = np.minimum(low_N3, high_N3).T, np.maximum(low_N3, high_N3).T
     return np.maximum(np.maximum(*enter[:2]), enter[2]), np.minimum(np.minimum(*leave[:2]), leave[2])
 
 

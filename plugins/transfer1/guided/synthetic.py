@@ -63,7 +63,7 @@ def render(num_frames: int, size: int | tuple[int, int] = 224, seed: int = 0) ->
     """
     height, width = (size, size) if isinstance(size, int) else size
     for moment in moments(num_frames, (height, width), seed):
-        yield (_view(moment, moment.room, height, width), _view(moment, moment.wrist, height, width))
+        yield see(moment, moment.room, height, width), see(moment, moment.wrist, height, width)
 
 
 def moments(num_frames: int, size: tuple[int, int], seed: int = 0) -> Iterator[Moment]:
@@ -232,7 +232,8 @@ def rays(cameras: Cameras, height: int, width: int) -> np.ndarray:
     return pixels_N3 @ (rotations(cameras.quaternions_F4)[0] @ np.linalg.inv(cameras.intrinsics_F33[0])).T
 
 
-def _view(moment: Moment, cameras: Cameras, height: int, width: int) -> Seen:
+def see(moment: Moment, cameras: Cameras, height: int, width: int) -> Seen:
+    """What a camera sees of a scene, by a ray through each pixel's centre."""
     eye_3, directions_N3 = cameras.positions_F3[0], rays(cameras, height, width)
     depth_N, which_N = first_met(moment.solids, Rays(eye_3[None], directions_N3))
     points_N3 = eye_3 + depth_N[:, None] * directions_N3

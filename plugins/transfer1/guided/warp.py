@@ -23,8 +23,8 @@ from cosmos_plugins.transfer1.guided.views import Seen
 
 # F frames, H and W pixel height and width, R rows, N points, P pixels of the room view, C colours
 
-CPU_PIXELS, GPU_PIXELS = 2**15, 2**24
-"""Pixels that are worked on at once: on a CPU what its cache holds, on a GPU as good as any frame at once."""
+CPU_PIXELS, GPU_PIXELS = 2**17, 2**24
+"""Pixels that are worked on at once: on a CPU what its cache holds, on a GPU a whole frame of any usual size."""
 
 LEAST_WEIGHT = 1e-3
 """Of the pixels around a point, those on its surface; less is not seen."""
