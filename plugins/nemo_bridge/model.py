@@ -12,7 +12,7 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.generation.variants import TINY_ROOT, Kind, Variant
 from cosmos_cli.generation.weights import WEIGHTS, Paths
 from cosmos_cli.models.configs import GeneralDiTConfig
-from cosmos_plugins.nemo_bridge.checkpoints import MODELS, NEMO, TINY_TOKENIZER, TOKENIZER
+from cosmos_plugins.nemo_bridge.checkpoints import MODELS, NEMO, NEMO_MODELS, TINY_TOKENIZER, TOKENIZER
 from cosmos_plugins.nemo_bridge.requests import PUBLISHED_TOKENIZER, NemoSettings
 from cosmos_plugins.nemo_bridge.variants import VARIANTS
 
@@ -63,9 +63,12 @@ def model_of(settings: NemoSettings, kind: Kind) -> Model:
 
 def needed(settings: NemoSettings, kind: Kind) -> list[Repository]:
     """What is published of the model, but for what the user brings."""
-    own = settings.nemo_checkpoint is not None
+    network = []
+    if settings.nemo_checkpoint is None and not settings.is_tiny:
+        form = NEMO_MODELS if _published(settings, kind).name == NEMO else MODELS
+        network = [form[kind, settings.size]]
     return [
-        *([] if own else [MODELS[kind, settings.size]]),
+        *network,
         *([TOKENIZER] if has_published_tokenizer(settings) else []),
         *([] if settings.t5_cache_dir is not None else TEXT_ENCODER),
     ]

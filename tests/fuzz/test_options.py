@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
+from cosmos_plugins.nemo_bridge.requests import NemoSettings, VideoOptions
 from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldSettings
 from tests.fuzz.judge import fuzz, judge
 from tests.fuzz.values import LITERALS, NUMBERS, texts
@@ -19,6 +20,8 @@ from tests.option_tables import COMMANDS
 
 PLAN = ("--model", "tiny", "--plan")
 LINES: dict[str, tuple[str, ...]] = {
+    "nemo run": ("--prompt", "a", *PLAN),
+    "nemo batch": ("scenes.jsonl", *PLAN),
     "predict1 video2world": ("--input-image-or-video-path", "picture.png", "--prompt", "a", *PLAN),
     "predict1 text2world": ("--prompt", "a", *PLAN),
     "predict1-multiview run": ("--prompt", "a", *PLAN),
@@ -47,8 +50,10 @@ def _options(table: Iterable[OptionDescription]) -> list[tuple[str, str]]:
     return [(name, option.values) for option in table for name in option.names]
 
 
+_NEMO_BATCH = describe_options(VideoOptions, NemoSettings, Planning)
 _VIDEO2WORLD = describe_options(Video2WorldOptions, Video2WorldSettings, Planning)
 OF_ALL = {command: _options(table) for command, table in COMMANDS.items()}
+OF_ALL["nemo batch"] = _options(_NEMO_BATCH)
 OF_ALL |= dict.fromkeys(("predict2 batch", "predict2 best-of-n"), _options(_VIDEO2WORLD))
 OF_ALL["predict1-multiview batch"] = OF_ALL["predict1-multiview run"]
 OF_ALL |= dict.fromkeys(("transfer batch", "transfer annotate"), OF_ALL["transfer run"])

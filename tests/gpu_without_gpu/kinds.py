@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.generation import networks as predict1_networks
+from cosmos_cli.generation import networks as general_networks
 from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.load import Built, Models, Where
 from cosmos_cli.generation.pipeline import Pipeline
@@ -29,6 +29,10 @@ from cosmos_cli.models import cosmos_tokenizer, general_dit_layers, minimal_dit_
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
 from cosmos_cli.models.dit_layers import ShardableAttention
 from cosmos_cli.runtime.workers.team import Team
+from cosmos_plugins.nemo_bridge import inputs as nemo_inputs
+from cosmos_plugins.nemo_bridge import model as nemo_model
+from cosmos_plugins.nemo_bridge.pipeline import NemoPipeline
+from cosmos_plugins.nemo_bridge.requests import NemoRequest, NemoSettings
 from cosmos_plugins.predict1_multiview.multiview import inputs as prompted_inputs
 from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.pipeline import MultiviewPipeline as PromptedPipeline
@@ -238,7 +242,7 @@ def _without_files() -> Iterator[None]:
         return unfilled(build, dtype, device)
 
     def dit(_: Any, config: Any, *, dtype: torch.dtype, device: torch.device, **options: Any) -> Any:
-        return unfilled(lambda: predict1_networks.build_dit(config), dtype, device)
+        return unfilled(lambda: general_networks.build_dit(config), dtype, device)
 
     def tokenizer(*_: Any, config: Any, dtype: torch.dtype, device: torch.device) -> CosmosTokenizer:
         return unfilled(lambda: CosmosTokenizer(config), dtype, device)
@@ -249,7 +253,7 @@ def _without_files() -> Iterator[None]:
             stack.enter_context(mock.patch.object(module, "load_network", load))
         for module in (transfer_generation, scene_generation):
             stack.enter_context(mock.patch.object(module, "take", lambda frames, chunk: frames))  # one chunk is all
-        stack.enter_context(mock.patch.object(predict1_networks, "load_dit", dit))
+        stack.enter_context(mock.patch.object(general_networks, "load_dit", dit))
         stack.enter_context(mock.patch.object(cosmos_tokenizer, "load_tokenizer", tokenizer))
         # inference mode makes no fake tensors
         make_latents = ActionPipeline.make_latents.__wrapped__  # type: ignore[attr-defined]
@@ -454,7 +458,7 @@ def prompted_scene(given: bool, **options: Any) -> Kind:
 
     def build() -> Callable[[Where], Built[Any, Any]]:
         paths, config = prompted_weights(settings, request.kind), network_of(settings, request.kind)
-        return predict1_networks.networks(paths, config, PUBLISHED_HELPERS, chunk_frames=VIEW_FRAMES, num_views=6)
+        return general_networks.networks(paths, config, PUBLISHED_HELPERS, chunk_frames=VIEW_FRAMES, num_views=6)
 
     return Kind(PromptedPipeline, settings, request, lambda: prompted_inputs.work_of(settings, request), sample, build)
 
@@ -477,7 +481,7 @@ def single_view(size: str, num_given: int = 0) -> Kind:
 
     def build() -> Callable[[Where], Built[Any, Any]]:
         network = model.variant.network(settings.kind)
-        return predict1_networks.networks(model.paths, network, PUBLISHED_HELPERS, chunk_frames=CLIP_FRAMES)
+        return general_networks.networks(model.paths, network, PUBLISHED_HELPERS, chunk_frames=CLIP_FRAMES)
 
     return Kind(
         pipeline,
@@ -489,7 +493,32 @@ def single_view(size: str, num_given: int = 0) -> Kind:
     )
 
 
+def cosmos1(size: Any, num_given: int = 0) -> Kind:
+    """A video of a Cosmos-1.0 model out of a prompt, or one that begins with frames."""
+    settings = NemoSettings(model_size=size)
+    frames = black(num_given, HEIGHT, WIDTH, 3) if num_given else None
+    request = NemoRequest(prompt="A robot.", num_steps=NUM_STEPS)
+    if frames is not None:
+        given: Any = {"conditioned_image_or_video_path": GivenFrames(frames), "num_input_frames": num_given}
+        request = NemoRequest(prompt="A robot.", num_steps=NUM_STEPS, **given)
+    model = nemo_model.model_of(settings, request.kind)
+
+    def build() -> Callable[[Where], Built[Any, Any]]:
+        return general_networks.networks(model.paths, model.network, PUBLISHED_HELPERS, chunk_frames=CLIP_FRAMES)
+
+    return Kind(
+        NemoPipeline,
+        settings,
+        request,
+        lambda: nemo_inputs.work_of(settings, request),
+        lambda: nemo_inputs.with_frames(settings, request, frames),
+        build,
+    )
+
+
 KINDS: Mapping[str, Callable[[], Kind]] = {
+    "nemo 7B, text2world": lambda: cosmos1("7B"),
+    "nemo 14B, video2world": lambda: cosmos1("14B", num_given=9),
     "predict1 7B, text2world": lambda: single_view("7B"),
     "predict1 14B, video2world": lambda: single_view("14B", num_given=9),
     "predict1 multiview, text2world": lambda: prompted_scene(given=False),

@@ -23,6 +23,8 @@ from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.runtime.machine import Machine
 from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, MemoryPlan, NetworkSize, streamed
+from cosmos_plugins.nemo_bridge import inputs as nemo
+from cosmos_plugins.nemo_bridge.requests import NemoRequest, NemoSettings
 from cosmos_plugins.predict1_multiview.multiview import inputs as predict1_multiview
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview_requests
 from cosmos_plugins.predict1_multiview.text2world import inputs as predict1_text2world
@@ -144,7 +146,12 @@ def of_views(**values: Any) -> Any:
     return predict2_multiview_requests.MultiviewRequest(input_path="clip.mp4", prompt="A street.", **values)
 
 
+def post_trained(**values: Any) -> Any:
+    return NemoRequest(prompt="A robot.", conditioned_image_or_video_path="clip.mp4", num_input_frames=9, **values)
+
+
 KINDS = {
+    "nemo": Kind(nemo, NemoSettings, post_trained),
     "predict1 text2world": Kind(predict1_text2world, as_given, prompted),
     "predict1 video2world": Kind(predict1_video2world, without_pixtral, continued_by_predict1),
     "predict1 multiview, text2world": Kind(predict1_multiview, predict1_multiview_requests.MultiviewSettings, of_scene),

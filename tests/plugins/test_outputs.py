@@ -55,6 +55,8 @@ def test_what_no_file_may_be_called_is_refused_by_every_command_before_anything_
         ("predict2", "batch", "predict2.jsonl"),
         ("predict1", "text2world", "--prompt", "A bus.", "--video-save-name", name),
         ("predict1", "text2world", "--batch-input-path", "predict1.jsonl"),
+        ("nemo", "run", "--prompt", "A bus.", "--video-save-path", name),
+        ("nemo", "batch", "predict1.jsonl"),
         ("predict1-multiview", "run", "--prompt", "A bus.", "--video-save-name", name),
         ("predict1-multiview", "batch", "predict1.jsonl"),
         ("transfer", "run", *transfer, "--video-save-name", name),

@@ -31,6 +31,7 @@ from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.cosmos_tokenizer import load_tokenizer
 from cosmos_cli.models.minimal_dit import stored_constants
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.nemo_bridge import networks as nemo
 from cosmos_plugins.predict1_multiview.multiview import samples as predict1_samples
 from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings as Predict1Settings
@@ -80,6 +81,7 @@ TRANSFER, DRIVING = "nvidia/Cosmos-Transfer1-7B", "nvidia/Cosmos-Transfer1-7B-Sa
 CAMERAS = f"{DRIVING}-Single2MultiView"
 TRANSFER_TOKENIZER = "nvidia/Cosmos-Tokenize1-CV8x8x8-720p"
 PREDICT1, PREDICT2 = "nvidia/Cosmos-Predict1", "nvidia/Cosmos-Predict2"
+COSMOS1 = "nvidia/Cosmos-1.0-Diffusion"
 
 
 # ---- what is published
@@ -94,7 +96,7 @@ def published(file: str, value: float = 1.0) -> Content:
         return stand_in("tokenizer_cosmos_cv8x8x8_720p", value)
     if folder.startswith(PREDICT2):
         return _published_predict2(file, value)
-    if folder.startswith(PREDICT1):
+    if folder.startswith((PREDICT1, COSMOS1)):
         size, cameras = "14b" if "-14B-" in folder else "7b", "_multiview" if "Multiview" in folder else ""
         return stand_in(f"predict1_{size}_{'video' if 'Video' in folder else 'text'}2world{cameras}", value)
     kind = {TRANSFER: "", DRIVING: "sample_av_", CAMERAS: "sv2mv_"}[folder]
@@ -133,6 +135,8 @@ def load(root: Path, file: str, network: str) -> nn.Module:
     if file.startswith(PREDICT2):
         built: Built[Any, Any] = _build_predict2(root, file, load_ema=network == "with --load-ema")(WHERE)
         return built.tokenizer_network if network == "tokenizer" else built.dit
+    if file.startswith(COSMOS1):
+        return nemo.load_dit(root / file, dtype=WHERE.dtype)
     if file.startswith(PREDICT1):
         return _build_predict1(root, file)(WHERE).dit
     built = _build_cameras(root, file) if file.startswith(CAMERAS) else _build_transfer(root, file)
