@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_plugins.transfer1.guided.splat import depth_weights, land, spread
-from cosmos_plugins.transfer1.guided.synthetic import render
+from cosmos_plugins.transfer1.guided.episodes.synthetic import render
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
-from cosmos_plugins.transfer1.guided.warp import warp
+from cosmos_plugins.transfer1.guided.warp.splat import depth_weights, land, spread
+from cosmos_plugins.transfer1.guided.warp.zbuffer import warp
 
 NUM_FRAMES, HEIGHT, WIDTH = 121, 704, 1280
 FOREGROUND = (3, 4)

@@ -26,10 +26,10 @@ from cosmos_plugins.predict2.multiview import requests as predict2_multiview
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
-from cosmos_plugins.transfer1.guided.prompt_requests import PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
+from cosmos_plugins.transfer1.prompts.requests import PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.robot_weights import RobotWeightsRequest
 from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS

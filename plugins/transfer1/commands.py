@@ -11,10 +11,10 @@ from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
-from cosmos_plugins.transfer1.guided.prompt_requests import PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
+from cosmos_plugins.transfer1.prompts.requests import PromptsRequest, PromptsSettings
 from cosmos_plugins.transfer1.requests import BatchFile, BatchInput, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.robot_weights import RobotWeightsRequest
 from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
@@ -119,7 +119,7 @@ def prompts(request: PromptsRequest, settings: PromptsSettings) -> None:
 
     Example: cosmos transfer prompts --num-prompts 50 --model google/gemma-3-27b-it --save-path prompts.json
     """
-    from cosmos_plugins.transfer1.guided.prompt_making import make_prompts
+    from cosmos_plugins.transfer1.prompts.making import make_prompts
 
     command.tell_report(make_prompts(settings, request))
 

@@ -18,9 +18,10 @@ from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_plugins.transfer1.guided import inputs
-from cosmos_plugins.transfer1.guided.prompts import names_a_file
+from cosmos_plugins.transfer1.guided.episodes.layout import SUFFIXES
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
-from cosmos_plugins.transfer1.guided.samples import EPISODE_SUFFIXES, name_of, output_folder, output_paths
+from cosmos_plugins.transfer1.guided.samples import name_of, output_folder, output_paths
+from cosmos_plugins.transfer1.prompts.two_views import names_a_file
 
 
 def run(settings: GuidedSettings, common: GuidedRequest) -> Report:
@@ -79,7 +80,7 @@ def rows_of(settings: GuidedSettings, common: GuidedRequest, *, needs_weights: b
     files = list(_episodes(common.source_data_dir, folder))
     if not files:
         raise InputError(
-            f"holds no episode: no file that ends in {' or '.join(EPISODE_SUFFIXES)}.",
+            f"holds no episode: no file that ends in {' or '.join(SUFFIXES)}.",
             where=str(common.source_data_dir),
             fix="Give the folder of the episodes, or one file.",
         )
@@ -98,7 +99,7 @@ def _episodes(source: Path, folder: Path) -> Iterator[Path]:
         return
     num_own = 0
     for file in sorted(source.iterdir()):
-        if file.suffix.lower() not in EPISODE_SUFFIXES or file.name.startswith(".") or file.is_dir():
+        if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or file.is_dir():
             continue
         if folder.absolute() == source.absolute() and _is_made_here(file):
             num_own += 1
@@ -109,7 +110,7 @@ def _episodes(source: Path, folder: Path) -> Iterator[Path]:
 
 
 def _is_made_here(file: Path) -> bool:
-    from cosmos_plugins.transfer1.guided.written import read_provenance
+    from cosmos_plugins.transfer1.guided.episodes.written import read_provenance
 
     try:
         return read_provenance(file) is not None

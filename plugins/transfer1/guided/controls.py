@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from cosmos_cli.media.resize import stretch
-from cosmos_plugins.transfer1.guided.episodes import Episode
-from cosmos_plugins.transfer1.guided.labels import is_one_of
+from cosmos_plugins.transfer1.guided.episodes.episode import Episode
+from cosmos_plugins.transfer1.guided.episodes.labels import is_one_of
 from cosmos_plugins.transfer1.guided.views import VIEWS, View
 
 # F frames, H and W pixel height and width

@@ -10,8 +10,8 @@ from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.outputs import check_writable, making
 from cosmos_cli.files.writing import replacing
+from cosmos_plugins.transfer1.guided.episodes.layout import SUFFIXES
 from cosmos_plugins.transfer1.guided.requests import DemoEpisode
-from cosmos_plugins.transfer1.guided.samples import EPISODE_SUFFIXES
 
 _SIZE_PX = 224
 
@@ -38,15 +38,15 @@ def write_demo(demo: DemoEpisode, *, overwrite: bool) -> DemoResult:
     """
     path = demo.demo_episode
     assert path is not None
-    if path.suffix.lower() not in EPISODE_SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise InputError(
-            f"{path} does not end in {' or '.join(EPISODE_SUFFIXES)}.",
+            f"{path} does not end in {' or '.join(SUFFIXES)}.",
             where="--demo-episode",
             fix="Give a name such as demo_0.hdf5.",
         )
     check_writable(path, field="--demo-episode", overwrite=overwrite)
-    from cosmos_plugins.transfer1.guided.synthetic import render
-    from cosmos_plugins.transfer1.guided.written import create_episode
+    from cosmos_plugins.transfer1.guided.episodes.synthetic import render
+    from cosmos_plugins.transfer1.guided.episodes.written import create_episode
 
     with (
         making([path], overwrite=overwrite),

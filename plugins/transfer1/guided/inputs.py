@@ -18,14 +18,14 @@ from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1 import inputs as plain
 from cosmos_plugins.transfer1.checkpoints import weight_paths
-from cosmos_plugins.transfer1.guided.prompts import Chosen, choose, read_prompt
 from cosmos_plugins.transfer1.guided.requests import OF_EPISODES, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.guided.samples import Asked, GuidedSample, Size, output_paths, seed_of
+from cosmos_plugins.transfer1.prompts.two_views import Chosen, choose, read_prompt
 from cosmos_plugins.transfer1.requests import TransferRequest
 from cosmos_plugins.transfer1.variants import VARIANTS, Variant
 
 if TYPE_CHECKING:
-    from cosmos_plugins.transfer1.guided.episodes import Episode
+    from cosmos_plugins.transfer1.guided.episodes.episode import Episode
 
 PIPELINE = "cosmos_plugins.transfer1.guided.pipeline:GuidedPipeline"
 
@@ -114,7 +114,7 @@ def episode_of(request: GuidedRequest) -> Episode:
 @functools.lru_cache(maxsize=4096)
 def _opened(path: Path, _stamp: tuple[int, ...], foreground: tuple[int, ...]) -> Episode:
     """Looked at once as long as the file stays the same: all of it is read."""
-    from cosmos_plugins.transfer1.guided.episodes import open_episode
+    from cosmos_plugins.transfer1.guided.episodes.episode import open_episode
 
     return open_episode(path, foreground)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as nn
 from torch import Tensor
 
-from cosmos_plugins.transfer1.guided.labels import is_one_of
+from cosmos_plugins.transfer1.guided.episodes.labels import is_one_of
 from cosmos_plugins.transfer1.variants import LATENT_PX
 
 # F frames, H and W pixel height and width; T latent frames, h and w latent height and width

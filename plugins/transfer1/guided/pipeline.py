@@ -27,18 +27,18 @@ from cosmos_plugins.transfer1.chunks import plan_chunks, take
 from cosmos_plugins.transfer1.generation import Texts
 from cosmos_plugins.transfer1.guided import inputs
 from cosmos_plugins.transfer1.guided.controls import AnyFrames, mask_frames, resized, rgb_frames
+from cosmos_plugins.transfer1.guided.episodes.written import write_episode
 from cosmos_plugins.transfer1.guided.generation import GuidedGeneration
 from cosmos_plugins.transfer1.guided.guidance import Held
 from cosmos_plugins.transfer1.guided.previews import write_sheet, write_side_by_side
-from cosmos_plugins.transfer1.guided.prompts import WRIST_SUFFIX
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.guided.room import held_in_room, room_sample
 from cosmos_plugins.transfer1.guided.samples import GuidedSample
 from cosmos_plugins.transfer1.guided.views import VIEWS, View
 from cosmos_plugins.transfer1.guided.wrist import WristGuide, guide_wrist, held_in_wrist, wrist_sample
-from cosmos_plugins.transfer1.guided.written import write_episode
 from cosmos_plugins.transfer1.networks import networks
 from cosmos_plugins.transfer1.pipeline import refiners_of
+from cosmos_plugins.transfer1.prompts.two_views import WRIST_SUFFIX
 from cosmos_plugins.transfer1.samples import Sample
 
 # F frames, H and W pixel height and width, C = 3 colours

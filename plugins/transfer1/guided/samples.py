@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_plugins.transfer1.guided.prompts import Chosen
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest
+from cosmos_plugins.transfer1.prompts.two_views import Chosen
 from cosmos_plugins.transfer1.requests import TransferRequest
 from cosmos_plugins.transfer1.samples import Paths
 
 if TYPE_CHECKING:
-    from cosmos_plugins.transfer1.guided.episodes import Episode
+    from cosmos_plugins.transfer1.guided.episodes.episode import Episode
 
 Size = tuple[int, int]
 """Height and width in pixels."""
-
-EPISODE_SUFFIXES = (".hdf5", ".h5")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class GuidedSample:
 
 def name_of(request: GuidedRequest) -> str:
     """What the files of an episode begin with: data_ and its number, or its own name if that ends in none."""
-    from cosmos_plugins.transfer1.guided.episodes import number_of
+    from cosmos_plugins.transfer1.guided.episodes.episode import number_of
 
     assert request.source_data_dir is not None
     number, offset = number_of(request.source_data_dir), request.save_name_offset

@@ -11,15 +11,15 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.files.scratch import scratch_array
-from cosmos_plugins.transfer1.guided.composition import below_room, compose
 from cosmos_plugins.transfer1.guided.controls import AnyFrames, Frames, depth_control, resized, seg_control, stacked
 from cosmos_plugins.transfer1.guided.guidance import Held
 from cosmos_plugins.transfer1.guided.masks import pixel_masks
 from cosmos_plugins.transfer1.guided.room import plain_sample
 from cosmos_plugins.transfer1.guided.samples import GuidedSample, Size
-from cosmos_plugins.transfer1.guided.splat import splat
 from cosmos_plugins.transfer1.guided.views import VIEWS
-from cosmos_plugins.transfer1.guided.warp import warp
+from cosmos_plugins.transfer1.guided.warp.composition import below_room, compose
+from cosmos_plugins.transfer1.guided.warp.splat import splat
+from cosmos_plugins.transfer1.guided.warp.zbuffer import warp
 from cosmos_plugins.transfer1.samples import Sample
 
 # F frames, H and W pixel height and width

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from cosmos_plugins.transfer1.guided.labels import labels_of
+from cosmos_plugins.transfer1.guided.episodes.labels import labels_of
 from cosmos_plugins.transfer1.guided.masks import latent_mask, pixel_masks
 from tests.parity.adapters.base import Adapter, Outputs
 from tests.parity.golden import Golden

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cosmos_plugins.transfer1.guided.composition import Composition, below_room, compose
 from cosmos_plugins.transfer1.guided.controls import stacked
-from cosmos_plugins.transfer1.guided.geometry import extrinsics
-from cosmos_plugins.transfer1.guided.splat import depth_weights, land, splat, spread
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
+from cosmos_plugins.transfer1.guided.warp.composition import Composition, below_room, compose
+from cosmos_plugins.transfer1.guided.warp.geometry import extrinsics
+from cosmos_plugins.transfer1.guided.warp.splat import depth_weights, land, splat, spread
 from tests.parity.adapters.base import Adapter, Outputs
 from tests.parity.golden import Comparison, Golden, compare
 

@@ -9,7 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from cosmos_plugins.transfer1.guided.labels import colours_of
+from cosmos_plugins.transfer1.guided.episodes.labels import colours_of
 from cosmos_plugins.transfer1.guided.views import VIEWS, Cameras, Seen
 
 OBSERVATIONS = "data/demo_0/observations"

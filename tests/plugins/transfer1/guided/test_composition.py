@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosmos_plugins.transfer1.guided.composition import Composition, below_room, compose
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
-from cosmos_plugins.transfer1.guided.warp import Warped
+from cosmos_plugins.transfer1.guided.warp.composition import Composition, below_room, compose
+from cosmos_plugins.transfer1.guided.warp.zbuffer import Warped
 
 WOOD = (120, 90, 60)
 

@@ -19,8 +19,8 @@ from cosmos_plugins.transfer1.guided.controls import (
     seg_control,
     stacked,
 )
-from cosmos_plugins.transfer1.guided.episodes import Episode, open_episode
-from cosmos_plugins.transfer1.guided.labels import colours_of
+from cosmos_plugins.transfer1.guided.episodes.episode import Episode, open_episode
+from cosmos_plugins.transfer1.guided.episodes.labels import colours_of
 from tests.plugins.transfer1.guided.recordings import record, seen
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_plugins.transfer1.guided import checks, layout
-from cosmos_plugins.transfer1.guided.checks import FAR_M
-from cosmos_plugins.transfer1.guided.episodes import Episode, number_of, open_episode, problems_of
-from cosmos_plugins.transfer1.guided.labels import COLOURS, colours_of, labels_of
+from cosmos_plugins.transfer1.guided.episodes import checks, layout
+from cosmos_plugins.transfer1.guided.episodes.checks import FAR_M
+from cosmos_plugins.transfer1.guided.episodes.episode import Episode, number_of, open_episode, problems_of
+from cosmos_plugins.transfer1.guided.episodes.labels import COLOURS, colours_of, labels_of
 from cosmos_plugins.transfer1.guided.views import VIEWS
 from tests.plugins.transfer1.guided.recordings import OBSERVATIONS, arrays, edit, record, redefine, seen
 
@@ -340,9 +340,7 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_checking_loads_neither_torch_nor_h5py_before_it_is_needed() -> None:
-    code = (
-        "import sys; import cosmos_plugins.transfer1.guided.episodes; print({'torch', 'h5py', 'cv2'} & {*sys.modules})"
-    )
+    code = "import sys; import cosmos_plugins.transfer1.guided.episodes.episode; print({'torch', 'h5py', 'cv2'} & {*sys.modules})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
@@ -363,7 +361,7 @@ from pathlib import Path
 import numpy as np
 import h5py
 from cosmos_cli.errors import InputError
-from cosmos_plugins.transfer1.guided.episodes import open_episode
+from cosmos_plugins.transfer1.guided.episodes.episode import open_episode
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 120 * 2**20, -1))
 for path in sys.argv[1:]:

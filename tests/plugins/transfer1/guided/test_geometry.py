@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosmos_plugins.transfer1.guided.geometry import extrinsics, eye_in, pixels_between, rescaled, rotations
 from cosmos_plugins.transfer1.guided.views import Cameras
+from cosmos_plugins.transfer1.guided.warp.geometry import extrinsics, eye_in, pixels_between, rescaled, rotations
 
 
 def cameras(seed: int, num_frames: int = 3) -> Cameras:

@@ -20,14 +20,14 @@ import torch
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1.chunks import plan_chunks, take
+from cosmos_plugins.transfer1.guided.episodes.synthetic import render
+from cosmos_plugins.transfer1.guided.episodes.written import create_episode
 from cosmos_plugins.transfer1.guided.generation import GuidedGeneration
 from cosmos_plugins.transfer1.guided.masks import pixel_masks
 from cosmos_plugins.transfer1.guided.pipeline import GuidedPipeline
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.guided.room import room_sample
 from cosmos_plugins.transfer1.guided.samples import seed_of
-from cosmos_plugins.transfer1.guided.synthetic import render
-from cosmos_plugins.transfer1.guided.written import create_episode
 
 COSMOS = str(Path(sysconfig.get_path("scripts")) / "cosmos")
 QUICK = ("--model", "tiny", "--num-steps", "1", "--guidance", "0")

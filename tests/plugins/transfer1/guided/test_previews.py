@@ -10,7 +10,7 @@ import pytest
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_plugins.transfer1.guided.controls import mask_frames, rgb_frames
-from cosmos_plugins.transfer1.guided.episodes import open_episode
+from cosmos_plugins.transfer1.guided.episodes.episode import open_episode
 from cosmos_plugins.transfer1.guided.previews import Rows, side_by_side, write_sheet, write_side_by_side
 from tests.plugins.transfer1.guided.recordings import record
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from cosmos_plugins.transfer1.guided.splat import depth_weights, splat, spread
+from cosmos_plugins.transfer1.guided.warp.splat import depth_weights, splat, spread
 from tests.plugins.transfer1.guided.episodes import episode
 
 

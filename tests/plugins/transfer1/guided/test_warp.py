@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from cosmos_plugins.transfer1.guided.geometry import rotations
-from cosmos_plugins.transfer1.guided.synthetic import Moment
+from cosmos_plugins.transfer1.guided.episodes.synthetic import Moment
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
-from cosmos_plugins.transfer1.guided.warp import Warped, warp
+from cosmos_plugins.transfer1.guided.warp.geometry import rotations
+from cosmos_plugins.transfer1.guided.warp.zbuffer import Warped, warp
 from tests.plugins.transfer1.guided.episodes import episode, one, truly_seen
 
 SIZE = 160

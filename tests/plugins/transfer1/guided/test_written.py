@@ -15,10 +15,10 @@ import pytest
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
-from cosmos_plugins.transfer1.guided import layout
-from cosmos_plugins.transfer1.guided.episodes import Episode, open_episode
+from cosmos_plugins.transfer1.guided.episodes import layout
+from cosmos_plugins.transfer1.guided.episodes.episode import Episode, open_episode
+from cosmos_plugins.transfer1.guided.episodes.written import create_episode, read_provenance, write_episode
 from cosmos_plugins.transfer1.guided.views import VIEWS, Cameras, Seen
-from cosmos_plugins.transfer1.guided.written import create_episode, read_provenance, write_episode
 from tests.plugins.transfer1.guided.recordings import OBSERVATIONS, edit, record, redefine, seen
 
 ROOT = Path(__file__).parents[4]
@@ -145,8 +145,8 @@ from pathlib import Path
 import numpy as np
 from cosmos_cli.errors import DiskFull
 from cosmos_cli.files.writing import replacing
-from cosmos_plugins.transfer1.guided.episodes import open_episode
-from cosmos_plugins.transfer1.guided.written import create_episode, write_episode
+from cosmos_plugins.transfer1.guided.episodes.episode import open_episode
+from cosmos_plugins.transfer1.guided.episodes.written import create_episode, write_episode
 from tests.plugins.transfer1.guided.recordings import seen
 source, target = open_episode(Path(sys.argv[1]), (3,)), Path(sys.argv[2])
 num_bytes = source.path.stat().st_size

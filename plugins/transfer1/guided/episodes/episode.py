@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_plugins.transfer1.guided import layout
-from cosmos_plugins.transfer1.guided.checks import FAR_M, check_episode
-from cosmos_plugins.transfer1.guided.labels import labels_of
+from cosmos_plugins.transfer1.guided.episodes import layout
+from cosmos_plugins.transfer1.guided.episodes.checks import FAR_M, check_episode
+from cosmos_plugins.transfer1.guided.episodes.labels import labels_of
 from cosmos_plugins.transfer1.guided.views import VIEWS, Cameras, Seen, View
 
 if TYPE_CHECKING:

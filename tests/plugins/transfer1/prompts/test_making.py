@@ -17,7 +17,7 @@ import pytest
 
 from cosmos_cli.guardrails.published import LISTS, LLAMA_GUARD
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.guided.prompts import read_prompts
+from cosmos_plugins.transfer1.prompts.two_views import read_prompts
 from tests.chat_models import ChatServer, build_talker, chat_server, says
 from tests.guardrails.stand_ins import write_lists, write_llama_guard
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cosmos_plugins.transfer1.guided.geometry import pixels_between
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
-from cosmos_plugins.transfer1.guided.warp import Warped
+from cosmos_plugins.transfer1.guided.warp.geometry import pixels_between
+from cosmos_plugins.transfer1.guided.warp.zbuffer import Warped
 
 # F frames, H and W pixel height and width, N pixels of a frame, C colours
 

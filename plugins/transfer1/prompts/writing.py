@@ -12,7 +12,7 @@ from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import parse_json
 from cosmos_cli.generation.settings import MAX_PROMPT_CHARACTERS
 from cosmos_cli.models.chat_messages import ChatModel, Message, Sampling, without_reasoning
-from cosmos_plugins.transfer1.guided.prompts import WRIST_SUFFIX, TwoViewPrompt
+from cosmos_plugins.transfer1.prompts.two_views import WRIST_SUFFIX, TwoViewPrompt
 
 T = TypeVar("T")
 

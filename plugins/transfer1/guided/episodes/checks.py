@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_plugins.transfer1.guided import layout
-from cosmos_plugins.transfer1.guided.labels import COLOURS, codes_of, labels_of
+from cosmos_plugins.transfer1.guided.episodes import layout
+from cosmos_plugins.transfer1.guided.episodes.labels import COLOURS, codes_of, labels_of
 from cosmos_plugins.transfer1.guided.views import LABELS, VIEWS
 
 if TYPE_CHECKING:

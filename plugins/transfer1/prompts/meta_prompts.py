@@ -12,7 +12,7 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.models.prompt_length import check_prompt_length
 from cosmos_cli.requests import shortened
-from cosmos_plugins.transfer1.guided.prompt_writing import one_line, without_repetitions
+from cosmos_plugins.transfer1.prompts.writing import one_line, without_repetitions
 
 _NUM_NAMED = 20
 _ANEW = "Pass --overwrite to begin anew, or choose another --save-path."

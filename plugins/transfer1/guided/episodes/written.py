@@ -17,9 +17,9 @@ import numpy as np
 
 from cosmos_cli.files.writing import json_bytes
 from cosmos_cli.media.resize import stretch
-from cosmos_plugins.transfer1.guided import layout
-from cosmos_plugins.transfer1.guided.episodes import Episode
-from cosmos_plugins.transfer1.guided.labels import colours_of
+from cosmos_plugins.transfer1.guided.episodes import layout
+from cosmos_plugins.transfer1.guided.episodes.episode import Episode
+from cosmos_plugins.transfer1.guided.episodes.labels import colours_of
 from cosmos_plugins.transfer1.guided.views import VIEWS, Seen, View
 
 if TYPE_CHECKING:

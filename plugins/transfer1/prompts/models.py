@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError
 from cosmos_cli.files.missing import exists
-from cosmos_plugins.transfer1.guided.prompt_requests import DEFAULT_MODEL, PromptsSettings
+from cosmos_plugins.transfer1.prompts.requests import DEFAULT_MODEL, PromptsSettings
 
 if TYPE_CHECKING:
     from cosmos_cli.models.chat_messages import ChatModel, Message, Sampling

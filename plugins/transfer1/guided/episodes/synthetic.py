@@ -8,8 +8,7 @@ from math import cos, pi, sin, sqrt
 
 import numpy as np
 
-from cosmos_plugins.transfer1.guided.geometry import rotations
-from cosmos_plugins.transfer1.guided.solids import (
+from cosmos_plugins.transfer1.guided.episodes.solids import (
     Box,
     Capsule,
     Ellipsoid,
@@ -22,6 +21,7 @@ from cosmos_plugins.transfer1.guided.solids import (
     is_met,
 )
 from cosmos_plugins.transfer1.guided.views import LABELS, Cameras, Seen
+from cosmos_plugins.transfer1.guided.warp.geometry import rotations
 
 # F frames, H and W pixel height and width, N points; the world's z is up, metres
 

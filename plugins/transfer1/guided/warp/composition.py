@@ -10,7 +10,7 @@ import numpy as np
 
 from cosmos_cli.media.resize import stretch
 from cosmos_plugins.transfer1.guided.views import LABELS, Seen
-from cosmos_plugins.transfer1.guided.warp import Warped
+from cosmos_plugins.transfer1.guided.warp.zbuffer import Warped
 
 # F frames, H and W pixel height and width
 

@@ -17,13 +17,13 @@ from cosmos_cli.files.names import same_file
 from cosmos_cli.files.outputs import check_writable, claim
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.generation.settings import UNGUARDED
-from cosmos_plugins.transfer1.guided.meta_prompts import keep_written, read_meta_prompts, read_written, written_path
-from cosmos_plugins.transfer1.guided.prompt_models import check_model, find_model, open_model
-from cosmos_plugins.transfer1.guided.prompt_report import PromptOutcome, PromptsReport
-from cosmos_plugins.transfer1.guided.prompt_requests import DEFAULT_SCENE, PromptsRequest, PromptsSettings
-from cosmos_plugins.transfer1.guided.prompt_writing import NoUsableAnswer, Writer
-from cosmos_plugins.transfer1.guided.prompts import TwoViewPrompt, read_prompts
-from cosmos_plugins.transfer1.guided.side_by_side import side_by_side
+from cosmos_plugins.transfer1.prompts.meta_prompts import keep_written, read_meta_prompts, read_written, written_path
+from cosmos_plugins.transfer1.prompts.models import check_model, find_model, open_model
+from cosmos_plugins.transfer1.prompts.report import PromptOutcome, PromptsReport
+from cosmos_plugins.transfer1.prompts.requests import DEFAULT_SCENE, PromptsRequest, PromptsSettings
+from cosmos_plugins.transfer1.prompts.side_by_side import side_by_side
+from cosmos_plugins.transfer1.prompts.two_views import TwoViewPrompt, read_prompts
+from cosmos_plugins.transfer1.prompts.writing import NoUsableAnswer, Writer
 
 if TYPE_CHECKING:
     from cosmos_cli.guardrails import Guardrails

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_plugins.transfer1.guided.prompts import choose, names_a_file, read_prompt, read_prompts
+from cosmos_plugins.transfer1.prompts.two_views import choose, names_a_file, read_prompt, read_prompts
 
 ROOMS = ("A white room, a humming scanner.", "A dim clinic at night.", "A tiled laboratory.", "A sunlit ward.")
 

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cosmos_plugins.transfer1.controls.parallel import on_all_cores
-from cosmos_plugins.transfer1.guided.geometry import eye_in, pixels_between, rescaled
-from cosmos_plugins.transfer1.guided.surfaces import Surface, row_blocks, surface_of
 from cosmos_plugins.transfer1.guided.views import Seen
+from cosmos_plugins.transfer1.guided.warp.geometry import eye_in, pixels_between, rescaled
+from cosmos_plugins.transfer1.guided.warp.surfaces import Surface, row_blocks, surface_of
 
 # F frames, H and W pixel height and width, R rows, N points, P pixels of the room view, C colours
 

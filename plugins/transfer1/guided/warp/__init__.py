@@ -1,0 +1,1 @@
+"""The room view as the wrist camera would see it."""

@@ -1,0 +1,1 @@
+"""Prompts for the two views of an episode: their file, and the chat model that writes it."""
