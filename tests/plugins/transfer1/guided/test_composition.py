@@ -81,3 +81,14 @@ def test_below_the_room_view_all_of_which_is_kept() -> None:
     assert not tall.planes_2FHW[0, :, :64].any()
     assert tall.planes_2FHW[1, :, :64].all()
     assert (tall.planes_2FHW[:, :, 64:] == one.planes_2FHW).all()
+
+
+def test_what_is_known_beside_the_foreground_and_the_unknown_beside_the_table_stay_as_they_are() -> None:
+    random = np.random.default_rng(0)
+    seen = warped()
+    seen.frames_FHWC[seen.covered_FHW] = random.integers(50, 255, (int(seen.covered_FHW.sum()), 3))
+    composed = compose(seen, wrist(), foreground=(3,), fill=True)
+    np.testing.assert_array_equal(composed.frames_FHWC[0, :32, 30:], seen.frames_FHWC[0, :32, 30:])
+    assert (composed.frames_FHWC[0, :16, :21] == 0).all()
+    by_reference = compose(seen, wrist(), foreground=(3,), fill=True, reference=True)
+    assert (by_reference.frames_FHWC[0, 12:16, :16] > 0).any()
