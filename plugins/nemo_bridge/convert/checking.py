@@ -26,7 +26,9 @@ _FOREIGN = {
 """Parts of names to what has them."""
 
 
-def told_variant(path: Path, inner: Checkpoint, shapes: Mapping[str, Shape]) -> Variant:
+def told_variant(
+    path: Path, inner: Checkpoint, shapes: Mapping[str, Shape], shown: Callable[[str], str] = str
+) -> Variant:
     """Raises CheckpointError: there is no such network in it, or too little of one."""
     known = [name for name in shapes if name not in UNTOLD]
     if not known:
@@ -44,7 +46,7 @@ def told_variant(path: Path, inner: Checkpoint, shapes: Mapping[str, Shape]) -> 
             f"{path.name} is not whole, or of another network: it lacks tensors by which its size is told.",
             where=str(path),
             fix="Download it again, or give the checkpoint of a Cosmos-1.0 diffusion network.",
-            others=[list_names("missing", error.missing)],
+            others=[list_names("missing, or of too few dims", [shown(name) for name in error.missing])],
         ) from error
     if variant.width % variant.head_dim or variant.rows_out % 4:
         raise CheckpointError(

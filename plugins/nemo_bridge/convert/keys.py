@@ -178,6 +178,12 @@ def place_of(native: str) -> Place | None:
     return Place(row, int(found[1]), part)
 
 
+def nemo_name(native: str) -> str:
+    """The name of what NeMo keeps a native tensor in."""
+    place = place_of(native)
+    return outside_in_nemo(native) if place is None else f"{LAYERS}{place.row.nemo}"
+
+
 def num_blocks_in(natives: Mapping[str, object]) -> int:
     """One more than the highest number of a block that native names have."""
     return max((int(found[1]) + 1 for name in natives if (found := _BLOCK.fullmatch(name))), default=0)

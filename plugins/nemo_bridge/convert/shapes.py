@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, Literal
+from typing import Literal
 
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.models.configs import GeneralDiTConfig
@@ -16,6 +16,7 @@ from cosmos_plugins.nemo_bridge.convert.keys import (
     HEAD,
     IN_BLOCK,
     LAYERS,
+    NET,
     NUM_PARTS,
     OUTSIDE,
     POSITIONS,
@@ -41,19 +42,19 @@ _KINDS: Mapping[int, Kind] = {1: "text2world", 2: "video2world", 8: "camera"}
 """Channels that the network is given beside the latents: masks, and for a camera its six coordinates."""
 _PUBLISHED = {(4096, 28, 32): "7B", (5120, 36, 40): "14B"}
 """Width, blocks and heads of published networks."""
-_TELLING = {
-    "width": ("net.affline_norm.weight", 0),
-    "head_dim": (block_name(0, "blocks.0.block.attn.to_q.1.weight"), 0),
-    "text_width": (block_name(0, "blocks.1.block.attn.to_k.0.weight"), 1),
-    "mlp_width": (block_name(0, "blocks.2.block.layer1.weight"), 0),
-    "rank": (block_name(0, "blocks.0.adaLN_modulation.1.weight"), 0),
-    "columns_in": ("net.x_embedder.proj.1.weight", 1),
-    "rows_out": ("net.final_layer.linear.weight", 0),
-    "frames": ("net.extra_pos_embedder.pos_emb_t", 0),
-    "rows": ("net.extra_pos_embedder.pos_emb_h", 0),
-    "columns": ("net.extra_pos_embedder.pos_emb_w", 0),
+_TELLING: Mapping[str, tuple[tuple[str, int], ...]] = {
+    "width": (("net.affline_norm.weight", 0), ("net.t_embedder.1.linear_1.weight", 0)),
+    "head_dim": (("blocks.0.block.attn.to_q.1.weight", 0), ("blocks.0.block.attn.to_k.1.weight", 0)),
+    "text_width": (("blocks.1.block.attn.to_k.0.weight", 1), ("blocks.1.block.attn.to_v.0.weight", 1)),
+    "mlp_width": (("blocks.2.block.layer1.weight", 0), ("blocks.2.block.layer2.weight", 1)),
+    "rank": (("blocks.0.adaLN_modulation.1.weight", 0), ("blocks.0.adaLN_modulation.2.weight", 1)),
+    "columns_in": (("net.x_embedder.proj.1.weight", 1),),
+    "rows_out": (("net.final_layer.linear.weight", 0),),
+    "frames": (("net.extra_pos_embedder.pos_emb_t", 0),),
+    "rows": (("net.extra_pos_embedder.pos_emb_h", 0),),
+    "columns": (("net.extra_pos_embedder.pos_emb_w", 0),),
 }
-"""Fields of `Variant` to where they can be seen: native name and dim."""
+"""Fields of `Variant` to where they can be seen: native name, in any block if it is of one, and dim."""
 
 
 @dataclass(frozen=True)
@@ -152,17 +153,22 @@ def variant_of(shapes: Mapping[str, Shape]) -> Variant:
     Raises:
         Untold: tensors are missing by which it is told, or have too few dims; whatever else is wrong is not seen here.
     """
-    numbers: dict[str, Any] = {}
+    numbers: dict[str, int] = {}
     missing = []
-    for field, (name, dim) in _TELLING.items():
-        shape = shapes.get(name, ())
-        if len(shape) > dim and shape[dim] > 0:
-            numbers[field] = shape[dim]
+    num_blocks = num_blocks_in(shapes)
+    for field, places in _TELLING.items():
+        for name, dim in places:
+            named = [name] if name.startswith(NET) else [block_name(block, name) for block in range(num_blocks)]
+            shape = next((shapes[own] for own in named if len(shapes.get(own, ())) > dim), None)
+            if shape is not None and shape[dim] > 0:
+                numbers[field] = shape[dim]
+                break
         else:
-            missing.append(name)
+            name, _ = places[0]
+            missing.append(name if name.startswith(NET) else block_name(0, name))
     if missing:
         raise Untold(missing)
-    return Variant(num_blocks=num_blocks_in(shapes), **numbers)
+    return Variant(num_blocks=num_blocks, **numbers)
 
 
 def native_shapes(variant: Variant) -> dict[str, Shape]:

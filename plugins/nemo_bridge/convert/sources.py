@@ -34,6 +34,7 @@ from cosmos_plugins.nemo_bridge.convert.keys import (
     diffusers_name,
     native_names,
     native_of_diffusers,
+    nemo_name,
     nemo_names,
     num_blocks_in,
     outside_in_nemo,
@@ -167,10 +168,11 @@ class DiffusersSource(Source):
     def __init__(self, path: Path, inner: Checkpoint) -> None:
         key_of = {native: key for key in inner if (native := native_of_diffusers(key)) is not None}
         shapes = {name: tuple(inner.shape(key)) for name, key in key_of.items()}
-        variant = _with_rope(told_variant(path, inner, shapes), path if path.is_dir() else path.parent)
+        told = told_variant(path, inner, shapes, _shown_theirs)
+        variant = _with_rope(told, path if path.is_dir() else path.parent)
         expected = {name: shape for name, shape in native_shapes(variant).items() if name not in UNTOLD}
         foreign = [key for key in inner if native_of_diffusers(key) is None and not _is_no_weight(key)]
-        check_tensors(path, expected, shapes, foreign, shown=lambda name: diffusers_name(name) or name)
+        check_tensors(path, expected, shapes, foreign, shown=_shown_theirs)
         specs = specs_of(inner, key_of, path)
         self._untold = {POSITIONS: _positions(variant)} | _untold_beside(path, native_shapes(variant))
         specs |= {name: TensorSpec(tensor.shape, tensor.dtype) for name, tensor in self._untold.items()}
@@ -179,6 +181,10 @@ class DiffusersSource(Source):
 
     def _read(self, key: str) -> Tensor:
         return self._untold[key] if key in self._untold else self._inner.tensor(self._key_of[key])
+
+
+def _shown_theirs(native: str) -> str:
+    return diffusers_name(native) or native
 
 
 def _with_rope(variant: Variant, folder: Path) -> Variant:
@@ -226,7 +232,7 @@ class NemoSource(Source):
         self.format = format
         keys = {_bare(key): key for key in inner if not _is_no_weight(_bare(key))}
         found = {name: tuple(inner.shape(key)) for name, key in keys.items()}
-        outer = told_variant(path, inner, as_native_shapes(found))
+        outer = told_variant(path, inner, as_native_shapes(found), nemo_name)
         stacked = set(nemo_names())
         foreign = [key for name, key in keys.items() if name not in stacked]
         optional = frozenset(outside_in_nemo(name) for name in NOT_NEEDED)
@@ -281,8 +287,7 @@ def _native_specs(variant: Variant, stored: Mapping[str, TensorSpec]) -> dict[st
     """Of all native tensors that a store of NeMo gives."""
     specs = {}
     for name, shape in native_shapes(variant).items():
-        place = place_of(name)
-        own = outside_in_nemo(name) if place is None else f"{LAYERS}{place.row.nemo}"
+        own = nemo_name(name)
         if own in stored:
             specs[name] = TensorSpec(torch.Size(shape), stored[own].dtype)
     return specs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -33,6 +34,10 @@ class Stack:
     shape: Shape
     dtype: torch.dtype
     row: InBlock | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        return prod(self.shape) * self.dtype.itemsize
 
     @property
     def num_pieces(self) -> int:

@@ -34,7 +34,7 @@ _SHARD_BYTES = 10_000_000_000
 _ZARR_DTYPES = {torch.bfloat16: BFLOAT16, torch.float16: "<f2", torch.float32: "<f4", torch.float64: "<f8"}
 
 
-def specs_of(source: Source, dtype: torch.dtype | None) -> dict[str, TensorSpec]:
+def native_specs(source: Source, dtype: torch.dtype | None) -> dict[str, TensorSpec]:
     """Of all native tensors, as they are written."""
     return {name: TensorSpec(source.shape(name), dtype or source.dtype(name)) for name in source}
 
@@ -42,7 +42,7 @@ def specs_of(source: Source, dtype: torch.dtype | None) -> dict[str, TensorSpec]
 def write_native(path: Path, source: Source, dtype: torch.dtype | None, advance: Advance) -> None:
     """NVIDIA's own file, by torch.save or, as the name of the file says, safetensors."""
     write = write_safetensors if path.suffix == ".safetensors" else write_torch
-    write(path, specs_of(source, dtype), _tensors(source, list(source), dtype, advance))
+    write(path, native_specs(source, dtype), _tensors(source, list(source), dtype, advance))
 
 
 def _tensors(
@@ -56,7 +56,7 @@ def _tensors(
 
 def write_diffusers(folder: Path, source: Source, dtype: torch.dtype | None, advance: Advance) -> None:
     """A folder `transformer` that Diffusers loads; beside it what Diffusers has no place for."""
-    specs = specs_of(source, dtype)
+    specs = native_specs(source, dtype)
     shards = _shards({name: spec for name, spec in specs.items() if name not in UNTOLD})
     place = folder / TRANSFORMER
     weight_map: dict[str, str] = {}
