@@ -144,7 +144,8 @@ class _Array:
                 where=str(self.folder),
             )
         absent, cut = [], []
-        for index in product(*map(range, self.grid)):
+        for number in range(wanted):  # one by one: all indices of a dim would take what the header claims
+            index = _unravel(number, self.grid)
             path = self.path(index)
             try:
                 size = path.stat().st_size
@@ -227,6 +228,15 @@ class _Array:
 
 
 _MAX_NAMED = 1000
+
+
+def _unravel(number: int, grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of a chunk in a grid, by its number in C order."""
+    index = []
+    for size in reversed(grid):
+        number, last = divmod(number, size)
+        index.append(last)
+    return tuple(reversed(index))
 
 
 def _sizes(numbers: Any, *, least: int) -> tuple[int, ...]:

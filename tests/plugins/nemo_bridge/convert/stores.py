@@ -142,8 +142,8 @@ def save_zarr(store: Mapping[str, Tensor], folder: Path, tp: int = 1) -> Path:
     return folder
 
 
-def save_array(folder: Path, tensor: Tensor, chunks: list[int], **header: object) -> None:
-    """One tensor. Chunks at the edges are filled up."""
+def save_array(folder: Path, tensor: Tensor, chunks: list[int], header: Mapping[str, object] | None = None) -> None:
+    """One tensor. Chunks at the edges are filled up. header: other fields than those that it has."""
     folder.mkdir()
     dtype = {torch.bfloat16: "bfloat16", torch.float32: "<f4"}[tensor.dtype]
     grid = [range(-(-size // step)) for size, step in zip(tensor.shape, chunks, strict=True)]
@@ -163,7 +163,7 @@ def save_array(folder: Path, tensor: Tensor, chunks: list[int], **header: object
         "shape": list(tensor.shape),
         "zarr_format": 2,
     }
-    (folder / ".zarray").write_text(json.dumps(fields | header))
+    (folder / ".zarray").write_text(json.dumps({**fields, **(header or {})}))
 
 
 def save_torch_dist(store: Mapping[str, Tensor], folder: Path) -> Path:
