@@ -52,13 +52,15 @@ class DistributedCheckpoint(Checkpoint):
 
     def part(self, key: str, index: int) -> Tensor:
         self._check_open(key)
-        spec = self._specs[key]
-        part = torch.empty(spec.shape[1:], dtype=spec.dtype)
-        for chunk in self._chunks[key]:
-            inside = index - chunk.offsets[0]
-            if 0 <= inside < chunk.sizes[0]:
-                rest = zip(chunk.offsets[1:], chunk.sizes[1:], strict=True)
-                part[tuple(slice(start, start + size) for start, size in rest)] = self._read_chunk(key, chunk)[inside]
+        shape = self._specs[key].shape[1:]
+        chunks = [chunk for chunk in self._chunks[key] if 0 <= index - chunk.offsets[0] < chunk.sizes[0]]
+        if len(chunks) == 1:
+            return self._read_chunk(key, chunks[0])[index - chunks[0].offsets[0]]
+        part = torch.empty(shape, dtype=self._specs[key].dtype)
+        for chunk in chunks:
+            rest = zip(chunk.offsets[1:], chunk.sizes[1:], strict=True)
+            region = tuple(slice(start, start + size) for start, size in rest)
+            part[region] = self._read_chunk(key, chunk)[index - chunk.offsets[0]]
         return part
 
     def _read_chunk(self, key: str, chunk: _Chunk) -> Tensor:
