@@ -50,6 +50,19 @@ class DistributedCheckpoint(Checkpoint):
             tensor[region] = self._read_chunk(key, chunk)
         return tensor
 
+    def part(self, key: str, index: int) -> Tensor:
+        self._check_open(key)
+        shape = self._specs[key].shape[1:]
+        chunks = [chunk for chunk in self._chunks[key] if 0 <= index - chunk.offsets[0] < chunk.sizes[0]]
+        if len(chunks) == 1:
+            return self._read_chunk(key, chunks[0])[index - chunks[0].offsets[0]]
+        part = torch.empty(shape, dtype=self._specs[key].dtype)
+        for chunk in chunks:
+            rest = zip(chunk.offsets[1:], chunk.sizes[1:], strict=True)
+            region = tuple(slice(start, start + size) for start, size in rest)
+            part[region] = self._read_chunk(key, chunk)[index - chunk.offsets[0]]
+        return part
+
     def _read_chunk(self, key: str, chunk: _Chunk) -> Tensor:
         with chunk.path.open("rb") as file:
             file.seek(chunk.start)

@@ -7,6 +7,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
+from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
 from cosmos_plugins.nemo_bridge.requests import BatchFile, NemoSettings, RunVideoOptions, VideoOptions, has_prompt
 
 app = typer.Typer(no_args_is_help=True)
@@ -21,6 +22,18 @@ def nemo() -> None:
 
 
 # Checkpoints
+
+
+@app.command()
+@request_options(ConversionRequest)
+def convert(request: ConversionRequest) -> None:
+    """Write a checkpoint in another layout: NVIDIA's own file, a folder of NeMo or a folder of Diffusers.
+
+    Example: cosmos nemo convert checkpoints/epoch=0-step=999 trained.pt
+    """
+    from cosmos_plugins.nemo_bridge.convert import command as conversion
+
+    conversion.run(request)
 
 
 # Post-training
