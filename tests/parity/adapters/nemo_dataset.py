@@ -54,14 +54,18 @@ def info_of(golden: Golden) -> dict[str, dict[str, Any]]:
     return info
 
 
-def prepared(golden: Golden, folder: Path) -> Path:
-    """A folder filled as the original's, with its choice of chunks."""
-    raw, config = folder / "raw", golden.config
-    raw.mkdir()
+def write_clips(golden: Golden, raw: Path) -> None:
+    """The golden frames as videos, without loss."""
+    raw.mkdir(parents=True)
     for name, frames in golden.inputs.items():
         if name.startswith("video."):
             clip = raw / f"{name.removeprefix('video.')}.mp4"
-            encode(clip, frames.numpy(), codec="libx264rgb", pix_fmt="rgb24", fps=24, crf="0")  # without loss
+            encode(clip, frames.numpy(), codec="libx264rgb", pix_fmt="rgb24", fps=24, crf="0")
+
+
+def prepared(golden: Golden, raw: Path, samples_folder: Path) -> Path:
+    """A folder filled as the original's, with its choice of chunks, out of what `write_clips` wrote."""
+    config = golden.config
     chunk_frames = config["pixel_chunk_duration"]
     clips = find_clips(raw, config["prompt"], chunk_frames=chunk_frames, skips_bad=True)
     place_of = {clip.path.name: place for place, clip in enumerate(clips)}
@@ -69,7 +73,7 @@ def prepared(golden: Golden, folder: Path) -> Path:
         Sample(int(name.partition(".")[0]), place_of[info["video_path"]], info["start_frame"])
         for name, info in info_of(golden).items()
     ]
-    place = Place(folder / "samples")
+    place = Place(samples_folder)
     plan = Plan(place.folder, tuple(clips), tuple(samples), chunk_frames, config["height"], config["width"])
     given = golden.inputs
     networks = Networks(
@@ -81,7 +85,9 @@ def prepared(golden: Golden, folder: Path) -> Path:
 
 def dataset(golden: Golden) -> Outputs:
     with tempfile.TemporaryDirectory() as folder:
-        made = prepared(golden, Path(folder))
+        raw = Path(folder, "raw")
+        write_clips(golden, raw)
+        made = prepared(golden, raw, Path(folder, "samples"))
         found = {path.stem: torch.load(path, weights_only=True) for path in made.glob("*.pth")}
     ours: Outputs = {}
     for name, tensor in found.items():

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from cosmos_cli import output
 from tests.parity.__main__ import check_golden
-from tests.parity.adapters.nemo_dataset import info_of, prepared
+from tests.parity.adapters.nemo_dataset import info_of, prepared, write_clips
 from tests.parity.golden import read_golden
 
 
@@ -18,7 +18,8 @@ def test_the_folder_is_that_of_the_original(golden: Path, tmp_path: Path) -> Non
     found = check_golden(file)
     assert found
     assert {comparison.max_abs for comparison in found} == {0.0}
-    folder = prepared(read_golden(file), tmp_path)
+    write_clips(read_golden(file), tmp_path / "raw")
+    folder = prepared(read_golden(file), tmp_path / "raw", tmp_path / "samples")
     with safe_open(file, "pt") as stored:
         names = json.loads(stored.metadata()["files"])
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
