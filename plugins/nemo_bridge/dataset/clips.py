@@ -55,12 +55,12 @@ def find_clips(
     chunk_frames: int,
     skips_bad: bool,
     known: Mapping[str, Clip] | None = None,
-) -> list[Clip]:
-    """The videos of a data set, sorted by name, each decoded to its end.
+) -> tuple[list[Clip], list[Problem]]:
+    """The videos of a data set, sorted by name, each decoded to its end; and what is wrong with those left out.
 
     Args:
         prompt: of all videos; None reads their instructions.
-        skips_bad: leave out what cannot be used, and tell of it.
+        skips_bad: leave out what cannot be used, unless nothing is left.
         known: by their fingerprints, videos that were decoded before.
     Raises:
         InputError: there are no videos, or all that is wrong with them and their instructions.
@@ -77,9 +77,7 @@ def find_clips(
     good = [look.clip for look in looks if look.clip is not None and look.clip not in short and not look.problems]
     if problems and not (skips_bad and good):
         raise InputError.from_problems(problems)
-    for problem in problems:
-        output.notice(f"left out: {Problem(problem.what, problem.where)}")
-    return good
+    return good, problems
 
 
 def _no_videos(folder: Path, videos: Path) -> InputError:

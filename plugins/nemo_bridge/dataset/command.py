@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER_FORMS, VIDEO_TOKENIZER, Repository, require
 from cosmos_cli.checkpoints.disk import free_bytes
-from cosmos_cli.errors import CheckpointError, InputError, report_together
+from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.files.identity import fingerprint
 from cosmos_cli.generation.variants import TINY_ROOT, Variant
 from cosmos_cli.models.configs import GeneralDiTConfig
@@ -44,14 +44,17 @@ def run(request: Chunks, settings: DatasetSettings) -> None:
     if own is None or (own.rank == 0 and own.launcher_pid is None):  # a launcher has looked for its workers
         ahead = look_ahead(request, settings)
     with spread(settings.num_gpus, settings.device):
-        plan = agree(lambda: ahead or look_ahead(request, settings), "looking at the videos")
+        # in a worker of a launcher, which has said everything already
+        plan = agree(lambda: ahead or look_ahead(request, settings, was_said=own is not None), "looking at the videos")
         prepared = _prepare(plan, request, settings)
     output.result(prepared.summary(), {"status": "ok", **prepared.document()})
 
 
-def look_ahead(request: Chunks, settings: DatasetSettings) -> Plan:
+def look_ahead(request: Chunks, settings: DatasetSettings, *, was_said: bool = False) -> Plan:
     """The samples of a run, once everything has been found to be as it should be. Leaves the run's record.
 
+    Args:
+        was_said: another process has told what is to be told.
     Raises:
         InputError, CheckpointError: as `run`.
     """
@@ -60,10 +63,16 @@ def look_ahead(request: Chunks, settings: DatasetSettings) -> Plan:
     clips: list[Clip] = []
 
     def find() -> None:
-        known = place.known_clips()
-        clips.extend(
-            find_clips(request.dataset_path, prompt, chunk_frames=CHUNK_FRAMES, skips_bad=request.skip_bad, known=known)
+        found, left_out = find_clips(
+            request.dataset_path,
+            prompt,
+            chunk_frames=CHUNK_FRAMES,
+            skips_bad=request.skip_bad,
+            known=place.known_clips(),
         )
+        clips.extend(found)
+        for problem in left_out:
+            output.notice(f"left out: {Problem(problem.what, problem.where)}", was_said=was_said)
 
     report_together(place.check, find)
     weights.require(settings)
@@ -78,7 +87,8 @@ def look_ahead(request: Chunks, settings: DatasetSettings) -> Plan:
     )
     plan = Plan(place.folder, tuple(clips), tuple(samples), CHUNK_FRAMES, *_size(request, weights.variant))
     _check_folder(plan, weights.text_channels)
-    _tell_of_repeats(plan, request.num_chunks, repeats=prompt is not None)
+    if few := _of_few_chunks(plan, request.num_chunks, repeats=prompt is not None):
+        output.notice(few, was_said=was_said)
     place.begin(about, clips)
     return plan
 
@@ -164,11 +174,11 @@ def _check_folder(plan: Plan, text_channels: int) -> None:
         )
 
 
-def _tell_of_repeats(plan: Plan, num_chunks: int, *, repeats: bool) -> None:
+def _of_few_chunks(plan: Plan, num_chunks: int, *, repeats: bool) -> str:
+    """What it means that videos have fewer chunks than are asked for, if some have."""
     few = [clip for clip in plan.clips if clip.num_frames - plan.chunk_frames + 1 < num_chunks]
-    if few:
-        what = "some of their samples are alike" if repeats else "they give fewer samples"
-        output.notice(f"{len(few)} of {len(plan.clips)} videos have fewer than {num_chunks} chunks: {what}")
+    what = "some of their samples are alike" if repeats else "they give fewer samples"
+    return f"{len(few)} of {len(plan.clips)} videos have fewer than {num_chunks} chunks: {what}" if few else ""
 
 
 def _prepare(plan: Plan, request: Chunks, settings: DatasetSettings) -> Prepared:

@@ -20,6 +20,7 @@ from cosmos_cli.files.outputs import Claim, claim
 from cosmos_cli.files.writing import json_bytes, replacing
 from cosmos_cli.media.resize import stretch_smoothly
 from cosmos_cli.media.video import read_windows
+from cosmos_cli.runtime.memory.exhaustion import telling_of_memory
 from cosmos_cli.runtime.workers.agreement import agree, together
 from cosmos_cli.training.data.checking import in_threads, tell
 from cosmos_plugins.nemo_bridge.dataset.clips import Clip
@@ -39,6 +40,9 @@ from cosmos_plugins.nemo_bridge.dataset.layout import (
 from cosmos_plugins.nemo_bridge.dataset.plan import Chunk, Plan, chunks_of, share_of
 from cosmos_plugins.nemo_bridge.dataset.record import Place
 from cosmos_plugins.nemo_bridge.dataset.samples import Shapes, read_tensor, sample_problems
+
+_SMALLER_TEXTS = "Pass --precision bfloat16, which takes half of it, or --device cpu. What was finished before is kept."
+_SMALLER_CHUNKS = "Free the device of other work, or give a smaller --height and --width. What was finished is kept."
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,11 @@ def prepare(plan: Plan, place: Place, networks: Networks) -> Prepared:
     with _claimed(place, is_first=rank == 0):
         todo = agree(partial(_begin, plan, place, shapes), "looking for samples that are there")
         samples = [sample for sample in plan.samples if sample.number in todo]
-        texts = _encode_texts(plan, place, shapes, todo, networks.load_text_encoder)
-        if own := share_of(chunks_of(samples), rank, world):
-            _encode_videos(plan, place, shapes, own, networks)
+        with telling_of_memory(networks.device, "the text encoder", fix=_SMALLER_TEXTS):
+            texts = _encode_texts(plan, place, shapes, todo, networks.load_text_encoder)
+        with telling_of_memory(networks.device, "chunks of this size", fix=_SMALLER_CHUNKS):
+            if own := share_of(chunks_of(samples), rank, world):
+                _encode_videos(plan, place, shapes, own, networks)
         together(lambda: None)  # all are done
         if rank == 0:
             place.clear()
@@ -131,9 +137,15 @@ def _begin(plan: Plan, place: Place, shapes: Shapes) -> set[int]:
     own = {str(sample.number) for sample in plan.samples}
     tell(foreign_problems(place.folder, (*listing.foreign, *sorted(listing.samples.keys() - own))))
     whole = [name for name, kinds in listing.samples.items() if len(kinds) == len(KINDS)]
-    found = in_threads(lambda name: sample_problems(place.folder, name, KINDS, shapes), whole)
-    done = {int(name) for name, problems in zip(whole, found, strict=True) if not problems}
+    done = _sound(whole, place, shapes) if whole else set()
     return {sample.number for sample in plan.samples} - done
+
+
+def _sound(names: Sequence[str], place: Place, shapes: Shapes) -> set[int]:
+    """The samples whose files are as they should be."""
+    with output.progress(f"Checking {len(names)} samples", len(names), "samples") as advance:
+        found = in_threads(lambda name: sample_problems(place.folder, name, KINDS, shapes), names, advance)
+    return {int(name) for name, problems in zip(names, found, strict=True) if not problems}
 
 
 def _encode_texts(plan: Plan, place: Place, shapes: Shapes, todo: set[int], load: Callable[[], EncodeText]) -> int:

@@ -67,7 +67,7 @@ def prepared(golden: Golden, raw: Path, samples_folder: Path) -> Path:
     """A folder filled as the original's, with its choice of chunks, out of what `write_clips` wrote."""
     config = golden.config
     chunk_frames = config["pixel_chunk_duration"]
-    clips = find_clips(raw, config["prompt"], chunk_frames=chunk_frames, skips_bad=True)
+    clips, _ = find_clips(raw, config["prompt"], chunk_frames=chunk_frames, skips_bad=True)
     place_of = {clip.path.name: place for place, clip in enumerate(clips)}
     samples = [
         Sample(int(name.partition(".")[0]), place_of[info["video_path"]], info["start_frame"])

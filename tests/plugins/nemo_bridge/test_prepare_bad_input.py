@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -148,13 +151,33 @@ def test_an_output_folder_that_is_not_of_this_run_is_refused(cosmos: Run, clip: 
 
 
 @pytest.mark.usefixtures("nothing_loads")
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_an_output_folder_that_cannot_be_written_is_refused(cosmos: Run, clip: Path, tmp_path: Path) -> None:
-    raw, closed = tmp_path / "raw", tmp_path / "closed"
+@pytest.mark.parametrize("closed", ["samples", "."])
+def test_an_output_folder_that_cannot_be_written_is_refused(
+    cosmos: Run, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str
+) -> None:
+    raw, real = tmp_path / "raw", tempfile.TemporaryFile
     raw.mkdir()
     shutil.copy(clip, raw / "good.mp4")
-    closed.mkdir(mode=0o500)
-    assert "cannot be written" in refused(prepare(cosmos, raw, "--output-path", closed / "samples"))
+    Path("samples").mkdir()
+
+    def temporary(*, dir: Path) -> Any:
+        if dir == Path(closed).absolute():
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(dir=dir)
+
+    monkeypatch.setattr("cosmos_cli.files.outputs.tempfile.TemporaryFile", temporary)
+    said = refused(prepare(cosmos, raw))
+    assert "cannot be written: Permission denied." in said
+    assert ("Notes lie beside the folder of samples" in said) == (closed == ".")
+
+
+@pytest.mark.usefixtures("nothing_loads")
+@pytest.mark.skipif(not Path("/dev/shm").is_mount(), reason="needs a folder that is a disk of its own")
+def test_an_output_folder_that_is_a_disk_of_its_own_is_refused(cosmos: Run, clip: Path, tmp_path: Path) -> None:
+    shutil.copy(clip, tmp_path / "good.mp4")
+    said = refused(prepare(cosmos, tmp_path, "--output-path", "/dev/shm"))
+    assert "/dev/shm is a disk of its own" in said
+    assert "such as /dev/shm/samples" in said
 
 
 @pytest.mark.usefixtures("nothing_loads")

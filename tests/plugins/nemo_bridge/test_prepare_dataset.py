@@ -11,12 +11,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from cosmos_cli import output
 from cosmos_cli.testing import CommandResult
+from cosmos_plugins.nemo_bridge.dataset import prepare
 from cosmos_plugins.nemo_bridge.dataset.chunks import draw_starts
 from cosmos_plugins.nemo_bridge.dataset.folder import LatentFolder
 from tests.clips import encode, moving_gradient
@@ -137,6 +139,24 @@ def test_a_run_that_was_killed_within_a_sample_goes_on_to_the_same_folder(
     assert (result.json["written"], result.json["kept"]) == (5, 1)
     assert content(folder) == content(tmp_path / "whole")
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_device_that_is_too_small_is_told_and_what_is_finished_stays(
+    cosmos: Run, raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, left = prepare.encode_chunk, [2]
+
+    def short_of_memory(*given: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return whole(*given)
+
+    monkeypatch.setattr(prepare, "encode_chunk", short_of_memory)
+    result = cosmos(*arguments(raw, tmp_path / "samples"))
+    assert result.exit_code == 1
+    assert "cpu has too little memory for chunks of this size." in result.stderr
+    assert len(content(tmp_path / "samples")) == 10
 
 
 def _with_others(golden: Path, raw: Path, folder: Path) -> int:
