@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER_FORMS, VIDEO_TOKENIZER, Repository, require
+from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER_FORMS, Repository, require
 from cosmos_cli.checkpoints.disk import free_bytes
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.files.identity import fingerprint
+from cosmos_cli.files.missing import is_file
 from cosmos_cli.generation.variants import TINY_ROOT, Variant
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.t5_files import find_encoder
@@ -26,7 +27,11 @@ from cosmos_plugins.nemo_bridge.dataset.layout import KINDS, foreign_problems, l
 from cosmos_plugins.nemo_bridge.dataset.plan import Plan, draw_samples
 from cosmos_plugins.nemo_bridge.dataset.record import WHERE, Place
 from cosmos_plugins.nemo_bridge.dataset.requests import CHUNK_FRAMES, Chunks, DatasetSettings, SubjectDataset
+from cosmos_plugins.nemo_bridge.model import is_published_tokenizer, tokenizer_folder
 from cosmos_plugins.nemo_bridge.variants import VARIANTS
+
+STATISTICS = "mean_std.pt"
+"""Of the latents, without which a tokenizer is another one."""
 
 if TYPE_CHECKING:
     from cosmos_plugins.nemo_bridge.dataset.prepare import Networks, Prepared
@@ -109,23 +114,22 @@ class _Weights:
     def require(self, settings: DatasetSettings) -> None:
         """Raises CheckpointError: something is missing."""
         require(self.published, settings.checkpoint_dir)
-        if not self.tokenizer.exists():
+        if not is_file(self.tokenizer / STATISTICS):
             raise CheckpointError(
-                "there is no tokenizer.",
+                f"holds no tokenizer of videos with its {STATISTICS}.",
                 where=str(self.tokenizer),
-                fix="Give the folder that holds encoder.jit or autoencoder.jit, and mean_std.pt.",
+                fix=f"Give --tokenizer-dir the folder that holds encoder.jit or autoencoder.jit, and {STATISTICS}.",
             )
 
 
 def _weights(request: Chunks, settings: DatasetSettings) -> _Weights:
-    own = request.tokenizer_dir
-    if settings.model_size == "tiny":
+    is_tiny = settings.model_size == "tiny"
+    tokenizer = tokenizer_folder(request.tokenizer_dir, settings.checkpoint_dir, is_tiny=is_tiny)
+    if is_tiny:
         variant = VARIANTS["tiny"]
-        tokenizer = own or TINY_ROOT / VIDEO_TOKENIZER.name
         return _Weights(variant, tokenizer, TINY_ROOT / variant.helpers.text_encoder, ())
     encoder = TEXT_ENCODER_FORMS[settings.text_encoder]
-    published = encoder if own else (TOKENIZER, *encoder)
-    tokenizer = own or TOKENIZER.folder(settings.checkpoint_dir)
+    published = (TOKENIZER, *encoder) if is_published_tokenizer(request.tokenizer_dir) else encoder
     return _Weights(VARIANTS["7B"], tokenizer, encoder[0].folder(settings.checkpoint_dir), published)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from cosmos_cli.generation.settings import NonEmptyPrompt
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.training.data.prepare_requests import TextEncodingSettings
 from cosmos_cli.training.recipe import Size
+from cosmos_plugins.nemo_bridge.requests import PUBLISHED_TOKENIZER
 
 CHUNK_FRAMES = 121
 """Frames of a sample."""
@@ -19,8 +20,8 @@ CHUNK_FRAMES = 121
 class Chunks(StrictModel):
     """Which samples are made of a folder of videos."""
 
-    tokenizer_dir: Annotated[Path | None, Flag(default="that of the published model")] = None
-    """Folder of the video tokenizer: encoder.jit, or autoencoder.jit, and mean_std.pt."""
+    tokenizer_dir: Annotated[str, StringConstraints(max_length=4096)] = PUBLISHED_TOKENIZER
+    """Folder of the tokenizer, or its name under the checkpoint folder or under nvidia/ in it."""
     dataset_path: Path = Path("video_dataset")
     """Folder of the videos."""
     output_path: Path = Path("video_dataset_cached")

@@ -208,5 +208,5 @@ def test_missing_networks_are_told_with_the_command_that_fetches_them(cosmos: Ru
     assert "Cosmos-1.0-Tokenizer-CV8x8x8" in said
     assert "cosmos download" in said
     said = refused(prepare(cosmos, raw, "--tokenizer_dir", tmp_path / "nowhere"), exit_code=4)
-    assert "there is no tokenizer" in said
+    assert "holds no tokenizer of videos with its mean_std.pt" in said
     assert not Path("samples.manifest.json").exists()
