@@ -77,7 +77,7 @@ class DiskFull(CosmosError):
 
 
 class TooLittleMemory(CosmosError):
-    """The host has no memory left. Exit code 1."""
+    """The host, or a device, has no memory left. Exit code 1."""
 
     title = "Out of memory"
 

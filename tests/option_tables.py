@@ -16,6 +16,7 @@ from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
+from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
 from cosmos_plugins.nemo_bridge.requests import NemoRequest, NemoSettings
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview
 from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
@@ -37,6 +38,8 @@ from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 DOCS = Path(__file__).parent.parent / "docs"
 COMMANDS: dict[str, list[OptionDescription]] = {
     "nemo run": describe_options(NemoRequest, NemoSettings, Planning),
+    "nemo prepare-dataset": describe_options(SubjectDataset, DatasetSettings),
+    "nemo prepare-instruction-dataset": describe_options(InstructionDataset, DatasetSettings),
     "predict1 video2world": describe_options(
         predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, Planning
     ),

@@ -94,8 +94,42 @@ def read_frames(path: Path, indices: Sequence[int], each: Callable[[np.ndarray],
                 break
         num_frames = track.num_decoded
     if num_frames <= last:
-        raise InputError(f"ends after {num_frames} frames, of which {last + 1} are needed.", where=str(path))
+        raise ends_before(path, num_frames, last + 1)
     return Clip(held.array(), fps, num_frames)
+
+
+def read_windows(
+    path: Path, starts: Sequence[int], num_frames: int, each: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Windows of a video that begin at ascending places, which are decoded once; one window is held at a time.
+
+    Args:
+        starts: frames counted from 0, each once.
+        num_frames: of a window.
+        each: what becomes of a frame before it is held; frames of no window do not come to it.
+    Yields:
+        A start and the frames of its window, (F, H, W, 3).
+    Raises:
+        InputError: the file is not a video, or ends before the last window does.
+    """
+    todo, held = deque(starts), deque[np.ndarray](maxlen=num_frames)
+    with open_track(path) as track:
+        track.stream.thread_type = "AUTO"
+        for place, frame in enumerate(track.frames()):
+            if not todo:
+                return
+            if place >= todo[0]:
+                held.append(each(track.image(frame)))
+            if place == todo[0] + num_frames - 1:
+                yield todo.popleft(), np.stack(held)
+        num_decoded = track.num_decoded
+    if todo:
+        raise ends_before(path, num_decoded, todo[-1] + num_frames)
+
+
+def ends_before(path: Path, num_frames: int, needed: int) -> InputError:
+    """The error that a video has fewer frames than are needed of it."""
+    return InputError(f"ends after {num_frames} frames, of which {needed} are needed.", where=str(path))
 
 
 def read_first_frame(source: Source) -> np.ndarray:

@@ -8,6 +8,7 @@ from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
+from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
 from cosmos_plugins.nemo_bridge.requests import BatchFile, NemoSettings, RunVideoOptions, VideoOptions, has_prompt
 
 app = typer.Typer(no_args_is_help=True)
@@ -19,6 +20,30 @@ def nemo() -> None:
 
 
 # Data
+
+
+@app.command("prepare-dataset")
+@request_options(SubjectDataset, DatasetSettings)
+def prepare_dataset(request: SubjectDataset, settings: DatasetSettings) -> None:
+    """Cut samples out of videos of one subject and encode them for post-training; started again, it goes on.
+
+    Example: cosmos nemo prepare-dataset --dataset_path videos --output_path cached --prompt "A video of sks robot."
+    """
+    from cosmos_plugins.nemo_bridge.dataset import command as preparation
+
+    preparation.run(request, settings)
+
+
+@app.command("prepare-instruction-dataset")
+@request_options(InstructionDataset, DatasetSettings)
+def prepare_instruction_dataset(request: InstructionDataset, settings: DatasetSettings) -> None:
+    """The same, where each video has an instruction of its own: videos/NAME.mp4 and instructions/NAME.json.
+
+    Example: cosmos nemo prepare-instruction-dataset --dataset_path robot_dataset --output_path robot_dataset/processed
+    """
+    from cosmos_plugins.nemo_bridge.dataset import command as preparation
+
+    preparation.run(request, settings)
 
 
 # Checkpoints

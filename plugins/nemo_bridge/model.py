@@ -75,17 +75,29 @@ def needed(settings: NemoSettings, kind: Kind) -> list[Repository]:
 
 
 def has_published_tokenizer(settings: NemoSettings) -> bool:
-    return settings.tokenizer_dir in ("", PUBLISHED_TOKENIZER)
+    return is_published_tokenizer(settings.tokenizer_dir)
+
+
+def is_published_tokenizer(name: str) -> bool:
+    """Whether `--tokenizer-dir` names the published one, as it does where nobody has given it."""
+    return name in ("", PUBLISHED_TOKENIZER)
+
+
+def tokenizer_folder(name: str, root: Path, *, is_tiny: bool) -> Path:
+    """Where the tokenizer lies that `--tokenizer-dir` names, whether or not it is there.
+
+    Args:
+        root: the checkpoint folder.
+    """
+    if is_published_tokenizer(name):
+        return folder_named(TINY_ROOT, TINY_TOKENIZER) if is_tiny else folder_named(root, PUBLISHED_TOKENIZER)
+    return Path(name) if exists(Path(name)) else folder_named(root, name)
 
 
 def paths_of(settings: NemoSettings, dit: Path) -> Paths:
     """Where the weights of a model lie, whether or not they are there. dit: its network."""
     root = TINY_ROOT if settings.is_tiny else settings.checkpoint_dir
-    if has_published_tokenizer(settings):
-        tokenizer = folder_named(root, TINY_TOKENIZER if settings.is_tiny else PUBLISHED_TOKENIZER)
-    else:
-        named = Path(settings.tokenizer_dir)
-        tokenizer = named if exists(named) else folder_named(settings.checkpoint_dir, settings.tokenizer_dir)
+    tokenizer = tokenizer_folder(settings.tokenizer_dir, settings.checkpoint_dir, is_tiny=settings.is_tiny)
     text = root / VARIANTS[settings.size].helpers.text_encoder
     if settings.t5_cache_dir is not None:
         text = _in_cache(settings.t5_cache_dir)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 import torch
+
+from cosmos_cli.errors import TooLittleMemory
 
 _WORDS = re.compile(
     "|".join(
@@ -41,3 +45,21 @@ def is_out_of_memory(error: BaseException, *, num_refused: int = 0) -> bool:
 def num_refused_requests(device: torch.device) -> int:
     """How often the device has had too little memory for what this process wanted."""
     return int(torch.cuda.memory_stats(device).get("num_ooms", 0)) if device.type == "cuda" else 0
+
+
+@contextlib.contextmanager
+def telling_of_memory(device: torch.device, what: str, *, fix: str) -> Iterator[None]:
+    """A block for which the device may be too small, where there is nothing smaller to step down to.
+
+    Args:
+        what: needs the memory. fix: what to do.
+    Raises:
+        TooLittleMemory: it is.
+    """
+    num_before = num_refused_requests(device)
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error, num_refused=num_refused_requests(device) - num_before):
+            raise
+        raise TooLittleMemory(f"{device} has too little memory for {what}.", fix=fix) from error

@@ -21,12 +21,17 @@ class Preparation(StrictModel):
     """Encode also what is encoded already; else only what is missing, or older than its caption."""
 
 
-class PreparationSettings(MachineSettings):
+class TextEncodingSettings(MachineSettings):
     """Where and by what texts are encoded."""
 
-    model_size: Annotated[Literal["t5-11b", "tiny"], Flag(aliases=("--model",))] = "t5-11b"
-    """Text encoder: that of the published models, or that of the tiny ones, which ships with cosmos."""
     text_encoder: Annotated[Literal["auto", "bf16", "fp32"], Flag(default="auto: fp32 if it is there, else bf16")] = (
         "auto"
     )
     """Published weights of the text encoder, by the precision they are stored in."""
+
+
+class PreparationSettings(TextEncodingSettings):
+    """Where and by what texts are encoded, and whose encoder it is."""
+
+    model_size: Annotated[Literal["t5-11b", "tiny"], Flag(aliases=("--model",))] = "t5-11b"
+    """Text encoder: that of the published models, or that of the tiny ones, which ship with cosmos."""

@@ -9,6 +9,7 @@ from tests.parity.adapters import (
     guided_sampling,
     guided_warp,
     multiview,
+    nemo_dataset,
     predict1,
     predict1_sampling,
     predict2,
@@ -44,6 +45,7 @@ ADAPTERS: dict[str, Adapter] = (
     | training_control.ADAPTERS
     | training_parts.ADAPTERS
     | guided_warp.ADAPTERS
+    | nemo_dataset.ADAPTERS
 )
 
 
