@@ -51,32 +51,33 @@ def edm_loss(
     """The loss of networks trained on variance-exploding noise.
 
     Given frames enter with a little noise of their own; where they do not count, their prediction is what is given, and
-    they stay in the mean as zeros.
+    they stay in the mean as zeros. The network's mask marks them, even those that the recipe frees.
 
     Args:
         log_variance: how uncertain a noise level is, of c_noise (B,): (B, 1).
     Source: cosmos-predict1 4ed35fa, diffusion/training/models/{model_image,extend_model,extend_model_multiview}.py
-        (behaviour); Karras et al. 2022, arXiv:2206.00364.
+        (behaviour); NeMo, branch vfm, diffusion/sampler/cosmos (behaviour); Karras et al. 2022, arXiv:2206.00364.
     """
-    dtype = getattr(torch, recipe.dtype)
+    dtype, error_dtype = getattr(torch, recipe.dtype), getattr(torch, recipe.error_dtype or recipe.dtype)
     x0 = x0_BCTHW.to(dtype)
     sigma_B = draws.sigma_B.to(dtype)
     sigma = _per_clip(sigma_B)
     x = x0 + sigma * draws.noise_BCTHW.to(dtype)
     mask = given_mask(draws, x0.shape, num_views)
     mask = mask if mask is None else mask.to(dtype)
-    if mask is not None:
-        given = Conditioning(x0, mask)
+    given = None if mask is None else Conditioning(x0, mask)
+    if given is not None:
         if draws.augment_sigma_B is None or draws.augment_noise_BCTHW is None:
-            x = mask * x0 / edm.scaling(sigma).c_in + (1 - mask) * x
+            x = given.mask_B1T11 * x0 / edm.scaling(sigma).c_in + (1 - given.mask_B1T11) * x
         else:
             augment = _per_clip(draws.augment_sigma_B.to(dtype))
+            given = edm.free_below(given, sigma, augment) if recipe.frees_noisier else given
             x = edm.add_conditioning(x, sigma, given, draws.augment_noise_BCTHW.to(dtype), augment)
     c_noise_B = edm.scaling(sigma_B).c_noise
     output = predict(edm.scaling(sigma).c_in * x, c_noise_B, mask)
-    x0_pred = edm.precondition_output(x, output.to(dtype), sigma)
-    if mask is not None and not recipe.covers_given:
-        x0_pred = mask * x0 + (1 - mask) * x0_pred
+    x0_pred = edm.precondition_output(x, output.to(error_dtype), sigma)
+    if given is not None and not recipe.covers_given:
+        x0_pred = given.mask_B1T11 * x0 + (1 - given.mask_B1T11) * x0_pred
     square = (x0 - x0_pred) ** 2
     weighed = edm.loss_weight(sigma) * square
     per_element = weighed
