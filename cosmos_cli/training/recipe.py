@@ -23,11 +23,12 @@ class Part(StrictModel):
 
 
 class Job(Part):
-    """Where the run writes: below `OUTPUT_ROOT/project/group/name`."""
+    """Where the run writes: below `OUTPUT_ROOT/project/group/name`, or in a folder that is named."""
 
     project: str = Field(default="posttraining", description="First folder below OUTPUT_ROOT.")
     group: str = Field(description="Second folder.")
     name: str = Field(description="Third folder; the run's own.")
+    folder: str = Field(default="", description="The run's folder below OUTPUT_ROOT in place of those three.")
 
 
 class Model(Part):
