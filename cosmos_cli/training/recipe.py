@@ -79,6 +79,7 @@ class Data(Part):
     num_workers: int = Field(
         default=2, ge=0, description="Processes that decode clips, per rank; 0 decodes in between."
     )
+    shuffle: bool = Field(default=True, description="Another order in every epoch; else clips come as they stand.")
     num_mock_clips: Positive = Field(default=10_000, description="Length of a mock data set.")
 
 

@@ -54,7 +54,7 @@ class Loader:
         world: int = 1,
         first_step: int = 0,
     ) -> None:
-        self._reader, self._num_workers = Reader(dataset, seed), data.num_workers
+        self._reader, self._num_workers = Reader(dataset, seed, shuffles=data.shuffle), data.num_workers
         self._size, self._step = global_batch_size, first_step
         own = range(rank * global_batch_size // world, (rank + 1) * global_batch_size // world)
         self._places = [tuple(own[start : start + data.batch_size]) for start in range(0, len(own), data.batch_size)]

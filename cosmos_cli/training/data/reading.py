@@ -48,9 +48,9 @@ class Passage:
 class Reader:
     """Reads the clips at positions of the training. It is copied to other processes."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+    def __init__(self, dataset: Dataset, seed: int, *, shuffles: bool = True) -> None:
         self._dataset, self._seed = dataset, seed
-        self._order = Order(len(dataset), seed)
+        self._order = Order(len(dataset), seed, shuffles=shuffles)
 
     def __call__(self, positions: Sequence[int]) -> Passage:
         replaced: list[Problem] = []
