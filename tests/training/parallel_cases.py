@@ -25,7 +25,7 @@ from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_plugins.predict1_multiview.task import Predict1Task
+from cosmos_cli.training.edm_task import EDMTask
 from tests.parity.adapters import training_nemo
 from tests.parity.golden import read_golden
 
@@ -184,7 +184,7 @@ def adapters() -> TinyTask:
     return task
 
 
-class NemoTask(Predict1Task):
+class NemoTask(EDMTask):
     """The network and the step of NeMo whose true gradients are known, see the notes in the file."""
 
     def __init__(self) -> None:

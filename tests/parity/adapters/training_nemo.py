@@ -22,6 +22,7 @@ from cosmos_cli.diffusion import edm
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.training.draws import Draws
+from cosmos_cli.training.edm_task import EDMTask
 from cosmos_cli.training.recipe import (
     Data,
     EMARecipe,
@@ -34,7 +35,6 @@ from cosmos_cli.training.recipe import (
 )
 from cosmos_cli.training.task import Batch, learning
 from cosmos_cli.training.trainer import Trainer
-from cosmos_plugins.predict1_multiview.task import Predict1Task
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.adapters.training import ALONE, watched
 from tests.parity.golden import Comparison, Golden, compare
@@ -55,7 +55,7 @@ def nemo(golden: Golden) -> Outputs:
 
 def _kind(golden: Golden, kind: str) -> Outputs:
     dit = network(golden, kind)
-    trainer = _trainer(LOSS, Predict1Task(LOSS, learning(dit), None))
+    trainer = _trainer(LOSS, EDMTask(LOSS, learning(dit), None))
     gradients: dict[str, Tensor] = {}
 
     def keep(*_: Any) -> None:
@@ -122,7 +122,7 @@ def rows(golden: Golden, kind: str) -> Iterator[tuple[Batch, Draws]]:
         yield batch, draws
 
 
-def _trainer(loss: LossRecipe, task: Predict1Task) -> Trainer:
+def _trainer(loss: LossRecipe, task: EDMTask) -> Trainer:
     """Steps without a length: the weights stay."""
     recipe = Recipe(
         task="",
@@ -139,7 +139,7 @@ def _trainer(loss: LossRecipe, task: Predict1Task) -> Trainer:
 
 def _rounded(golden: Golden, kind: str) -> Tensor:
     dit = network(golden, kind).to(torch.bfloat16)
-    trainer = _trainer(ROUNDED, Predict1Task(ROUNDED, learning(dit), None, dtype=torch.bfloat16))
+    trainer = _trainer(ROUNDED, EDMTask(ROUNDED, learning(dit), None, dtype=torch.bfloat16))
     return torch.tensor([trainer.step([inputs]).loss for inputs in rows(golden, kind)])
 
 
@@ -196,7 +196,7 @@ def _beyond_native(golden: Golden, kind: str) -> Tensor:
     weights[f"{head}.1.weight"] = torch.nn.functional.pad(weights[f"{head}.1.weight"], (0, 0, 0, missing))
     weights[f"{head}.2.weight"] = torch.nn.functional.pad(weights[f"{head}.2.weight"], (0, missing))
     wide.load_state_dict(weights)
-    task = Predict1Task(LOSS, learning(wide), None)
+    task = EDMTask(LOSS, learning(wide), None)
     task.loss(*next(rows(golden, kind))).total.backward()  # type: ignore[no-untyped-call]
     squares = torch.zeros(narrow.config.num_blocks)
     parameters = dict(task.networks.named_parameters())
