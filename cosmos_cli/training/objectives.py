@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.checkpoints.readers import open_checkpoint
+from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.diffusion import edm, rectified_flow
 from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.training.draws import Draws
@@ -162,11 +162,16 @@ def _loss(per_element: Tensor, weighed: Tensor, square: Tensor, x0_pred: Tensor,
 
 def load_log_variance(path: Path | None, wrappers: Sequence[str]) -> LogVariance:
     """The uncertainty head that lies beside a network in a file, or a new one where none does."""
-    head = LogVariance()
     if path is None:
-        return head
+        return LogVariance()
     with open_checkpoint(path, wrappers) as checkpoint:
-        keys = {name: f"logvar.{name}" for name in head.state_dict()}
-        if all(key in checkpoint for key in keys.values()):
-            head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
+        return log_variance_in(checkpoint)
+
+
+def log_variance_in(checkpoint: Checkpoint) -> LogVariance:
+    """The same, of an open checkpoint."""
+    head = LogVariance()
+    keys = {name: f"logvar.{name}" for name in head.state_dict()}
+    if all(key in checkpoint for key in keys.values()):
+        head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
     return head
