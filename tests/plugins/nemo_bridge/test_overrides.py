@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cosmos_cli.errors import InputError
@@ -101,6 +103,13 @@ def test_all_mistakes_are_told_at_once_under_the_names_that_were_written() -> No
     assert {problem.where for problem in caught.value.problems} == {"trainer.max_steps", "optim.config.lr"}
     with pytest.raises(InputError, match="too large"):
         changed(f"trainer.max_steps={'9' * 400}", "trainer.max_steps*=2.5")
+
+
+def test_the_guide_lists_every_name() -> None:
+    guide = (Path(__file__).parents[3] / "docs/nemo-training.md").read_text()
+    rows = [line for line in guide.splitlines() if line.startswith("| `")]
+    for theirs, ours in FIELDS.items():
+        assert any(f"`{theirs}`" in row and f"`{ours.partition('.betas')[0]}" in row for row in rows), theirs
 
 
 def test_the_table_names_fields_that_there_are() -> None:
