@@ -63,11 +63,21 @@ class Checkpoint(ABC):
             ValueError: the checkpoint is closed.
             CheckpointError: the tensor's bytes are damaged.
         """
+        self._check_open(key)
+        return self._read(key)
+
+    def part(self, key: str, index: int) -> Tensor:
+        """What a tensor has at an index of its first dim; no more of it is read where the format allows.
+
+        Raises: as `tensor`.
+        """
+        return self.tensor(key)[index]
+
+    def _check_open(self, key: str) -> None:
         if not self._is_open:
             raise ValueError(f"{self.path} is closed; read its tensors inside the `with` block.")
         if key not in self._specs:
             raise KeyError(key)
-        return self._read(key)
 
     @abstractmethod
     def _read(self, key: str) -> Tensor:

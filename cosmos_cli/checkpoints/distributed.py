@@ -50,6 +50,17 @@ class DistributedCheckpoint(Checkpoint):
             tensor[region] = self._read_chunk(key, chunk)
         return tensor
 
+    def part(self, key: str, index: int) -> Tensor:
+        self._check_open(key)
+        spec = self._specs[key]
+        part = torch.empty(spec.shape[1:], dtype=spec.dtype)
+        for chunk in self._chunks[key]:
+            inside = index - chunk.offsets[0]
+            if 0 <= inside < chunk.sizes[0]:
+                rest = zip(chunk.offsets[1:], chunk.sizes[1:], strict=True)
+                part[tuple(slice(start, start + size) for start, size in rest)] = self._read_chunk(key, chunk)[inside]
+        return part
+
     def _read_chunk(self, key: str, chunk: _Chunk) -> Tensor:
         with chunk.path.open("rb") as file:
             file.seek(chunk.start)
