@@ -10,7 +10,6 @@ from typing import Any
 from pydantic import Field
 
 from cosmos_cli.generation.variants import CLIP_FRAMES, TINY_TEXT_WIDTH, Kind
-from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
@@ -80,7 +79,7 @@ def _recipe(name: str, kind: Kind, help: str, size: str, **changes: Any) -> Nemo
         "optimizer": OptimizerRecipe(lr=1e-6, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8, clip_norm=1.0),
         "ema": EMARecipe(enabled=False),
         "parallel": ParallelRecipe(shard=32, tp=TENSOR_PARALLEL, activation_checkpointing="block"),
-        "checkpoint": CheckpointRecipe(load_path=f"{VARIANTS[size].folder_of(kind)}/{WEIGHTS}", save_iter=200),
+        "checkpoint": CheckpointRecipe(load_path=VARIANTS[size].folder_of(kind), save_iter=200),
         "trainer": TrainerRecipe(max_iter=1000),
         "log": LogRecipe(logging_iter=1),
     }
@@ -116,7 +115,7 @@ def _tiny(kind: Kind) -> NemoRecipe:
         loss=_loss(kind, dtype="float32"),
         optimizer=OptimizerRecipe(lr=1e-3, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8),
         parallel=ParallelRecipe(activation_checkpointing="none"),
-        checkpoint=CheckpointRecipe(load_path=f"{VARIANTS['tiny'].folder_of(kind)}/{WEIGHTS}", save_iter=10),
+        checkpoint=CheckpointRecipe(load_path=VARIANTS["tiny"].folder_of(kind), save_iter=10),
         trainer=TrainerRecipe(max_iter=20, precision="float32"),
         log=LogRecipe(logging_iter=1, sample_steps=4),
     )

@@ -15,11 +15,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult, run_cosmos
+from cosmos_plugins.nemo_bridge.convert.sources import open_checkpoint
+from cosmos_plugins.nemo_bridge.convert.stacks import Stacks
+from cosmos_plugins.nemo_bridge.convert.writers import write_diffusers, write_torch_dist, write_zarr
 from tests.plugins.nemo_bridge.prepared import prepared
 from tests.third_party import COSMOS
 
 FACTORY = "tiny_video2world"
+TINY = TINY_ROOT / "nvidia/Cosmos-Predict1-Tiny-Video2World/model.pt"
 LINE = ("nemo", "post-train", "--device", "cpu", "--yes", "--factory", FACTORY)
 STEPS = 30
 # with eps 1e-8, AdamW would move entries whose gradient is but rounding as far as any other
@@ -107,9 +112,7 @@ def test_the_loss_falls_and_the_head_of_the_published_file_goes_along(undisturbe
     losses = [step["loss"] for step in told(undisturbed)]
     assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
     weights = exported(undisturbed)
-    from cosmos_cli.generation.variants import TINY_ROOT
-
-    start = torch.load(TINY_ROOT / "nvidia/Cosmos-Predict1-Tiny-Video2World/model.pt", weights_only=True)
+    start = torch.load(TINY, weights_only=True)
     for name in ("logvar.0.freqs", "logvar.0.phases", "logvar.1.weight"):
         assert torch.equal(weights[name], start[name])
     assert weights.keys() >= start.keys()
@@ -165,9 +168,9 @@ def test_fewer_ranks_than_nemo_has_share_the_layers_among_them(data: Path) -> No
         ((f"--factory={FACTORY}", "data.path={data}", "resume.restore_config.path=nowhere"), "are not there"),
         (
             (f"--factory={FACTORY}", "data.path={data}", "resume.restore_config.path=Cosmos-Predict1-Tiny-Text2World"),
-            "holds a network of width 48 with 3 blocks and patches of 68 numbers; the recipe trains one",
+            "holds the 48x3 network of text2world; the recipe trains the tiny one of video2world",
         ),
-        ((f"--factory={FACTORY}", "data.path={data}", "model.config.num_layers=1"), "with 3 blocks"),
+        ((f"--factory={FACTORY}", "data.path={data}", "model.config.num_layers=1"), "num_blocks 3 in place of 1"),
         ((f"--factory={FACTORY}", "data.path={data}", "draws.given_max=2"), "no latent frame is left to be made"),
         ((f"--factory={FACTORY}", "data.path={half}"), "sample 1 is half-written: 1.info.json missing"),
         ((f"--factory={FACTORY}", "data.path={data}", "--backend", "nemo"), "is no factory of NeMo"),
@@ -186,6 +189,38 @@ def test_what_is_wrong_is_said_before_anything_is_written(
     assert result.exit_code in (2, 4), result.stderr
     assert what in said(result)
     assert not Path("nemo_experiments").exists()
+
+
+def in_other_layouts(folder: Path) -> dict[str, Path]:
+    """The tiny network as NeMo and Diffusers keep it; `trained` is as NeMo's training leaves it."""
+    with open_checkpoint(TINY) as source:
+        stacks = Stacks(source)
+        for name in ("published", "trained"):
+            write_zarr(folder / name / "epoch=0-step=199" / "weights", stacks, lambda: None)
+        write_torch_dist(folder / "torch_dist", stacks, lambda: None)
+        write_diffusers(folder / "diffusers", source, None, lambda: None)
+    name = "module.decoder.layers.adaLN.adaLN_modulation.2.weight"
+    block = folder / "trained" / "epoch=0-step=199" / "weights" / name / "0.0.0"
+    noise = torch.randn(block.stat().st_size // 2, generator=torch.Generator().manual_seed(3)) / 20
+    block.write_bytes(noise.bfloat16().view(torch.uint8).numpy().tobytes())
+    return {path.name: path for path in sorted(folder.iterdir())}
+
+
+def test_any_layout_is_begun_from_and_what_nemo_has_trained_too(data: Path, tmp_path: Path) -> None:
+    layouts = in_other_layouts(tmp_path / "layouts")
+    losses = {}
+    for name, path in {"native": TINY, **layouts}.items():
+        line = ("--factory", FACTORY, f"data.path={data}", "trainer.max_steps=2", f"log.log_dir={name}")
+        result = post_train(*line, f"resume.restore_config.path={path}")
+        assert result.exit_code == 0, result.stderr
+        losses[name] = [step["loss"] for step in told(Path(name))]
+    trained = losses.pop("trained")
+    assert set(layouts) == {"published", "trained", "torch_dist", "diffusers"}
+    assert all(each == losses["native"] for each in losses.values())
+    assert trained != losses["native"]
+    weights = torch.load("trained/checkpoints/iter_000000002_reg_model.pt", weights_only=True)
+    ranks = {tuple(weights[name].shape) for name in weights if name.endswith("adaLN_modulation.1.weight")}
+    assert ranks == {(3 * 8, 48)}
 
 
 def test_layers_may_be_left_out_of_a_network_of_chance(data: Path) -> None:
