@@ -40,8 +40,9 @@ def run(training: NemoPostTraining, settings: NemoTrainingSettings) -> None:
         why, instead = NOT_HERE[name]
         raise InputError(f"{name} is not here: {why}", where="--factory", fix=instead)
     named = experiments.find(FAMILY, name)
-    recipe = recipe_of(named, overrides, settings.num_ranks * (training.nodes if training.slurm else 1))
-    if not (training.dry_run or training.slurm) and _speaks_first() and isinstance(recipe, NemoRecipe):
+    is_elsewhere = training.dry_run or training.slurm
+    recipe = recipe_of(named, overrides, settings.num_ranks * (training.nodes if is_elsewhere else 1))
+    if not is_elsewhere and _speaks_first() and isinstance(recipe, NemoRecipe):
         from cosmos_plugins.nemo_bridge.start import check_start
 
         check_start(recipe, settings.checkpoint_dir)
