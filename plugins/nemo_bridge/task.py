@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER, folder_named
+from cosmos_cli.checkpoints.catalogue import folder_named
 from cosmos_cli.diffusion.edm import SIGMA_DATA, Network, denoise
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.rectified_flow import first_frames
@@ -23,7 +23,7 @@ from cosmos_cli.training.edm_task import HEAD, EDMTask
 from cosmos_cli.training.objectives import LogVariance
 from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Where
-from cosmos_plugins.nemo_bridge.checkpoints import TOKENIZER
+from cosmos_plugins.nemo_bridge.checkpoints import TINY_TOKENIZER, TOKENIZER
 from cosmos_plugins.nemo_bridge.dataset.folder import VIDEO_LATENT
 from cosmos_plugins.nemo_bridge.recipes import PREPARED, NemoRecipe, network_of
 from cosmos_plugins.nemo_bridge.start import load_start
@@ -114,5 +114,5 @@ def _tokenizer(recipe: NemoRecipe, where: Where) -> ChunkedTokenizer | None:
 def tokenizer_folder(recipe: NemoRecipe, checkpoint_dir: Path) -> Path:
     """Where the tokenizer of a recipe's model lies."""
     if recipe.model.size == "tiny":
-        return folder_named(TINY_ROOT, VIDEO_TOKENIZER.also_in[0])
+        return folder_named(TINY_ROOT, TINY_TOKENIZER)
     return TOKENIZER.folder(checkpoint_dir)
