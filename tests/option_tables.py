@@ -18,6 +18,7 @@ from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
 from cosmos_plugins.nemo_bridge.requests import NemoRequest, NemoSettings
+from cosmos_plugins.nemo_bridge.training_requests import NemoPostTraining, NemoTrainingSettings
 from cosmos_plugins.predict1_multiview.multiview import requests as predict1_multiview
 from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
 from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world
@@ -64,6 +65,7 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "transfer guided": describe_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS]),
     "transfer prompts": describe_options(PromptsRequest, PromptsSettings),
     "predict1-multiview post-train": describe_options(PostTraining, TrainingSettings),
+    "nemo post-train": describe_options(NemoPostTraining, NemoTrainingSettings),
 }
 """Command to the options of its table, which stands in a guide between two comments."""
 

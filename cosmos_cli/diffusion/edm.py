@@ -85,7 +85,7 @@ def add_conditioning(
     return mask * noisy + (1 - mask) * x_BCTHW
 
 
-def free_below(conditioning: Conditioning, sigma: Tensor, sigma_augment: float) -> Conditioning:
+def free_below(conditioning: Conditioning, sigma: Tensor, sigma_augment: float | Tensor) -> Conditioning:
     """The conditioning, or none of it once the rest has no more noise than the given frames have.
 
     From there on all frames are denoised together. The network's condition mask keeps marking the given frames.

@@ -164,6 +164,7 @@ class GeneralDiTConfig(DiTConfig):
         affline_emb_norm: the timestep embedding is normalised.
         add_augment_sigma_embedding: the network is also told how noisy the given frames are.
         legacy_patch_emb: patches are embedded by a convolution, as in some files of training runs.
+        block_norm_eps: of the LayerNorms in the blocks; NeMo, by a slip, has 1e-5.
     Raises:
         ValueError: as for `DiTConfig`, or an unknown type of position embedding.
     """
@@ -176,6 +177,7 @@ class GeneralDiTConfig(DiTConfig):
     affline_emb_norm: bool = True
     add_augment_sigma_embedding: bool = False
     legacy_patch_emb: bool = False
+    block_norm_eps: float = 1e-6
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -270,9 +270,9 @@ def modulation(layers: nn.Sequential, emb_BSD: Tensor, adaln_lora_BSM: Tensor | 
     return list(out_BSM[:, :, None, None].split(emb_BSD.shape[-1], dim=-1))
 
 
-def modulate(x_BTHWD: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+def modulate(x_BTHWD: Tensor, shift: Tensor, scale: Tensor, eps: float = EPS) -> Tensor:
     """LayerNorm without weights, then times 1 + scale, plus shift."""
-    normed = F.layer_norm(x_BTHWD, x_BTHWD.shape[-1:], eps=EPS)
+    normed = F.layer_norm(x_BTHWD, x_BTHWD.shape[-1:], eps=eps)
     return times(normed, 1 + scale).add_(shift)
 
 

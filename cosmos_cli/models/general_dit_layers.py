@@ -134,12 +134,12 @@ class SubBlock(nn.Module):
 
     def __init__(self, config: GeneralDiTConfig, block: nn.Module) -> None:
         super().__init__()
-        self.block = block
+        self.block, self.eps = block, config.block_norm_eps
         self.adaLN_modulation = adaln_modulation(config, 3)
 
     def forward(self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None, *args: Any) -> Tensor:
         shift, scale, gate = modulation(self.adaLN_modulation, emb_BSD, adaln_lora_BSM)
-        return times(self.block(modulate(x_BTHWD, shift, scale), *args), gate).add_(x_BTHWD)
+        return times(self.block(modulate(x_BTHWD, shift, scale, self.eps), *args), gate).add_(x_BTHWD)
 
 
 class Block(nn.Module):

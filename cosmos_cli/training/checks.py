@@ -89,6 +89,10 @@ def check_fits(recipe: Recipe, workload: Workload) -> None:
         what = f"{data.num_frames} frames are no clip of this model, which takes 1 and multiples of {factor} after it."
         problems.append(Problem(what, "data.num_frames", f"Give {fewer} or {fewer + factor}."))
     frames, rows, columns = latents_THW(recipe, workload)
+    draws = recipe.draws
+    if draws.given != "none" and draws.given_max >= frames // data.num_views and not recipe.loss.covers_given:
+        what = f"of a clip of {frames // data.num_views} latent frames, no latent frame is left to be made."
+        problems.append(Problem(what, "draws.given_max", f"Give {frames // data.num_views - 1} or fewer."))
     for config in (workload.trained, *workload.frozen):
         width = getattr(config, "crossattn_proj_in_channels", None) or config.crossattn_emb_channels
         if width != data.text_channels:

@@ -46,13 +46,20 @@ def add_commands(app: typer.Typer, family: str, *, tiny_root: str) -> None:
 
 
 def run(family: str, training: PostTraining, settings: TrainingSettings) -> None:
-    """Post-train, or show what that would be.
+    """Post-train, or show what that would be; errors as for `run_recipe`."""
+    named, recipe = recipe_of(family, training)
+    run_recipe(family, named, recipe, training, settings)
 
+
+def run_recipe(family: str, named: Recipe, recipe: Recipe, training: PostTraining, settings: TrainingSettings) -> None:
+    """Post-train by a recipe, or show what that would be.
+
+    Args:
+        named: the recipe before it was changed, to tell what was.
     Raises:
         InputError: what is wrong with the recipe, the data, the folder or the machine, before anything loads.
         typer.Exit: a signal asked the run to stop; it was saved, and goes on when it is started again.
     """
-    named, recipe = recipe_of(family, training)
     if training.dry_run:
         from cosmos_cli.training.look_ahead import look_ahead
 

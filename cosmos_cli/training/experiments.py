@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,8 @@ from cosmos_cli import registry
 from cosmos_cli.errors import CosmosError, InputError, Problem
 from cosmos_cli.requests import nearest, problem_of
 from cosmos_cli.training.recipe import Recipe
+
+R = TypeVar("R", bound=Recipe)
 
 _SPELLINGS: Sequence[tuple[str, str]] = (
     (r"model_parallel\.context_parallel_size|model\.(config\.)?context_parallel_size", "parallel.cp"),
@@ -95,20 +97,37 @@ def split(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     return (names[-1] if names else None), others
 
 
-def changed(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
+def changed(recipe: R, overrides: Iterable[str]) -> R:
+    """The recipe with other values in some fields; errors as for `find`."""
+    return with_changes(recipe, [change for override in overrides for change in read_override(override)])
+
+
+class Change(NamedTuple):
+    """Another value of a field. written: how the user calls the field, for messages. name: dotted, of this project."""
+
+    written: str
+    name: str
+    value: Any
+
+
+def read_override(override: str) -> list[Change]:
+    """What `part.field=value` changes, under the names of this project."""
+    written, _, text = override.partition("=")
+    return [Change(written, name, value) for name, value in _ours(written, _value(text))]
+
+
+def with_changes(recipe: R, changes: Iterable[Change]) -> R:
     """The recipe with other values in some fields; errors as for `find`."""
     values = recipe.model_dump()
     problems: list[Problem] = []
     spelt: dict[tuple[str, ...], str] = {}
-    for override in overrides:
-        written, _, text = override.partition("=")
-        for name, value in _ours(written, _value(text)):
-            try:
-                place = _place(recipe, name)
-                _set(values, place, value)
-                spelt[place] = written
-            except _Unknown as error:
-                problems.append(Problem(error.args[0], written, error.args[1] or None))
+    for written, name, value in changes:
+        try:
+            place = _place(recipe, name)
+            _set(values, place, value)
+            spelt[place] = written
+        except _Unknown as error:
+            problems.append(Problem(error.args[0], written, error.args[1] or None))
     if problems:
         raise InputError.from_problems(problems)
     try:

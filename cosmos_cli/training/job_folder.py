@@ -1,6 +1,6 @@
 """The folder of a run: its names, which checkpoint is the latest, what killed runs left, and whose run it is. No torch.
 
-OUTPUT_ROOT/project/group/name/
+OUTPUT_ROOT/project/group/name/, or OUTPUT_ROOT/folder/
   recipe.json  metrics.jsonl  report.html  samples/
   checkpoints/
     latest_checkpoint.txt               names the last complete checkpoint; written last
@@ -46,14 +46,14 @@ _FOLDER = re.compile(r"iter_(\d{9,})")
 _LEFTOVER = re.compile(r"\.iter_\d{9,}\w*\.[0-9a-f]{8}\.(partial|old)")
 
 _MUST_STAY = ("task", "job", "model", "data", "lora", "ema.enabled")
-_MAY_DIFFER = ("data.num_workers", "data.batch_size", "data.global_batch_size")
-"""How many clips a step has is kept with the checkpoint, and asked there."""
+_MAY_DIFFER = ("job.folder", "data.num_workers", "data.batch_size", "data.global_batch_size")
+"""How many clips a step has is kept with the checkpoint, and asked there; the folder may be named in several ways."""
 _OF_NO_ACCOUNT = ("help", "checkpoint", "log", "parallel", "trainer.max_iter", "trainer.grad_accum_iter", *_MAY_DIFFER)
 
 
 def job_folder(output_root: Path, job: Job) -> Path:
     """Where a run writes."""
-    return output_root / job.project / job.group / job.name
+    return output_root / (job.folder or Path(job.project, job.group, job.name))
 
 
 def iteration_name(iteration: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from cosmos_cli.checkpoints.readers import open_checkpoint
+from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.diffusion import edm, rectified_flow
 from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.training.draws import Draws
@@ -51,32 +51,33 @@ def edm_loss(
     """The loss of networks trained on variance-exploding noise.
 
     Given frames enter with a little noise of their own; where they do not count, their prediction is what is given, and
-    they stay in the mean as zeros.
+    they stay in the mean as zeros. The network's mask marks them, even those that the recipe frees.
 
     Args:
         log_variance: how uncertain a noise level is, of c_noise (B,): (B, 1).
     Source: cosmos-predict1 4ed35fa, diffusion/training/models/{model_image,extend_model,extend_model_multiview}.py
-        (behaviour); Karras et al. 2022, arXiv:2206.00364.
+        (behaviour); NeMo, branch vfm, diffusion/sampler/cosmos (behaviour); Karras et al. 2022, arXiv:2206.00364.
     """
-    dtype = getattr(torch, recipe.dtype)
+    dtype, error_dtype = getattr(torch, recipe.dtype), getattr(torch, recipe.error_dtype or recipe.dtype)
     x0 = x0_BCTHW.to(dtype)
     sigma_B = draws.sigma_B.to(dtype)
     sigma = _per_clip(sigma_B)
     x = x0 + sigma * draws.noise_BCTHW.to(dtype)
     mask = given_mask(draws, x0.shape, num_views)
     mask = mask if mask is None else mask.to(dtype)
-    if mask is not None:
-        given = Conditioning(x0, mask)
+    given = None if mask is None else Conditioning(x0, mask)
+    if given is not None:
         if draws.augment_sigma_B is None or draws.augment_noise_BCTHW is None:
-            x = mask * x0 / edm.scaling(sigma).c_in + (1 - mask) * x
+            x = given.mask_B1T11 * x0 / edm.scaling(sigma).c_in + (1 - given.mask_B1T11) * x
         else:
             augment = _per_clip(draws.augment_sigma_B.to(dtype))
+            given = edm.free_below(given, sigma, augment) if recipe.frees_noisier else given
             x = edm.add_conditioning(x, sigma, given, draws.augment_noise_BCTHW.to(dtype), augment)
     c_noise_B = edm.scaling(sigma_B).c_noise
     output = predict(edm.scaling(sigma).c_in * x, c_noise_B, mask)
-    x0_pred = edm.precondition_output(x, output.to(dtype), sigma)
-    if mask is not None and not recipe.covers_given:
-        x0_pred = mask * x0 + (1 - mask) * x0_pred
+    x0_pred = edm.precondition_output(x, output.to(error_dtype), sigma)
+    if given is not None and not recipe.covers_given:
+        x0_pred = given.mask_B1T11 * x0 + (1 - given.mask_B1T11) * x0_pred
     square = (x0 - x0_pred) ** 2
     weighed = edm.loss_weight(sigma) * square
     per_element = weighed
@@ -161,11 +162,16 @@ def _loss(per_element: Tensor, weighed: Tensor, square: Tensor, x0_pred: Tensor,
 
 def load_log_variance(path: Path | None, wrappers: Sequence[str]) -> LogVariance:
     """The uncertainty head that lies beside a network in a file, or a new one where none does."""
-    head = LogVariance()
     if path is None:
-        return head
+        return LogVariance()
     with open_checkpoint(path, wrappers) as checkpoint:
-        keys = {name: f"logvar.{name}" for name in head.state_dict()}
-        if all(key in checkpoint for key in keys.values()):
-            head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
+        return log_variance_in(checkpoint)
+
+
+def log_variance_in(checkpoint: Checkpoint) -> LogVariance:
+    """The same, of an open checkpoint."""
+    head = LogVariance()
+    keys = {name: f"logvar.{name}" for name in head.state_dict()}
+    if all(key in checkpoint for key in keys.values()):
+        head.load_state_dict({name: checkpoint.tensor(key).float() for name, key in keys.items()})
     return head

@@ -23,11 +23,12 @@ class Part(StrictModel):
 
 
 class Job(Part):
-    """Where the run writes: below `OUTPUT_ROOT/project/group/name`."""
+    """Where the run writes: below `OUTPUT_ROOT/project/group/name`, or in a folder that is named."""
 
     project: str = Field(default="posttraining", description="First folder below OUTPUT_ROOT.")
     group: str = Field(description="Second folder.")
     name: str = Field(description="Third folder; the run's own.")
+    folder: str = Field(default="", description="The run's folder below OUTPUT_ROOT in place of those three.")
 
 
 class Model(Part):
@@ -106,7 +107,7 @@ class DrawsRecipe(Part):
     augment_mean: float | None = Field(
         default=None, description="Mean of ln of the noise level of given frames; None is clean."
     )
-    augment_std: float = Field(default=2.0, gt=0, description="Standard deviation of it.")
+    augment_std: float = Field(default=2.0, ge=0, description="Standard deviation of it; 0 is the same for all clips.")
 
     @model_validator(mode="after")
     def _in_order(self) -> DrawsRecipe:
@@ -127,6 +128,13 @@ class LossRecipe(Part):
     covers_given: bool = Field(default=False, description="Given frames count too.")
     dtype: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Of noise levels, noise and loss; the originals of EDM use bfloat16."
+    )
+    error_dtype: Literal["float32", "bfloat16"] | None = Field(
+        default=None, description="Of the prediction and its error, where that is another than dtype; NeMo: float32."
+    )
+    frees_noisier: bool = Field(
+        default=False,
+        description="Frames that would be given with more noise than the rest has are made and counted as the rest.",
     )
 
 

@@ -18,6 +18,9 @@ from cosmos_cli.training.job_folder import recorded
 from cosmos_cli.training.recipe import Recipe
 
 KEY_VARIABLE = "WANDB_API_KEY"
+_PROJECT_VARIABLES = ("WANDB_PROJECT", "WANDB_PROJECT_NAME")
+"""The second is what guides of the originals set; Weights & Biases itself knows the first alone."""
+_RUN_VARIABLE = "WANDB_RUN_ID"
 _INIT_TIMEOUT_S = 60
 _RUN_ID = "wandb_run_id.txt"
 
@@ -104,18 +107,23 @@ class _TensorBoard:
         self._writer.close()
 
 
+def _own_id(path: Path) -> str:
+    """A run's name at Weights & Biases, made when it is first asked for."""
+    if not path.is_file():
+        with replacing(path) as temporary:
+            temporary.write_text(secrets.token_hex(8))
+    return path.read_text().strip()
+
+
 class _WandB:
     def __init__(self, job: Path, recipe: Recipe) -> None:
         wandb: Any = importlib.import_module("wandb")
-        path = job / _RUN_ID
-        if not path.is_file():
-            with replacing(path) as temporary:
-                temporary.write_text(secrets.token_hex(8))
+        project = next((name for variable in _PROJECT_VARIABLES if (name := os.environ.get(variable))), "")
         self._run = wandb.init(
-            project=recipe.log.wandb_project or recipe.job.project,
+            project=recipe.log.wandb_project or project or recipe.job.project,
             group=recipe.job.group,
             name=recipe.job.name,
-            id=path.read_text().strip(),
+            id=os.environ.get(_RUN_VARIABLE) or _own_id(job / _RUN_ID),
             resume="allow",  # the same run goes on
             dir=str(job),
             config=recorded(recipe),

@@ -1,6 +1,6 @@
 """Cosmos-1.0 diffusion models as the NeMo Framework keeps them: its data, checkpoints, post-training and inference."""
 
-from cosmos_cli.hookspecs import RegisterFamily, hookimpl
+from cosmos_cli.hookspecs import RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -11,4 +11,14 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.nemo_bridge.commands:app",
         checkpoints="cosmos_plugins.nemo_bridge.checkpoints:CATALOGUE",
         formats="cosmos_plugins.nemo_bridge.formats:FORMATS",
+    )
+
+
+@hookimpl
+def cosmos_register_recipes(register: RegisterRecipes) -> None:
+    register(
+        name="nemo",
+        help="Post-trainings of Cosmos-1.0 diffusion models, under the names of NeMo's factories.",
+        family="nemo",
+        recipes="cosmos_plugins.nemo_bridge.recipes:RECIPES",
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import typer
 
+from cosmos_cli.flags import JsonFlag
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.settings import Planning
+from cosmos_cli.training.command import list_recipes
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
 from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
 from cosmos_plugins.nemo_bridge.requests import BatchFile, NemoSettings, RunVideoOptions, VideoOptions, has_prompt
+from cosmos_plugins.nemo_bridge.training_requests import NemoPostTraining, NemoTrainingSettings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -62,6 +65,24 @@ def convert(request: ConversionRequest) -> None:
 
 
 # Post-training
+
+
+@app.command("post-train")
+@request_options(NemoPostTraining, NemoTrainingSettings)
+def post_train(training: NemoPostTraining, settings: NemoTrainingSettings) -> None:
+    """Go on training a model by one of NeMo's factories; started again, it goes on where it stopped.
+
+    Example: cosmos nemo post-train --yes --factory tiny_text2world trainer.max_steps=20
+    """
+    from cosmos_plugins.nemo_bridge import post_train
+
+    post_train.run(training, settings)
+
+
+@app.command("recipes")
+def recipes(json: JsonFlag = False) -> None:
+    """List the post-trainings, those of other packages too."""
+    list_recipes("nemo")
 
 
 # Generation

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import torch
 import torch.distributed as dist
-from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn import functional
 
-from cosmos_cli.models import dit_layers, general_dit_layers
 from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.configs import (
     ActionDiTConfig,
@@ -27,14 +21,13 @@ from cosmos_cli.models.configs import (
 )
 from cosmos_cli.models.context_parallel import ParallelNetwork, parallelise
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.dit_layers import modulation
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
-from cosmos_cli.training.draws import Draws
-from cosmos_cli.training.objectives import edm_loss, keep_text
-from cosmos_cli.training.recipe import LossRecipe
+from cosmos_cli.training.edm_task import EDMTask
+from tests.parity.adapters import training_nemo
+from tests.parity.golden import read_golden
 
 SIZE: dict[str, Any] = {
     "model_channels": 48,
@@ -47,7 +40,7 @@ SIZE: dict[str, Any] = {
 }
 # 5 x 3 patches per frame, which neither 2 nor 4 ranks divide
 T, H, W = 4, 10, 6
-NEMO = Path(__file__).with_name("nemo_gradients.safetensors")
+NEMO = Path(__file__).parent.parent / "golden/nemo/edm_training_step.safetensors"
 
 
 def noise(*shape: int, seed: int = 1) -> Tensor:
@@ -191,63 +184,15 @@ def adapters() -> TinyTask:
     return task
 
 
-class NemoTask:
+class NemoTask(EDMTask):
     """The network and the step of NeMo whose true gradients are known, see the notes in the file."""
 
-    frozen: Sequence[nn.Module] = ()
-
     def __init__(self) -> None:
-        with safe_open(NEMO, "pt") as file:
-            self.given = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            sizes = json.loads(file.metadata()["config"])["net"]
-        config = GeneralDiTConfig(
-            model_channels=sizes["hidden_size"],
-            num_blocks=sizes["num_layers"],
-            num_heads=sizes["num_heads"],
-            crossattn_emb_channels=sizes["crossattn_emb_size"],
-            adaln_lora_dim=sizes["adaln_lora_dim"],
-            rope_t_extrapolation_ratio=sizes["rope_ratio_t"],
-            condition_mask=False,
-        )
-        net = GeneralDiT(config)
-        prefix = "weights.net."
-        weights = {key.removeprefix(prefix): value for key, value in self.given.items() if key.startswith(prefix)}
-        net.load_state_dict({key: value for key, value in weights.items() if key in net.state_dict()})
-        self.networks = nn.ModuleDict({"net": net})
+        self.golden = read_golden(NEMO)
+        super().__init__(training_nemo.LOSS, training_nemo.network(self.golden, "v2w").requires_grad_(True), None)
 
-    def share_tokens(self, group: dist.ProcessGroup | None) -> None:
-        parallelise(self.networks["net"], group)
-
-    def loss(self, clip: int) -> Tensor:
-        given = {name: self.given[f"in.{name}"][0] for name in ("latents", "epsilon", "t5", "padding_mask", "fps")}
-        draws = Draws(self.given["in.sigma"], given["epsilon"], self.given["in.text_keep"].float())
-
-        def predict(x_BCTHW: Tensor, c_noise_B: Tensor, mask: Tensor | None) -> Tensor:
-            text = keep_text(given["t5"], draws)
-            return self.networks["net"](
-                x_BCTHW, c_noise_B, text, padding_mask_B1HW=given["padding_mask"], fps=float(given["fps"])
-            )
-
-        with _nemo_norms():
-            return edm_loss(predict, 0.5 * given["latents"], draws, LossRecipe(log_variance=False)).total
-
-
-@contextmanager
-def _nemo_norms() -> Iterator[None]:
-    """The norms of the blocks divide by a little more."""
-
-    def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-        return functional.layer_norm(x, x.shape[-1:], eps=1e-5) * (1 + scale) + shift
-
-    def last(layer: Any, x: Tensor, emb: Tensor, lora: Tensor | None) -> Tensor:
-        shift, scale = modulation(layer.adaLN_modulation, emb, lora)
-        return layer.linear(dit_layers.modulate(x, shift, scale))
-
-    with (
-        mock.patch.object(general_dit_layers, "modulate", modulate),
-        mock.patch.object(general_dit_layers.FinalLayer, "forward", last),
-    ):
-        yield
+    def loss(self, clip: int) -> Tensor:  # type: ignore[override]
+        return super().loss(*next(training_nemo.rows(self.golden, "v2w"))).total
 
 
 TASKS: dict[str, Callable[[], Any]] = {

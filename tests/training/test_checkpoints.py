@@ -440,3 +440,16 @@ def test_pieces_that_other_machines_kept_to_themselves_are_missed(tmp_path: Path
     (place / "__0_0.distcp").unlink()
     with pytest.raises(CosmosError, match="all machines share"):
         module._check_is_whole(place, metadata)
+
+
+def test_the_folder_of_a_run_may_be_named_and_moved(tmp_path: Path) -> None:
+    named = recipe().model_copy(update={"job": recipe().job.model_copy(update={"folder": "runs/mine"})})
+    job = job_folder.job_folder(tmp_path, named.job)
+    assert job == tmp_path / "runs/mine"
+    (job / job_folder.CHECKPOINTS / "iter_000000003").mkdir(parents=True)
+    for name in (job_folder.STATE, ".metadata"):
+        (job / job_folder.CHECKPOINTS / "iter_000000003" / name).touch()
+    job_folder.write_recipe(job, named)
+    moved = named.model_copy(update={"job": named.job.model_copy(update={"folder": str(job)})})
+    assert job_folder.job_folder(Path("elsewhere"), moved.job) == job
+    job_folder.check_same_run(job, moved)

@@ -17,6 +17,7 @@ import pytest
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.training.curves import MAX_POINTS, Curve, chart, short
+from cosmos_cli.training.recipe import LogRecipe
 from cosmos_cli.training.report import METRICS, REPORT, Log, duration
 from cosmos_cli.training.trackers import KEY_VARIABLE
 from tests.browser import CHROMIUM, chromium
@@ -220,6 +221,20 @@ def test_a_service_is_told_every_step_and_the_same_run_goes_on(tmp_path: Path, s
     assert first["config"]["trainer"]["max_iter"] == 10
     assert [step for step, _ in (each for each in service["told"] if each != "finished")] == [1, 2]
     assert service["told"][0][1]["parts/edm"] == 0.25
+
+
+def test_the_environment_names_project_and_run(
+    tmp_path: Path, service: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    for name, value in (("WANDB_PROJECT_NAME", "as guides say"), ("WANDB_PROJECT", "as the client reads it")):
+        monkeypatch.setenv(name, value)
+        with Log(tmp_path, recipe()):
+            pass
+        assert (service["runs"][-1]["project"], service["runs"][-1]["id"]) == (value, "mine")
+    with Log(tmp_path, recipe().model_copy(update={"log": LogRecipe(wandb_project="of the recipe")})):
+        pass
+    assert service["runs"][-1]["project"] == "of the recipe"
 
 
 @pytest.mark.parametrize("fails", ["init", "log"])

@@ -18,6 +18,7 @@ from tests.parity.adapters import (
     tokenizer,
     training,
     training_control,
+    training_nemo,
     training_parts,
     transfer1,
     transfer1_generate,
@@ -43,6 +44,7 @@ ADAPTERS: dict[str, Adapter] = (
     | guided_sampling.ADAPTERS
     | training.ADAPTERS
     | training_control.ADAPTERS
+    | training_nemo.ADAPTERS
     | training_parts.ADAPTERS
     | guided_warp.ADAPTERS
     | nemo_dataset.ADAPTERS

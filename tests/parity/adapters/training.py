@@ -130,7 +130,7 @@ def _first_step(golden: Golden, trainer: Trainer) -> Outputs:
     """What enters and leaves the network in the first step, and gradients before clipping."""
     batch, draws = step_inputs(golden, 0)
     last = [*trainer.task.frozen, trainer.task.networks["net"]][0]
-    with _watched(last) as calls:
+    with watched(last) as calls:
         loss = trainer.task.loss(batch, draws)
     loss.total.backward()  # type: ignore[no-untyped-call]
     [(given, output)] = calls
@@ -153,7 +153,7 @@ def _loop(golden: Golden, trainer: Trainer, run: str, wanted: set[str]) -> Outpu
     parameters = list(trainer.parameters.values())
     trainer.optimizer.register_step_pre_hook(lambda *_: clipped.append(float(total_norm(parameters))))
     heads = [head] if (head := getattr(trainer.task, "_log_variance", None)) is not None else []
-    with _watched(*heads) as uncertainties, _predictions(trainer.task) as predictions:
+    with watched(*heads) as uncertainties, _predictions(trainer.task) as predictions:
         steps = [trainer.step([step_inputs(golden, index)]) for index in range(golden.config["steps"])]
     assert trainer.ema is not None
     ours: Outputs = {
@@ -203,7 +203,7 @@ def _predictions(task: Task) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def _watched(*modules: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
+def watched(*modules: nn.Module) -> Iterator[list[tuple[tuple[Any, ...], Any]]]:
     """A block in which every call of these modules leaves its arguments and its result."""
     calls: list[tuple[tuple[Any, ...], Any]] = []
     hooks = [module.register_forward_hook(lambda _, given, out: calls.append((given, out))) for module in modules]
