@@ -81,12 +81,10 @@ def warp(
         return surface_of(depth_HW, labels_HW, of_size, left_out=left_out, pixels=pixels)
 
     def make(frame: int) -> None:
+        matrix_33, offset_3, eye_3 = (put(each[frame], torch.float32) for each in (matrices_F33, offsets_F3, eyes_F3))
+        shown_surface, surface_here = surface(room, frame, shown, foreground), surface(wrist, frame, size, ())
         colours_HWC, covered_HW = _warp_frame(
-            put(frames_FHWC[frame]),
-            surface(room, frame, shown, foreground),
-            surface(wrist, frame, size, ()),
-            *(put(poses[frame], torch.float32) for poses in (matrices_F33, offsets_F3, eyes_F3)),
-            pixels,
+            put(frames_FHWC[frame]), shown_surface, surface_here, matrix_33, offset_3, eye_3, pixels
         )
         result.frames_FHWC[frame], result.covered_FHW[frame] = colours_HWC.cpu().numpy(), covered_HW.cpu().numpy()
 
@@ -102,7 +100,8 @@ def _warp_frame(
     height, width = room.nearness_HW.shape
     nearest_P = room.nearness_HW.flatten().clone()
     parts = []
-    for rows in row_blocks(*wrist.nearness_HW.shape, pixels):
+    wrist_height, wrist_width = wrist.nearness_HW.shape
+    for rows in row_blocks(wrist_height, wrist_width, pixels):
         points = _seen_from_room(wrist[rows], rows.start, matrix_33, offset_3, eye_3, (height, width))
         nearest_P.scatter_reduce_(0, points.hits_N, points.nearness_N, "amax")
         parts.append(points)
