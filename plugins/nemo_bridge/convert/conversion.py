@@ -64,7 +64,8 @@ class Converted:
 
     def summary(self) -> str:
         what = f"{self.size} {self.kind or 'network'}"
-        return f"{self.path}: {what} as {self.to}, {self.num_tensors} tensors, {self.num_bytes / 1e9:.2f} GB, verified"
+        size = f"{self.num_bytes / 1e9:.1f} GB" if self.num_bytes >= 1e9 else f"{self.num_bytes / 1e6:.1f} MB"
+        return f"{self.path}: {what} as {self.to}, {self.num_tensors} tensors, {size}, verified"
 
     def document(self) -> dict[str, Any]:
         return {

@@ -283,3 +283,17 @@ def test_a_camera_network_converts_to_nemo_but_not_to_diffusers(tmp_path: Path) 
     assert same(read(store), weights)
     with pytest.raises(CheckpointError, match="as only NeMo's own for cameras are"):
         to("diffusers", start, tmp_path / "folder")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    start = save_native(native_weights(TEXT2WORLD), tmp_path / "model.pt")
+    (tmp_path / "out").mkdir()
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conversion, "_verify", stop)  # all of it is written by then
+    with pytest.raises(KeyboardInterrupt):
+        to(layout, start, tmp_path / "out" / "store")
+    assert not list((tmp_path / "out").rglob("*"))

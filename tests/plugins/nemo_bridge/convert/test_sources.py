@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -245,3 +250,60 @@ def test_a_store_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "store" / "metadata.json").write_text(json.dumps({"sharded_backend": "fsdp_dtensor"}))
     with pytest.raises(CheckpointError, match="'fsdp_dtensor', which cannot be read here"):
         open_checkpoint(tmp_path / "store")
+
+
+class _Owned:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch owned",)
+
+
+def change_metadata(folder: Path, change: Callable[[Any], object]) -> None:
+    path = folder / ".metadata"
+    metadata = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(change(metadata) or metadata))
+
+
+def lead_out(metadata: Any) -> None:
+    for index, info in list(metadata.storage_data.items()):
+        metadata.storage_data[index] = dataclasses.replace(info, relative_path="../../secret.distcp")
+
+
+def grow(metadata: Any) -> None:
+    entry = metadata.state_dict_metadata["module.extra_pos_embedder.pos_emb_t"]
+    entry.size = torch.Size([1 << 50, entry.size[1]])
+    entry.chunks[0] = dataclasses.replace(entry.chunks[0], sizes=entry.size)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: _Owned(), "posix.system"),
+        (lead_out, "outside its folder"),
+        (grow, "1,125,899,906,842,624 positions"),
+    ],
+)
+def test_a_hostile_index_of_pieces_is_refused_and_nothing_is_run(
+    tmp_path: Path, change: Callable[[Any], object], words: str
+) -> None:
+    folder = save_torch_dist(stacked(native_weights(VIDEO2WORLD), VIDEO2WORLD), tmp_path / "store")
+    change_metadata(folder, change)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(folder)
+    assert words in str(caught.value)
+    assert not Path("owned").exists()
+
+
+def test_weights_of_a_training_are_found_in_its_folder(tmp_path: Path) -> None:
+    weights = native_weights(TEXT2WORLD)
+    path = save_native(weights, tmp_path / "job" / "checkpoints" / "iter_000000002_reg_model.pt")
+    save_native(native_weights(TEXT2WORLD, seed=1), path.with_name("iter_000000001_reg_model.pt"))
+    with open_checkpoint(tmp_path / "job") as source:
+        assert source.path == path
+        assert same(content(source), weights)
+
+
+def test_the_constant_that_trainings_leave_out_is_there(tmp_path: Path) -> None:
+    weights = native_weights(TEXT2WORLD)
+    del weights["net.pos_embedder.seq"]
+    with open_checkpoint(save_native(weights, tmp_path / "model.pt")) as source:
+        assert source.tensor("net.pos_embedder.seq").tolist() == [0, 1, 2, 3, 4, 5, 6]
