@@ -89,13 +89,13 @@ def test_pieces_of_several_ranks_are_put_together_a_block_at_a_time(tmp_path: Pa
 @pytest.mark.parametrize("container", ["plain", "bare", "wrapped", "shells"])
 def test_native_files_read_as_everywhere(tmp_path: Path, container: str) -> None:
     weights = native_weights(TEXT2WORLD)
-    kept: dict[str, object] = {
+    kinds: dict[str, object] = {
         "plain": weights,
         "bare": {key.removeprefix("net."): tensor for key, tensor in weights.items()},
         "wrapped": {"model": weights, "iteration": 3},
         "shells": {f"module.{key}": tensor for key, tensor in weights.items()},
-    }[container]
-    torch.save(kept, tmp_path / "model.pt")
+    }
+    torch.save(kinds[container], tmp_path / "model.pt")
     with open_checkpoint(tmp_path / "model.pt") as source:
         assert (source.format, source.variant) == ("native", TEXT2WORLD)
         assert same(content(source), weights)
@@ -123,7 +123,7 @@ def test_a_network_that_nemo_has_trained_is_one_of_three_times_the_rank_and_the_
     for number, block in enumerate(network.blocks.values()):
         hidden = torch.nn.functional.silu(emb) @ store[f"{start}1.weight"][number].double().T
         want = hidden @ store[f"{start}2.weight"][number].double().T
-        parts = [part.adaLN_modulation(emb) for part in block.blocks]
+        parts = [block.get_submodule(f"blocks.{part}.adaLN_modulation")(emb) for part in range(3)]
         torch.testing.assert_close(torch.cat(parts, dim=-1), want, atol=1e-12, rtol=0)
     head = {
         name.partition("adaLN_modulation.")[2]: tensor for name, tensor in store.items() if "final_layer.ada" in name
