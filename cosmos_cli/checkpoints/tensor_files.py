@@ -27,7 +27,7 @@ _ALIGN = 64
 """Bytes of which the numbers of a tensor begin at a multiple, in files of torch.save."""
 _PADDING = 0x4246
 """Kind of the extra field that moves them there; torch.save writes the same."""
-_ZIP64_BYTES = 20
+_HEADER_BYTES, _ZIP64_BYTES = 30, 20
 _PIECE_BYTES = 64 << 20
 
 _SAFETENSORS = {torch.bfloat16: "BF16", torch.float16: "F16", torch.float32: "F32", torch.float64: "F64"}
@@ -50,7 +50,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 def write_numbers(file: Any, tensor: Tensor) -> None:
     """The bytes of a tensor, little-endian and row by row."""
-    numbers = memoryview(tensor.detach().contiguous().flatten().view(torch.uint8).numpy())
+    numbers = tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data
     for begin in range(0, len(numbers), _PIECE_BYTES):
         file.write(numbers[begin : begin + _PIECE_BYTES])
 
@@ -103,7 +103,7 @@ def _check_is(name: str, spec: TensorSpec, tensor: Tensor) -> None:
 
 def _write_member(archive: zipfile.ZipFile, file: BinaryIO, name: str, content: Tensor | list[bytes]) -> None:
     info = zipfile.ZipInfo(f"archive/{name}")
-    begin = file.tell() + zipfile.sizeFileHeader + len(info.filename) + _ZIP64_BYTES + 4
+    begin = file.tell() + _HEADER_BYTES + len(info.filename) + _ZIP64_BYTES + 4
     info.extra = struct.pack("<HH", _PADDING, pad := -begin % _ALIGN) + b"Z" * pad
     with archive.open(info, "w", force_zip64=True) as member:
         if isinstance(content, Tensor):

@@ -13,11 +13,12 @@ from cosmos_cli.checkpoints.checkpoint import Checkpoint, TensorSpec
 from cosmos_cli.checkpoints.keys import compare_keys, list_names, printable
 from cosmos_cli.errors import CheckpointError, Problem
 from cosmos_plugins.nemo_bridge.convert.keys import UNTOLD
-from cosmos_plugins.nemo_bridge.convert.shapes import Shape, Untold, Variant, variant_of
+from cosmos_plugins.nemo_bridge.convert.shapes import PATCH_THW, Shape, Untold, Variant, variant_of
 
 FLOATS = frozenset({torch.bfloat16, torch.float16, torch.float32, torch.float64})
 
 _MAX_LINES = 200
+_MOST_POSITIONS = 1 << 16
 _FOREIGN = {
     "action_mlp": "Its network is NeMo's own for actions of robots, of which there is no other form.",
     "view_embeddings": "Its network is NeMo's own for several cameras, of which there is no other form.",
@@ -48,10 +49,16 @@ def told_variant(
             fix="Download it again, or give the checkpoint of a Cosmos-1.0 diffusion network.",
             others=[list_names("missing, or of too few dims", [shown(name) for name in error.missing])],
         ) from error
-    if variant.width % variant.head_dim or variant.rows_out % 4:
+    odd = []
+    if variant.width % variant.head_dim:
+        odd.append(f"heads of {variant.head_dim} do not divide a width of {variant.width}")
+    if variant.rows_out % prod(PATCH_THW):
+        odd.append(f"patches of {variant.rows_out} numbers are not of 2 x 2 latents")
+    if (most := max(variant.frames, variant.rows, variant.columns)) > _MOST_POSITIONS:
+        odd.append(f"it has {most:,} positions along one axis")
+    if odd:
         raise CheckpointError(
-            f"{path.name} is of another network: heads of {variant.head_dim} do not divide a width of {variant.width}, "
-            f"or patches of {variant.rows_out} are not of 2 x 2.",
+            f"{path.name} is of another network: {'; '.join(odd)}.",
             where=str(path),
             fix="Give the checkpoint of a Cosmos-1.0 diffusion network.",
         )

@@ -24,6 +24,7 @@ from cosmos_cli.files.writing import replacing
 from cosmos_cli.training import job_folder
 from cosmos_plugins.nemo_bridge.convert.finding import BACKEND, COMMON
 from cosmos_plugins.nemo_bridge.convert.keys import HEAD, STORED
+from cosmos_plugins.nemo_bridge.convert.narrowing import Narrowed
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest, Target
 from cosmos_plugins.nemo_bridge.convert.shapes import RANK
 from cosmos_plugins.nemo_bridge.convert.sources import UNTOLD_FILE, Source, open_checkpoint
@@ -49,7 +50,7 @@ _OWN = (BACKEND, COMMON, ".metadata", "*.distcp", f"{STORED}*", TRANSFORMER, UNT
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written. num_bytes: of all numbers. is_dense: in the form that NeMo's training gives."""
+    """What was written. num_bytes: of all numbers. errors: of each block, see `Narrowed`."""
 
     path: Path
     source: Path
@@ -60,11 +61,12 @@ class Converted:
     rank: int
     num_tensors: int
     num_bytes: int
-    is_dense: bool
+    errors: tuple[float, ...] = ()
 
     def summary(self) -> str:
         what = f"{self.size} {self.kind or 'network'}"
-        return f"{self.path}: {what} as {self.to}, {self.num_tensors} tensors, {self.num_bytes / 1e9:.2f} GB, verified"
+        size = f"{self.num_bytes / 1e9:.1f} GB" if self.num_bytes >= 1e9 else f"{self.num_bytes / 1e6:.1f} MB"
+        return f"{self.path}: {what} as {self.to}, {self.num_tensors} tensors, {size}, verified"
 
     def document(self) -> dict[str, Any]:
         return {
@@ -78,6 +80,7 @@ class Converted:
             "tensors": self.num_tensors,
             "bytes": self.num_bytes,
             "verified": True,
+            **({"relative_errors": list(self.errors)} if self.errors else {}),
         }
 
 
@@ -93,7 +96,8 @@ def convert(request: ConversionRequest) -> Converted:
     target = _place(request.target, to)
     _check_target(target, to, request)
     dtype = None if request.dtype is None else getattr(torch, request.dtype)
-    with open_checkpoint(request.source) as source:
+    with open_checkpoint(request.source) as opened:
+        source = _narrowed(opened) if request.lossy else opened
         job = _job(source, to, dtype)
         _check_room(target, job.num_bytes + _SMALL_BYTES)
         _tell(source, job, target)
@@ -112,8 +116,20 @@ def convert(request: ConversionRequest) -> Converted:
             variant.rank,
             job.num_tensors,
             job.num_bytes,
-            source.is_dense,
+            tuple(source.errors) if isinstance(source, Narrowed) else (),
         )
+
+
+def _narrowed(source: Source) -> Source:
+    if not source.is_dense:
+        return source
+    narrowed = Narrowed(source)
+    least, most = min(narrowed.errors), max(narrowed.errors)
+    output.notice(
+        f"what is written is the nearest network of rank {narrowed.variant.rank}, not the same one: the modulation of "
+        f"its blocks is off by {least:.2%} to {most:.2%}"
+    )
+    return narrowed
 
 
 @dataclass(frozen=True)
@@ -229,7 +245,7 @@ def _tell(source: Source, job: _Job, target: Path) -> None:
         output.notice(
             f"NeMo has trained this network: the three parts of its blocks share one modulation of rank {rank}, and no "
             f"network of rank {rank // 3} is the same. So it is written with rank {rank} (adaln_lora_dim), which is "
-            "exact; that of its last layer is padded with zeros."
+            f"exact; that of its last layer is padded with zeros. With --lossy it is the nearest of rank {rank // 3}."
         )
     if not any(name in source for name in HEAD):
         output.notice("the source holds no head of the training loss (logvar); only a Kendall loss would begin with it")

@@ -76,7 +76,7 @@ def _in_folder(path: Path) -> Found | None:
 def _one_of(path: Path, folders: Iterable[Path]) -> Found | None:
     """The only checkpoint among folders. NeMo keeps the last one twice."""
     found = {folder: inner for folder in folders if (inner := _in_folder(folder)) is not None}
-    once = {}
+    once: dict[str, Found] = {}
     for folder, inner in found.items():
         name = _SAVED.fullmatch(folder.name)
         assert name is not None

@@ -21,5 +21,7 @@ class ConversionRequest(StrictModel):
     """Layout to write: NVIDIA's own file, NeMo's folder of either kind, or a folder of Diffusers."""
     dtype: Annotated[Literal["bfloat16", "float16", "float32"] | None, Flag(default="as stored")] = None
     """Type of numbers to write."""
+    lossy: bool = False
+    """Of a network that NeMo has trained, write the nearest one of the published rank, not the same one."""
     overwrite: bool = False
     """Replace what is there, once the new one is whole; of a folder only one that holds nothing but a checkpoint."""

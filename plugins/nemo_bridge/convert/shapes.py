@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.models.configs import GeneralDiTConfig
@@ -153,7 +153,7 @@ def variant_of(shapes: Mapping[str, Shape]) -> Variant:
     Raises:
         Untold: tensors are missing by which it is told, or have too few dims; whatever else is wrong is not seen here.
     """
-    numbers: dict[str, int] = {}
+    numbers: dict[str, Any] = {}
     missing = []
     num_blocks = num_blocks_in(shapes)
     for field, places in _TELLING.items():

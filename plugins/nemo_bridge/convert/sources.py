@@ -6,6 +6,7 @@ Megatron and no zarr is needed, and nothing in a file is run.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ _NOT_WEIGHTS = ("_extra_state", "optimizer.", "rng_state", "rerun_state_machine"
 
 
 class Source(Checkpoint):
-    """A network's weights under native names, whatever they are in.
+    """A network's weights under native names, whatever they are in; also the constant that some files leave out.
 
     path: of the file or folder that was found. format: what that is.
     variant: the size of the network, told by the shapes. How it was told says nothing of the path.
@@ -71,10 +72,26 @@ class Source(Checkpoint):
     variant: Variant
     is_dense: bool = False
 
-    def __init__(self, path: Path, inner: Checkpoint, specs: Mapping[str, TensorSpec], variant: Variant) -> None:
-        super().__init__(path, specs)
+    def __init__(
+        self,
+        path: Path,
+        inner: Checkpoint,
+        specs: Mapping[str, TensorSpec],
+        variant: Variant,
+        beside: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self._beside = {**({} if POSITIONS in specs else {POSITIONS: _positions(variant)}), **(beside or {})}
+        others = {name: TensorSpec(tensor.shape, tensor.dtype) for name, tensor in self._beside.items()}
+        super().__init__(path, {**specs, **others})
         self._inner = inner
         self.variant = variant
+
+    def _read(self, key: str) -> Tensor:
+        return self._beside[key] if key in self._beside else self._weight(key)
+
+    @abstractmethod
+    def _weight(self, key: str) -> Tensor:
+        """A tensor of the file, under its native name."""
 
     def close(self) -> None:
         super().close()
@@ -135,7 +152,7 @@ class NativeSource(Source):
         super().__init__(path, inner, specs_of(inner, key_of, path), variant)
         self._key_of = key_of
 
-    def _read(self, key: str) -> Tensor:
+    def _weight(self, key: str) -> Tensor:
         return self._inner.tensor(self._key_of[key])
 
 
@@ -173,14 +190,12 @@ class DiffusersSource(Source):
         expected = {name: shape for name, shape in native_shapes(variant).items() if name not in UNTOLD}
         foreign = [key for key in inner if native_of_diffusers(key) is None and not _is_no_weight(key)]
         check_tensors(path, expected, shapes, foreign, shown=_shown_theirs)
-        specs = specs_of(inner, key_of, path)
-        self._untold = {POSITIONS: _positions(variant)} | _untold_beside(path, native_shapes(variant))
-        specs |= {name: TensorSpec(tensor.shape, tensor.dtype) for name, tensor in self._untold.items()}
-        super().__init__(path, inner, specs, variant)
+        beside = _untold_beside(path, native_shapes(variant))
+        super().__init__(path, inner, specs_of(inner, key_of, path), variant, beside)
         self._key_of = key_of
 
-    def _read(self, key: str) -> Tensor:
-        return self._untold[key] if key in self._untold else self._inner.tensor(self._key_of[key])
+    def _weight(self, key: str) -> Tensor:
+        return self._inner.tensor(self._key_of[key])
 
 
 def _shown_theirs(native: str) -> str:
@@ -246,7 +261,7 @@ class NemoSource(Source):
         variant = outer.with_rank(NUM_PARTS * outer.rank) if self.is_dense else outer
         super().__init__(path, inner, _native_specs(variant, specs), variant)
 
-    def _read(self, key: str) -> Tensor:
+    def _weight(self, key: str) -> Tensor:
         place = place_of(key)
         if place is None:
             weight = self._inner.tensor(self._keys[outside_in_nemo(key)])

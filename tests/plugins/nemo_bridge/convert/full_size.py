@@ -89,7 +89,7 @@ def on_disk(name: str, num_blocks: int, folder: Path) -> None:
     start = folder / "start.pt"
     write_torch(start, specs, ((key, synthetic.tensor(key)) for key in synthetic))
     for to in ("nemo-zarr", "nemo-torch-dist", "diffusers"):
-        there = convert(ConversionRequest(source=start, target=folder / to, to=to)).path  # type: ignore[arg-type]
+        there = convert(ConversionRequest(source=start, target=folder / to, to=to)).path
         back = convert(ConversionRequest(source=there, target=folder / "back.pt", to="native")).path
         for path in sorted(there.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()

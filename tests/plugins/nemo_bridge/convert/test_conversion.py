@@ -283,3 +283,46 @@ def test_a_camera_network_converts_to_nemo_but_not_to_diffusers(tmp_path: Path) 
     assert same(read(store), weights)
     with pytest.raises(CheckpointError, match="as only NeMo's own for cameras are"):
         to("diffusers", start, tmp_path / "folder")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_ctrl_c_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str) -> None:
+    start = save_native(native_weights(TEXT2WORLD), tmp_path / "model.pt")
+    (tmp_path / "out").mkdir()
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conversion, "_verify", stop)  # all of it is written by then
+    with pytest.raises(KeyboardInterrupt):
+        to(layout, start, tmp_path / "out" / "store")
+    assert not list((tmp_path / "out").rglob("*"))
+
+
+def test_the_nearest_network_of_the_published_rank_is_the_best_one_and_its_distance_is_told(tmp_path: Path) -> None:
+    untrained = native_weights(VIDEO2WORLD, dtype=torch.float32)
+    store = train_in_nemo(stacked(untrained, VIDEO2WORLD))
+    start = save_zarr(store, tmp_path / "store")
+    done = to("native", start, tmp_path / "near.pt", lossy=True)
+    near, exact = read(done.path), read(start)
+    assert done.rank == VIDEO2WORLD.rank
+    assert {name: tensor.shape for name, tensor in near.items()} == {n: t.shape for n, t in untrained.items()}
+    for block in range(VIDEO2WORLD.num_blocks):
+        worst = 0.0
+        for part in range(3):
+            name = f"net.blocks.block{block}.blocks.{part}.adaLN_modulation."
+            want = exact[f"{name}2.weight"] @ exact[f"{name}1.weight"]
+            found = near[f"{name}2.weight"] @ near[f"{name}1.weight"]
+            dropped = untrained[f"{name}2.weight"] @ untrained[f"{name}1.weight"]
+            assert (found - want).norm() < (dropped - want).norm()
+            worst = max(worst, float((found - want).norm() / want.norm()))
+        assert done.errors[block] == pytest.approx(worst, rel=1e-3)
+    others = [name for name in near if "adaLN_modulation" not in name]
+    assert same({name: near[name] for name in others}, {name: exact[name] for name in others})
+    assert "off by" in output.notices()[0]
+
+
+def test_a_network_of_the_published_rank_is_the_same_when_it_need_not_be(tmp_path: Path) -> None:
+    weights = native_weights(VIDEO2WORLD)
+    start = save_zarr(stacked(weights, VIDEO2WORLD), tmp_path / "store")
+    assert same(read(to("native", start, tmp_path / "same.pt", lossy=True).path), weights)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import pickle
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -84,13 +89,13 @@ def test_pieces_of_several_ranks_are_put_together_a_block_at_a_time(tmp_path: Pa
 @pytest.mark.parametrize("container", ["plain", "bare", "wrapped", "shells"])
 def test_native_files_read_as_everywhere(tmp_path: Path, container: str) -> None:
     weights = native_weights(TEXT2WORLD)
-    kept: dict[str, object] = {
+    kinds: dict[str, object] = {
         "plain": weights,
         "bare": {key.removeprefix("net."): tensor for key, tensor in weights.items()},
         "wrapped": {"model": weights, "iteration": 3},
         "shells": {f"module.{key}": tensor for key, tensor in weights.items()},
-    }[container]
-    torch.save(kept, tmp_path / "model.pt")
+    }
+    torch.save(kinds[container], tmp_path / "model.pt")
     with open_checkpoint(tmp_path / "model.pt") as source:
         assert (source.format, source.variant) == ("native", TEXT2WORLD)
         assert same(content(source), weights)
@@ -118,7 +123,7 @@ def test_a_network_that_nemo_has_trained_is_one_of_three_times_the_rank_and_the_
     for number, block in enumerate(network.blocks.values()):
         hidden = torch.nn.functional.silu(emb) @ store[f"{start}1.weight"][number].double().T
         want = hidden @ store[f"{start}2.weight"][number].double().T
-        parts = [part.adaLN_modulation(emb) for part in block.blocks]
+        parts = [block.get_submodule(f"blocks.{part}.adaLN_modulation")(emb) for part in range(3)]
         torch.testing.assert_close(torch.cat(parts, dim=-1), want, atol=1e-12, rtol=0)
     head = {
         name.partition("adaLN_modulation.")[2]: tensor for name, tensor in store.items() if "final_layer.ada" in name
@@ -245,3 +250,60 @@ def test_a_store_of_another_kind_is_named(tmp_path: Path) -> None:
     (tmp_path / "store" / "metadata.json").write_text(json.dumps({"sharded_backend": "fsdp_dtensor"}))
     with pytest.raises(CheckpointError, match="'fsdp_dtensor', which cannot be read here"):
         open_checkpoint(tmp_path / "store")
+
+
+class _Owned:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch owned",)
+
+
+def change_metadata(folder: Path, change: Callable[[Any], object]) -> None:
+    path = folder / ".metadata"
+    metadata = pickle.loads(path.read_bytes())
+    path.write_bytes(pickle.dumps(change(metadata) or metadata))
+
+
+def lead_out(metadata: Any) -> None:
+    for index, info in list(metadata.storage_data.items()):
+        metadata.storage_data[index] = dataclasses.replace(info, relative_path="../../secret.distcp")
+
+
+def grow(metadata: Any) -> None:
+    entry = metadata.state_dict_metadata["module.extra_pos_embedder.pos_emb_t"]
+    entry.size = torch.Size([1 << 50, entry.size[1]])
+    entry.chunks[0] = dataclasses.replace(entry.chunks[0], sizes=entry.size)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: _Owned(), "posix.system"),
+        (lead_out, "outside its folder"),
+        (grow, "1,125,899,906,842,624 positions"),
+    ],
+)
+def test_a_hostile_index_of_pieces_is_refused_and_nothing_is_run(
+    tmp_path: Path, change: Callable[[Any], object], words: str
+) -> None:
+    folder = save_torch_dist(stacked(native_weights(VIDEO2WORLD), VIDEO2WORLD), tmp_path / "store")
+    change_metadata(folder, change)
+    with pytest.raises(CheckpointError) as caught:
+        open_checkpoint(folder)
+    assert words in str(caught.value)
+    assert not Path("owned").exists()
+
+
+def test_weights_of_a_training_are_found_in_its_folder(tmp_path: Path) -> None:
+    weights = native_weights(TEXT2WORLD)
+    path = save_native(weights, tmp_path / "job" / "checkpoints" / "iter_000000002_reg_model.pt")
+    save_native(native_weights(TEXT2WORLD, seed=1), path.with_name("iter_000000001_reg_model.pt"))
+    with open_checkpoint(tmp_path / "job") as source:
+        assert source.path == path
+        assert same(content(source), weights)
+
+
+def test_the_constant_that_trainings_leave_out_is_there(tmp_path: Path) -> None:
+    weights = native_weights(TEXT2WORLD)
+    del weights["net.pos_embedder.seq"]
+    with open_checkpoint(save_native(weights, tmp_path / "model.pt")) as source:
+        assert source.tensor("net.pos_embedder.seq").tolist() == [0, 1, 2, 3, 4, 5, 6]
