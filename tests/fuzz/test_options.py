@@ -22,6 +22,8 @@ PLAN = ("--model", "tiny", "--plan")
 LINES: dict[str, tuple[str, ...]] = {
     "nemo run": ("--prompt", "a", *PLAN),
     "nemo batch": ("scenes.jsonl", *PLAN),
+    "nemo prepare-dataset": ("--model", "tiny", "--dataset-path", "missing"),
+    "nemo prepare-instruction-dataset": ("--model", "tiny", "--dataset-path", "missing"),
     "predict1 video2world": ("--input-image-or-video-path", "picture.png", "--prompt", "a", *PLAN),
     "predict1 text2world": ("--prompt", "a", *PLAN),
     "predict1-multiview run": ("--prompt", "a", *PLAN),
@@ -43,7 +45,10 @@ LINES: dict[str, tuple[str, ...]] = {
 }
 """Command to a line that is planned at once, or is refused by what is missing where nothing can be planned."""
 
-_WORKS_AT_ONCE = {"transfer annotate", "transfer robot-weights", "transfer prompts", "predict2 critic"}
+_WORKS_AT_ONCE = {
+    *("nemo prepare-dataset", "nemo prepare-instruction-dataset"),
+    *("transfer annotate", "transfer robot-weights", "transfer prompts", "predict2 critic"),
+}
 
 
 def _options(table: Iterable[OptionDescription]) -> list[tuple[str, str]]:

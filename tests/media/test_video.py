@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.media.video import read_last_frames, read_video, write_video
+from cosmos_cli.media.video import read_last_frames, read_video, read_windows, write_video
 from tests.clips import encode, moving_gradient
 
 
@@ -101,3 +101,20 @@ def test_what_yuv420p_cannot_hold_is_a_value_error(tmp_path: Path, shape: tuple[
     with pytest.raises(ValueError, match=r"at least one frame|even sizes"):
         write_video(tmp_path / "a.mp4", np.zeros(shape, np.uint8), 10)
     assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_windows_are_parts_of_the_whole_video_and_only_their_frames_are_looked_at(tmp_path: Path) -> None:
+    path = encode(tmp_path / "clip.mp4", moving_gradient(30, 16, 24))
+    whole, seen = read_video(path).frames_FHWC, []
+
+    def each(image: np.ndarray) -> np.ndarray:
+        seen.append(image)
+        return image
+
+    starts = [2, 3, 12, 21]
+    windows = dict(read_windows(path, starts, 4, each))
+    assert list(windows) == starts
+    assert all(np.array_equal(frames, whole[start : start + 4]) for start, frames in windows.items())
+    assert len(seen) == 5 + 4 + 4
+    with pytest.raises(InputError, match="ends after 30 frames, of which 31 are needed"):
+        list(read_windows(path, [0, 27], 4, each))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -230,5 +231,8 @@ def _move(place: Place, sample: int) -> None:
 
 
 def _save(path: Path, tensor: Tensor) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(tensor, file)  # to a file without a name, which would stand in its bytes
+    # to memory first: torch makes other errors out of a full disk, and a file's name would stand in its bytes
+    content = io.BytesIO()
+    torch.save(tensor, content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())

@@ -36,8 +36,8 @@ class Place:
 
     def __init__(self, output_path: Path) -> None:
         self.folder = Path(os.path.realpath(output_path))
-        self.record = self.folder.with_name(f"{self.folder.name}.manifest.json")
-        self.making = self.folder.with_name(f".{self.folder.name}.preparing")
+        self.record = self.folder.parent / f"{self.folder.name}.manifest.json"
+        self.making = self.folder.parent / f".{self.folder.name}.preparing"
 
     @property
     def texts(self) -> Path:
@@ -67,10 +67,9 @@ class Place:
 
     def known_clips(self) -> dict[str, Clip]:
         """The videos that the run here has decoded before, by their fingerprints; none where there was no run."""
-        record = self._read() or {}
         known = {}
-        for row in record.get("videos") or []:
-            with contextlib.suppress(TypeError, KeyError, ValueError):
+        for row in _rows((self._read() or {}).get("videos")):
+            with contextlib.suppress(TypeError, KeyError, ValueError, OverflowError):
                 known[str(row["fingerprint"])] = _clip(row)
         return known
 
@@ -139,6 +138,11 @@ def _document(settings: Mapping[str, Any], clips: Iterable[Clip]) -> dict[str, A
     return {"format": _FORMAT, "settings": dict(settings), "videos": videos}
 
 
+def _rows(found: Any) -> list[dict[str, Any]]:
+    """What of a record, which anybody may have changed, are videos."""
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+
+
 def _clip(row: Mapping[str, Any]) -> Clip:
     return Clip(
         Path(str(row["path"])),
@@ -162,10 +166,7 @@ def _differences(former: Any, own: Mapping[str, Any]) -> list[Problem]:
 
 def _other_videos(former: Any, own: Mapping[str, Any]) -> list[Problem]:
     def known(rows: Any) -> dict[str, tuple[Any, Any]]:
-        rows = rows if isinstance(rows, list) else []
-        return {
-            str(row.get("path")): (row.get("fingerprint"), row.get("text")) for row in rows if isinstance(row, dict)
-        }
+        return {str(row.get("path")): (row.get("fingerprint"), row.get("text")) for row in _rows(rows)}
 
     then, now = known(former), known(own["videos"])
     changes = {

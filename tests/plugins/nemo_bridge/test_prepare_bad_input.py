@@ -145,6 +145,11 @@ def test_an_output_folder_that_is_not_of_this_run_is_refused(cosmos: Run, clip: 
     Path("samples").unlink()
     Path("samples.manifest.json").write_text("{}")
     assert "is no record of a run" in refused(prepare(cosmos, raw))
+    for odd in (7, [7, {"path": 7}, {"path": "a", "fingerprint": [], "num_frames": "x"}], None):
+        Path("samples.manifest.json").write_text(json.dumps({"format": 1, "settings": odd, "videos": odd}))
+        said = refused(prepare(cosmos, raw))
+        assert "holds samples of another run" in said
+        assert "videos that are new: good.mp4" in said
     Path("samples.manifest.json").unlink()
     # the videos themselves are not to be trained on as samples
     assert "it holds good.mp4" in refused(prepare(cosmos, raw, "--output-path", raw))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -157,6 +158,22 @@ def test_a_device_that_is_too_small_is_told_and_what_is_finished_stays(
     assert result.exit_code == 1
     assert "cpu has too little memory for chunks of this size." in result.stderr
     assert len(content(tmp_path / "samples")) == 10
+
+
+def test_a_disk_that_fills_up_is_told_and_the_run_goes_on_when_there_is_room(
+    cosmos: Run, raw: Path, tmp_path: Path
+) -> None:
+    folder, (soft, hard) = tmp_path / "samples", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))  # a text does not fit
+    try:
+        result = cosmos(*arguments(raw, folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert result.exit_code == 1
+    assert "Disk full" in result.stderr
+    assert not content(folder)
+    assert cosmos(*arguments(raw, folder)).exit_code == 0
+    assert len(content(folder)) == 30
 
 
 def _with_others(golden: Path, raw: Path, folder: Path) -> int:
