@@ -51,8 +51,9 @@ class EDMTask:
         if log_variance is not None:
             self.networks[HEAD] = log_variance
         self.frozen: Sequence[nn.Module] = ()
+        # floats, as all of a published file is; bfloat16 has these numbers exactly
         self.constants: Mapping[str, Tensor] = {
-            f"net.{name}": torch.arange(*shape) for name, shape in stored_constants(dit.config).items()
+            f"net.{name}": torch.arange(*shape).bfloat16() for name, shape in stored_constants(dit.config).items()
         }
         self._num_views = dit.config.n_views if isinstance(dit, MultiViewDiT) else 1
 

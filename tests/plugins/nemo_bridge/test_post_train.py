@@ -116,6 +116,10 @@ def test_the_loss_falls_and_the_head_of_the_published_file_goes_along(undisturbe
     for name in ("logvar.0.freqs", "logvar.0.phases", "logvar.1.weight"):
         assert torch.equal(weights[name], start[name])
     assert weights.keys() >= start.keys()
+    for given in (undisturbed, undisturbed / f"checkpoints/iter_{STEPS:09d}_reg_model.pt"):
+        with open_checkpoint(given) as source:  # what convert and run take
+            assert (source.variant.kind, source.variant.rank) == ("video2world", 8)
+            assert torch.equal(source.tensor("net.pos_embedder.seq"), torch.arange(128).bfloat16())
     assert not torch.equal(weights["net.x_embedder.proj.1.weight"], start["net.x_embedder.proj.1.weight"])
 
 
