@@ -10,7 +10,7 @@ from cosmos_plugins.nemo_bridge.checkpoints import MODELS, NEMO_MODELS, TOKENIZE
 DIT = PUBLISHED
 """A network, in files of a training too: its head of the loss is left alone."""
 
-_STORES = "tests/plugins/nemo_bridge/test_downloads.py"
+_STORES = "tests/plugins/nemo_bridge/test_weights.py"
 _TOKENIZERS = f"{STAND_INS}::test_the_tokenizer_of_transfer_may_be_in_halves_or_in_a_file_of_weights"
 
 FORMATS = (
