@@ -117,7 +117,8 @@ class SingleViewPipeline(Pipeline[S, SingleViewResult]):
         """Shape of the latents, B C T H W."""
         tokenizer = self.models.tokenizer
         factor = tokenizer.network.config.spatial_compression
-        size_THW = (tokenizer.chunk_latents, sample.height // factor, sample.width // factor)
+        num_latents = tokenizer.num_latent_frames(sample.request.num_video_frames)
+        size_THW = (num_latents, sample.height // factor, sample.width // factor)
         return 1, self.models.dit.config.in_channels, *size_THW
 
     def _condition(self, sample: S, given_FHWC: np.ndarray) -> Conditioning:

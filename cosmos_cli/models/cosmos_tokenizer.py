@@ -361,14 +361,15 @@ class ChunkedTokenizer:
         """Decode normalised latents to a video.
 
         Args:
-            latents_BCTHW: as `encode` returns them, a multiple of `chunk_latents` frames, any dtype and device.
+            latents_BCTHW: as `encode` returns them, a multiple of `chunk_latents` frames, or one, which is a picture;
+                any dtype and device.
         Returns:
             RGB, B 3 F 8H 8W, not clamped to [-1, 1], in the dtype of the latents, on the device of the weights.
         Raises:
             ValueError: the shape is none of the above.
         """
-        num_chunks = latents_BCTHW.shape[2] // self.chunk_latents if latents_BCTHW.ndim == 5 else 0
-        return _join(self.decode_chunks(latents_BCTHW), num_chunks * self.chunk_frames)
+        self.network.check_latents(latents_BCTHW)
+        return _join(self.decode_chunks(latents_BCTHW), self.num_frames(latents_BCTHW.shape[2]))
 
     @torch.no_grad()
     def decode_chunks(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
@@ -378,7 +379,7 @@ class ChunkedTokenizer:
         """
         self.network.check_latents(latents_BCTHW)
         num_latents = latents_BCTHW.shape[2]
-        if num_latents % self.chunk_latents:
+        if num_latents % self.chunk_latents and num_latents != 1:
             raise ValueError(f"{num_latents} latent frames are not a multiple of the {self.chunk_latents} of a chunk.")
         for chunk_BCTHW in latents_BCTHW.split(self.chunk_latents, dim=2):
             for video_BCFHW in self.network.decode_steps(self.denormalise(chunk_BCTHW), self._latents_per_step):

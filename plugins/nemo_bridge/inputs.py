@@ -99,6 +99,12 @@ def check_request(settings: NemoSettings, request: VideoOptions) -> None:
     check_parallel(settings)
     check_lora(settings.lora_path, settings.lora_alpha)
     upsampling.check_server(settings)
+    if request.source is not None and request.num_video_frames == 1:
+        raise InputError(
+            "is 1, which the input gives: nothing is left to make.",
+            where="--num-video-frames",
+            fix="Leave it out, or leave out the input to make a picture.",
+        )
     if settings.cp_size not in (None, settings.num_gpus):
         raise InputError(
             f"is {settings.cp_size}, but {settings.num_gpus} GPUs are asked for.",
@@ -170,6 +176,7 @@ def key_of(settings: NemoSettings, request: NemoRequest) -> str:
 def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
     """What a request asks of the networks."""
     model, (height, width) = model_of(settings, request.kind), size_of(settings, request)
+    num_frames = request.num_video_frames
     return Work(
         Networks(
             cost_of(model.network),
@@ -177,7 +184,8 @@ def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
             text_folder=model.paths.text_encoder,
             refiner_bytes=_upsampler_bytes(settings),
         ),
-        clip_px=(CLIP_FRAMES, height, width),
+        clip_px=(min(CLIP_FRAMES, num_frames), height, width),
+        num_clips=max(1, num_frames // CLIP_FRAMES),
         # the last evaluation is at the lowest level, and gives the video
         num_passes=(request.num_steps + 1) * (2 if request.guidance else 1),
         encoded=((1, request.num_given),) if request.num_given else (),
@@ -192,9 +200,8 @@ def job_of(settings: NemoSettings, request: NemoRequest) -> Job:
     """What a request that was checked will cost. Raises InputError: there is no input."""
     work = work_of(settings, request)
     _, height, width = work.clip_px
-    frames = Frames(
-        _check_given(request), CLIP_FRAMES, CLIP_FRAMES, chunks=1, height=height, width=width, fps=request.fps
-    )
+    made = request.num_video_frames
+    frames = Frames(_check_given(request), made, made, chunks=1, height=height, width=width, fps=request.fps)
     given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
     told = ("num_steps", "guidance", "seed")
     return Job(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from cosmos_cli.errors import CheckpointError
-from cosmos_cli.generation.networks import config_in, load_dit, width_in
-from cosmos_cli.generation.weights import find_weights
+import torch
+
+from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.generation.networks import build_dit
 from cosmos_cli.models.configs import GeneralDiTConfig
-from cosmos_plugins.nemo_bridge.variants import VARIANTS
-
-__all__ = ["load_dit", "network_in"]
+from cosmos_cli.models.general_dit import GeneralDiT
+from cosmos_plugins.nemo_bridge.convert.sources import open_checkpoint
+from cosmos_plugins.nemo_bridge.formats import DIT
 
 
 def network_in(path: Path) -> GeneralDiTConfig:
@@ -19,8 +21,27 @@ def network_in(path: Path) -> GeneralDiTConfig:
     Raises:
         CheckpointError: there is none, or it is damaged or of another network.
     """
-    path = find_weights(path.parent, path.name)
-    for variant in VARIANTS.values():
-        if width_in(path, variant.dit) == variant.dit.model_channels:
-            return config_in(path, variant.dit)
-    raise CheckpointError("holds no network of Cosmos-1.0.", where=str(path), fix="Give the checkpoint of one.")
+    with open_checkpoint(path) as source:
+        return source.variant.config
+
+
+def load_dit(
+    path: Path,
+    config: GeneralDiTConfig | None = None,
+    *,
+    attention: str = "sdpa",
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    **_: Any,
+) -> GeneralDiT:
+    """The network with the weights of a checkpoint: a native file, a folder of NeMo, or one of diffusers.
+
+    Args:
+        config: not asked: the checkpoint's shapes say what network it is.
+        dtype: None keeps the stored one.
+    Raises:
+        CheckpointError: there is none, or it is damaged or of another network.
+    """
+    with open_checkpoint(path) as source:
+        network = source.variant.config
+        return load_network(lambda: build_dit(network, attention), source, naming=DIT, dtype=dtype, device=device)

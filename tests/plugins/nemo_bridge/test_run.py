@@ -114,6 +114,15 @@ def test_given_frames_come_out_as_they_went_in(clip: Path, monkeypatch: pytest.M
     torch.testing.assert_close(seen[0][:, :, :2], latents[:, :, :2])
 
 
+@pytest.mark.parametrize("num_frames", [1, 242])
+def test_a_picture_and_a_longer_video_can_be_made(cosmos: Cosmos, num_frames: int) -> None:
+    result = cosmos("nemo", "run", *LINE, "--num_video_frames", num_frames, "--height", 32, "--width", 32, "--json")
+    assert result.exit_code == 0, result.stderr
+    assert read_video(Path(result.json["video"])).frames_FHWC.shape == (num_frames, 32, 32, 3)
+    planned = cosmos("nemo", "run", *LINE, "--num_video_frames", num_frames, "--overwrite", "--plan")
+    assert planned.exit_code == 0 and f"{num_frames} frame" in planned.stdout
+
+
 def test_a_plan_says_what_is_missing_of_a_published_model(cosmos: Cosmos) -> None:
     result = cosmos("nemo", "run", "--prompt", "A robot.", "--model", "Cosmos-1.0-Diffusion-14B-Text2World", "--plan")
     assert result.exit_code == 0, result.stderr
