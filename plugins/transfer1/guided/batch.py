@@ -12,6 +12,7 @@ from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, plan_rows
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing_many
@@ -97,25 +98,20 @@ def _episodes(source: Path, folder: Path) -> Iterator[Path]:
     if not source.is_dir():
         yield source
         return
-    num_own = 0
-    for file in sorted(source.iterdir()):
+    num_own, is_beside = 0, exists(folder) and folder.samefile(source)
+    try:
+        files = sorted(source.iterdir())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}.", where=str(source)) from error
+    for file in files:
         if file.suffix.lower() not in SUFFIXES or file.name.startswith(".") or file.is_dir():
             continue
-        if folder.absolute() == source.absolute() and _is_made_here(file):
+        if is_beside and inputs.is_made_here(file):
             num_own += 1
             continue
         yield file
     if num_own:
         output.notice(f"{num_own} of the episodes in {source} were made by an earlier run; they are left out")
-
-
-def _is_made_here(file: Path) -> bool:
-    from cosmos_plugins.transfer1.guided.episodes.written import read_provenance
-
-    try:
-        return read_provenance(file) is not None
-    except InputError:  # what is wrong with it is told later
-        return False
 
 
 def _item(settings: GuidedSettings, common: GuidedRequest, folder: Path, row: Row) -> Item[GuidedRequest]:

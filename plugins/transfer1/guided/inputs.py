@@ -128,14 +128,28 @@ def check_outputs(request: GuidedRequest) -> None:
 
 
 def _check_other_file(request: GuidedRequest) -> None:
-    path = output_paths(request)["episode"]
-    assert request.source_data_dir is not None
-    if exists(path) and path.samefile(request.source_data_dir):
+    """A copy replaces at most another copy: recordings beside it cannot be made again. Raises InputError."""
+    path, source = output_paths(request)["episode"], request.source_data_dir
+    assert source is not None
+    if not exists(path):
+        return
+    is_own = path.samefile(source)
+    if is_own or (path.parent.samefile(source.parent) and not is_made_here(path)):
         raise InputError(
-            "would be replaced by its own copy.",
+            f"would be replaced by {'its own copy' if is_own else f'the copy of {source}'}.",
             where=str(path),
             fix="Give --output-data-dir, or --save-name-offset to write beside the originals.",
         )
+
+
+def is_made_here(path: Path) -> bool:
+    """Whether a file is an episode that guided generation has written."""
+    from cosmos_plugins.transfer1.guided.episodes.written import read_provenance
+
+    try:
+        return read_provenance(path) is not None
+    except InputError:  # what is wrong with it is told later
+        return False
 
 
 def check_checkpoints(settings: GuidedSettings, request: GuidedRequest) -> None:

@@ -104,6 +104,21 @@ def test_copies_beside_the_originals_do_not_become_episodes(
     assert "1 of the episodes in in were made by an earlier run" in planned.stderr
 
 
+def test_no_copy_replaces_a_recording_beside_it(episodes: Path, cosmos: Callable[..., CommandResult]) -> None:
+    for number in (0, 1):
+        (episodes / f"rec_{number}.hdf5").rename(episodes / f"data_{number}.hdf5")
+    before = (episodes / "data_1.hdf5").read_bytes()
+    Path("other").symlink_to(episodes)
+    line = ("transfer", "guided", *QUICK, "--overwrite", "--save-name-offset", 1, "--output-data-dir", "other")
+    one = cosmos(*line, "--source-data-dir", episodes / "data_0.hdf5")
+    assert one.exit_code == 2 and "would be replaced by the copy of in/data_0.hdf5" in one.stderr
+    both = cosmos(*line, "--source-data-dir", episodes, "--json")
+    assert [sample["status"] for sample in both.json["samples"]] == ["failed", "done"]
+    assert (episodes / "data_1.hdf5").read_bytes() == before
+    again = cosmos(*line, "--source-data-dir", episodes, "--plan", "--json")
+    assert again.json["request"]["num_episodes"] == 2  # by whatever name the folder goes, copies are left out
+
+
 @pytest.mark.parametrize(
     "options",
     [
