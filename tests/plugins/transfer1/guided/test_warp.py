@@ -117,7 +117,7 @@ def test_how_much_is_worked_on_at_once_changes_nothing(monkeypatch: pytest.Monke
     room, wrist, _ = episode(3, SIZE, every=14)
     usual = warp(room.rgb_FHW3, room, wrist, foreground=(3, 4), size=(200, 144))
     for pixels in (1, 2**24):
-        monkeypatch.setattr("cosmos_plugins.transfer1.guided.warp.CPU_PIXELS", pixels)
+        monkeypatch.setattr("cosmos_plugins.transfer1.guided.warp.zbuffer.CPU_PIXELS", pixels)
         other = warp(room.rgb_FHW3[:1], one(room, 0), one(wrist, 0), foreground=(3, 4), size=(200, 144))
         np.testing.assert_array_equal(other.frames_FHWC, usual.frames_FHWC[:1])
         np.testing.assert_array_equal(other.covered_FHW, usual.covered_FHW[:1])
