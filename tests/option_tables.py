@@ -16,6 +16,7 @@ from cosmos_cli.requests import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
+from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
 from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
 from cosmos_plugins.nemo_bridge.requests import NemoRequest, NemoSettings
 from cosmos_plugins.nemo_bridge.training_requests import NemoPostTraining, NemoTrainingSettings
@@ -41,6 +42,7 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "nemo run": describe_options(NemoRequest, NemoSettings, Planning),
     "nemo prepare-dataset": describe_options(SubjectDataset, DatasetSettings),
     "nemo prepare-instruction-dataset": describe_options(InstructionDataset, DatasetSettings),
+    "nemo convert": describe_options(ConversionRequest),
     "predict1 video2world": describe_options(
         predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, Planning
     ),
