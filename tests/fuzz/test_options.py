@@ -22,6 +22,7 @@ PLAN = ("--model", "tiny", "--plan")
 LINES: dict[str, tuple[str, ...]] = {
     "nemo run": ("--prompt", "a", *PLAN),
     "nemo batch": ("scenes.jsonl", *PLAN),
+    "nemo convert": ("missing.pt", "out.pt"),
     "nemo prepare-dataset": ("--model", "tiny", "--dataset-path", "missing"),
     "nemo prepare-instruction-dataset": ("--model", "tiny", "--dataset-path", "missing"),
     "predict1 video2world": ("--input-image-or-video-path", "picture.png", "--prompt", "a", *PLAN),
@@ -46,7 +47,7 @@ LINES: dict[str, tuple[str, ...]] = {
 """Command to a line that is planned at once, or is refused by what is missing where nothing can be planned."""
 
 _WORKS_AT_ONCE = {
-    *("nemo prepare-dataset", "nemo prepare-instruction-dataset"),
+    *("nemo convert", "nemo prepare-dataset", "nemo prepare-instruction-dataset"),
     *("transfer annotate", "transfer robot-weights", "transfer prompts", "predict2 critic"),
 }
 
