@@ -137,7 +137,7 @@ def _placed(recipe: Recipe, change: Change, operator: str, before: Mapping[str, 
     current = before[name].value if name in before else values.get(name)
     if not place:
         return Change(change.written, name, _combined(change.written, operator, current, change.value))
-    numbers = list(current)
+    numbers = list(current or ())
     numbers[int(place)] = _combined(change.written, operator, numbers[int(place)], change.value)
     return Change(change.written, name, numbers)
 
