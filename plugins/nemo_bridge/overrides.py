@@ -78,6 +78,7 @@ UNSUPPORTED: Mapping[str, str] = {
 _WHOLE = ("resume", "resume.restore_config")
 """What begins from chance when it is taken away."""
 _NOTHING = ("None", "null", "")
+_NUMBER_IN = re.compile(r"(optimizer\.betas)\.([01])")
 _LEFT_OUT = "lora."
 """Begins the names of a part that recipes leave out until a field of it is given."""
 
@@ -129,16 +130,17 @@ def _read(recipe: Recipe, override: str, before: Mapping[str, Change]) -> list[C
 
 def _placed(recipe: Recipe, change: Change, operator: str, before: Mapping[str, Change]) -> Change:
     """A change of a whole field: of one number in it, and by arithmetic, worked out."""
-    name, _, place = change.name.partition("betas.")
-    name = f"{name}betas" if place else change.name
+    found = _NUMBER_IN.fullmatch(change.name)
+    name = found[1] if found else change.name
     values = flat(recipe.model_dump())
     if name not in values and not name.startswith(_LEFT_OUT):
         raise _unknown(change.written, values)
     current = before[name].value if name in before else values.get(name)
-    if not place:
+    if found is None:
         return Change(change.written, name, _combined(change.written, operator, current, change.value))
-    numbers = list(current)
-    numbers[int(place)] = _combined(change.written, operator, numbers[int(place)], change.value)
+    numbers = list(current) if isinstance(current, list | tuple) and len(current) == 2 else [None, None]
+    place = int(found[2])
+    numbers[place] = _combined(change.written, operator, numbers[place], change.value)
     return Change(change.written, name, numbers)
 
 
@@ -170,7 +172,9 @@ def _value(written: str, text: str) -> Any:
             raise InputError(str(error), where=written, fix="Give the path of a folder or file.") from error
         return str(path.absolute() if written == "log.log_dir" else path)
     value = _literal(text)
-    return RECOMPUTED.get(value, value) if written == "model.config.recompute_granularity" else value
+    if written == "model.config.recompute_granularity":
+        return next((ours for theirs, ours in RECOMPUTED.items() if theirs == value), value)
+    return value
 
 
 def _literal(text: str) -> Any:

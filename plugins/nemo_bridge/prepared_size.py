@@ -28,7 +28,7 @@ def size_in(folder: Path) -> dict[str, Any]:
         if whole is None:
             return {}
         latents, text = _shape(file_of(folder, whole, VIDEO)), _shape(file_of(folder, whole, TEXT))
-    except CosmosError:
+    except (CosmosError, ValueError):  # also a name that no file can have
         return {}
     if len(latents) != 4 or len(text) != 2:
         return {}

@@ -47,6 +47,7 @@ def changed(*overrides: str) -> Recipe:
         ("trainer.strategy.context_parallel_size=2", "parallel.cp", 2),
         ("model.config.num_layers=1", "model.num_layers", 1),
         ("model.config.recompute_granularity=None", "parallel.activation_checkpointing", "none"),
+        ("optimizer.betas=[0.5,0.6]", "optimizer.betas", [0.5, 0.6]),
         ("optimizer.lr=2e-6", "optimizer.lr", 2e-6),
         ("scheduler.warm_up_steps=[10]", "schedule.warm_up_steps", [10]),
         ("log.wandb_project=mine", "log.wandb_project", "mine"),
@@ -82,6 +83,7 @@ def test_what_is_so_anyway_changes_nothing(written: str) -> None:
         ("data.path|=x", "data.path", "behind ="),
         ("trainer.max_steps/=0", "trainer.max_steps", "behind ="),
         ("data.path=a\0b", "data.path", "path"),
+        ("optimizer.betas.x=1", "optimizer.betas.x", "optimizer.betas"),
         ("trainer.max_steps", "overrides", "path.to.field=value"),
         ("--trainer=1", "overrides", "path.to.field=value"),
     ],
@@ -101,6 +103,10 @@ def test_all_mistakes_are_told_at_once_under_the_names_that_were_written() -> No
     with pytest.raises(InputError) as caught:
         changed("trainer.max_steps=many", "optim.config.lr=-1", f"trainer.max_steps={'9' * 5000}")
     assert {problem.where for problem in caught.value.problems} == {"trainer.max_steps", "optim.config.lr"}
+    with pytest.raises(InputError, match="recompute_granularity"):
+        changed("model.config.recompute_granularity=[1]")
+    with pytest.raises(InputError):
+        changed("optimizer.betas=1", "optim.config.adam_beta1=0.5")
     with pytest.raises(InputError, match="too large"):
         changed(f"trainer.max_steps={'9' * 400}", "trainer.max_steps*=2.5")
 

@@ -227,6 +227,15 @@ def test_any_layout_is_begun_from_and_what_nemo_has_trained_too(data: Path, tmp_
     assert ranks == {(3 * 8, 48)}
 
 
+@pytest.mark.parametrize("kind", ["text2world", "video2world"])
+def test_made_up_clips_are_encoded_and_samples_shown(data: Path, kind: str) -> None:
+    line = ("--factory", f"tiny_{kind}", "trainer.max_steps=1", "log.sample_iter=1", "log.sample_steps=2")
+    for name, given in (("mock", ()), ("prepared", (f"data.path={data}",))):
+        result = post_train(*line, f"log.log_dir={name}", *given)
+        assert result.exit_code == 0, result.stderr
+        assert [path.suffix for path in Path(name, "samples").iterdir()] == [".mp4"]
+
+
 def test_layers_may_be_left_out_of_a_network_of_chance(data: Path) -> None:
     shallow = ("model.config.num_layers=1", "resume.restore_config=None", "trainer.max_steps=1")
     result = post_train("--factory", FACTORY, f"data.path={data}", *shallow)
