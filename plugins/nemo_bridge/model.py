@@ -13,6 +13,7 @@ from cosmos_cli.generation.variants import TINY_ROOT, Kind, Variant
 from cosmos_cli.generation.weights import WEIGHTS, Paths
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_plugins.nemo_bridge.checkpoints import MODELS, NEMO, NEMO_MODELS, TINY_TOKENIZER, TOKENIZER
+from cosmos_plugins.nemo_bridge.convert.finding import find_checkpoint
 from cosmos_plugins.nemo_bridge.requests import PUBLISHED_TOKENIZER, NemoSettings
 from cosmos_plugins.nemo_bridge.variants import VARIANTS
 
@@ -50,9 +51,11 @@ def model_of(settings: NemoSettings, kind: Kind) -> Model:
         paths = paths_of(settings, _published(settings, kind))
         return Model(settings.size, False, paths, VARIANTS[settings.size].network(kind))
     path = find_own(settings.checkpoint_dir, own)
-    paths = paths_of(settings, path)
     if not exists(path):
+        paths = paths_of(settings, path)
         return Model(settings.size, True, paths, VARIANTS[settings.size].network(kind))
+    path = find_checkpoint(path).path
+    paths = paths_of(settings, path)
     state = path.stat()
     network = _network_in(path, state.st_mtime_ns, state.st_size)
     check_kind(network, kind, path)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from cosmos_cli import output
 from cosmos_cli.diffusion.edm import Network
 from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.generation.captions import caption_writer
@@ -49,6 +50,8 @@ class NemoPipeline(SingleViewPipeline[Sample]):
     ) -> Models[GeneralDiT, ChunkedTokenizer]:
         kind = requests[0].kind
         model = model_of(settings, kind)
+        if model.is_own and model.paths.dit != settings.nemo_checkpoint:
+            output.notice(f"the weights are those of {model.paths.dit}")
         refiner, refiners = cls._refiners(settings)
         return load_models(
             settings,

@@ -55,11 +55,11 @@ def find_checkpoint(path: Path) -> Found:
     if not path.is_dir():
         return Found(path, "native")
     found = _in_folder(path)
+    if found is None and (exported := trained_weights(path)) is not None:
+        return Found(exported, "native")
     if found is None:
         found = _one_of(path, [folder for folder in sorted(path.iterdir()) if folder.is_dir()])
     if found is None:
-        if (exported := trained_weights(path)) is not None:
-            return Found(exported, "native")
         raise _nothing(path)
     _refuse_unfinished(path, found.path)
     return found

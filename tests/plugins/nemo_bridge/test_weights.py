@@ -74,6 +74,21 @@ def test_what_nemo_has_trained_runs_without_loss(cosmos: Cosmos, tmp_path: Path)
     assert result.exit_code == 0, result.stderr
 
 
+def test_the_folder_of_a_training_means_its_newest_weights(cosmos: Cosmos, tmp_path: Path) -> None:
+    with open_checkpoint(NATIVE) as source:
+        weights = {name: source.tensor(name).clone() for name in source}
+    folder = tmp_path / "run" / "checkpoints"
+    for iteration in (1, 2):
+        save_torch_dist(tiny_store(), folder / f"iter_00000000{iteration}")
+        torch.save(weights, folder / f"iter_00000000{iteration}_reg_model.pt")
+    for given in (folder.parent, folder):
+        settings = NemoSettings(model_size="tiny", nemo_checkpoint=given)
+        assert model_of(settings, "text2world").paths.dit == folder / "iter_000000002_reg_model.pt"
+    result = cosmos("nemo", "run", *LINE, "--nemo_checkpoint", folder.parent)
+    assert result.exit_code == 0
+    assert "iter_000000002_reg_model.pt" in result.stderr.replace("\n", "")
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
