@@ -340,7 +340,8 @@ def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_checking_loads_neither_torch_nor_h5py_before_it_is_needed() -> None:
-    code = "import sys; import cosmos_plugins.transfer1.guided.episodes.episode; print({'torch', 'h5py', 'cv2'} & {*sys.modules})"
+    module = "cosmos_plugins.transfer1.guided.episodes.episode"
+    code = f"import sys; import {module}; print({{'torch', 'h5py', 'cv2'}} & {{*sys.modules}})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
 
 
