@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Sequence
@@ -30,9 +31,18 @@ def scratch_array(shape: Sequence[int], dtype: Any, folder: Path) -> np.ndarray:
         folder = folder.parent
     num_bytes = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     with writing(folder / "scratch"), tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(max(num_bytes, 1))
         # to run out of room while it is filled would end the process, without a word
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file.fileno(), 0, max(num_bytes, 1))
-        else:
-            file.truncate(max(num_bytes, 1))
+        reserve(file.fileno(), max(num_bytes, 1))
         return np.memmap(file, dtype, "r+", shape=tuple(shape))
+
+
+def reserve(descriptor: int, num_bytes: int) -> None:
+    """Make room on the disk for the first bytes of a file, where system and disk can. Raises OSError: there is none."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, num_bytes)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise

@@ -123,24 +123,26 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
         with clock("warp"):
             guide = guide_wrist(sample, room, self.device)
         of_wrist = wrist_sample(sample, room, guide)
-        # what is added to a prompt is no part of what a model writes out
-        wrist_prompt = self._prompt(of_wrist, sample.prompts.wrist, clock) + (WRIST_SUFFIX if is_below else "")
+        wrist_prompt = self._prompt(of_wrist, sample.prompts.wrist, clock, ending=WRIST_SUFFIX if is_below else "")
         wrist = self._view(
             sample, of_wrist, held_in_wrist(sample, guide), wrist_prompt, clock, only_lower_half=is_below
         )
         return Views(room, guide, wrist), [room_prompt, wrist_prompt]
 
-    def _prompt(self, of_view: Sample, prompt: str, clock: Clock) -> str:
+    def _prompt(self, of_view: Sample, prompt: str, clock: Clock, *, ending: str = "") -> str:
+        """The prompt to use, checked. ending: what is added to it, which is no part of what a model writes out."""
         with clock("check_prompt"):
             shown = choose_control([control.name for control in of_view.controls])
             if not self.models.refiners or shown is None:
-                self.guardrails.check_prompt(prompt)
-                return prompt
+                # as a whole, of which the verdict is known before anything is made
+                self.guardrails.check_prompt(prompt + ending)
+                return prompt + ending
             [control] = (control for control in of_view.controls if control.name == shown)
             first = plan_chunks(of_view.num_frames, of_view.request.num_input_frames)[0]
             frames_FHWC = take(control.frames_FHWC, first)[: of_view.num_frames]
             way_out = "Leave out --upsample-prompt."
-            return checked_prompt(prompt, frames_FHWC, self.guardrails, self.models.refiners, way_out=way_out)
+            refined = checked_prompt(prompt, frames_FHWC, self.guardrails, self.models.refiners, way_out=way_out)
+            return refined + ending
 
     def _view(
         self,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import cv2
 import numpy as np
 
+from cosmos_cli.files.scratch import reserve
 from cosmos_cli.files.writing import json_bytes
 from cosmos_cli.media.resize import stretch
 from cosmos_plugins.transfer1.guided.episodes import layout
@@ -103,11 +103,7 @@ def _changing(path: Path, file: h5py.File) -> Iterator[None]:
 def _reserve(path: Path, file: h5py.File, num_bytes: int) -> None:
     """Make room on the disk for what is to be added to a file. Raises OSError: there is none."""
     with path.open("r+b") as again:
-        try:
-            os.posix_fallocate(again.fileno(), 0, file.id.get_filesize() + num_bytes + _SLACK_BYTES)
-        except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):  # a disk that cannot
-                raise
+        reserve(again.fileno(), file.id.get_filesize() + num_bytes + _SLACK_BYTES)
 
 
 def _bytes_to_write(data: h5py.Dataset, first: int, stop: int) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1.chunks import plan_chunks, take
@@ -224,6 +225,23 @@ def closeness_db(pipeline: GuidedPipeline, path: Path, sigma_threshold: float) -
         patch.setattr("cosmos_plugins.transfer1.guided.pipeline.GuidedGeneration", Watching)
         pipeline.generate(asked(path, sigma_threshold=sigma_threshold))
     return caught
+
+
+def test_prompts_are_checked_as_they_are_checked_ahead(episode: Path) -> None:
+    """A verdict that is not known yet would load a guardrail among the other networks."""
+    checked: list[str] = []
+
+    class Watching:
+        def check_prompt(self, prompt: str) -> None:
+            checked.append(prompt)
+
+        def check_video(self, frames: np.ndarray) -> np.ndarray:
+            return frames
+
+    request, settings = asked(episode, prompt="A quiet room."), GuidedSettings(model_size="tiny", device="cpu")
+    pipeline = GuidedPipeline.load(settings, [request], Guardrails({"watching": Watching()}))
+    generated = pipeline.generate(request)
+    assert sorted(checked) == sorted(pipeline.inputs.prompts_of(settings, request)) == sorted(generated.prompts)
 
 
 def test_the_foreground_stays_and_a_higher_threshold_holds_it_less(pipeline: GuidedPipeline, episode: Path) -> None:
