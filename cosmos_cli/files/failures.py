@@ -55,7 +55,8 @@ def error_number(error: BaseException | None) -> int | None:
         for full in FULL:
             if os.strerror(full).lower() in str(error).lower():
                 return full
-        error = error.__cause__
+        # what a writer says of it, such as torch.save's, comes after the system's own error
+        error = error.__cause__ or error.__context__
     return None
 
 

@@ -84,3 +84,16 @@ def test_bytes_of_a_name_that_are_no_text_are_read_again_as_they_were(tmp_path: 
     name = os.fsdecode(b"caf\xe9 \xc3\xbc.mp4")
     write_json(tmp_path / "a.json", {"path": Path(name)})
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {"path": name}
+
+
+def test_a_disk_that_fills_while_torch_saves_is_told_as_full(tmp_path: Path) -> None:
+    script = (
+        "import resource, signal, sys, torch; from pathlib import Path; from cosmos_cli.files.writing import replacing\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "with replacing(Path(sys.argv[1])) as temporary, temporary.open('wb') as file:\n"
+        "    torch.save({'a': torch.zeros(100_000)}, file)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.pt")], capture_output=True, text=True)
+    assert "did not fit on the disk: it had 100,000 bytes" in ended.stderr
+    assert not list(tmp_path.iterdir())
