@@ -94,6 +94,7 @@ def test_a_disk_that_fills_while_torch_saves_is_told_as_full(tmp_path: Path) -> 
         "with replacing(Path(sys.argv[1])) as temporary, temporary.open('wb') as file:\n"
         "    torch.save({'a': torch.zeros(100_000)}, file)\n"
     )
-    ended = subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.pt")], capture_output=True, text=True)
+    target = tmp_path / "weights/a.pt"
+    ended = subprocess.run([sys.executable, "-c", script, str(target)], capture_output=True, text=True)
     assert "did not fit on the disk: it had 100,000 bytes" in ended.stderr
-    assert not list(tmp_path.iterdir())
+    assert not list(target.parent.iterdir())
