@@ -301,7 +301,7 @@ def _check_fits(folder: Path, state: State) -> None:
         raise CheckpointError(
             "is of another architecture or of other parts than this recipe trains. Nothing was loaded.",
             where=str(folder),
-            fix="Give the recipe that it was trained with, or choose another job.name.",
+            fix="Give the recipe that it was trained with, or choose another folder: job.name, or job.folder.",
             others=problems,
         )
 

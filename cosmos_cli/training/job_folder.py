@@ -50,6 +50,8 @@ _MAY_DIFFER = ("job.folder", "data.num_workers", "data.batch_size", "data.global
 """How many clips a step has is kept with the checkpoint, and asked there; the folder may be named in several ways."""
 _OF_NO_ACCOUNT = ("help", "checkpoint", "log", "parallel", "trainer.max_iter", "trainer.grad_accum_iter", *_MAY_DIFFER)
 
+ANOTHER_FOLDER = "another folder, by job.name, or by job.folder where that is set"
+
 
 def job_folder(output_root: Path, job: Job) -> Path:
     """Where a run writes."""
@@ -76,7 +78,7 @@ def latest(folder: Path) -> int | None:
         raise InputError(
             f"names {name}, which another program wrote; its optimizer state cannot be taken over.",
             where=str(folder / POINTER),
-            fix=f"Choose another job.name, and pass checkpoint.load_path={folder / name}.",
+            fix=f"Choose {ANOTHER_FOLDER}, and pass checkpoint.load_path={folder / name}.",
         )
     found = _FOLDER.fullmatch(name)
     if found is None or not is_complete(folder / name):
@@ -84,7 +86,7 @@ def latest(folder: Path) -> int | None:
         raise CheckpointError(
             f"names {name[:80]!r}, which is no complete checkpoint beside it.",
             where=str(folder / POINTER),
-            fix=f"Write the name of one into it (there are: {others}), or choose another job.name.",
+            fix=f"Write the name of one into it (there are: {others}), or choose {ANOTHER_FOLDER}.",
         )
     return int(found[1])
 
@@ -162,7 +164,7 @@ def claimed(folder: Path, wait_s: float = _LOCK_S) -> Iterator[None]:
                 raise InputError(
                     "is being written by another run.",
                     where=str(folder),
-                    fix="Wait for that run, or stop it; or choose another job.name.",
+                    fix=f"Wait for that run, or stop it; or choose {ANOTHER_FOLDER}.",
                 )
             if not waits:
                 output.status(f"waiting for the run that is leaving {folder}")
@@ -189,7 +191,7 @@ def check_same_run(job: Path, recipe: Recipe) -> None:
         raise InputError(
             f"holds a run that differs in {len(serious)} field{'s' * (len(serious) > 1)}; it cannot go on so.",
             where=str(job),
-            fix="Choose another job.name, and to begin with these weights, checkpoint.load_path; or give the former "
+            fix=f"Choose {ANOTHER_FOLDER}, and to begin with these weights, checkpoint.load_path; or give the former "
             "values.",
             others=problems,
         )
