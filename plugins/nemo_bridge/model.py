@@ -18,6 +18,7 @@ from cosmos_plugins.nemo_bridge.requests import PUBLISHED_TOKENIZER, NemoSetting
 from cosmos_plugins.nemo_bridge.variants import VARIANTS
 
 CHECKPOINT = "--nemo-checkpoint"
+_NO_SIZE = "Leave it out: the weights say themselves which network they are of."
 
 
 class Model(NamedTuple):
@@ -61,7 +62,11 @@ def model_of(settings: NemoSettings, kind: Kind) -> Model:
     check_kind(network, kind, path)
     _check_text(network, settings, path)
     sizes = [size for size, variant in VARIANTS.items() if variant.dit.model_channels == network.model_channels]
-    return Model(sizes[0] if sizes else settings.size, True, paths, network)
+    size = sizes[0] if sizes else settings.size
+    # a default is no wish
+    if size != settings.size and settings.model_size != NemoSettings.model_fields["model_size"].default:
+        raise InputError(f"is {settings.model_size}, but {path} is a network of {size}.", where="--model", fix=_NO_SIZE)
+    return Model(size, True, paths, network)
 
 
 def needed(settings: NemoSettings, kind: Kind) -> list[Repository]:

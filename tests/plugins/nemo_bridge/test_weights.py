@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.nemo_bridge.convert.keys import UNTOLD, diffusers_name
@@ -16,7 +17,9 @@ from cosmos_plugins.nemo_bridge.convert.sources import open_checkpoint
 from cosmos_plugins.nemo_bridge.model import model_of
 from cosmos_plugins.nemo_bridge.networks import load_dit
 from cosmos_plugins.nemo_bridge.requests import NemoSettings
+from cosmos_plugins.nemo_bridge.variants import VARIANTS
 from tests.plugins.nemo_bridge.convert.stores import save_torch_dist, save_zarr, stacked, train_in_nemo
+from tests.stand_ins import save, stand_in
 
 Cosmos = Callable[..., CommandResult]
 NATIVE = TINY_ROOT / "nvidia" / "Cosmos-Predict1-Tiny-Text2World" / "model.pt"
@@ -72,6 +75,14 @@ def test_what_nemo_has_trained_runs_without_loss(cosmos: Cosmos, tmp_path: Path)
     assert model_of(settings, "text2world").network == network.config
     result = cosmos("nemo", "run", *LINE, "--nemo_checkpoint", path)
     assert result.exit_code == 0, result.stderr
+
+
+def test_the_weights_say_which_size_they_are_of_and_no_name_does(tmp_path: Path) -> None:
+    path = save(stand_in("predict1_14b_text2world", 1.0), tmp_path / "7b" / "model.pt")
+    model = model_of(NemoSettings(nemo_checkpoint=path), "text2world")
+    assert (model.size, model.network) == ("14B", VARIANTS["14B"].network("text2world"))
+    with pytest.raises(InputError, match="is a network of 14B. Leave it out"):
+        model_of(NemoSettings(nemo_checkpoint=path, model_size="Cosmos-1.0-Diffusion-7B-Text2World"), "text2world")
 
 
 def test_the_folder_of_a_training_means_its_newest_weights(cosmos: Cosmos, tmp_path: Path) -> None:
