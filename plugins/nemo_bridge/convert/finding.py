@@ -11,6 +11,7 @@ from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA, checkpoint_file
 from cosmos_cli.checkpoints.trained import trained_weights
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.missing import exists
 
 BACKEND = "metadata.json"
 """Tells how NeMo wrote a store."""
@@ -48,7 +49,18 @@ def find_checkpoint(path: Path) -> Found:
     Raises:
         CheckpointError: there is none, or several, or it is half-written.
     """
-    if not path.exists():
+    try:
+        return _find(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot be read: {error.strerror or type(error).__name__}.",
+            where=str(path),
+            fix="Give a path that you can read.",
+        ) from error
+
+
+def _find(path: Path) -> Found:
+    if not exists(path):
         raise CheckpointError(
             "does not exist.", where=str(path), fix="Check the path, or download the checkpoint: cosmos nemo download"
         )

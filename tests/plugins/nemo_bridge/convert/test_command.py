@@ -65,6 +65,7 @@ def test_each_kind_of_bad_input_is_one_panel_with_its_exit_code(cosmos: Cosmos) 
         (("model.pt", "full", "--to", "diffusers", "--overwrite"), 2, "notes.txt"),
         (("model.pt", "out.pt", "--to", "nemo-zarr"), 2, "named like a file"),
         (("missing.pt", "out.pt"), 4, "does not exist"),
+        (("model.pt/inside", "out.pt"), 4, "does not exist"),
         (("half.pt", "out.pt"), 4, "net.x_embedder.proj.1.weight"),
         (("full", "out.pt"), 4, "holds no checkpoint"),
     ]
