@@ -20,6 +20,7 @@ from cosmos_cli.testing import CommandResult, run_cosmos
 from cosmos_plugins.nemo_bridge.convert.sources import open_checkpoint
 from cosmos_plugins.nemo_bridge.convert.stacks import Stacks
 from cosmos_plugins.nemo_bridge.convert.writers import write_diffusers, write_torch_dist, write_zarr
+from tests.clips import encode, moving_gradient
 from tests.plugins.nemo_bridge.prepared import prepared
 from tests.third_party import COSMOS
 
@@ -225,6 +226,32 @@ def test_any_layout_is_begun_from_and_what_nemo_has_trained_too(data: Path, tmp_
     weights = torch.load("trained/checkpoints/iter_000000002_reg_model.pt", weights_only=True)
     ranks = {tuple(weights[name].shape) for name in weights if name.endswith("adaLN_modulation.1.weight")}
     assert ranks == {(3 * 8, 48)}
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_guide_follow_one_another(tmp_path: Path) -> None:
+    """Samples under an instruction per video, a training on them, and a video by its result."""
+    Path("robot_dataset/videos").mkdir(parents=True)
+    Path("robot_dataset/instructions").mkdir()
+    for name in ("id1", "id2"):
+        encode(Path(f"robot_dataset/videos/{name}.mp4"), moving_gradient(123, 48, 80), fps=50)
+        text = Path(f"robot_dataset/instructions/{name}.json")
+        text.write_text(json.dumps({"language_instruction_0": f"lift {name}"}))
+    folders = ("--dataset_path", "robot_dataset", "--output_path", "robot_dataset/processed")
+    changes = ("data.path=robot_dataset/processed", "trainer.max_steps=2", "optim.config.lr=1e-2")
+    lines: list[tuple[object, ...]] = [
+        ("prepare-instruction-dataset", *folders, "--num_chunks", 2, "--model", "tiny"),
+        ("post-train", "--yes", "--factory", "tiny_text2world", *changes),
+    ]
+    run = ("run", "--model", "tiny", "--prompt", "lift id1", "--num_steps", 1)
+    lines += [
+        (*run, "--video_save_path", "trained.mp4", "--nemo_checkpoint", "nemo_experiments/tiny_text2world"),
+        (*run, "--video_save_path", "published.mp4"),
+    ]
+    for line in lines:
+        result = run_cosmos("nemo", *line, "--device", "cpu")
+        assert result.exit_code == 0, result.stderr
+    assert Path("trained.mp4").read_bytes() != Path("published.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["text2world", "video2world"])
