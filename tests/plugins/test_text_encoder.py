@@ -9,6 +9,7 @@ from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.checks import require_published
 from cosmos_cli.generation.files import files_of
 from cosmos_cli.generation.settings import TextEncoderSettings
+from cosmos_plugins.nemo_bridge.requests import NemoSettings
 from cosmos_plugins.predict2.multiview import requests as predict2_multiview
 from cosmos_plugins.predict2.text2image.requests import Text2ImageSettings
 from cosmos_plugins.predict2.text2world.inputs import divide
@@ -18,6 +19,7 @@ from cosmos_plugins.transfer1.multiview import requests as transfer1_multiview
 from cosmos_plugins.transfer1.requests import TransferSettings
 
 KINDS = (
+    NemoSettings,
     Video2WorldSettings,
     Text2ImageSettings,
     Text2WorldSettings,

@@ -81,7 +81,7 @@ def test_the_weights_say_which_size_they_are_of_and_no_name_does(tmp_path: Path)
     path = save(stand_in("predict1_14b_text2world", 1.0), tmp_path / "7b" / "model.pt")
     model = model_of(NemoSettings(nemo_checkpoint=path), "text2world")
     assert (model.size, model.network) == ("14B", VARIANTS["14B"].network("text2world"))
-    with pytest.raises(InputError, match="is a network of 14B. Leave it out"):
+    with pytest.raises(InputError, match=r"is a network of 14B\. Leave it out"):
         model_of(NemoSettings(nemo_checkpoint=path, model_size="Cosmos-1.0-Diffusion-7B-Text2World"), "text2world")
 
 

@@ -47,6 +47,7 @@ def test_the_published_shapes_are_found_and_filled(kind: str) -> None:
         {"n_views": 5, "view_condition_dim": 3},
         {"n_views_emb": 7},
         {"legacy_patch_emb": True, "condition_mask": False},
+        {"adaln_lora_dim": 24},
     ],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
