@@ -9,6 +9,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.generation.steps import Clock
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.testing import CommandResult
@@ -24,6 +26,7 @@ from cosmos_plugins.transfer1.chunks import plan_chunks, take
 from cosmos_plugins.transfer1.guided.episodes.synthetic import render
 from cosmos_plugins.transfer1.guided.episodes.written import create_episode
 from cosmos_plugins.transfer1.guided.generation import GuidedGeneration
+from cosmos_plugins.transfer1.guided.guidance import Held
 from cosmos_plugins.transfer1.guided.masks import pixel_masks
 from cosmos_plugins.transfer1.guided.pipeline import GuidedPipeline
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
@@ -251,6 +254,33 @@ def test_the_foreground_stays_and_a_higher_threshold_holds_it_less(pipeline: Gui
     assert room[0] > 35 and wrist[0] > 35
     for view in (room, wrist):
         assert all(closer > farther for closer, farther in itertools.pairwise(view)), view
+
+
+@pytest.mark.parametrize("as_original", [False, True])
+def test_a_later_chunk_is_held_to_its_own_time(as_original: bool, pipeline: GuidedPipeline, episode: Path) -> None:
+    """Its frames, its masks, the last of both where the clip has ended, and noise of its own."""
+    request = asked(episode, num_input_frames=9, as_original=as_original)
+    short, num_frames = pipeline.inputs.read(pipeline.settings, request), 140
+    levels = np.arange(num_frames, dtype=np.uint8)[:, None, None]
+    frames = np.broadcast_to(levels[..., None], (num_frames, 96, 96, 3))
+    view = replace(room_sample(short), frames_FHWC=frames, num_frames=num_frames)
+    held = [Held(lambda places: np.ones((1, 96, 96), np.float32) * levels[places] / np.float32(255), "minimum")]
+    generation = GuidedGeneration(
+        pipeline.models, view, [], None, Clock(), held=held, sigma_threshold=1.0, one_noise=as_original
+    )
+    noises = []
+    with torch.inference_mode():
+        for chunk in plan_chunks(num_frames, 9):
+            generation._start(chunk, [])
+            assert generation._injection is not None
+            reference, noise, [layer] = vars(generation._injection).values()
+            expected = frames[np.arange(chunk.start, chunk.start + 121).clip(max=139)]
+            video = to_video(expected, pipeline.device, pipeline.dtype)
+            assert torch.equal(reference, pipeline.models.tokenizer.encode(video).float())
+            first_of_each = [0, *range(1, 121, 8)]
+            assert (layer.mask_B1THW[0, 0, :, 0, 0] * 255).round().tolist() == expected[first_of_each, 0, 0, 0].tolist()
+            noises.append(noise)
+    assert len(noises) == 2 and torch.equal(*noises) == as_original
 
 
 def test_held_pixels_are_as_good_as_the_tokenizer_lets_them_be(pipeline: GuidedPipeline, episode: Path) -> None:
