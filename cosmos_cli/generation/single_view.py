@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from cosmos_cli.generation.denoise import Side, guided_network
 from cosmos_cli.generation.given import ToPixels, encode_given, pixels_over_128
 from cosmos_cli.generation.load import Models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
-from cosmos_cli.generation.pipeline import Sample as AnySample
 from cosmos_cli.generation.record import VideoResult
+from cosmos_cli.generation.samples import VideoSample
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated
@@ -33,22 +33,7 @@ from cosmos_cli.runtime.finite import check_given
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width; L text tokens, D their width
 
 
-class Sample(AnySample, Protocol):
-    """A request whose input is read.
-
-    given_FHWC: the frames that the video begins with, uint8 in the input's own size; None if there are none.
-    height, width: of the video in pixels.
-    """
-
-    @property
-    def given_FHWC(self) -> np.ndarray | None: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-
-
-S = TypeVar("S", bound=Sample)
+S = TypeVar("S", bound=VideoSample[Any])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +142,6 @@ class SingleViewPipeline(Pipeline[S, SingleViewResult]):
         return {**({} if source is None else {"input_sha256": digest}), "prompt_used": generated.prompt}
 
 
-def no_frames(sample: Sample) -> np.ndarray:
+def no_frames(sample: VideoSample[Any]) -> np.ndarray:
     """No frames, for an upsampler that looks at none."""
     return np.empty((0, sample.height, sample.width, 3), np.uint8)

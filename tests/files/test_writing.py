@@ -88,7 +88,8 @@ def test_bytes_of_a_name_that_are_no_text_are_read_again_as_they_were(tmp_path: 
 
 def test_a_disk_that_fills_while_torch_saves_is_told_as_full(tmp_path: Path) -> None:
     script = (
-        "import resource, signal, sys, torch; from pathlib import Path; from cosmos_cli.files.writing import replacing\n"
+        "import resource, signal, sys, torch\n"
+        "from pathlib import Path; from cosmos_cli.files.writing import replacing\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "with replacing(Path(sys.argv[1])) as temporary, temporary.open('wb') as file:\n"
