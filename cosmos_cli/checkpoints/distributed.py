@@ -113,6 +113,7 @@ _MAX_METADATA_BYTES = 64 << 20
 """A network of thousands of tensors on a thousand ranks has a tenth of that."""
 
 _METADATA_MODULE = "torch.distributed.checkpoint.metadata"
+_MEGATRON_MODULE = "megatron.core.dist_checkpointing.strategies.torch"
 _STAND_INS: dict[str, type] = {
     f"{_METADATA_MODULE}.Metadata": _Metadata,
     f"{_METADATA_MODULE}.TensorStorageMetadata": _TensorEntry,
@@ -122,6 +123,13 @@ _STAND_INS: dict[str, type] = {
     f"{_METADATA_MODULE}.StorageMeta": Record,
     f"{_METADATA_MODULE}.TensorProperties": Record,
     f"{_METADATA_MODULE}._MEM_FORMAT_ENCODING": Record,
+    # what the ranks were to write, which Megatron keeps beside
+    f"{_MEGATRON_MODULE}.MCoreMetadata": _Metadata,
+    f"{_MEGATRON_MODULE}.MCoreSavePlan": Record,
+    **{
+        f"torch.distributed.checkpoint.planner.{name}": Record
+        for name in ("SavePlan", "WriteItem", "WriteItemType", "TensorWriteData", "BytesIOWriteData")
+    },
     "torch.distributed.checkpoint.filesystem._StorageInfo": Record,
     "torch.serialization._get_layout": Record,
     "torch.Size": tuple,

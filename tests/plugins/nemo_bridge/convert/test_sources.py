@@ -7,6 +7,8 @@ import json
 import os
 import pickle
 import shutil
+import sys
+import types
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,6 +19,14 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.metadata import ChunkStorageMetadata, MetadataIndex, TensorProperties
+from torch.distributed.checkpoint.planner import (
+    BytesIOWriteData,
+    SavePlan,
+    TensorWriteData,
+    WriteItem,
+    WriteItemType,
+)
 
 from cosmos_cli.checkpoints.keys import PUBLISHED
 from cosmos_cli.checkpoints.loading import load_network
@@ -272,6 +282,45 @@ def grow(metadata: Any) -> None:
     entry = metadata.state_dict_metadata["module.extra_pos_embedder.pos_emb_t"]
     entry.size = torch.Size([1 << 50, entry.size[1]])
     entry.chunks[0] = dataclasses.replace(entry.chunks[0], sizes=entry.size)
+
+
+@dataclasses.dataclass(frozen=True)
+class MCoreSavePlan(SavePlan):
+    """As Megatron's."""
+
+    mcore_data: dict[str, object] | None = None
+
+
+MCoreSavePlan.__module__ = "megatron.core.dist_checkpointing.strategies.torch"
+
+
+def test_what_megatron_keeps_beside_the_index_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It pickles the plans of all ranks too, with classes of its own."""
+    weights = native_weights(VIDEO2WORLD)
+    folder = save_torch_dist(stacked(weights, VIDEO2WORLD), tmp_path / "store")
+    data = TensorWriteData(
+        ChunkStorageMetadata(torch.Size([0]), torch.Size([72])), TensorProperties(torch.bfloat16), torch.Size([72])
+    )
+    index = MetadataIndex("module.affline_norm.weight")
+    items = [
+        WriteItem(index, WriteItemType.TENSOR, tensor_data=data),
+        WriteItem(index, WriteItemType.BYTE_IO, bytes_io_data=BytesIOWriteData(3)),
+    ]
+
+    def add_plans(metadata: Any) -> None:
+        metadata.all_local_plans = [MCoreSavePlan(items, mcore_data={}), SavePlan(items)]
+
+    with monkeypatch.context() as patch:
+        parts = MCoreSavePlan.__module__.split(".")
+        for depth in range(1, len(parts) + 1):
+            name = ".".join(parts[:depth])
+            module = types.ModuleType(name)
+            module.__path__ = []
+            patch.setitem(sys.modules, name, module)
+        module.MCoreSavePlan = MCoreSavePlan  # type: ignore[attr-defined]
+        change_metadata(folder, add_plans)
+    with open_checkpoint(folder) as source:
+        assert same(content(source), weights)
 
 
 @pytest.mark.parametrize(
