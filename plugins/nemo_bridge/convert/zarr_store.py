@@ -24,13 +24,14 @@ from cosmos_cli.checkpoints.keys import list_names
 from cosmos_cli.errors import CheckpointError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.runtime.memory.host import raise_if_too_little
+from cosmos_plugins.nemo_bridge.convert.keys import STORED
 
 ARRAY = ".zarray"
 """What tells the shape of a tensor, in its folder."""
 BFLOAT16 = "bfloat16"
 
 _DTYPES = {
-    BFLOAT16: torch.bfloat16,
+    **dict.fromkeys((BFLOAT16, "<V2", "|V2"), torch.bfloat16),  # zarr itself writes two bytes of no meaning
     "<f2": torch.float16,
     "<f4": torch.float32,
     "<f8": torch.float64,
@@ -47,14 +48,14 @@ _MAX_TENSORS = 100_000
 
 
 class ZarrCheckpoint(Checkpoint):
-    """A folder of tensors of which each has a folder of chunks.
+    """A folder of tensors of which each has a folder of chunks; of those that NeMo keeps, the weights.
 
     Raises:
         CheckpointError: tensors are unusable, or chunks missing or too short; all are told.
     """
 
     def __init__(self, folder: Path) -> None:
-        places = sorted(path.parent for path in islice(folder.glob(f"*/{ARRAY}"), _MAX_TENSORS))
+        places = sorted(path.parent for path in islice(folder.glob(f"{STORED}*/{ARRAY}"), _MAX_TENSORS))
         self._arrays: dict[str, _Array] = {}
         problems: list[Problem] = []
         for place in places:

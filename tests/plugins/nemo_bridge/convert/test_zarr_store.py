@@ -160,6 +160,14 @@ def test_stores_that_claim_to_be_huge_take_no_memory_and_no_time(tmp_path: Path)
     assert result.stdout.split() == ["CheckpointError", "CheckpointError", "TooLittleMemory"], result.stderr
 
 
+def test_the_optimizer_and_locks_beside_the_weights_do_not_matter(tmp_path: Path) -> None:
+    save_array(tmp_path / "module.a", STACK, [1, 5, 4], {"dtype": "<V2"})
+    save_array(tmp_path / "optimizer.state.exp_avg.module.a", STACK, [1, 5, 4], {"shape": [99, 5, 4]})
+    (tmp_path / "optimizer.state.exp_avg.module.a.sync").mkdir()
+    (tmp_path / "module.a.sync").mkdir()
+    assert torch.equal(read(tmp_path), STACK)
+
+
 def test_nothing_but_numbers_is_read(tmp_path: Path) -> None:
     """Pickles lie beside the tensors; none is opened."""
     save_array(tmp_path / "module.a", STACK, [1, 5, 4])
