@@ -139,6 +139,13 @@ def _root(
         output.text(context.get_help())
 
 
+def _with_values(group: TyperGroup, args: list[str]) -> list[str]:
+    from cosmos_cli.requests import with_values  # what parses requests takes its time, and a command loads it anyway
+
+    command = group.commands.get(args[0].replace("_", "-")) if args else None
+    return args if command is None else with_values({name for each in command.params for name in each.opts}, args)
+
+
 def _lazy_group(family: Family) -> type[TyperGroup]:
     """A group that shows its one line of help for free and becomes the family's own group when entered."""
 
@@ -152,6 +159,6 @@ def _lazy_group(family: Family) -> type[TyperGroup]:
             if family.checkpoints is not None and "download" not in group.commands:
                 for_family = registry.resolve("cosmos_cli.commands.download:for_family", needed_by="cosmos")
                 group.add_command(for_family(family.name))
-            return group.make_context(info_name, args, parent=parent, **extra)
+            return group.make_context(info_name, _with_values(group, args), parent=parent, **extra)
 
     return LazyGroup

@@ -11,7 +11,7 @@ import functools
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -270,6 +270,19 @@ def _off(name: str) -> inspect.Parameter:
     option = typer.Option(option_name(_OFF + name), hidden=True, show_default=False)
     annotation = Annotated[bool | None, option]
     return inspect.Parameter(_OFF + name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def with_values(options: Collection[str], args: Sequence[str]) -> list[str]:
+    """A command line on which a switch that is on by default says so where it stands alone, as other switches do.
+
+    Args:
+        options: all names of the command's options.
+    """
+    switches = {name for name in options if option_name(_OFF + name.removeprefix("--")) in options}
+    return [
+        f"{arg}=true" if arg.replace("_", "-") in switches and (not following or following.startswith("-")) else arg
+        for arg, following in zip(args, (*args[1:], ""), strict=True)
+    ]
 
 
 def _turn_off(given: dict[str, Any], switched_on: Iterable[str]) -> None:

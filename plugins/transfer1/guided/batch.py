@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,19 @@ def plan(settings: GuidedSettings, common: GuidedRequest) -> Plan:
     for fault in rows.faults:
         wrong += [f"wrong episode: {problem}" for problem in fault.problems]
     request = {"source_data_dir": str(common.source_data_dir), "num_episodes": num_rows}
-    return one_after_another(plans, model=plans[0].model, request=request, faults=wrong)
+    whole = one_after_another(plans, model=plans[0].model, request=request, faults=wrong)
+    samples = [inputs.read(settings, item.request) for item in rows.items]
+    waiting_bytes = max(sample.scratch_bytes for sample in samples)
+    return replace(
+        whole,
+        # an episode keeps all else that it holds
+        output_bytes=whole.output_bytes + sum(sample.episode.path.stat().st_size for sample in samples),
+        notices=(
+            *whole.notices,
+            f"up to {waiting_bytes / 1e6:,.1f} MB of frames that wait on the disk of the output while an episode is "
+            "made, and as much again while the one before it is written.",
+        ),
+    )
 
 
 def rows_of(settings: GuidedSettings, common: GuidedRequest, *, needs_weights: bool) -> Rows[GuidedRequest]:

@@ -46,6 +46,25 @@ class GuidedSample:
     paths: Paths
 
     @property
+    def guide_size(self) -> Size:
+        """Of what guides the wrist view: as large as that will be made; the original takes the size of the episode."""
+        if self.request.as_original:
+            return self.episode.height, self.episode.width
+        return self.view_size
+
+    @property
+    def view_size(self) -> Size:
+        """Of the wrist view as it is made, without a room view above it."""
+        height, width = self.asked.wrist_size
+        return height // (1 + self.request.concat_video_second_view), width
+
+    @property
+    def scratch_bytes(self) -> int:
+        """What lies on the disk until its files are written: both views, and what guides the wrist view."""
+        sizes = ((self.asked.room_size, 3), (self.guide_size, 3 + 2), (self.view_size, 3))
+        return self.episode.num_frames * sum(height * width * each for (height, width), each in sizes)
+
+    @property
     def weights(self) -> Mapping[str, Path]:
         return self.paths.named()
 

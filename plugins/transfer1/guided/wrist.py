@@ -15,7 +15,7 @@ from cosmos_plugins.transfer1.guided.controls import AnyFrames, Frames, depth_co
 from cosmos_plugins.transfer1.guided.guidance import Held
 from cosmos_plugins.transfer1.guided.masks import pixel_masks
 from cosmos_plugins.transfer1.guided.room import plain_sample
-from cosmos_plugins.transfer1.guided.samples import GuidedSample, Size
+from cosmos_plugins.transfer1.guided.samples import GuidedSample
 from cosmos_plugins.transfer1.guided.views import VIEWS
 from cosmos_plugins.transfer1.guided.warp.composition import below_room, compose
 from cosmos_plugins.transfer1.guided.warp.splat import splat
@@ -53,7 +53,7 @@ class WristGuide:
 def guide_wrist(sample: GuidedSample, room_FHWC: np.ndarray, device: torch.device) -> WristGuide:
     """Warp all frames of the room view that was made, a few at a time."""
     episode, request = sample.episode, sample.request
-    size, folder = _size_of_guide(sample), sample.outputs["episode"].parent
+    size, folder = sample.guide_size, sample.outputs["episode"].parent
     guide = WristGuide(
         scratch_array((episode.num_frames, *size, 3), np.uint8, folder),
         scratch_array((2, episode.num_frames, *size), np.uint8, folder),
@@ -75,14 +75,6 @@ def guide_wrist(sample: GuidedSample, room_FHWC: np.ndarray, device: torch.devic
             for _ in range(len(composed.frames_FHWC)):
                 advance()
     return guide
-
-
-def _size_of_guide(sample: GuidedSample) -> Size:
-    """As large as the wrist view will be made; the original takes the size of the episode."""
-    if sample.request.as_original:
-        return sample.episode.height, sample.episode.width
-    height, width = sample.asked.wrist_size
-    return height // (1 + sample.request.concat_video_second_view), width
 
 
 def wrist_sample(sample: GuidedSample, room_FHWC: np.ndarray, guide: WristGuide) -> Sample:

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.files.scratch import scratch_array
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated, to_video
@@ -106,6 +107,56 @@ def test_copies_beside_the_originals_do_not_become_episodes(
     planned = cosmos("transfer", "guided", *QUICK, "--source-data-dir", episodes, "--plan", "--json")
     assert planned.json["request"]["num_episodes"] == 2
     assert "1 of the episodes in in were made by an earlier run" in planned.stderr
+
+
+@pytest.mark.parametrize(
+    ("switch", "is_on"),
+    [
+        (["--concat-video-second-view"], True),
+        (["--concat_video_second_view", "False"], False),
+        (["--concat_video_second_view=0"], False),
+        (["--concat-video-second-view", "true"], True),
+        (["--no-concat-video-second-view"], False),
+        ([], True),
+    ],
+)
+def test_a_switch_that_is_on_by_default_needs_no_value(
+    switch: list[str], is_on: bool, episodes: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    for line in ((*switch, "--source-data-dir", "in/rec_0.hdf5"), ("--source-data-dir", "in/rec_0.hdf5", *switch)):
+        planned = cosmos("transfer", "guided", *QUICK, "--output-data-dir", "out", "--plan", "--json", *line)
+        assert planned.exit_code == 0, planned.stderr
+        [waiting] = [notice for notice in planned.json["not_counted"] if "MB of frames that wait" in notice]
+        assert ("up to 0.2 MB" in waiting) == is_on, waiting
+
+
+@pytest.mark.parametrize("option", ["--concat-video-second-view", "--no-concat-video-second-view", "--as-original"])
+def test_a_plan_knows_what_the_disk_must_hold(
+    option: str, episodes: Path, cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("transfer", "guided", *QUICK, option, "--source-data-dir", episodes, "--output-data-dir", "out")
+    planned = cosmos(*line, "--plan", "--json")
+    assert planned.exit_code == 0, planned.stderr
+    assert planned.json["disk"]["output_bytes"] > sum(path.stat().st_size for path in episodes.iterdir())
+    taken = []
+    for module in ("pipeline", "wrist"):
+        monkeypatch.setattr(
+            f"cosmos_plugins.transfer1.guided.{module}.scratch_array",
+            lambda *given: taken.append(scratch_array(*given)) or taken[-1],
+        )
+    request = GuidedRequest(
+        source_data_dir=episodes / "rec_0.hdf5",
+        output_data_dir="out",
+        num_steps=1,
+        guidance=0,
+        concat_video_second_view=option != "--no-concat-video-second-view",
+        as_original=option == "--as-original",
+    )
+    pipeline = GuidedPipeline.load(GuidedSettings(model_size="tiny", device="cpu"), [request])
+    generated = pipeline.generate(request)
+    assert sum(array.nbytes for array in taken) == generated.sample.scratch_bytes
+    waiting = f"up to {generated.sample.scratch_bytes / 1e6:,.1f} MB of frames that wait"
+    assert waiting in " ".join(planned.json["not_counted"])
 
 
 def test_no_copy_replaces_a_recording_beside_it(episodes: Path, cosmos: Callable[..., CommandResult]) -> None:
