@@ -51,7 +51,7 @@ MAY_IMPORT = {
         for room in JOBS
     },
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"flags", "requests", "registry", "hookspecs", "commands"},
-    "main": BOTTOM | {"registry", "runtime"},
+    "main": BOTTOM | {"registry", "requests", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},
 }

@@ -21,6 +21,7 @@ from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.prompts import checked_prompt
 from cosmos_cli.requests import request_document
+from cosmos_cli.runtime.workers.agreement import together
 from cosmos_plugins.transfer1 import inputs as plain
 from cosmos_plugins.transfer1.checkpoints import choose_control, weight_paths
 from cosmos_plugins.transfer1.chunks import plan_chunks, take
@@ -157,7 +158,8 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
         """The frames of a view, checked, (F, H, W, 3) uint8, on disk."""
         top = of_view.height // 2 if only_lower_half else 0
         shape = (of_view.num_frames, of_view.height - top, of_view.width, 3)
-        made_FHWC = scratch_array(shape, np.uint8, sample.outputs["episode"].parent)
+        # on a full disk all processes must know that they cannot go on
+        made_FHWC = together(lambda: scratch_array(shape, np.uint8, sample.outputs["episode"].parent))
 
         def make() -> np.ndarray:
             with clock("encode_text"):

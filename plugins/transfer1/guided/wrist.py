@@ -11,6 +11,7 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.files.scratch import scratch_array
+from cosmos_cli.runtime.workers.agreement import together
 from cosmos_plugins.transfer1.guided.controls import AnyFrames, Frames, depth_control, resized, seg_control, stacked
 from cosmos_plugins.transfer1.guided.guidance import Held
 from cosmos_plugins.transfer1.guided.masks import pixel_masks
@@ -54,9 +55,11 @@ def guide_wrist(sample: GuidedSample, room_FHWC: np.ndarray, device: torch.devic
     """Warp all frames of the room view that was made, a few at a time."""
     episode, request = sample.episode, sample.request
     size, folder = sample.guide_size, sample.outputs["episode"].parent
-    guide = WristGuide(
-        scratch_array((episode.num_frames, *size, 3), np.uint8, folder),
-        scratch_array((2, episode.num_frames, *size), np.uint8, folder),
+    guide = together(
+        lambda: WristGuide(
+            scratch_array((episode.num_frames, *size, 3), np.uint8, folder),
+            scratch_array((2, episode.num_frames, *size), np.uint8, folder),
+        )
     )
     foreground = ORIGINAL_FOREGROUND if request.as_original else request.foreground
     with output.progress("Warping the room view", episode.num_frames, unit="frames") as advance:
