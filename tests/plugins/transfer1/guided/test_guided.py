@@ -138,12 +138,14 @@ def test_a_plan_knows_what_the_disk_must_hold(
     planned = cosmos(*line, "--plan", "--json")
     assert planned.exit_code == 0, planned.stderr
     assert planned.json["disk"]["output_bytes"] > sum(path.stat().st_size for path in episodes.iterdir())
-    taken = []
+    taken: list[np.ndarray] = []
+
+    def watched(*given: Any) -> np.ndarray:
+        taken.append(scratch_array(*given))
+        return taken[-1]
+
     for module in ("pipeline", "wrist"):
-        monkeypatch.setattr(
-            f"cosmos_plugins.transfer1.guided.{module}.scratch_array",
-            lambda *given: taken.append(scratch_array(*given)) or taken[-1],
-        )
+        monkeypatch.setattr(f"cosmos_plugins.transfer1.guided.{module}.scratch_array", watched)
     request = GuidedRequest(
         source_data_dir=episodes / "rec_0.hdf5",
         output_data_dir="out",
