@@ -27,8 +27,7 @@ def test_every_tensor_of_a_published_network_goes_to_nemo_and_back(name: str) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "num_blocks"), [("7b_text2world", 2), ("14b_video2world", 1)])
-def test_blocks_of_published_width_go_through_every_layout_on_disk(tmp_path: Path, name: str, num_blocks: int) -> None:
+def test_a_block_of_published_width_goes_through_every_layout_on_disk(tmp_path: Path) -> None:
     if shutil.disk_usage(tmp_path).free < 12_000_000_000:
         pytest.skip("needs 4 GB of disk")
-    assert run("disk", name, str(num_blocks), str(tmp_path)) < _MOST_BYTES
+    assert run("disk", "14b_video2world", "1", str(tmp_path)) < _MOST_BYTES
