@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosmos_cli.files.failures import writing
+from cosmos_cli.errors import DiskFull
+from cosmos_cli.files.failures import FULL, error_number, writing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +34,18 @@ def scratch_array(shape: Sequence[int], dtype: Any, folder: Path) -> np.ndarray:
     num_bytes = int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
     with writing(folder / "scratch"), tempfile.TemporaryFile(dir=folder) as file:
         file.truncate(max(num_bytes, 1))
-        # to run out of room while it is filled would end the process, without a word
-        reserve(file.fileno(), max(num_bytes, 1))
+        try:
+            # to run out of room while it is filled would end the process, without a word
+            reserve(file.fileno(), max(num_bytes, 1))
+        except OSError as error:
+            if error_number(error) not in FULL:
+                raise
+            free = shutil.disk_usage(folder).free
+            raise DiskFull(
+                f"needs {num_bytes:,} bytes for what waits there while it is made; {free:,} bytes are free.",
+                where=str(folder),
+                fix="Make room there, or choose a folder on another disk. What was finished before is kept.",
+            ) from error
         return np.memmap(file, dtype, "r+", shape=tuple(shape))
 
 

@@ -43,7 +43,7 @@ def test_what_the_system_refuses_is_told(
     number: int, kind: type[CosmosError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "posix_fallocate", _refusing(number))
-    with pytest.raises(kind, match="did not fit" if kind is DiskFull else "cannot be written"):
+    with pytest.raises(kind, match="needs 5 bytes" if kind is DiskFull else "cannot be written"):
         scratch_array((5,), np.uint8, tmp_path)
 
 
