@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging as transformers_logging
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.pickles import check_pickles
@@ -45,6 +44,8 @@ def reading(folder: Path, what: str) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Whole models are published and halves of them used: a page about weights left over tells a user nothing."""
+    from transformers.utils import logging as transformers_logging
+
     before = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     try:
@@ -64,6 +65,8 @@ def load_model(
     Raises:
         CheckpointError: files are missing or damaged, or the weights are not those of this model.
     """
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.disable_progress_bar()  # progress is `cosmos_cli.output`'s to show
     with reading(folder, what), _quiet():
         for path in folder.glob("*.bin"):  # which transformers has read by torch.load

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import SiglipVisionModel
 
 from cosmos_cli.checkpoints.keys import Naming
 from cosmos_cli.checkpoints.loading import load_network
@@ -72,6 +71,9 @@ class VideoContentFilter:
         device: torch.device,
         offload: bool,
     ) -> None:
+        # takes seconds to import, which runs without it are spared
+        from transformers import SiglipVisionModel
+
         if unknown := set(safe_classes) - set(CLASSES):
             raise ValueError(f"no classes of frames: {', '.join(sorted(unknown))}")
         self._safe = {CLASSES.index(name) for name in safe_classes}

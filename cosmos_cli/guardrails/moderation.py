@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
@@ -51,6 +50,9 @@ class LlamaGuard:
     """
 
     def __init__(self, folder: Path, *, device: torch.device, dtype: torch.dtype, offload: bool) -> None:
+        # takes seconds to import, which runs without it are spared
+        from transformers import AutoTokenizer
+
         self._folder, self._device, self._dtype, self._offload = folder, device, dtype, offload
         with reading(folder, "Llama Guard"):
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -94,6 +96,8 @@ class LlamaGuard:
         )
         tokens = self._tokenizer(text, add_special_tokens=False, return_tensors="pt")
         if self._model is None:
+            from transformers import AutoModelForCausalLM
+
             with output.progress("Loading Llama Guard"):
                 self._model = load_model(AutoModelForCausalLM, self._folder, "Llama Guard", self._dtype)
         with helper_at_work([self._model], self._device, offload=self._offload) as place:

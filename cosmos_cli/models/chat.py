@@ -13,14 +13,6 @@ import numpy as np
 import torch
 from jinja2 import TemplateError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlavaForConditionalGeneration,
-    Qwen2_5_VLForConditionalGeneration,
-)
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
 from cosmos_cli.checkpoints.pretrained import load_model, reading
@@ -29,7 +21,6 @@ from cosmos_cli.files.documents import read_json, read_text
 from cosmos_cli.models.chat_messages import ChatModel, Image, Message, Part, Sampling, Video
 from cosmos_cli.models.chat_server import HttpChatModel
 from cosmos_cli.models.chat_vision import NoVision, Picture, PixtralVision, QwenVision, Vision
-from cosmos_cli.models.pixtral import is_pixtral_folder, load_pixtral, load_tekken
 from cosmos_cli.runtime.memory.offload import on_device
 
 __all__ = ["ChatModel", "HttpChatModel", "Image", "LocalChatModel", "Message", "Part", "Sampling", "Video"]
@@ -55,6 +46,9 @@ class LocalChatModel:
     def __init__(
         self, folder: Path, *, device: torch.device, dtype: torch.dtype, offload: bool = False, is_shown: bool = True
     ) -> None:
+        # takes seconds to import, which runs that ask a server or nobody are spared
+        from cosmos_cli.models.pixtral import is_pixtral_folder, load_pixtral, load_tekken
+
         self._folder, self._device, self._offload = folder, device, offload
         if not folder.is_dir():
             raise CheckpointError("there is no such folder.", where=str(folder), fix="Download the chat model.")
@@ -199,6 +193,8 @@ def _entry(part: Part) -> dict[str, str]:
 
 def _load_transformers(folder: Path, dtype: torch.dtype, is_shown: bool) -> tuple[Any, Any, Vision]:
     """Model, tokenizer with its chat template, and vision of a folder in the layout of transformers."""
+    from transformers import AutoConfig, AutoTokenizer
+
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     with reading(folder, "a chat model"):
         kind, vision = _recognise(AutoConfig.from_pretrained(folder, **local), folder, is_shown)
@@ -212,6 +208,13 @@ def _load_transformers(folder: Path, dtype: torch.dtype, is_shown: bool) -> tupl
 
 def _recognise(config: Any, folder: Path, is_shown: bool) -> tuple[Any, Vision]:
     """The network of a configuration, and what it does with pictures."""
+    from transformers import (
+        AutoModelForCausalLM,
+        LlavaForConditionalGeneration,
+        Qwen2_5_VLForConditionalGeneration,
+    )
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
     if config.model_type == "qwen2_5_vl":
         return Qwen2_5_VLForConditionalGeneration, QwenVision.of_folder(folder)
     if config.model_type == "llava" and config.vision_config.model_type == "pixtral":

@@ -11,7 +11,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
-from transformers import AutoTokenizer, T5Config, T5EncoderModel
 
 from cosmos_cli.checkpoints.pretrained import load_model, reading
 from cosmos_cli.errors import CheckpointError
@@ -41,6 +40,9 @@ class T5TextEncoder:
     """
 
     def __init__(self, folder: Path, *, dtype: torch.dtype, device: torch.device, form: str = "auto") -> None:
+        # takes seconds to import, which runs whose texts are all known are spared
+        from transformers import AutoTokenizer, T5EncoderModel
+
         files = find_encoder(folder, form)
         with reading(folder, "a T5 text encoder"):
             self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -194,6 +196,8 @@ def _unpacked(content: bytes) -> tuple[Tensor, int] | None:
 
 def check_encoder(folder: Path, form: str = "auto") -> None:
     """Raises CheckpointError: the folder holds no configuration of a T5 encoder, or not the form that is asked for."""
+    from transformers import T5Config
+
     find_encoder(folder, form)
     try:
         T5Config.from_pretrained(folder, local_files_only=True)
