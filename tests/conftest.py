@@ -8,7 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault(
         "OMP_NUM_THREADS", "1"
     )  # workers share the cores, and threads of one would wait for the others
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,17 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def cosmos() -> Callable[..., CommandResult]:
     """Run a command line in this process: `cosmos("plugins", "list", "--json").json`."""
     return run_cosmos
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Computing in this process rounds as in workers, which have one thread each."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import read_video
+from cosmos_cli.testing import run_cosmos
 from tests.chat_models import chat_server, says
 from tests.clips import moving_gradient
 from tests.guardrails.plugins import LOG, Install, installing
@@ -29,7 +30,6 @@ guardrail = pytest.fixture(installing)
 @pytest.fixture(autouse=True)
 def picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # in one process too
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     write_png(Path("a.png"), moving_gradient(1, 72, 128)[0])
 
@@ -46,11 +46,18 @@ def make(name: str, *options: object) -> subprocess.CompletedProcess[str]:
     return run_script(*LINE, *QUICK, *options, "--save-path", f"{name}.mp4")
 
 
+def make_here(name: str, *options: object) -> None:
+    """The same in this process, which is alone."""
+    result = run_cosmos(*LINE, *QUICK, *options, "--save-path", f"{name}.mp4")
+    assert result.exit_code == 0, result.stderr
+
+
 def panels(text: str) -> int:
     return text.count("╭─")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_one_process_asks_the_refiner_and_the_video_is_of_its_answer() -> None:
     for name, options in {
         "alone": (),
@@ -58,8 +65,12 @@ def test_one_process_asks_the_refiner_and_the_video_is_of_its_answer() -> None:
         "cp4": ("--num-gpus", 4, "--parallel", "cp=4"),
     }.items():
         with changing_its_mind() as server:
-            made = make(name, "--refiner-url", server.url, "--refiner-model", "a-model", *options)
-        assert made.returncode == 0, made.stderr
+            asking = ("--refiner-url", server.url, "--refiner-model", "a-model", *options)
+            if options:
+                made = make(name, *asking)
+                assert made.returncode == 0, made.stderr
+            else:
+                make_here(name, *asking)
         assert len(server.requests) == 1
         sidecar = json.loads(Path(f"{name}.json").read_text())
         assert (sidecar["prompt_used"], sidecar["refined_by"]) == ("Bus number 1 drives off.", ["a-model"])
@@ -99,12 +110,17 @@ def test_a_guardrail_that_says_otherwise_in_each_process_is_asked_in_one(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_chunks_begin_with_what_one_process_checked_and_show_what_one_asked_for(guardrail: Install) -> None:
     guardrail("dark", on_video=f"return frames_FHWC // (2 + {RANK})")
     for name, options in {"alone": (), "cfg2": ("--num-gpus", 2)}.items():
         with changing_its_mind() as server:
-            made = make(name, "--num-chunks", 2, "--refiner-url", server.url, *options)
-        assert made.returncode == 0, made.stderr
+            asking = ("--num-chunks", 2, "--refiner-url", server.url, *options)
+            if options:
+                made = make(name, *asking)
+                assert made.returncode == 0, made.stderr
+            else:
+                make_here(name, *asking)
         sidecar = json.loads(Path(f"{name}.json").read_text())
         assert sidecar["prompts_of_chunks"] == ["Bus number 1 drives off.", "Bus number 2 drives off."]
         assert len(server.requests) == 2

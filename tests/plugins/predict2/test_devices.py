@@ -29,9 +29,11 @@ def picture() -> Path:
 
 
 @pytest.mark.slow
-def test_the_video_does_not_depend_on_the_number_of_processes(picture: Path) -> None:
+def test_the_video_does_not_depend_on_the_number_of_processes(
+    picture: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    assert cosmos(*LINE, *QUICK, "--save-path", "alone.mp4").exit_code == 0
     for name, options in {
-        "alone": (),
         "cfg2": ("--num-gpus", 2),
         "cp4": ("--num-gpus", 4, "--parallel", "cp=4"),
     }.items():
@@ -82,9 +84,15 @@ def actions() -> Path:
 )
 @pytest.mark.slow
 def test_what_other_commands_make_does_not_depend_on_the_number_of_processes(
-    picture: Path, actions: Path, line: tuple[object, ...], suffix: str, layouts: dict[str, tuple[object, ...]]
+    picture: Path,
+    actions: Path,
+    cosmos: Callable[..., CommandResult],
+    line: tuple[object, ...],
+    suffix: str,
+    layouts: dict[str, tuple[object, ...]],
 ) -> None:
-    for name, options in {"alone": (), **layouts}.items():
+    assert cosmos("predict2", *line, *TINY, "--save-path", "alone" + suffix).exit_code == 0
+    for name, options in layouts.items():
         result = run_script("predict2", *line, *TINY, *options, "--save-path", name + suffix)
         assert result.returncode == 0, result.stderr
     read = read_image if suffix == ".png" else lambda path: read_video(path).frames_FHWC
@@ -131,21 +139,27 @@ if os.environ.get("RANK") == "1" and read_steps() < int(os.environ["OFTEN"]):
 
 
 @pytest.mark.slow
-def test_a_batch_goes_on_when_one_of_two_devices_runs_out_of_memory(picture: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_a_batch_goes_on_when_one_of_two_devices_runs_out_of_memory(
+    picture: Path, tmp_path: Path, cosmos: Callable[..., CommandResult]
+) -> None:
     write_distribution(tmp_path / "packages", "scarce", {"scarce": SCARCE}, {"scarce": "scarce"})
     rows = [{"input_video": "a.png", "prompt": "A bus.", "seed": seed} for seed in range(3)]
     Path("rows.json").write_text(json.dumps(rows))
     batch = ("predict2", "video2world", "--batch-input-json", "rows.json", *TINY, "--num-frames", 5)
-    line = (*batch, "--save-path", "made/v.mp4", "--num-gpus", 2, "--parallel", "cfg=2", "--json")
+    batch = (*batch, "--save-path", "made/v.mp4", "--json")
+    line = (*batch, "--num-gpus", 2, "--parallel", "cfg=2")
+
+    def videos_made() -> list[bytes]:
+        return [path.read_bytes() for path in sorted(Path().glob("output_*.mp4"))]
 
     def made(often: int, **variables: str) -> tuple[Any, str, list[bytes]]:
         for old in (*Path().glob("output_*"), *Path("made").glob("*")):
             old.unlink()
         result = run_script(*line, path=tmp_path / "packages", variables={"OFTEN": str(often), **variables})
-        videos = [path.read_bytes() for path in sorted(Path().glob("output_*.mp4"))]
-        return json.loads(result.stdout), result.stderr, videos
+        return json.loads(result.stdout), result.stderr, videos_made()
 
-    undisturbed, _, expected = made(often=0)
+    undisturbed, expected = cosmos(*batch).json, videos_made()
     assert ([sample["status"] for sample in undisturbed["samples"]], len(expected)) == (["done"] * 3, 3)
     document, stderr, videos = made(often=1)
     assert document["exit_code"] == 0, stderr
