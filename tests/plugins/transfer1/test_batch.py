@@ -173,10 +173,10 @@ def test_a_batch_killed_at_random_moments_ends_with_the_same_files(folder: Path)
     line = [COSMOS, "transfer", "batch", rows, *map(str, COMMON), "--video-save-folder", "killed"]
     moments = random.Random(0)
     kills = 0
-    while kills < 10:
+    while kills < 6:
         process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
         # from before anything is loaded to well into the items
-        time.sleep(moments.uniform(0.5, 6.0))
+        time.sleep(moments.uniform(0.5, 5.0))
         if process.poll() is not None:
             break
         process.send_signal(signal.SIGKILL)

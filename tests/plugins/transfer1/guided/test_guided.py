@@ -358,26 +358,27 @@ def episode(pipeline: GuidedPipeline, tmp_path: Path) -> Path:
     return write_episodes(tmp_path / "in", 0, num_frames=9) / "rec_0.hdf5"
 
 
-def test_kills_lose_nothing(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_kills_lose_nothing(tmp_path: Path, cosmos: Callable[..., CommandResult]) -> None:
     source = write_episodes(tmp_path / "in", 0, 1, 2, 3)
     (source / "rec_4.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
 
-    def start(folder: str) -> subprocess.Popen[bytes]:
-        line = [COSMOS, "transfer", "guided", *QUICK, "--source-data-dir", str(source)]
-        return subprocess.Popen(
-            [*line, "--output-data-dir", str(tmp_path / folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+    line = ("transfer", "guided", *QUICK, "--source-data-dir", str(source), "--output-data-dir")
 
-    assert start("undisturbed").wait(300) == 1
+    def start() -> subprocess.Popen[bytes]:
+        words = [COSMOS, *line, str(tmp_path / "killed")]
+        return subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    assert cosmos(*line, tmp_path / "undisturbed").exit_code == 1
     draws, ledger = random.Random(0), tmp_path / "killed/guided.ledger.jsonl"
-    for _ in range(5):
-        process, before = start("killed"), ledger.read_bytes() if ledger.exists() else b""
+    for _ in range(3):  # of four episodes
+        process, before = start(), ledger.read_bytes() if ledger.exists() else b""
         while process.poll() is None and (not ledger.exists() or ledger.read_bytes() == before):
             time.sleep(0.02)
         time.sleep(1.5 * draws.random())
         process.kill()
         process.wait()
-    assert start("killed").wait(300) == 1
+    assert cosmos(*line, tmp_path / "killed").exit_code == 1
     for number in range(4):
         for name in (f"data_{number}.hdf5", f"data_{number}_room_view.mp4", f"data_{number}_wrist_view.mp4"):
             whole, resumed = (tmp_path / folder / name for folder in ("undisturbed", "killed"))
