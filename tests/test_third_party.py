@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from cosmos_cli import registry
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult, run_cosmos
@@ -260,48 +262,55 @@ def write_levels(**levels: float) -> Path:
     return Path("weights")
 
 
-def lit_video(light: Path, picture: Path, *options: object) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def lit(light: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """cosmos-light is installed for this process."""
+    monkeypatch.syspath_prepend(light)
+    yield
+    registry.current.cache_clear()
+
+
+def lit_video(picture: Path, *options: object) -> CommandResult:
     size = ["--model", "tiny", "--num-frames", 5, "--num-steps", 1, "--device", "cpu"]
     given = ["--input-path", picture, "--prompt", "A street.", "--save-path", "a.mp4"]
-    return run_script("predict2", "video2world", *size, *given, *options, "--json", path=light)
+    return run_cosmos("predict2", "video2world", *size, *given, *options, "--json")
 
 
-def test_a_third_party_guardrail_and_refiner_load_weights_from_the_checkpoint_folder(
-    light: Path, picture: Path
-) -> None:
-    blocked = lit_video(light, picture, "--checkpoint-dir", write_levels(glare=1))
-    assert blocked.returncode == 3, blocked.stderr
-    assert json.loads(blocked.stdout)["problems"][0]["where"] == "guardrail glare"
+@pytest.mark.usefixtures("lit")
+def test_a_third_party_guardrail_and_refiner_load_weights_from_the_checkpoint_folder(picture: Path) -> None:
+    blocked = lit_video(picture, "--checkpoint-dir", write_levels(glare=1))
+    assert blocked.exit_code == 3, blocked.stderr
+    assert blocked.json["problems"][0]["where"] == "guardrail glare"
     assert not Path("a.mp4").exists()
 
-    made = lit_video(light, picture, "--checkpoint-dir", write_levels(lamps=255))
-    assert made.returncode == 0, made.stderr
+    made = lit_video(picture, "--checkpoint-dir", write_levels(lamps=255))
+    assert made.exit_code == 0, made.stderr
     sidecar = json.loads(Path("a.json").read_text())
     assert sidecar["checked_by"] == ["blocklist", "glare"]
     assert sidecar["prompt_used"] == "A street. Lamps lit, says Video2WorldSettings on cpu."
 
 
-def test_a_third_party_critic_loads_weights_from_the_checkpoint_folder(light: Path) -> None:
+@pytest.mark.usefixtures("lit")
+def test_a_third_party_critic_loads_weights_from_the_checkpoint_folder() -> None:
     encode(Path("clip.mp4"), np.full((5, 48, 64, 3), 120, np.uint8))
     judge = ("predict2", "critic", "clip.mp4", "--critic", "exposure", "--device", "cpu", "--json")
-    judged = run_script(*judge, "--checkpoint-dir", write_levels(exposure=110), path=light)
-    assert judged.returncode == 0, judged.stderr
-    [video] = json.loads(judged.stdout)["videos"]
+    judged = run_cosmos(*judge, "--checkpoint-dir", write_levels(exposure=110))
+    assert judged.exit_code == 0, judged.stderr
+    [video] = judged.json["videos"]
     assert video["score"] == pytest.approx(90, abs=3)
 
 
-def test_missing_weights_of_a_third_party_extension_stop_every_family_before_it_computes(
-    light: Path, picture: Path
-) -> None:
+@pytest.mark.usefixtures("lit")
+def test_missing_weights_of_a_third_party_extension_stop_every_family_before_it_computes(picture: Path) -> None:
     encode(Path("clip.mp4"), moving_gradient(5, 48, 64))
     Path("spec.json").write_text(json.dumps({"edge": {}, "input_video_path": "clip.mp4"}))
     transfer = ("transfer", "run", "--model", "tiny", "--controlnet-specs", "spec.json", "--json")
     critic = ("predict2", "critic", "clip.mp4", "--critic", "exposure", "--json")
     runs = [
-        lit_video(light, picture, "--checkpoint-dir", "nowhere"),
-        *(run_script(*line, "--checkpoint-dir", "nowhere", path=light) for line in (transfer, critic)),
+        lit_video(picture, "--checkpoint-dir", "nowhere"),
+        *(run_cosmos(*line, "--checkpoint-dir", "nowhere") for line in (transfer, critic)),
     ]
-    assert [run.returncode for run in runs] == [4, 4, 4]
+    assert [run.exit_code for run in runs] == [4, 4, 4]
     for run in runs:
-        [problem] = json.loads(run.stdout)["problems"]
+        [problem] = run.json["problems"]
         assert problem["where"] == "nowhere/acme/cosmos-light/levels.safetensors"
