@@ -172,7 +172,9 @@ def test_a_region_has_its_own_prompt(transfer: Run, clip: Path, tmp_path: Path) 
 
 
 def test_an_upscaled_video_is_three_times_as_large(transfer: Run, clip: Path) -> None:
-    result = transfer({"upscale": {"control_weight": 0.5}, "input_video_path": str(clip)}, "--json", "--preview")
+    result = transfer(
+        {"upscale": {"control_weight": 0.5}, "input_video_path": str(clip)}, "--json", "--preview", "--guidance", 0
+    )
     assert result.exit_code == 0, result.stderr
     assert (result.json["height"], result.json["width"]) == (288, 384)
     assert read_video(Path("outputs/output.mp4")).frames_FHWC.shape == (9, 288, 384, 3)

@@ -63,9 +63,11 @@ def frames_of(name: str) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_the_video_does_not_depend_on_the_number_of_processes(folder: Path) -> None:
+def test_the_video_does_not_depend_on_the_number_of_processes(
+    folder: Path, cosmos: Callable[..., CommandResult]
+) -> None:
+    assert cosmos("transfer", "run", *LINE, "--video-save-name", "alone").exit_code == 0
     for name, options in {
-        "alone": (),
         "cp2": ("--num-gpus", 2, "--parallel", "cp=2"),
         "chosen4": ("--num-gpus", 4),
     }.items():
@@ -80,7 +82,10 @@ def test_the_video_does_not_depend_on_the_number_of_processes(folder: Path) -> N
 
 
 @pytest.mark.slow
-def test_rows_of_a_batch_go_to_as_many_devices_and_the_ledger_is_one(folder: Path) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_rows_of_a_batch_go_to_as_many_devices_and_the_ledger_is_one(
+    folder: Path, cosmos: Callable[..., CommandResult]
+) -> None:
     rows = [{"visual_input": "clip.mp4", "seed": seed} for seed in range(3)] + [{"visual_input": "gone.mp4"}]
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     line = ("transfer", "batch", "rows.jsonl", *LINE, "--json")
@@ -89,10 +94,10 @@ def test_rows_of_a_batch_go_to_as_many_devices_and_the_ledger_is_one(folder: Pat
     statuses = [sample["status"] for sample in json.loads(result.stdout)["samples"]]
     assert statuses == ["done", "done", "done", "failed"]
     assert "3 videos at a time" in result.stderr
-    again = run_script(*line)  # on one device, by the same ledger
-    assert [s["status"] for s in json.loads(again.stdout)["samples"]] == ["done before"] * 3 + ["failed"]
-    single = run_script("transfer", "run", *LINE, "--seed", 1, "--video-save-name", "single")
-    assert single.returncode == 0, single.stderr
+    again = cosmos(*line)  # on one device, by the same ledger
+    assert [s["status"] for s in again.json["samples"]] == ["done before"] * 3 + ["failed"]
+    single = cosmos("transfer", "run", *LINE, "--seed", 1, "--video-save-name", "single")
+    assert single.exit_code == 0, single.stderr
     assert Path("outputs/single.mp4").read_bytes() == Path("outputs/video_1.mp4").read_bytes()
 
 
