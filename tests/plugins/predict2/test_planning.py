@@ -150,5 +150,5 @@ def test_after_one_run_the_memory_of_another_is_known(picture: Path) -> None:
 def test_memory_is_known_where_pictures_and_not_python_need_it(picture: Path) -> None:
     large = {"input": str(picture), "settings": 'resolution="480"'}
     assert_memory_comes_true(
-        RUN.format(**large, num_frames=5, num_steps=1), RUN.format(**large, num_frames=17, num_steps=1)
+        RUN.format(**large, num_frames=5, num_steps=1), RUN.format(**large, num_frames=9, num_steps=1)
     )
