@@ -292,15 +292,15 @@ def test_workers_that_are_all_stopped_are_ended_by_their_launcher(start: Start) 
         (None, signal.SIGTERM, "rank 2 was stopped at 'Adding: 1 of 3 steps done'; this ended the others too."),
     ],
 )
-def test_killing_one_of_four_ends_the_command_and_names_the_rank(
+def test_killing_one_of_three_ends_the_command_and_names_the_rank(
     start: Start, seconds: float | None, number: int, fate: str
 ) -> None:
-    process = start("--num-gpus", 4, "--end", "wait")
+    process = start("--num-gpus", 3, "--end", "wait")
     if seconds is None:
-        wait_until(lambda: len(list(Path().glob("*.waits"))) == 4, 60)
+        wait_until(lambda: len(list(Path().glob("*.waits"))) == 3, 60)
         victim = int(Path("2.pid").read_text())
     else:  # while they start
-        wait_until(lambda: len(workers_of(process.pid)) == 4, 60)
+        wait_until(lambda: len(workers_of(process.pid)) == 3, 60)
         time.sleep(seconds)
         victim = workers_of(process.pid)[2]
     killed = time.monotonic()
