@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cosmos_plugins.transfer1.guided.episodes.solids import Box, Capsule, Ellipsoid, Rays, Room, Solid, first_met
+from cosmos_cli.worlds.solids import Box, Capsule, Ellipsoid, Rays, Room, Solid, first_met
 from cosmos_plugins.transfer1.guided.episodes.synthetic import rays, render
 from cosmos_plugins.transfer1.guided.views import LABELS
 from cosmos_plugins.transfer1.guided.warp.geometry import rotations
