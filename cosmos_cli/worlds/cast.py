@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +27,9 @@ _RIG_HALF_WIDTH = 0.7
 _TURNS = {"front": 0, "left": 60, "rear left": 120, "rear": 180, "rear right": 240, "right": 300}
 """Degrees to the left in which the cameras of a rig look."""
 _MARGIN = 0.08
-_MAX_BODIES, _TRIES = 4, 24
+_MAX_BODIES, _MAX_IN_RIG = 4, 6
+_TRIES, _SCENES = 24, 200
+"""How often a body and a scene are drawn before that is given up."""
 _NEAR, _FAR = 4.2, 7.2
 
 
@@ -39,19 +42,22 @@ def draw(
         size: height and width of the pictures, of which their shape counts.
         num_views: 1 for a camera that sees the middle of the room, more for that many of six on a rig in it.
         world: which series of worlds the seed counts in.
+    Raises:
+        ValueError: the pictures are so narrow or so low that hardly anything fits into them.
     """
     # the split is a number of its own, so that no seed of one gives the draws of another
     chance = Chance(SPLITS.index(split), world, seed, num_frames, num_views)
-    while True:
+    for _ in range(_SCENES):
         scene = _drawn(chance, size, num_frames, num_views)
         if scene is not None:
             return scene
+    raise ValueError(f"nothing that moves fits into pictures of {size[0]} x {size[1]}")
 
 
 def _drawn(chance: Chance, size: tuple[int, int], num_frames: int, num_views: int) -> Scene | None:
     views, move = _one_camera(chance, size, num_frames) if num_views == 1 else _rig(chance, size, num_frames, num_views)
-    troupe = _Troupe(chance, views, num_frames, chance.some_of(list(COLOURS), _MAX_BODIES))
-    wanted = 1 + int(chance.share() * _MAX_BODIES) if num_views == 1 else _MAX_BODIES
+    troupe = _Troupe(chance, views, num_frames, chance.some_of(list(COLOURS), _MAX_IN_RIG))
+    wanted = 1 + int(chance.share() * _MAX_BODIES) if num_views == 1 else _MAX_IN_RIG
     if not troupe.add_first(may_bump=not move and wanted > 1 and num_frames > 4):
         return None
     while len(troupe.bodies) < wanted and troupe.add():
@@ -106,7 +112,7 @@ def _rig(chance: Chance, size: tuple[int, int], num_frames: int, num_views: int)
 
 def _liveliness(num_frames: int) -> float:
     """How much may happen in a clip: less in a very short one, so that nothing jumps."""
-    return min(1.0, (num_frames - 1) / 8)
+    return min(1.0, max(0.4, (num_frames - 1) / 8))
 
 
 @dataclass
@@ -120,6 +126,8 @@ class _Troupe:
 
     def __post_init__(self) -> None:
         self.bodies: list[Body] = []
+        # each camera sees something before any is given a second body
+        self._order = self.chance.some_of(self.views, len(self.views))
         self.hits: list[tuple[int, int]] = []
         self._share_F = np.arange(self.num_frames) / max(self.num_frames - 1, 1)
 
@@ -129,7 +137,7 @@ class _Troupe:
             return self.add()
         if may_bump and self.chance.share() < 0.2:
             return self._add_bump()
-        if not self._tried(lambda: self._moving(self.chance.one_of(self.views), self.chance.one_of(WAYS))):
+        if not self._tried(lambda: self._moving(self._order[0], self.chance.one_of(WAYS))):
             return False
         view, mover = self.views[0], self.bodies[0]
         if len(self.views) == 1 and way(view, mover.path_F3) in ("left", "right") and self.chance.share() < 0.6:
@@ -138,12 +146,12 @@ class _Troupe:
 
     def add(self) -> bool:
         """One more that moves or stands. Whether a place was found."""
-        view = self.chance.one_of(self.views)
+        view = self._order[len(self.bodies) % len(self._order)]
         if self.num_frames > 1 and self.chance.share() < 0.4:
             return self._tried(lambda: self._moving(view, self.chance.one_of(WAYS)))
         return self._tried(lambda: self._standing(view))
 
-    def _tried(self, make) -> bool:  # type: ignore[no-untyped-def]
+    def _tried(self, make: Callable[[], Body | None]) -> bool:
         for _ in range(_TRIES):
             body = make()
             if body is not None and self._fits(body):
@@ -226,7 +234,9 @@ class _Troupe:
         chance, view, middle = self.chance, self.views[0], self.num_frames // 2
         size, sign = chance.one_of(list(SIZES)), chance.sign()
         shapes = [chance.one_of([shape for shape in SHAPES if shape != "cone"]) for _ in range(2)]
-        ahead, contact = chance.between(_NEAR, 6.5), chance.between(0.45, 0.55)
+        ahead = chance.between(_NEAR, 6.5)
+        # they touch in a frame, not between two
+        contact = self._share_F[int(chance.between(0.45, 0.6) * (self.num_frames - 1))]
         step = chance.between(0.3, 0.45) * _liveliness(self.num_frames) * view.shorter * ahead * sign
         across_3 = view.axes(middle)[:, 0]
         gap = sum(SIZES[size] * _HALF_WIDTHS[shape] for shape in shapes) * sign

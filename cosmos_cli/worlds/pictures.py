@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import colorsys
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from cosmos_cli.worlds.bodies import COLOURS, Body
+from cosmos_cli.worlds.bodies import COLOURS
+from cosmos_cli.worlds.exact import Chance
 from cosmos_cli.worlds.render import render
 from cosmos_cli.worlds.scene import Scene
 
@@ -29,10 +31,15 @@ def depth_picture(depth_FHW: np.ndarray) -> np.ndarray:
     return np.repeat((grey_FHW + np.float32(0.5)).astype(np.uint8)[..., None], 3, axis=-1)
 
 
-def label_picture(labels_FHW: np.ndarray, bodies: Sequence[Body]) -> np.ndarray:
-    """Every body in its own colour on black, (F, H, W, 3) uint8."""
-    colours = np.array([(0, 0, 0), *(COLOURS[body.colour] for body in bodies)], np.uint8)
-    return colours[labels_FHW]
+def label_picture(labels_FHW: np.ndarray, colours: Sequence[tuple[int, int, int]]) -> np.ndarray:
+    """Every body in a colour on black, (F, H, W, 3) uint8."""
+    return np.array([(0, 0, 0), *colours], np.uint8)[labels_FHW]
+
+
+def mask_colours(count: int, chance: Chance) -> list[tuple[int, int, int]]:
+    """RGB colours, neither grey nor dark, that say nothing of what they stand for."""
+    parts = [(chance.share(), chance.between(0.3, 1), chance.between(0.4, 1)) for _ in range(count)]
+    return [tuple(int(255 * part) for part in colorsys.hsv_to_rgb(*each)) for each in parts]  # type: ignore[misc]
 
 
 def contact_sheet(scenes: Sequence[Scene], size: tuple[int, int], columns: int = 2, view: int = 0) -> np.ndarray:
@@ -49,9 +56,8 @@ def contact_sheet(scenes: Sequence[Scene], size: tuple[int, int], columns: int =
 
 def _cell(scene: Scene, size: tuple[int, int], view: int) -> np.ndarray:
     clip, middle = render(scene, size, view), scene.num_frames // 2
-    known = [
-        picture[middle] for picture in (depth_picture(clip.depth_FHW), label_picture(clip.labels_FHW, scene.bodies))
-    ]
+    own = [COLOURS[body.colour] for body in scene.bodies]
+    known = [picture[middle] for picture in (depth_picture(clip.depth_FHW), label_picture(clip.labels_FHW, own))]
     tiles = [
         np.pad(tile, ((0, 2), (0, 2), (0, 0)), constant_values=255)
         for tile in (*clip.rgb_FHW3[[0, middle, -1]], *known)

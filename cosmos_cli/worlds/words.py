@@ -75,7 +75,9 @@ def describe(view: View, bodies: Sequence[Body], hits: Sequence[tuple[int, int]]
     """
     shown = [i for i, body in enumerate(bodies) if is_shown(view, body, bodies)]
     ways = {i: way(view, bodies[i].path_F3) for i in shown}
-    sentences, told = [], set()
+    sentences: list[str] = []
+    told: set[int] = set()
+    passings: set[tuple[int, int]] = set()
     for i in sorted(shown, key=lambda i: not bodies[i].is_moving):
         if i in told and not bodies[i].is_moving:
             continue
@@ -86,7 +88,8 @@ def describe(view: View, bodies: Sequence[Body], hits: Sequence[tuple[int, int]]
             sentence += f" and bumps into {_named(bodies, partner, told)}"
         elif ways[i] in ("left", "right"):
             passed = _passed(view, bodies, i, [j for j in shown if j != i])
-            if passed is not None:
+            if passed is not None and (passed, i) not in passings:
+                passings.add((i, passed))
                 side = _side(view, body, bodies[passed])
                 sentence += f" {side} {_named(bodies, passed, told)}"
         sentences.append(sentence)
@@ -113,6 +116,8 @@ def camera_move(view: View, kind: str) -> str:
 
 
 def _verb(body: Body, where: str | None) -> str:
+    if len(body.path_F3) == 1:
+        return "stands on the floor"
     if not body.is_moving:
         return "stands still"
     on_floor = "rolls" if body.shape == "ball" else "slides"
