@@ -19,6 +19,7 @@ NAMES = (
     "cosmos_tokenizer",
     "controls",
     "guided",
+    "worlds",
     "batch",
     "parallel",
     "planning",

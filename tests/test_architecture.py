@@ -50,6 +50,7 @@ MAY_IMPORT = {
         room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry", "flags", "settings"}
         for room in JOBS
     },
+    "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
     "commands": BOTTOM | TOOLS | PARTS | JOBS | {"flags", "requests", "registry", "hookspecs", "commands"},
     "main": BOTTOM | {"registry", "requests", "runtime"},
     "__main__": {"interrupts", "main"},

@@ -70,6 +70,10 @@ class Data(Part):
     sequence_interval: Positive = Field(default=1, description="Frames between two frames of a window.")
     text_tokens: Positive = Field(default=512, description="Positions of the text, per view.")
     text_channels: Positive = Field(default=1024, description="Width of a text embedding.")
+    text_encoder: str = Field(
+        default="",
+        description="Folder of the T5 encoder of captions that a source makes up itself; empty leaves their texts out.",
+    )
     batch_size: Positive = Field(default=1, description="Clips of one forward pass of a data-parallel rank.")
     global_batch_size: Positive | None = Field(
         default=None,

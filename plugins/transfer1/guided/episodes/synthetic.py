@@ -8,7 +8,7 @@ from math import cos, pi, sin, sqrt
 
 import numpy as np
 
-from cosmos_plugins.transfer1.guided.episodes.solids import (
+from cosmos_cli.worlds.solids import (
     Box,
     Capsule,
     Ellipsoid,

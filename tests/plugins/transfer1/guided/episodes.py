@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from cosmos_plugins.transfer1.guided.episodes.solids import Rays, is_met
+from cosmos_cli.worlds.solids import Rays, is_met
 from cosmos_plugins.transfer1.guided.episodes.synthetic import Moment, moments, rays, see
 from cosmos_plugins.transfer1.guided.views import Cameras, Seen
 from cosmos_plugins.transfer1.guided.warp.geometry import extrinsics

@@ -1,9 +1,10 @@
-"""Simple solids that rays meet exactly: what the synthetic episode is made of."""
+"""Simple solids that rays meet exactly: what rendered worlds are made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -147,6 +148,81 @@ class Capsule(Solid):
         axis_N3 = np.zeros_like(points_N3)
         axis_N3[..., 2] = points_N3[..., 2].clip(-self.half_length, self.half_length)
         return _unit(points_N3 - axis_N3)
+
+
+@dataclass(frozen=True)
+class Cylinder(Solid):
+    """Along its own z axis, with flat ends."""
+
+    half_length: float
+    radius: float
+
+    @property
+    def reach(self) -> float:
+        return sqrt(self.half_length**2 + self.radius**2)
+
+    def meet_own(self, origins_N3: np.ndarray, directions_N3: np.ndarray) -> np.ndarray:
+        a, b = _dot(directions_N3[:, :2], directions_N3[:, :2]), _dot(origins_N3[:, :2], directions_N3[:, :2])
+        square = b * b - a * (_dot(origins_N3[:, :2], origins_N3[:, :2]) - self.radius**2)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            root = np.sqrt(square)
+            low, high = (
+                (end - origins_N3[:, 2]) / directions_N3[:, 2] for end in (-self.half_length, self.half_length)
+            )
+            enter = np.maximum((-b - root) / a, np.minimum(low, high))
+            leave = np.minimum((-b + root) / a, np.maximum(low, high))
+            return np.where((enter <= leave) & (enter > NEAREST), enter, np.inf)
+
+    def own_normals(self, points_N3: np.ndarray) -> np.ndarray:
+        out = _dot(points_N3[:, :2], points_N3[:, :2]) / self.radius**2
+        is_end = np.abs(points_N3[:, 2]) / self.half_length > np.sqrt(out)
+        normals_N3 = points_N3 / self.radius
+        normals_N3[:, 2] = 0
+        normals_N3[is_end] = 0
+        normals_N3[is_end, 2] = np.sign(points_N3[is_end, 2])
+        return normals_N3
+
+
+@dataclass(frozen=True)
+class Cone(Solid):
+    """Along its own z axis: the tip at half_length, the base at -half_length."""
+
+    half_length: float
+    radius: float
+
+    @property
+    def reach(self) -> float:
+        return sqrt(self.half_length**2 + self.radius**2)
+
+    def meet_own(self, origins_N3: np.ndarray, directions_N3: np.ndarray) -> np.ndarray:
+        slope = self.radius / (2 * self.half_length)
+        below, down = (self.half_length - origins_N3[:, 2]) * slope, directions_N3[:, 2] * slope
+        a = _dot(directions_N3[:, :2], directions_N3[:, :2]) - down * down
+        b = _dot(origins_N3[:, :2], directions_N3[:, :2]) + below * down
+        square = b * b - a * (_dot(origins_N3[:, :2], origins_N3[:, :2]) - below * below)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            root = np.sqrt(square)
+            nearest = np.full(len(a), np.inf, a.dtype)
+            for met in ((-b - root) / a, (-b + root) / a):
+                height = origins_N3[:, 2] + met * directions_N3[:, 2]
+                nearest = np.where(
+                    (np.abs(height) <= self.half_length) & (met > NEAREST), np.fmin(met, nearest), nearest
+                )
+            met = (-self.half_length - origins_N3[:, 2]) / directions_N3[:, 2]
+            x, y = (origins_N3[:, i] + met * directions_N3[:, i] for i in range(2))
+            is_base = (x * x + y * y <= self.radius**2) & (met > NEAREST)
+            return np.where(is_base, np.fmin(met, nearest), nearest)
+
+    def own_normals(self, points_N3: np.ndarray) -> np.ndarray:
+        slope = self.radius / (2 * self.half_length)
+        normals_N3 = points_N3.copy()
+        normals_N3[:, 2] = slope * slope * (self.half_length - points_N3[:, 2])
+        # the tip has none; it counts as a part of the base
+        is_base = points_N3[:, 2] < -0.999 * self.half_length
+        is_base |= self.half_length - points_N3[:, 2] < 1e-4 * self.half_length
+        normals_N3[is_base] = 0
+        normals_N3[is_base, 2] = np.sign(points_N3[is_base, 2])
+        return _unit(normals_N3)
 
 
 def first_met(solids: Sequence[Solid], rays: Rays) -> tuple[np.ndarray, np.ndarray]:

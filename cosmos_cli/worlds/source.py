@@ -1,0 +1,193 @@
+"""Rendered clips to train on: `data.source=cosmos_cli.worlds.source:RenderedClips`, and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cosmos_cli import registry
+from cosmos_cli.errors import InputError
+from cosmos_cli.generation.cameras import CAMERAS
+from cosmos_cli.training.data.examples import Example
+from cosmos_cli.training.recipe import Recipe
+from cosmos_cli.worlds.cast import Split, draw
+from cosmos_cli.worlds.exact import Chance
+from cosmos_cli.worlds.pictures import depth_picture, label_picture, mask_colours
+from cosmos_cli.worlds.render import Rendered, render
+from cosmos_cli.worlds.scene import Scene
+
+if TYPE_CHECKING:
+    from cosmos_cli.models.t5 import T5TextEncoder
+
+# F frames of all views, one view after the other; H and W pixel height and width; L text positions, C channels
+
+_KNOWN_HINTS = ("depth", "seg")
+"""Controls that the renderer knows exactly; others are computed from the picture, as from any clip."""
+
+Compute = Callable[[np.ndarray, torch.Generator], np.ndarray]
+
+
+class RenderedClips:
+    """Clips of one camera, `data.num_mock_clips` of them, from `trainer.seed` and their number.
+
+    With `data.text_encoder` the text is the embedding of the caption, else there is none: zeros.
+
+    Raises:
+        InputError: the recipe asks for several views, or for a control that is neither known nor computed.
+    """
+
+    split: Split = "train"
+    most_views = 1
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._data, self._seed = recipe.data, recipe.trainer.seed
+        self._encoder: T5TextEncoder | None = None
+        data = self._data
+        if data.num_views > self.most_views:
+            raise InputError(
+                f"{data.num_views} views, but this source renders at most {self.most_views}.",
+                where="data.num_views",
+                fix="Set data.source=cosmos_cli.worlds.source:RenderedViews for up to six views.",
+            )
+        if data.hint and data.hint not in _KNOWN_HINTS and self._control() is None:
+            raise InputError(
+                f"{data.hint} is neither known of rendered clips nor computed from clips.",
+                where="data.hint",
+                fix=f"Set {', '.join(_KNOWN_HINTS)}, edge, vis or upscale.",
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_encoder": None}  # each process loads its own
+
+    def __len__(self) -> int:
+        return self._data.num_mock_clips
+
+    def check(self) -> None:
+        """Look at what clips need.
+
+        Raises:
+            InputError: nothing fits into pictures of this shape, or the text encoder is of another width.
+            CheckpointError: the text encoder is missing or damaged.
+        """
+        try:
+            self.scene(0)
+        except ValueError as error:
+            raise InputError(
+                f"{error}.", where="data.height, data.width", fix="Set sizes nearer to each other."
+            ) from error
+        if not self._data.text_encoder:
+            return
+        from transformers import T5Config
+
+        from cosmos_cli.models.t5 import check_encoder
+
+        check_encoder(self._encoder_folder)
+        width = T5Config.from_pretrained(self._encoder_folder, local_files_only=True).d_model
+        if width != self._data.text_channels:
+            raise InputError(
+                f"makes embeddings {width} wide; the model reads {self._data.text_channels}.",
+                where=self._data.text_encoder,
+                fix="Set data.text_encoder to the encoder of this model.",
+            )
+
+    def scene(self, index: int) -> Scene:
+        """The world of a number."""
+        data = self._data
+        size = (data.height, data.width)
+        return draw(index, size, data.num_frames, split=self.split, num_views=data.num_views, world=self._world)
+
+    def texts(self, scene: Scene) -> list[str]:
+        """What each view reads."""
+        return [scene.caption()]
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        """The clip of a number; `generator` decides on colours and strengths of controls alone."""
+        data, scene = self._data, self.scene(index)
+        seen = [render(scene, (data.height, data.width), view) for view in range(data.num_views)]
+        frames_FHWC = np.concatenate([each.rgb_FHW3 for each in seen])
+        rows = data.view_indices
+        return Example(
+            f"rendered clip {index} ({self.split})",
+            torch.from_numpy(frames_FHWC),
+            torch.cat([self._embedded(text) for text in self.texts(scene)]),
+            data.fps,
+            hints_FHWC={data.hint: self._hint(scene, seen, frames_FHWC, generator)} if data.hint else {},
+            extras={"view_indices": torch.tensor(rows)} if rows else {},
+        )
+
+    @property
+    def _world(self) -> int:
+        """Trainings with other seeds see other clips; held-out clips are the same for all."""
+        return self._seed if self.split == "train" else 0
+
+    def _hint(self, scene: Scene, seen: list[Rendered], frames_FHWC: np.ndarray, generator: torch.Generator) -> Tensor:
+        if self._data.hint == "depth":
+            return torch.from_numpy(depth_picture(np.concatenate([each.depth_FHW for each in seen])))
+        if self._data.hint == "seg":
+            chance = Chance(int(torch.randint(1 << 31, (1,), generator=generator)))
+            colours = mask_colours(len(scene.bodies), chance)
+            return torch.from_numpy(label_picture(np.concatenate([each.labels_FHW for each in seen]), colours))
+        compute: Compute = self._control().resolve_train()
+        return torch.from_numpy(compute(frames_FHWC, generator))
+
+    def _control(self) -> Any:
+        """The control of the recipe, if it is computed from clips."""
+        control = registry.current().controls.get(self._data.hint)
+        return control if control is not None and control.train is not None else None
+
+    @property
+    def _encoder_folder(self) -> Path:
+        return Path(self._data.text_encoder)
+
+    def _embedded(self, text: str) -> Tensor:
+        data = self._data
+        text_LC = torch.zeros(data.text_tokens, data.text_channels)
+        if data.text_encoder:
+            if self._encoder is None:
+                from cosmos_cli.models.t5 import T5TextEncoder
+
+                self._encoder = T5TextEncoder(self._encoder_folder, dtype=torch.float32, device=torch.device("cpu"))
+            kept_LC = self._encoder.encode(text)[0][0, : data.text_tokens]
+            text_LC[: len(kept_LC)] = kept_LC
+        return text_LC
+
+
+class RenderedViews(RenderedClips):
+    """Clips of up to six cameras around a rig, in the order of `generation.cameras`, at the same moments.
+
+    As from folders, the front view reads a caption and the others the sentence of their camera, unless
+    `data.captions_of_all_views` has each read both.
+    """
+
+    most_views = len(CAMERAS)
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if recipe.data.num_views < 2:
+            raise InputError("needs at least 2 views.", where="data.num_views", fix="Set RenderedClips for one view.")
+
+    def texts(self, scene: Scene) -> list[str]:
+        texts = []
+        for view, camera in zip(range(len(scene.views)), CAMERAS, strict=False):
+            if self._data.captions_of_all_views:
+                texts.append(f"{camera.sentence} {scene.caption(view)}")
+            else:
+                texts.append(camera.sentence if view else scene.caption(view))
+        return texts
+
+
+class HeldOutClips(RenderedClips):
+    """Clips that no training sees, the same whatever its seed."""
+
+    split: Split = "held-out"
+
+
+class HeldOutViews(RenderedViews):
+    """The same of several cameras."""
+
+    split: Split = "held-out"
