@@ -245,6 +245,17 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
         to("nemo-zarr", start, home / "thesis.tex")
 
 
+@pytest.mark.parametrize("name", ["transformer", "cosmos"])
+def test_folders_of_others_with_names_that_diffusers_have_are_never_replaced(tmp_path: Path, name: str) -> None:
+    start = save_native(native_weights(TEXT2WORLD), tmp_path / "model.pt")
+    target = to("diffusers", start, tmp_path / "sources").path
+    (target / name / "train.py").write_text("years")
+    with pytest.raises(InputError, match=rf"other things than a checkpoint.*{name}/train\.py"):
+        to("diffusers", start, target, overwrite=True)
+    (target / name / "train.py").unlink()
+    assert to("diffusers", start, target, overwrite=True).path == target
+
+
 @pytest.mark.parametrize("target", ["store", "store/inside", "."])
 def test_source_and_target_do_not_lie_in_each_other(tmp_path: Path, target: str) -> None:
     store = save_zarr(stacked(native_weights(TEXT2WORLD), TEXT2WORLD), tmp_path / "store")
