@@ -28,7 +28,7 @@ from cosmos_plugins.nemo_bridge.convert.narrowing import Narrowed
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest, Target
 from cosmos_plugins.nemo_bridge.convert.shapes import RANK
 from cosmos_plugins.nemo_bridge.convert.sources import UNTOLD_FILE, Source, open_checkpoint
-from cosmos_plugins.nemo_bridge.convert.stacks import Stacks
+from cosmos_plugins.nemo_bridge.convert.stacks import Stacks, cast
 from cosmos_plugins.nemo_bridge.convert.writers import (
     TRANSFORMER,
     Advance,
@@ -337,7 +337,7 @@ def _natively(
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
     for name in source:
         tensor = source.tensor(name)
-        yield name, tensor if dtype is None else tensor.to(dtype), written.tensor(name) if name in written else None
+        yield name, cast(tensor, dtype), written.tensor(name) if name in written else None
 
 
 def _stacked(stacks: Stacks, written: Source) -> Iterator[tuple[str, Tensor, Tensor | None]]:

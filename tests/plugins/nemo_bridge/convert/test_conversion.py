@@ -129,6 +129,17 @@ def test_a_type_may_be_given_and_is_needed_where_one_stack_has_several(tmp_path:
     assert same(read(back), {name: tensor.bfloat16() for name, tensor in weights.items()})
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numbers_that_a_type_has_no_room_for_are_refused(tmp_path: Path, layout: str) -> None:
+    weights = native_weights(TEXT2WORLD)
+    weights["net.affline_norm.weight"][3] = 1e6
+    start = save_native(weights, tmp_path / "model.pt")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"float16 ends at 6\.55e\+04, and the source holds 9\.99e\+05"):
+        to(layout, start, tmp_path / "out" / "store", dtype="float16")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_the_layout_is_told_by_the_name_of_a_file_and_asked_for_else(tmp_path: Path) -> None:
     start = save_native(native_weights(TEXT2WORLD), tmp_path / "model.pt")
     done = convert(ConversionRequest(source=start, target=tmp_path / "copy.safetensors"))
