@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import StrictModel
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[int, Field(ge=16, multiple_of=16)]
 
@@ -223,7 +223,7 @@ class TrainerRecipe(Part):
 
     max_iter: Positive = Field(description="Steps.")
     grad_accum_iter: Positive = Field(default=1, description="Forward passes per step.")
-    seed: int = Field(default=0, ge=0, description="Of the data's order and of all draws.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Of the data's order and of all draws.")
     precision: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Of the networks' arithmetic.")
     spike_factor: float = Field(
         default=0.0,

@@ -77,6 +77,7 @@ UNSUPPORTED: Mapping[str, str] = {
 
 _WHOLE = ("resume", "resume.restore_config")
 """What begins from chance when it is taken away."""
+_RUNS_FOLDER = "log.log_dir"
 _NOTHING = ("None", "null", "")
 _NUMBER_IN = re.compile(r"(optimizer\.betas)\.([01])")
 _LEFT_OUT = "lora."
@@ -116,10 +117,12 @@ def _read(recipe: Recipe, override: str, before: Mapping[str, Change]) -> list[C
             f"{override!r} is no override.", where="overrides", fix="Write path.to.field=value: trainer.max_steps=20."
         )
     written, operator, text = found.groups()
-    if written in _WHOLE and text in _NOTHING:
+    if written in _WHOLE and operator == "=" and text in _NOTHING:
         return [Change(written, "checkpoint.load_path", "")]
+    if written == _RUNS_FOLDER and operator == "=" and text in _NOTHING:
+        return [Change(written, FIELDS[written], recipe.job.folder)]
     if written in FIXED or _group_of(written):
-        _check_fixed(written, text)
+        _check_fixed(written, operator, text)
         return []
     if written in FIELDS:
         changes = [Change(written, FIELDS[written], _value(written, text))]
@@ -170,7 +173,7 @@ def _value(written: str, text: str) -> Any:
             path = given_path(text)
         except ValueError as error:
             raise InputError(str(error), where=written, fix="Give the path of a folder or file.") from error
-        return str(path.absolute() if written == "log.log_dir" else path)
+        return str(path.absolute() if written == _RUNS_FOLDER else path)
     value = _literal(text)
     if written == "model.config.recompute_granularity":
         return next((ours for theirs, ours in RECOMPUTED.items() if theirs == value), value)
@@ -179,16 +182,18 @@ def _value(written: str, text: str) -> Any:
 
 def _literal(text: str) -> Any:
     try:
-        return ast.literal_eval(text.strip())
+        value = ast.literal_eval(text.strip())
+        repr(value)  # raises ValueError where a number has too many digits to be told of
+        return value
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return {"true": True, "false": False, "null": None}.get(text.lower(), text)
 
 
-def _check_fixed(written: str, text: str) -> None:
+def _check_fixed(written: str, operator: str, text: str) -> None:
     """Raises InputError: the native engine has another value, or nothing of the kind."""
     if written in FIXED:
         only, fix = FIXED[written]
-        if _literal(text) != only:
+        if operator != "=" or _literal(text) != only:
             raise InputError(f"the native engine has {only!r} alone.", where=written, fix=fix)
         return
     raise InputError("the native engine does not support this.", where=written, fix=UNSUPPORTED[_group_of(written)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.requests import NetworkSettings, Pixels, RunOptions
@@ -73,6 +73,12 @@ class NemoSettings(UpsamplerSettings, NetworkSettings):
     that cosmos does not read."""
     guardrail_dir: str | None = None
     """Accepted for old command lines; has no effect: guardrails lie in the checkpoint folder."""
+
+    @field_validator("nemo_checkpoint", "t5_cache_dir", mode="before")
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        """An empty text is the originals' default."""
+        return None if value == "" else value
 
     @property
     def size(self) -> str:

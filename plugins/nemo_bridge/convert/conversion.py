@@ -22,13 +22,13 @@ from cosmos_cli.files.names import check_name
 from cosmos_cli.files.outputs import check_writable, claim, making
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.training import job_folder
-from cosmos_plugins.nemo_bridge.convert.finding import BACKEND, COMMON
+from cosmos_plugins.nemo_bridge.convert.finding import BACKEND, COMMON, DIFFUSERS_CONFIG, DIFFUSERS_WEIGHTS
 from cosmos_plugins.nemo_bridge.convert.keys import HEAD, STORED
 from cosmos_plugins.nemo_bridge.convert.narrowing import Narrowed
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest, Target
 from cosmos_plugins.nemo_bridge.convert.shapes import RANK
 from cosmos_plugins.nemo_bridge.convert.sources import UNTOLD_FILE, Source, open_checkpoint
-from cosmos_plugins.nemo_bridge.convert.stacks import Stacks
+from cosmos_plugins.nemo_bridge.convert.stacks import Stacks, cast
 from cosmos_plugins.nemo_bridge.convert.writers import (
     TRANSFORMER,
     Advance,
@@ -44,8 +44,13 @@ _NATIVE_FILE = "model.pt"
 """In a folder that is named for a native file."""
 _SMALL_BYTES = 1 << 20
 """For what describes tensors, in any layout."""
-_OWN = (BACKEND, COMMON, ".metadata", "*.distcp", f"{STORED}*", TRANSFORMER, UNTOLD_FILE.partition("/")[0])
+_OWN = (BACKEND, COMMON, ".metadata", "*.distcp", f"{STORED}*")
 """What a conversion leaves in a folder."""
+_OWN_INSIDE = {
+    TRANSFORMER: (DIFFUSERS_CONFIG, f"{DIFFUSERS_WEIGHTS}*"),
+    UNTOLD_FILE.partition("/")[0]: (UNTOLD_FILE.partition("/")[2],),
+}
+"""Folders that it leaves there and what is in them: others have folders of these names too."""
 
 
 @dataclass(frozen=True)
@@ -214,18 +219,31 @@ def _check_folder(target: Path, *, overwrite: bool) -> None:
         return
     if not target.is_dir() or target.is_symlink():
         raise InputError(f"{target} is no folder.", where="TARGET", fix="Choose another name.")
-    names = sorted(path.name for path in target.iterdir())
-    if not names:
+    if next(target.iterdir(), None) is None:
         return
     if not overwrite:
         raise InputError(f"{target} exists already.", where="TARGET", fix="Choose another name, or pass --overwrite.")
-    others = [name for name in names if not any(Path(name).match(pattern) for pattern in _OWN)]
-    if others:
+    if others := _foreign_in(target):
         raise InputError(
             f"{target} holds other things than a checkpoint, which would be lost: {', '.join(others[:8])}.",
             where="TARGET",
             fix="Choose another folder, or empty this one.",
         )
+
+
+def _foreign_in(folder: Path) -> list[str]:
+    """What of a folder, and of the folders in it, no conversion has written."""
+    foreign = []
+    for path in sorted(folder.iterdir()):
+        if path.name in _OWN_INSIDE and path.is_dir():
+            foreign += [
+                f"{path.name}/{inner.name}"
+                for inner in sorted(path.iterdir())
+                if not any(inner.match(pattern) for pattern in _OWN_INSIDE[path.name])
+            ]
+        elif not any(path.match(pattern) for pattern in _OWN):
+            foreign.append(path.name)
+    return foreign
 
 
 def _check_room(target: Path, num_bytes: int) -> None:
@@ -319,7 +337,7 @@ def _natively(
 ) -> Iterator[tuple[str, Tensor, Tensor | None]]:
     for name in source:
         tensor = source.tensor(name)
-        yield name, tensor if dtype is None else tensor.to(dtype), written.tensor(name) if name in written else None
+        yield name, cast(tensor, dtype), written.tensor(name) if name in written else None
 
 
 def _stacked(stacks: Stacks, written: Source) -> Iterator[tuple[str, Tensor, Tensor | None]]:

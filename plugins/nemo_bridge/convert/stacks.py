@@ -111,7 +111,22 @@ class Stacks:
         return weight
 
     def _cast(self, tensor: Tensor) -> Tensor:
-        return tensor if self._dtype is None else tensor.to(self._dtype)
+        return cast(tensor, self._dtype)
+
+
+def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """In another type; None keeps its own. Raises InputError: the type ends before some of the numbers."""
+    if dtype is None:
+        return tensor
+    converted, own = tensor.to(dtype), torch.finfo(tensor.dtype)
+    if (most := torch.finfo(dtype).max) < own.max and not torch.equal(converted.isfinite(), tensor.isfinite()):
+        name, largest = str(dtype).removeprefix("torch."), tensor.nan_to_num(0, 0, 0).abs().max().item()
+        raise InputError(
+            f"{name} ends at {most:.3g}, and the source holds {largest:.3g}.",
+            where="--dtype",
+            fix="Pass another type, such as bfloat16, or leave it out.",
+        )
+    return converted
 
 
 def _is_dense(source: Source) -> bool:

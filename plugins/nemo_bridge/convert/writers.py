@@ -23,7 +23,7 @@ from cosmos_plugins.nemo_bridge.convert.finding import (
 from cosmos_plugins.nemo_bridge.convert.keys import STORED, UNTOLD, diffusers_name
 from cosmos_plugins.nemo_bridge.convert.shapes import PATCH_THW, Variant
 from cosmos_plugins.nemo_bridge.convert.sources import UNTOLD_FILE, Source
-from cosmos_plugins.nemo_bridge.convert.stacks import Stacks
+from cosmos_plugins.nemo_bridge.convert.stacks import Stacks, cast
 from cosmos_plugins.nemo_bridge.convert.zarr_store import ARRAY, BFLOAT16
 
 Advance = Callable[[], None]
@@ -50,7 +50,7 @@ def _tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     for name in names:
         tensor = source.tensor(name)
-        yield as_named(name), tensor if dtype is None else tensor.to(dtype)
+        yield as_named(name), cast(tensor, dtype)
         advance()
 
 

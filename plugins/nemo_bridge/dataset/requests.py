@@ -26,7 +26,7 @@ class Chunks(StrictModel):
     """Folder of the videos."""
     output_path: Path = Path("video_dataset_cached")
     """Folder for the samples, of this run alone."""
-    num_chunks: int = Field(default=5, ge=1)
+    num_chunks: int = Field(default=5, ge=1, le=100_000)
     """Samples of each video, 121 frames each."""
     height: Annotated[Size | None, Flag(default="704; of tiny, 48")] = None
     """Rows of pixels that frames are scaled to, whatever that does to their shape; a multiple of 16."""

@@ -65,7 +65,9 @@ def test_overrides_follow_one_another() -> None:
     assert (recipe.optimizer.betas, recipe.trainer.max_iter) == ((0.8, 0.9), 10)
 
 
-@pytest.mark.parametrize("written", ["trainer.num_nodes=1", "resume.resume_if_exists=True", "data.path=None"])
+@pytest.mark.parametrize(
+    "written", ["trainer.num_nodes=1", "resume.resume_if_exists=True", "data.path=None", "log.log_dir=None"]
+)
 def test_what_is_so_anyway_changes_nothing(written: str) -> None:
     assert not differences(changed(written), FACTORY)
 
@@ -79,6 +81,7 @@ def test_what_is_so_anyway_changes_nothing(written: str) -> None:
         ("trainer.strategy.sequence_parallel=True", "trainer.strategy.sequence_parallel", "context_parallel_size"),
         ("trainer.devices=8", "trainer.devices", "--num-gpus"),
         ("trainer.num_nodes=2", "trainer.num_nodes", "torchrun --nnodes"),
+        ("trainer.num_nodes+=1", "trainer.num_nodes", "torchrun --nnodes"),
         ("resume.resume_if_exists=False", "resume.resume_if_exists", "log.log_dir"),
         ("data.path|=x", "data.path", "behind ="),
         ("trainer.max_steps/=0", "trainer.max_steps", "behind ="),
@@ -94,6 +97,20 @@ def test_what_is_not_supported_is_said_with_what_is(written: str, where: str, fi
     [problem] = caught.value.problems
     assert problem.where == where
     assert fix in (problem.fix or "")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        f"trainer.max_steps=0x{'f' * 5000}",
+        f"trainer.max_steps=0x{'f' * 3000}",
+        f"optim.config.adam_beta1=[0x{'f' * 5000}]",
+        f"trainer.seed={2**64}",
+    ],
+)
+def test_numbers_that_no_machine_counts_to_are_refused(written: str) -> None:
+    with pytest.raises(InputError, match=written.partition("=")[0]):
+        changed(written)
 
 
 def test_all_mistakes_are_told_at_once_under_the_names_that_were_written() -> None:

@@ -205,6 +205,11 @@ def test_sizes_and_numbers_that_cannot_be_are_told_together(cosmos: Run, tmp_pat
 
 
 @pytest.mark.usefixtures("nothing_loads")
+def test_more_chunks_than_any_disk_holds_are_refused_before_they_are_drawn(cosmos: Run, tmp_path: Path) -> None:
+    said = refused(prepare(cosmos, tmp_path, "--num-chunks", 10**9))
+    assert "--num-chunks must be <= 100000" in said
+
+
 def test_missing_networks_are_told_with_the_command_that_fetches_them(cosmos: Run, clip: Path, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.mkdir()

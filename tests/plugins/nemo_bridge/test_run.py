@@ -42,6 +42,7 @@ def test_the_options_are_those_of_the_originals(cosmos: Cosmos, clip: Path) -> N
         *("--guidance", 7, "--sampler", "RES", "--video_save_path", "made/arm.mp4", "--fps", 30, "--height", 32),
         *("--width", 64, "--seed", 2, "--num_devices", 1, "--cp_size", 1, "--num_steps", 1),
         *("--num_video_frames", 121, "--tokenizer_dir", "", "--cosmos_assets_dir", "checkpoints"),
+        *("--nemo_checkpoint", "", "--t5_cache_dir", ""),
         *("--prompt_upsampler_dir", "Cosmos-1.0-Prompt-Upsampler-12B-Text2World", "--guardrail_dir", ""),
         *("--num_input_frames", 9, "--conditioned_image_or_video_path", clip, "--json"),
     )

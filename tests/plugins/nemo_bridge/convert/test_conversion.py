@@ -129,6 +129,17 @@ def test_a_type_may_be_given_and_is_needed_where_one_stack_has_several(tmp_path:
     assert same(read(back), {name: tensor.bfloat16() for name, tensor in weights.items()})
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numbers_that_a_type_has_no_room_for_are_refused(tmp_path: Path, layout: str) -> None:
+    weights = native_weights(TEXT2WORLD)
+    weights["net.affline_norm.weight"][3] = 1e6
+    start = save_native(weights, tmp_path / "model.pt")
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"float16 ends at 6\.55e\+04, and the source holds 9\.99e\+05"):
+        to(layout, start, tmp_path / "out" / "store", dtype="float16")
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_the_layout_is_told_by_the_name_of_a_file_and_asked_for_else(tmp_path: Path) -> None:
     start = save_native(native_weights(TEXT2WORLD), tmp_path / "model.pt")
     done = convert(ConversionRequest(source=start, target=tmp_path / "copy.safetensors"))
@@ -243,6 +254,17 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path: Path) -> None:
     assert (home / "thesis.tex").read_text() == "years"
     with pytest.raises(InputError, match="no folder"):
         to("nemo-zarr", start, home / "thesis.tex")
+
+
+@pytest.mark.parametrize("name", ["transformer", "cosmos"])
+def test_folders_of_others_with_names_that_diffusers_have_are_never_replaced(tmp_path: Path, name: str) -> None:
+    start = save_native(native_weights(TEXT2WORLD), tmp_path / "model.pt")
+    target = to("diffusers", start, tmp_path / "sources").path
+    (target / name / "train.py").write_text("years")
+    with pytest.raises(InputError, match=rf"other things than a checkpoint.*{name}/train\.py"):
+        to("diffusers", start, target, overwrite=True)
+    (target / name / "train.py").unlink()
+    assert to("diffusers", start, target, overwrite=True).path == target
 
 
 @pytest.mark.parametrize("target", ["store", "store/inside", "."])
