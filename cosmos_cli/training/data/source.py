@@ -6,7 +6,9 @@ from typing import Protocol
 
 import torch
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.registry import resolve
+from cosmos_cli.runtime.extensions import blaming
 from cosmos_cli.training.data.examples import Example
 from cosmos_cli.training.recipe import Recipe
 
@@ -29,5 +31,13 @@ class Dataset(Protocol):
 
 def open_dataset(recipe: Recipe) -> Dataset:
     """The data set of a recipe. Raises InputError: it is not there, or not as it should be."""
-    dataset: Dataset = resolve(recipe.data.source, needed_by="data.source")(recipe)
+    make = resolve(recipe.data.source, needed_by="data.source")
+    with blaming(f"data.source {recipe.data.source}"):
+        dataset: Dataset = make(recipe)
+    if not callable(getattr(dataset, "example", None)):
+        raise InputError(
+            f"{recipe.data.source} makes no data set: what it gives has no examples.",
+            where="data.source",
+            fix="Name a class of clips, such as cosmos_cli.training.data.mock:MockClips.",
+        )
     return dataset

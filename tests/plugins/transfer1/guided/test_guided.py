@@ -359,7 +359,7 @@ def episode(pipeline: GuidedPipeline, tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_kills_lose_nothing(tmp_path: Path, cosmos: Callable[..., CommandResult]) -> None:
+def test_kills_lose_nothing(tmp_path: Path, one_thread: None, cosmos: Callable[..., CommandResult]) -> None:
     source = write_episodes(tmp_path / "in", 0, 1, 2, 3)
     (source / "rec_4.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(500))
 
@@ -371,7 +371,7 @@ def test_kills_lose_nothing(tmp_path: Path, cosmos: Callable[..., CommandResult]
 
     assert cosmos(*line, tmp_path / "undisturbed").exit_code == 1
     draws, ledger = random.Random(0), tmp_path / "killed/guided.ledger.jsonl"
-    for _ in range(3):  # of four episodes
+    for _ in range(5):
         process, before = start(), ledger.read_bytes() if ledger.exists() else b""
         while process.poll() is None and (not ledger.exists() or ledger.read_bytes() == before):
             time.sleep(0.02)
