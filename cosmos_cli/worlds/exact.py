@@ -76,20 +76,17 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Of matrices (..., 3, 3)."""
-    parts = [a[..., :, i, None] * b[..., None, i, :] for i in range(3)]
-    return parts[0] + parts[1] + parts[2]
+    return sum(a[..., :, i, None] * b[..., None, i, :] for i in range(3))
 
 
 def into(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Vectors in the axes that are the columns of rotations (..., 3, 3)."""
-    parts = [rotations[..., i, :] * vectors[..., i, None] for i in range(3)]
-    return parts[0] + parts[1] + parts[2]
+    return sum(rotations[..., i, :] * vectors[..., i, None] for i in range(3))
 
 
 def out_of(rotations: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Vectors given in the axes that are the columns of rotations, in those of the world."""
-    parts = [rotations[..., :, i] * vectors[..., i, None] for i in range(3)]
-    return parts[0] + parts[1] + parts[2]
+    return sum(rotations[..., :, i] * vectors[..., i, None] for i in range(3))
 
 
 def turned(axis_3: np.ndarray, turns_F: np.ndarray) -> np.ndarray:
