@@ -219,10 +219,6 @@ def lora_parameters(config: DiTConfig, lora: LoRARecipe) -> int:
     return lora.rank * sum(widths[name] for name in names) * config.num_blocks
 
 
-def _is_minimal(workload: Workload) -> bool:
-    return isinstance(workload.trained, MinimalDiTConfig)
-
-
 def _linear_layers(config: DiTConfig) -> Iterator[tuple[str, int, int]]:
     """Name, inputs and outputs of the linear layers of a block."""
     width, text = config.model_channels, config.crossattn_emb_channels

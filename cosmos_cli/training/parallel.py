@@ -81,14 +81,6 @@ class Parallel:
         return self.layout.dp
 
     @property
-    def cp_rank(self) -> int:
-        return self._rank("cp")
-
-    @property
-    def tp_rank(self) -> int:
-        return self._rank("tp")
-
-    @property
     def is_main(self) -> bool:
         """Whether this is the one rank that writes and speaks for all."""
         return self.mesh is None or dist.get_rank() == 0
