@@ -147,6 +147,10 @@ class Batch(ABC):
             key=f"{self.inputs.key_of(self.settings, request)} {request.video_save_name}",
         )
 
+    def _way_out(self, name: str) -> str:
+        known = {*type(self.common).model_fields, *type(self.settings).model_fields}
+        return "Give it on the command line." if name in known else "Leave it out; video_save_name names the output."
+
     def _request(self, row: Row) -> Any:
         """The common options with what the row changes. Raises InputError for all that is wrong with the row."""
         values, problems = dict(row.values), []
@@ -154,7 +158,7 @@ class Batch(ABC):
         for name in [name for name in values if name in of_the_run]:
             del values[name]
             place = f"{row.place}, {name}"
-            problems.append(Problem("cannot differ from row to row.", place, "Give it on the command line."))
+            problems.append(Problem("cannot differ from row to row.", place, self._way_out(name)))
         if _IN_ROWS in values and given_as in self.request.model_fields:
             if given_as in values:
                 problems.append(Problem(f"is also given, as {given_as}.", f"{row.place}, {_IN_ROWS}", "Leave one out."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -212,8 +213,8 @@ class _Troupe:
             heights = (low, low + rise) if where == "up" else (low + rise, low)
             start_3, end_3 = (view.place(middle, u, ahead, height) for height in heights)
         else:
-            u, ratio = self._u(view, _MARGIN), chance.between(0.55, 0.72) ** lively
-            far = min(ahead / ratio**0.5, 8.6)
+            u, ratio = self._u(view, _MARGIN), 1 - (1 - chance.between(0.55, 0.72)) * lively
+            far = min(ahead / math.sqrt(ratio), 8.6)
             distances = (far, far * ratio) if where == "towards" else (far * ratio, far)
             start_3, end_3 = (view.place(middle, u, distance, rest) for distance in distances)
         body = Body(shape, colour, size, yaw, self._path(start_3, end_3))

@@ -43,6 +43,8 @@ class RenderedClips:
 
     split: Split = "train"
     most_views = 1
+    of_several_views = "RenderedViews"
+    """The source to name where there are more."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._data, self._seed = recipe.data, recipe.trainer.seed
@@ -52,7 +54,9 @@ class RenderedClips:
             raise InputError(
                 f"{data.num_views} views, but this source renders at most {self.most_views}.",
                 where="data.num_views",
-                fix="Set data.source=cosmos_cli.worlds.source:RenderedViews for up to six views.",
+                fix=f"Set data.source=cosmos_cli.worlds.source:{self.of_several_views} for up to {len(CAMERAS)} views."
+                if self.most_views == 1
+                else f"Set data.num_views to {self.most_views} at most.",
             )
         if data.hint and data.hint not in _KNOWN_HINTS and self._control() is None:
             raise InputError(
@@ -74,12 +78,7 @@ class RenderedClips:
             InputError: nothing fits into pictures of this shape, or the text encoder is of another width.
             CheckpointError: the text encoder is missing or damaged.
         """
-        try:
-            self.scene(0)
-        except ValueError as error:
-            raise InputError(
-                f"{error}.", where="data.height, data.width", fix="Set sizes nearer to each other."
-            ) from error
+        self.scene(0)
         if not self._data.text_encoder:
             return
         from transformers import T5Config
@@ -96,10 +95,15 @@ class RenderedClips:
             )
 
     def scene(self, index: int) -> Scene:
-        """The world of a number."""
+        """The world of a number. Raises InputError: nothing fits into pictures of this shape."""
         data = self._data
         size = (data.height, data.width)
-        return draw(index, size, data.num_frames, split=self.split, num_views=data.num_views, world=self._world)
+        try:
+            return draw(index, size, data.num_frames, split=self.split, num_views=data.num_views, world=self._world)
+        except ValueError as error:
+            raise InputError(
+                f"{error}.", where="data.height, data.width", fix="Set sizes nearer to each other."
+            ) from error
 
     def texts(self, scene: Scene) -> list[str]:
         """What each view reads."""
@@ -165,11 +169,14 @@ class RenderedViews(RenderedClips):
     """
 
     most_views = len(CAMERAS)
+    of_one_view = "RenderedClips"
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         if recipe.data.num_views < 2:
-            raise InputError("needs at least 2 views.", where="data.num_views", fix="Set RenderedClips for one view.")
+            raise InputError(
+                "needs at least 2 views.", where="data.num_views", fix=f"Set {self.of_one_view} for one view."
+            )
 
     def texts(self, scene: Scene) -> list[str]:
         texts = []
@@ -185,9 +192,11 @@ class HeldOutClips(RenderedClips):
     """Clips that no training sees, the same whatever its seed."""
 
     split: Split = "held-out"
+    of_several_views = "HeldOutViews"
 
 
 class HeldOutViews(RenderedViews):
     """The same of several cameras."""
 
     split: Split = "held-out"
+    of_one_view = "HeldOutClips"

@@ -85,10 +85,10 @@ def recipe_of(named: Recipe, overrides: Collection[str], num_ranks: int) -> Reci
             where="data.path",
             fix="Pass data.path=FOLDER, which cosmos nemo prepare-dataset fills.",
         )
-    if recipe.data.batch_size != 1:
+    if isinstance(recipe, NemoRecipe) and recipe.data.batch_size != 1:
         raise InputError(
             f"is {recipe.data.batch_size}, but a forward pass takes one clip.",
-            where=changes["data.batch_size"].written,
+            where=changes["data.batch_size"].written if "data.batch_size" in changes else "data.batch_size",
             fix="Give the clips of a step by data.global_batch_size; they are spread over the ranks and accumulated.",
         )
     if "parallel.tp" not in changes:

@@ -51,16 +51,12 @@ class Outside:
 
 @dataclass(frozen=True)
 class InBlock:
-    """A tensor of NeMo's stacked blocks. native and diffusers: what it is made of, by names inside of a block.
-
-    split_dim: along which tensor parallelism divides it, without the stacked axis; None where all ranks hold it.
-    """
+    """A tensor of NeMo's stacked blocks. native and diffusers: what it is made of, by names inside of a block."""
 
     nemo: str
     native: tuple[str, ...]
     diffusers: tuple[str, ...]
     rule: Rule = Rule.COPY
-    split_dim: int | None = None
 
 
 OUTSIDE = (
@@ -86,28 +82,22 @@ IN_BLOCK = (
         (f"{_SELF}to_q.0.weight", f"{_SELF}to_k.0.weight", f"{_SELF}to_v.0.weight"),
         ("attn1.to_q.weight", "attn1.to_k.weight", "attn1.to_v.weight"),
         Rule.HEADS,
-        split_dim=0,
     ),
     InBlock("full_self_attention.q_layernorm.weight", (f"{_SELF}to_q.1.weight",), ("attn1.norm_q.weight",)),
     InBlock("full_self_attention.k_layernorm.weight", (f"{_SELF}to_k.1.weight",), ("attn1.norm_k.weight",)),
-    InBlock(
-        "full_self_attention.linear_proj.weight", (f"{_SELF}to_out.0.weight",), ("attn1.to_out.0.weight",), split_dim=1
-    ),
-    InBlock("cross_attention.linear_q.weight", (f"{_CROSS}to_q.0.weight",), ("attn2.to_q.weight",), split_dim=0),
+    InBlock("full_self_attention.linear_proj.weight", (f"{_SELF}to_out.0.weight",), ("attn1.to_out.0.weight",)),
+    InBlock("cross_attention.linear_q.weight", (f"{_CROSS}to_q.0.weight",), ("attn2.to_q.weight",)),
     InBlock(
         "cross_attention.linear_kv.weight",
         (f"{_CROSS}to_k.0.weight", f"{_CROSS}to_v.0.weight"),
         ("attn2.to_k.weight", "attn2.to_v.weight"),
         Rule.HEADS,
-        split_dim=0,
     ),
     InBlock("cross_attention.q_layernorm.weight", (f"{_CROSS}to_q.1.weight",), ("attn2.norm_q.weight",)),
     InBlock("cross_attention.k_layernorm.weight", (f"{_CROSS}to_k.1.weight",), ("attn2.norm_k.weight",)),
-    InBlock(
-        "cross_attention.linear_proj.weight", (f"{_CROSS}to_out.0.weight",), ("attn2.to_out.0.weight",), split_dim=1
-    ),
-    InBlock("mlp.linear_fc1.weight", (f"{_MLP}layer1.weight",), ("ff.net.0.proj.weight",), split_dim=0),
-    InBlock("mlp.linear_fc2.weight", (f"{_MLP}layer2.weight",), ("ff.net.2.weight",), split_dim=1),
+    InBlock("cross_attention.linear_proj.weight", (f"{_CROSS}to_out.0.weight",), ("attn2.to_out.0.weight",)),
+    InBlock("mlp.linear_fc1.weight", (f"{_MLP}layer1.weight",), ("ff.net.0.proj.weight",)),
+    InBlock("mlp.linear_fc2.weight", (f"{_MLP}layer2.weight",), ("ff.net.2.weight",)),
     InBlock(
         "adaLN.adaLN_modulation.1.weight",
         tuple(f"blocks.{part}.adaLN_modulation.1.weight" for part in range(NUM_PARTS)),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.checkpoint import TensorSpec
+from cosmos_cli.errors import CheckpointError
 from cosmos_plugins.nemo_bridge.convert.keys import IN_BLOCK, NUM_PARTS, Rule, block_name
 from cosmos_plugins.nemo_bridge.convert.shapes import native_shapes
 from cosmos_plugins.nemo_bridge.convert.sources import HEAD_IN, HEAD_OUT, Source
@@ -29,7 +30,7 @@ class Narrowed(Source):
     Args:
         source: with `is_dense`.
     Raises:
-        CheckpointError: the source is damaged.
+        CheckpointError: the source is damaged, or holds numbers that are not finite.
 
     errors: of each block, how far its modulation is off: the norm of the difference over the norm, of its worst part.
     """
@@ -44,7 +45,14 @@ class Narrowed(Source):
                 worst = 0.0
                 for first, second in zip(_FIRST.native, _SECOND.native, strict=True):
                     names = block_name(block, first), block_name(block, second)
-                    down, up, error = nearest(source.tensor(names[0]), source.tensor(names[1]), rank)
+                    given = [source.tensor(name) for name in names]
+                    if not all(tensor.isfinite().all() for tensor in given):
+                        raise CheckpointError(
+                            f"the modulation of block {block} holds numbers that are not finite.",
+                            where=str(source.path),
+                            fix="Take an earlier checkpoint, or leave out --lossy.",
+                        )
+                    down, up, error = nearest(*given, rank)
                     made |= {names[0]: down, names[1]: up}
                     worst = max(worst, error)
                 self.errors.append(worst)

@@ -13,7 +13,6 @@ from cosmos_cli.training.data.examples import Example
 from cosmos_cli.training.data.folders import root_of
 from cosmos_cli.training.recipe import Recipe
 from cosmos_plugins.nemo_bridge.dataset.layout import (
-    CONDITIONING,
     NUM_TOKENS,
     TEXT,
     VIDEO,
@@ -25,8 +24,8 @@ from cosmos_plugins.nemo_bridge.dataset.layout import (
 )
 from cosmos_plugins.nemo_bridge.dataset.samples import DTYPE, Shapes, read_fps, read_tensor, sample_problems
 
-VIDEO_LATENT, CONDITIONING_LATENT = "video_latent", "conditioning_latent"
-"""Names of an example's extras: latents (C, T, H, W) bfloat16, normalised, and NOT times sigma_data."""
+VIDEO_LATENT = "video_latent"
+"""Name of an example's extra: latents (C, T, H, W) bfloat16, normalised, and NOT times sigma_data."""
 
 NO_FRAMES_FHWC = torch.empty(0, 0, 0, 3, dtype=torch.uint8)
 
@@ -66,9 +65,8 @@ class LatentFolder:
     def example(self, index: int, generator: torch.Generator) -> Example:
         """The sample of a number; nothing is left to chance."""
         name = self._names[index]
+        # conditioning latents are for other programs: a training knows the first frames from the video's own
         extras = {VIDEO_LATENT: self._tensor(name, VIDEO)}
-        if CONDITIONING in self._listing.samples[name]:
-            extras[CONDITIONING_LATENT] = self._tensor(name, CONDITIONING)
         text, fps = self._tensor(name, TEXT), read_fps(self._root, name)
         return Example(f"sample {name}", NO_FRAMES_FHWC, text, _rounded(fps), extras=extras)
 

@@ -41,7 +41,7 @@ class Place:
 
     @property
     def texts(self) -> Path:
-        """Embeddings of the texts, by their number among those of the run."""
+        """Embeddings of the texts, by the SHA-256 of the text."""
         return self.making / "texts"
 
     def check(self) -> None:

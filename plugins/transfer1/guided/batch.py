@@ -12,7 +12,7 @@ from cosmos_cli.batch.engine import Report, left_to_do, run_batch
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, plan_rows
 from cosmos_cli.batch.plan import Plan as Rows
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import InputError, report_together
 from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.files.paths import given_path
@@ -70,7 +70,8 @@ def plan(settings: GuidedSettings, common: GuidedRequest) -> Plan:
     request = {"source_data_dir": str(common.source_data_dir), "num_episodes": num_rows}
     whole = one_after_another(plans, model=plans[0].model, request=request, faults=wrong)
     samples = [inputs.read(settings, item.request) for item in rows.items]
-    waiting_bytes = max(sample.scratch_bytes for sample in samples)
+    # every process has its own
+    waiting_bytes = settings.num_gpus * max(sample.scratch_bytes for sample in samples)
     return replace(
         whole,
         # an episode keeps all else that it holds
@@ -132,7 +133,7 @@ def _item(settings: GuidedSettings, common: GuidedRequest, folder: Path, row: Ro
     if names_a_file(common.prompt):
         of_row["prompt"] = str(given_path(common.prompt).absolute())  # so that a sidecar holds from any folder
     request = common.model_copy(update=of_row)
-    inputs.check_episode(request)
+    report_together(lambda: inputs.check_episode(request), lambda: inputs.check_no_original(request))
     return Item(
         name=name_of(request),
         place=row.place,

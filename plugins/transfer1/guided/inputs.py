@@ -93,10 +93,9 @@ def _check_prompt(request: GuidedRequest) -> None:
 
 
 def check_episode(request: GuidedRequest) -> None:
-    """The episode can be used, and is not what its own copy would replace. Raises InputError."""
+    """The episode can be used. Raises InputError."""
     if request.source_data_dir is not None and exists(request.source_data_dir):
         episode_of(request)
-        _check_other_file(request)
 
 
 def episode_of(request: GuidedRequest) -> Episode:
@@ -124,14 +123,14 @@ def check_outputs(request: GuidedRequest) -> None:
     field = "--source-data-dir" if request.output_data_dir is None else "--output-data-dir"
     if request.source_data_dir is None:
         return
+    check_no_original(request)
     check_all_writable(output_paths(request).values(), field=field, overwrite=request.overwrite)
 
 
-def _check_other_file(request: GuidedRequest) -> None:
+def check_no_original(request: GuidedRequest) -> None:
     """A copy replaces at most another copy: recordings beside it cannot be made again. Raises InputError."""
     path, source = output_paths(request)["episode"], request.source_data_dir
-    assert source is not None
-    if not exists(path):
+    if source is None or not exists(path) or not exists(source):
         return
     is_own = path.samefile(source)
     if is_own or (path.parent.samefile(source.parent) and not is_made_here(path)):

@@ -122,7 +122,7 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
         room_prompt = self._prompt(of_room, sample.prompts.room, clock)
         room = self._view(sample, of_room, held_in_room(sample), room_prompt, clock)
         with clock("warp"):
-            guide = guide_wrist(sample, room, self.device)
+            guide = self.stages.run(lambda: guide_wrist(sample, room, self.device))
         of_wrist = wrist_sample(sample, room, guide)
         wrist_prompt = self._prompt(of_wrist, sample.prompts.wrist, clock, ending=WRIST_SUFFIX if is_below else "")
         wrist = self._view(

@@ -96,11 +96,14 @@ def test_folders_without_videos_are_refused(cosmos: Run, clip: Path, tmp_path: P
     (empty / "videos").mkdir(parents=True)
     shutil.copy(clip, empty / "videos" / "good.mp4")
     assert "there is no such folder" in refused(prepare(cosmos, tmp_path / "nowhere"))
-    assert f"{empty} holds no videos (*.mp4)" in refused(prepare(cosmos, empty))
+    said = refused(prepare(cosmos, empty))
+    assert "holds no videos (*.mp4)" in said
+    assert str(empty) in said.replace(" ", "")  # a long path is broken over lines
     assert "there is no such folder" in refused(prepare(cosmos, tmp_path / "nowhere", command=INSTRUCTION))
     shutil.rmtree(empty / "videos")
     said = refused(prepare(cosmos, empty, command=INSTRUCTION))
-    assert f"{empty}/videos there is no such folder" in said
+    assert "there is no such folder" in said
+    assert f"{empty}/videos" in said.replace(" ", "")
 
 
 BAD_INSTRUCTIONS = {
