@@ -67,7 +67,8 @@ _UNTOLD = ("block_norm_eps",)
 def weights_of(recipe: NemoRecipe, checkpoint_dir: Path) -> Path:
     """Where the first weights lie. Raises CheckpointError: they are not there."""
     named = recipe.checkpoint.load_path
-    roots = [checkpoint_dir, *([TINY_ROOT] if recipe.model.size == "tiny" else [])]
+    # a path first, as `cosmos nemo run --nemo-checkpoint` takes it
+    roots = [Path(), checkpoint_dir, *([TINY_ROOT] if recipe.model.size == "tiny" else [])]
     places = [find_weights(root, named) for root in roots]
     found = next((place for place in places if exists(place)), None)
     if found is None:
