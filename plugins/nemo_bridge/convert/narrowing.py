@@ -45,14 +45,14 @@ class Narrowed(Source):
                 worst = 0.0
                 for first, second in zip(_FIRST.native, _SECOND.native, strict=True):
                     names = block_name(block, first), block_name(block, second)
-                    given = [source.tensor(name) for name in names]
-                    if not all(tensor.isfinite().all() for tensor in given):
+                    first_given, second_given = (source.tensor(name) for name in names)
+                    if not (first_given.isfinite().all() and second_given.isfinite().all()):
                         raise CheckpointError(
                             f"the modulation of block {block} holds numbers that are not finite.",
                             where=str(source.path),
                             fix="Take an earlier checkpoint, or leave out --lossy.",
                         )
-                    down, up, error = nearest(*given, rank)
+                    down, up, error = nearest(first_given, second_given, rank)
                     made |= {names[0]: down, names[1]: up}
                     worst = max(worst, error)
                 self.errors.append(worst)
