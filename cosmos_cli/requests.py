@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -393,6 +393,21 @@ def validate(
     if problems:
         raise InputError.from_problems(problems)
     return instances
+
+
+M = TypeVar("M", bound=StrictModel)
+
+
+def as_request(kind: type[M], options: StrictModel, **changes: Any) -> M:
+    """The request that options of a command make, of which some may be left open, with some fields changed.
+
+    Raises:
+        InputError: what the request needs is missing, or a changed field is out of its range.
+    """
+    given = {name: value for name, value in options if name in kind.model_fields and value is not None}
+    [request] = validate([kind], given | changes, name_of=option_name)
+    assert isinstance(request, kind)
+    return request
 
 
 def _choice(value: Any, field: FieldInfo) -> Any:

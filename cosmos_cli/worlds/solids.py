@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
@@ -44,7 +45,7 @@ class Rays:
 
 
 @dataclass(frozen=True)
-class Solid:
+class Solid(ABC):
     """Something that rays meet, somewhere in the world.
 
     rotation_33: from the solid's own axes to the world's. centre_3: its own origin in the world.
@@ -56,6 +57,7 @@ class Solid:
     centre_3: np.ndarray
 
     def to_own(self, points_N3: np.ndarray) -> np.ndarray:
+        """Points of the world (N, 3) in the solid's own coordinates."""
         return (points_N3 - self.centre_3) @ self.rotation_33
 
     def meet(self, rays: Rays) -> np.ndarray:
@@ -68,18 +70,21 @@ class Solid:
         return distances
 
     @property
+    @abstractmethod
     def reach(self) -> float:
         """No part of the surface is farther from the centre, in metres."""
-        raise NotImplementedError
 
     def normals(self, points_N3: np.ndarray) -> np.ndarray:
+        """Which way the surface faces at points of it (N, 3), in the world; of length 1."""
         return self.own_normals(self.to_own(points_N3)) @ self.rotation_33.T
 
+    @abstractmethod
     def meet_own(self, origins_N3: np.ndarray, directions_N3: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """As `meet`, of rays in own coordinates; origins or directions may be one row, (1, 3), for all."""
 
+    @abstractmethod
     def own_normals(self, points_N3: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+        """As `normals`, of points in own coordinates and in these."""
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,19 @@ import typer
 
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.generation import command
-from cosmos_cli.requests import request_options
+from cosmos_cli.requests import as_request, request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import list_recipes
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
 from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
-from cosmos_plugins.nemo_bridge.requests import BatchFile, NemoSettings, RunVideoOptions, VideoOptions, has_prompt
+from cosmos_plugins.nemo_bridge.requests import (
+    BatchFile,
+    NemoRequest,
+    NemoSettings,
+    RunVideoOptions,
+    VideoOptions,
+    has_prompt,
+)
 from cosmos_plugins.nemo_bridge.training_requests import NemoPostTraining, NemoTrainingSettings
 
 app = typer.Typer(no_args_is_help=True)
@@ -97,7 +104,7 @@ def run(options: RunVideoOptions, settings: NemoSettings, planning: Planning) ->
     """
     from cosmos_plugins.nemo_bridge import inputs
 
-    command.run(inputs, settings, inputs.as_request(options), planning)
+    command.run(inputs, settings, as_request(NemoRequest, options), planning)
 
 
 @app.command()
@@ -109,7 +116,6 @@ def batch(rows: BatchFile, options: VideoOptions, settings: NemoSettings, planni
     """
     from cosmos_plugins.nemo_bridge.batch import VideoBatch
     from cosmos_plugins.nemo_bridge.inputs import PIPELINE
-    from cosmos_plugins.nemo_bridge.requests import NemoRequest
 
     videos = VideoBatch(settings, options, rows.file, NemoRequest, PIPELINE)
     if planning.plan:

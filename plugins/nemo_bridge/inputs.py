@@ -17,7 +17,6 @@ from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.variants import CLIP_FRAMES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
-from cosmos_cli.requests import option_name, validate
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.nemo_bridge import upsampling
 from cosmos_plugins.nemo_bridge.model import CHECKPOINT, has_published_tokenizer, model_of, needed
@@ -50,14 +49,6 @@ _WITHOUT_EFFECT = MACHINE_ONLY | {
     *OPTIONS_WITHOUT_EFFECT,
 }
 """Fields that do not change what a video shows; of networks the weights count."""
-
-
-def as_request(options: VideoOptions) -> NemoRequest:
-    """The request that options make. Raises InputError: there is no prompt."""
-    values = {name: value for name, value in options if value is not None}
-    [request] = validate([NemoRequest], values, name_of=option_name)
-    assert isinstance(request, NemoRequest)
-    return request
 
 
 def check(

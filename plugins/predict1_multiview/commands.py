@@ -8,7 +8,7 @@ import typer
 
 from cosmos_cli.generation import command
 from cosmos_cli.generation.requests import BatchInput
-from cosmos_cli.requests import request_options
+from cosmos_cli.requests import as_request, request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.multiview.requests import (
@@ -39,7 +39,7 @@ def run(options: MultiviewOptions, settings: MultiviewSettings, batch_input: Bat
         return
     from cosmos_plugins.predict1_multiview.multiview import inputs
 
-    command.run(inputs, settings, inputs.as_request(options), planning)
+    command.run(inputs, settings, as_request(MultiviewRequest, options), planning)
 
 
 @app.command()

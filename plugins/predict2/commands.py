@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from cosmos_cli.generation import command
-from cosmos_cli.requests import request_options
+from cosmos_cli.requests import as_request, request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
@@ -20,6 +20,7 @@ from cosmos_plugins.predict2.video2world.requests import (
     BatchInput,
     BestOfNOptions,
     Video2WorldOptions,
+    Video2WorldRequest,
     Video2WorldSettings,
     one_video_or_a_batch,
 )
@@ -46,7 +47,7 @@ def video2world(
         return
     from cosmos_plugins.predict2.video2world import inputs
 
-    command.run(inputs, settings, inputs.as_request(options), planning)
+    command.run(inputs, settings, as_request(Video2WorldRequest, options), planning)
 
 
 @app.command()

@@ -19,7 +19,6 @@ from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.variants import NUM_STATES, Kind
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
-from cosmos_cli.requests import option_name, validate
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict1_multiview.checkpoints import MULTIVIEW_MODELS
 from cosmos_plugins.predict1_multiview.multiview.cameras import cameras_of
@@ -27,7 +26,6 @@ from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import (
     OPTIONS_WITHOUT_EFFECT,
     SETTINGS_WITHOUT_EFFECT,
-    MultiviewOptions,
     MultiviewRequest,
     MultiviewSettings,
 )
@@ -43,14 +41,6 @@ _WITHOUT_EFFECT = MACHINE_ONLY | {
     *OPTIONS_WITHOUT_EFFECT,
 }
 """Fields that do not change what a video shows; of the network the weights count."""
-
-
-def as_request(options: MultiviewOptions) -> MultiviewRequest:
-    """The request that options make. Raises InputError: there is no prompt."""
-    values = {name: value for name, value in options if value is not None}
-    [request] = validate([MultiviewRequest], values, name_of=option_name)
-    assert isinstance(request, MultiviewRequest)
-    return request
 
 
 def check(

@@ -8,7 +8,7 @@ import typer
 
 from cosmos_cli.generation import command
 from cosmos_cli.generation.requests import BatchInput
-from cosmos_cli.requests import request_options
+from cosmos_cli.requests import as_request, request_options
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
@@ -75,8 +75,6 @@ def _make(
 ) -> None:
     path = batch_input.batch_input_path
     if path is None:
-        from cosmos_plugins.predict1_multiview.single_view.inputs import as_request
-
         command.run(inputs, settings, as_request(request, options), planning)
         return
     from cosmos_plugins.predict1_multiview.single_view.batch import VideoBatch

@@ -18,7 +18,6 @@ from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.variants import CLIP_FRAMES, NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
-from cosmos_cli.requests import option_name, validate
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict1_multiview.single_view import upsampling
 from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of
@@ -47,14 +46,6 @@ _WITHOUT_EFFECT = MACHINE_ONLY | {
     *SingleViewSettings.offload_options,
 }
 """Fields that do not change what a video shows; of the network the weights count."""
-
-
-def as_request(kind: type[Request], options: SingleViewOptions) -> Request:
-    """The request that options make. Raises InputError: what it needs is missing."""
-    values = {name: value for name, value in options if value is not None}
-    [request] = validate([kind], values, name_of=option_name)
-    assert isinstance(request, kind)
-    return request
 
 
 def check(

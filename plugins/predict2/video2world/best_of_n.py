@@ -18,6 +18,7 @@ from cosmos_cli.files.outputs import check_writable, clear_up
 from cosmos_cli.files.transactions import finish_all_interrupted, remove_together
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
+from cosmos_cli.requests import as_request
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.rank import find_rank
@@ -27,7 +28,6 @@ from cosmos_plugins.predict2.critic.judgement import Judgement, best
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
 from cosmos_plugins.predict2.video2world.batch import make_item, plan_many
 from cosmos_plugins.predict2.video2world.inputs import (
-    as_request,
     check_checkpoints,
     check_length,
     check_settings,
@@ -202,11 +202,11 @@ def _judge(
 
 def _requests(settings: Video2WorldSettings, options: BestOfNOptions) -> list[Video2WorldRequest]:
     """One request per seed, checked as far as that goes without a model."""
-    folder, common = options.save_path, as_request(options)
+    folder, common = options.save_path, as_request(Video2WorldRequest, options)
     requests = []
     for seed in range(options.seed, options.seed + options.num_generations):
         save_path = folder / f"{common.input_path.stem}_seed{seed}.mp4"
-        requests.append(as_request(options, seed=seed, save_path=save_path))
+        requests.append(as_request(Video2WorldRequest, options, seed=seed, save_path=save_path))
     report_together(
         lambda: check_settings(settings),
         lambda: check_length(settings, common),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository
@@ -18,12 +18,11 @@ from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.work import Frames, Work
-from cosmos_cli.requests import option_name, validate
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, gr00t_repositories, repositories, weights_of
 from cosmos_plugins.predict2.inputs import check_files, job, networks_of, output_paths
 from cosmos_plugins.predict2.variants import GR00T_DREAMS, SPARSE_PATTERNS, VARIANTS
-from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,19 +78,6 @@ def prompts_of(settings: Video2WorldSettings, request: Video2WorldRequest) -> li
 def full_prompt(settings: Video2WorldSettings, request: Video2WorldRequest) -> str:
     """The prompt with what stands before every one."""
     return f"{settings.prompt_prefix_used}{request.prompt}"
-
-
-def as_request(options: Video2WorldOptions, **changes: Any) -> Video2WorldRequest:
-    """The request that options make, with some fields changed.
-
-    Raises:
-        InputError: the input or the prompt is missing, or a changed field is out of its range.
-    """
-    fields = Video2WorldRequest.model_fields
-    values = {name: value for name, value in options if name in fields and value is not None} | changes
-    [request] = validate([Video2WorldRequest], values, name_of=option_name)
-    assert isinstance(request, Video2WorldRequest)
-    return request
 
 
 def with_frames(settings: Video2WorldSettings, request: Video2WorldRequest, frames_FHWC: np.ndarray) -> Sample:
