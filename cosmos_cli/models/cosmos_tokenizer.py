@@ -126,6 +126,29 @@ class CosmosTokenizer(nn.Module):
         self.post_quant_conv = PointConv(config.latent_channels, config.z_channels)
         self.decoder = Decoder(config)
 
+    def forward(self, video_BCFHW: Tensor, noise_BCTHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Encode and decode clips, as a function that can be trained.
+
+        Args:
+            video_BCFHW: RGB in [-1, 1], 1 + 8 n frames, height and width multiples of 8.
+            noise_BCTHW: added to the latents before they are decoded.
+        Returns:
+            The clips again, and their latents, not normalised, without the noise.
+        """
+        num_latents = self.num_latent_frames(video_BCFHW.shape[2])
+        steps = min(2, num_latents)
+        past, latents = Past(num_latents), []
+        for piece_BCFHW in video_BCFHW.tensor_split([1], dim=2)[:steps]:
+            latents.append(self.quant_conv(self.encoder(piece_BCFHW, past)))
+            past.num_done += latents[-1].shape[2]
+        latents_BCTHW = torch.cat(latents, dim=2)
+        decoded_BCTHW = latents_BCTHW if noise_BCTHW is None else latents_BCTHW + noise_BCTHW
+        past, pieces = Past(num_latents), []
+        for piece_BCTHW in decoded_BCTHW.tensor_split([1], dim=2)[:steps]:
+            pieces.append(self.decoder(self.post_quant_conv(piece_BCTHW), past))
+            past.num_done += piece_BCTHW.shape[2]
+        return torch.cat(pieces, dim=2), latents_BCTHW
+
     @property
     def dtype(self) -> torch.dtype:
         return self.quant_conv.conv3d.weight.dtype

@@ -4,7 +4,7 @@ Every layer looks only at its own and earlier frames, so a clip passes through s
 and then a few frames at a time, with the result of a single pass. What layers need of the past travels in a
 `Past` that belongs to one clip; the modules hold weights and nothing else.
 
-All calls run under `torch.no_grad`, which lets activations work in place.
+Activations work in place where no graph, or none that needs them, is built: only training builds one.
 
 Axis names: B batch, C channel, T frames of the step, F pixel frames, N frames of all clips of a batch, H and W height
 and width, P pixels, S latent frames so far.
@@ -65,6 +65,9 @@ class Past:
             # The whole clip's at once: nothing is copied again as it grows.
             self._keys_values[layer] = k_BTHWC.new_empty(2, batch, height, width, self.num_latents, channels)
         stored = self._keys_values[layer]
+        if torch.is_grad_enabled():
+            # a graph needs what the earlier steps read as it was
+            stored = self._keys_values[layer] = stored.clone()
         num_known = self.num_done + num_new
         for kind, new_BTHWC in enumerate((k_BTHWC, v_BTHWC)):
             stored[kind, ..., self.num_done : num_known, :] = new_BTHWC.permute(0, 2, 3, 1, 4)

@@ -5,7 +5,8 @@ Every layer looks only at its own and earlier frames, so a clip of any length pa
 what the layers need of the past travels in a `_Past` that belongs to one call. The modules hold weights
 and nothing else, so one instance serves any number of calls at once.
 
-No call builds a graph: all of them run under `torch.no_grad`, which lets activations work in place.
+Only `forward`, which is for training, builds a graph; all other calls run under `torch.no_grad`, where activations work
+in place.
 
 Axis names: B batch, C channel, T frames at any resolution in time, F pixel frames, N frames of all clips of
 a batch, H and W height and width. Activations lie channels-last in memory: the convolutions then reorder
@@ -74,6 +75,9 @@ class _Past:
         tail_BCTHW = self.pop(conv)
         batch, channels, num_frames, height, width = x_BCTHW.shape
         num_past = 0 if tail_BCTHW is None and num_frames == 1 else 2
+        if torch.is_grad_enabled():
+            x_BCTHW = x_BCTHW if norm is None else F.silu(norm(x_BCTHW))
+            return self._joined(conv, tail_BCTHW, x_BCTHW, num_past)
         window_BCTHW = _empty_channels_last((batch, channels, num_past + num_frames, height, width), like=x_BCTHW)
         num_kept = 0 if tail_BCTHW is None else tail_BCTHW.shape[2]
         if tail_BCTHW is not None:
@@ -87,6 +91,15 @@ class _Past:
         self.keep(conv, window_BCTHW[:, :, -2:])
         return window_BCTHW
 
+    def _joined(self, conv: nn.Module, tail_BCTHW: Tensor | None, x_BCTHW: Tensor, num_past: int) -> Tensor:
+        """The window as a function of its parts, which a graph can be built of."""
+        parts = [x_BCTHW] if tail_BCTHW is None else [tail_BCTHW, x_BCTHW]
+        num_zeros = num_past - (0 if tail_BCTHW is None else tail_BCTHW.shape[2])
+        window_BCTHW = F.pad(torch.cat(parts, dim=2), (0, 0, 0, 0, num_zeros, 0))
+        window_BCTHW = window_BCTHW.contiguous(memory_format=torch.channels_last_3d)
+        self.keep(conv, window_BCTHW[:, :, -2:])
+        return window_BCTHW
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm over the channels, computed and rounded in the tensor's own dtype."""
@@ -96,7 +109,7 @@ class RMSNorm(nn.Module):
         self.gamma = nn.Parameter(torch.ones(channels, *[1] * num_trailing_axes))
 
     def forward(self, x_BCTHW: Tensor, out_BCTHW: Tensor | None = None) -> Tensor:
-        length = torch.linalg.vector_norm(x_BCTHW, dim=1, keepdim=True).clamp_min_(1e-12)
+        length = torch.linalg.vector_norm(x_BCTHW, dim=1, keepdim=True).clamp_min(1e-12)
         # Each step rounds once, in the order of the original: in bfloat16 parity depends on it.
         normed_BCTHW = torch.div(x_BCTHW, length, out=out_BCTHW)
         return normed_BCTHW.mul_(x_BCTHW.shape[1] ** 0.5).mul_(self.gamma.view(-1, 1, 1, 1))
@@ -305,6 +318,27 @@ class WanVAE(nn.Module):
         self.decoder = Decoder(config)
         self._constants: Constants[tuple[Tensor, Tensor]] = Constants()
 
+    def forward(self, video_BCFHW: Tensor, noise_BCTHW: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Encode and decode clips, as a function that can be trained.
+
+        Args:
+            video_BCFHW: RGB in [-1, 1], 1 + 4 n frames, height and width multiples of `spatial_factor`.
+            noise_BCTHW: added to the normalised latents before they are decoded.
+        Returns:
+            The clips again, and their normalised latents without the noise.
+        """
+        past, moments = _Past(), []
+        for chunk_BCFHW, past.is_last_chunk in _with_last(_first_and_rest(video_BCFHW)):
+            moments.append(self.conv1(self.encoder(chunk_BCFHW, past)))
+            past.is_first_chunk = False
+        latents_BCTHW = self.normalise(torch.cat(moments, dim=2)[:, : self.config.z_dim])
+        decoded_BCTHW = latents_BCTHW if noise_BCTHW is None else latents_BCTHW + noise_BCTHW
+        past, pieces = _Past(), []
+        for chunk_BCTHW, past.is_last_chunk in _with_last(_first_and_rest(decoded_BCTHW)):
+            pieces.append(self.decoder(self.conv2(self.denormalise(chunk_BCTHW)), past))
+            past.is_first_chunk = False
+        return torch.cat(pieces, dim=2), latents_BCTHW
+
     @property
     def spatial_factor(self) -> int:
         """Pixels per latent pixel, along height and along width."""
@@ -444,6 +478,10 @@ class WanVAE(nn.Module):
             raise ValueError(
                 f"video has shape {shape}, not (B, 3, F, H, W) with H and W multiples of {self.spatial_factor}."
             )
+
+
+def _first_and_rest(x_BCTHW: Tensor) -> list[Tensor]:
+    return [part for part in (x_BCTHW[:, :, :1], x_BCTHW[:, :, 1:]) if part.shape[2]]
 
 
 def _with_last(chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
