@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import string
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from transformers import T5EncoderModel
 
 from cosmos_cli.models.configs import CosmosTokenizerConfig
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+from cosmos_cli.models.tiny_text import encoder_config, write_text_encoder
 
 
 def random_weights(network: nn.Module) -> dict[str, Tensor]:
@@ -50,13 +50,5 @@ def _module_tree(weights: dict[str, Tensor]) -> nn.Module:
 
 
 def make_text_encoder(folder: Path, *, width: int) -> None:
-    """Write a T5 encoder of two layers, with its tokenizer, in the Hugging Face layout."""
-    # letters are enough of a vocabulary for random weights; a space is the Unigram models' "▁"
-    pieces = ["<pad>", "</s>", "<unk>", "▁", *string.ascii_letters, *string.digits, *string.punctuation]
-    tokenizer = T5Tokenizer(vocab=[(piece, 0.0 if i < 3 else -1.0) for i, piece in enumerate(pieces)], extra_ids=0)
-    tokenizer.save_pretrained(folder)
-    config = T5Config(
-        vocab_size=len(pieces), d_model=width, d_kv=32, d_ff=2 * width, num_layers=2, num_heads=4, dropout_rate=0.0
-    )
-    config.dtype = torch.bfloat16
-    T5EncoderModel(config).bfloat16().save_pretrained(folder)
+    """Write a T5 encoder with random weights, with its tokenizer, in the Hugging Face layout."""
+    write_text_encoder(folder, T5EncoderModel(encoder_config(width)))

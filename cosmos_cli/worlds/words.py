@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from cosmos_cli.worlds.views import View
 
 WAYS = ("left", "right", "up", "down", "towards", "away")
 """In the picture, as its viewer sees them."""
+
+BEFORE, BEHIND, BUMPS = "in front of", "behind", "and bumps into"
+MEETINGS = (BEFORE, BEHIND, BUMPS)
+"""What one body does with another."""
 
 MOVED = 0.12
 """Least way through the picture that is named, in parts of its shorter side."""
@@ -75,23 +79,43 @@ def describe(view: View, bodies: Sequence[Body], hits: Sequence[tuple[int, int]]
     """
     shown = [i for i, body in enumerate(bodies) if is_shown(view, body, bodies)]
     ways = {i: way(view, bodies[i].path_F3) for i in shown}
-    sentences: list[str] = []
-    told: set[int] = set()
-    passings: set[tuple[int, int]] = set()
-    for i in sorted(shown, key=lambda i: not bodies[i].is_moving):
-        if i in told and not bodies[i].is_moving:
-            continue
-        body = bodies[i]
-        sentence = f"{_named(bodies, i, told)} {_verb(body, ways[i])}"
+    meetings: dict[int, tuple[str, int]] = {}
+    passings: dict[int, int] = {}
+    for i in shown:
         partner = next((hit for by, hit in hits if by == i and hit in shown), None)
         if partner is not None:
-            sentence += f" and bumps into {_named(bodies, partner, told)}"
+            meetings[i] = BUMPS, partner
         elif ways[i] in ("left", "right"):
             passed = _passed(view, bodies, i, [j for j in shown if j != i])
-            if passed is not None and (passed, i) not in passings:
-                passings.add((i, passed))
-                side = _side(view, body, bodies[passed])
-                sentence += f" {side} {_named(bodies, passed, told)}"
+            # which of two passes the other is told once
+            if passed is not None and passings.get(passed) != i:
+                passings[i] = passed
+                meetings[i] = _side(view, bodies[i], bodies[passed]), passed
+    return tell(bodies, ways, meetings, floor, move)
+
+
+def tell(
+    bodies: Sequence[Body],
+    ways: Mapping[int, str | None],
+    meetings: Mapping[int, tuple[str, int]],
+    floor: str,
+    move: str,
+) -> str:
+    """The caption of what is known to happen.
+
+    Args:
+        ways: of the bodies that are seen, see `way`. meetings: `MEETINGS` of some of them, each with another.
+        floor, move: see `describe`.
+    """
+    sentences: list[str] = []
+    told: set[int] = set()
+    for i in sorted(ways, key=lambda i: not bodies[i].is_moving):
+        if i in told and not bodies[i].is_moving:
+            continue
+        sentence = f"{_named(bodies, i, told)} {_verb(bodies[i], ways[i])}"
+        if i in meetings:
+            meeting, other = meetings[i]
+            sentence += f" {meeting} {_named(bodies, other, told)}"
         sentences.append(sentence)
     if not sentences:
         sentences = ["an empty room"]
@@ -157,7 +181,7 @@ def _passed(view: View, bodies: Sequence[Body], which: int, others: Sequence[int
 def _side(view: View, body: Body, passed: Body) -> str:
     frame = int(overlap(view, body, passed).argmax())
     is_nearer = view.track(body.path_F3)[2][frame] < view.track(passed.path_F3)[2][frame]
-    return "in front of" if is_nearer else "behind"
+    return BEFORE if is_nearer else BEHIND
 
 
 def apart(one: Body, other: Body) -> bool:

@@ -24,6 +24,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
+from cosmos_cli.worlds.recipes import TINY_TEXT_ENCODER
 from cosmos_plugins.predict2.checkpoints import dit_file
 from cosmos_plugins.predict2.variants import (
     ACTION,
@@ -331,6 +332,7 @@ RECIPES: dict[str, Recipe] = {
         fps=ACTION_FPS,
         source="cosmos_plugins.predict2.action.training_data:MockActions",
     ),
+    "tiny_text_encoder": TINY_TEXT_ENCODER,
 }
 
 
