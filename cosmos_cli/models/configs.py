@@ -411,3 +411,10 @@ class T5EncoderConfig:
             return cls()
         is_possible = all(type(size) is int and 0 < size < 2**31 for size in sizes.values())
         return cls(**sizes) if is_possible else cls()
+
+
+TINY_WAN_VAE = WanVAEConfig(dim=12, num_res_blocks=1)
+"""The tokenizer of Predict2's tiny models."""
+
+TINY_COSMOS_TOKENIZER = CosmosTokenizerConfig(channels=20, channels_mult=(2, 4, 4), num_res_blocks=1)
+"""The tokenizer of all other tiny models."""

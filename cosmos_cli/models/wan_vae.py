@@ -128,7 +128,9 @@ class CausalConv3d(nn.Conv3d):
         if window_BCTHW.shape[2] == 1:
             frame_BCHW = F.conv2d(window_BCTHW[:, :, 0], self.weight[:, :, -1], self.bias, padding=self.padding[1:])
             return frame_BCHW.unsqueeze(2)
-        if window_BCTHW.device.type == "cpu" and window_BCTHW[..., 0].numel() <= _SLOW_CONV3D_ELEMENTS:
+        is_small = window_BCTHW[..., 0].numel() <= _SLOW_CONV3D_ELEMENTS
+        # backward, the one convolution is the faster way
+        if is_small and window_BCTHW.device.type == "cpu" and not torch.is_grad_enabled():
             return self._sum_of_frames(window_BCTHW)
         return super().forward(window_BCTHW)
 

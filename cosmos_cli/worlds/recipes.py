@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
     Data,
+    DrawsRecipe,
+    EMARecipe,
     Job,
     LogRecipe,
     Model,
@@ -16,6 +20,53 @@ from cosmos_cli.training.recipe import (
 )
 
 _STEPS = 2400
+
+
+def _cosine(steps: int, warm_up: int = 100) -> ScheduleRecipe:
+    return ScheduleRecipe(
+        kind="cosine", warm_up_steps=(warm_up,), cycle_lengths=(steps,), f_start=(0.01,), f_max=(1.0,), f_min=(0.02,)
+    )
+
+
+def _tokenizer(which: str, steps: int, help: str, **data: object) -> Recipe:
+    return Recipe(
+        help=help,
+        task=f"cosmos_cli.training.tokenizer_task:{which}",
+        job=Job(group="tiny", name=f"tiny_{which}_tokenizer"),
+        model=Model(size="tiny"),
+        data=Data(
+            source="cosmos_cli.worlds.source:RenderedPieces",
+            height=48,
+            width=80,
+            text_tokens=1,
+            text_channels=1,
+            num_workers=0,
+            num_mock_clips=1_000_000,
+            **data,
+        ),
+        # what the decoder reads is off by a tenth of the latents' size
+        draws=DrawsRecipe(sigma_mean=math.log(0.1), sigma_std=0.3),
+        optimizer=OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8),
+        schedule=_cosine(steps),
+        ema=EMARecipe(rate=0.05),
+        parallel=ParallelRecipe(activation_checkpointing="none"),
+        checkpoint=CheckpointRecipe(save_iter=200),
+        trainer=TrainerRecipe(max_iter=steps, precision="float32"),
+        log=LogRecipe(logging_iter=50),
+    )
+
+
+TINY_WAN_TOKENIZER = _tokenizer(
+    "wan", 4000, "The tiny tokenizer of Predict2 on pieces of rendered clips.", num_frames=9, batch_size=2
+)
+TINY_COSMOS_TOKENIZER = _tokenizer(
+    "cosmos",
+    4000,
+    "The tiny tokenizer of the families on general diffusion transformers, on pieces of rendered clips and controls.",
+    num_frames=17,
+    batch_size=2,
+    hint="all",
+)
 
 TINY_TEXT_ENCODER = Recipe(
     help="The tiny T5 on captions of rendered worlds, without clips: minutes on a CPU.",
@@ -34,9 +85,7 @@ TINY_TEXT_ENCODER = Recipe(
         num_mock_clips=1_000_000,
     ),
     optimizer=OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.98), eps=1e-8),
-    schedule=ScheduleRecipe(
-        kind="cosine", warm_up_steps=(100,), cycle_lengths=(_STEPS,), f_start=(0.01,), f_max=(1.0,), f_min=(0.02,)
-    ),
+    schedule=_cosine(_STEPS),
     parallel=ParallelRecipe(activation_checkpointing="none"),
     checkpoint=CheckpointRecipe(save_iter=400),
     trainer=TrainerRecipe(max_iter=_STEPS, precision="float32"),

@@ -58,7 +58,7 @@ class RenderedClips:
                 if self.most_views == 1
                 else f"Set data.num_views to {self.most_views} at most.",
             )
-        if data.hint and data.hint not in _KNOWN_HINTS and self._control() is None:
+        if data.hint and data.hint not in _KNOWN_HINTS and self._control(data.hint) is None:
             raise InputError(
                 f"{data.hint} is neither known of rendered clips nor computed from clips.",
                 where="data.hint",
@@ -120,7 +120,7 @@ class RenderedClips:
             torch.from_numpy(frames_FHWC),
             torch.cat([self._embedded(text) for text in self.texts(scene)]),
             data.fps,
-            hints_FHWC={data.hint: self._hint(scene, seen, frames_FHWC, generator)} if data.hint else {},
+            hints_FHWC={data.hint: self._hint(data.hint, scene, seen, frames_FHWC, generator)} if data.hint else {},
             extras={"view_indices": torch.tensor(rows)} if rows else {},
         )
 
@@ -129,19 +129,24 @@ class RenderedClips:
         """Trainings with other seeds see other clips; held-out clips are the same for all."""
         return self._seed if self.split == "train" else 0
 
-    def _hint(self, scene: Scene, seen: list[Rendered], frames_FHWC: np.ndarray, generator: torch.Generator) -> Tensor:
-        if self._data.hint == "depth":
+    def _hint(
+        self, hint: str, scene: Scene, seen: list[Rendered], frames_FHWC: np.ndarray, generator: torch.Generator
+    ) -> Tensor:
+        if hint == "depth":
             return torch.from_numpy(depth_picture(np.concatenate([each.depth_FHW for each in seen])))
-        if self._data.hint == "seg":
+        if hint == "seg":
             chance = Chance(int(torch.randint(1 << 31, (1,), generator=generator)))
             colours = mask_colours(len(scene.bodies), chance)
             return torch.from_numpy(label_picture(np.concatenate([each.labels_FHW for each in seen]), colours))
-        compute: Compute = self._control().resolve_train()
+        control = self._control(hint)
+        assert control is not None
+        compute: Compute = control.resolve_train()
         return torch.from_numpy(compute(frames_FHWC, generator))
 
-    def _control(self) -> Any:
-        """The control of the recipe, if it is computed from clips."""
-        control = registry.current().controls.get(self._data.hint)
+    @staticmethod
+    def _control(hint: str) -> Any:
+        """A control, if it is computed from clips."""
+        control = registry.current().controls.get(hint)
         return control if control is not None and control.train is not None else None
 
     @property
@@ -186,6 +191,45 @@ class RenderedViews(RenderedClips):
             else:
                 texts.append(camera.sentence if view else scene.caption(view))
         return texts
+
+
+class RenderedPieces(RenderedClips):
+    """Pieces of clips that are nearly twice as wide and as long, of one camera or of one on a rig, for tokenizers.
+
+    With `data.hint` "all", every fourth shows a control in place of the picture: edges, depth, labels or a blurred
+    clip. There is no text.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._shows_controls = recipe.data.hint == "all"
+        data = recipe.data.model_copy(update={"hint": "", "text_encoder": ""})
+        super().__init__(recipe.model_copy(update={"data": data}))
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        """The piece of a number; `generator` decides where it lies."""
+        data = self._data
+        height, width, num_frames = data.height, data.width, data.num_frames
+        size = (height * 4 // 3 // 16 * 16, width * 7 // 5 // 16 * 16)
+        is_on_rig = index % 3 == 2
+        if is_on_rig:
+            size = (height, width)
+        scene = draw(
+            index, size, 2 * num_frames - 1, split=self.split, num_views=6 if is_on_rig else 1, world=self._world
+        )
+        seen = render(scene, size, index % len(scene.views))
+        shown_FHWC = self._control_picture(scene, seen, generator) if self._shows_controls and index % 4 == 3 else None
+        first, top, left = (
+            int(torch.randint(most + 1, (), generator=generator))
+            for most in (num_frames - 1, size[0] - height, size[1] - width)
+        )
+        frames_FHWC = seen.rgb_FHW3 if shown_FHWC is None else shown_FHWC
+        piece_FHWC = frames_FHWC[first : first + num_frames, top : top + height, left : left + width]
+        text_LC = torch.zeros(data.text_tokens, data.text_channels)
+        return Example(f"rendered piece {index}", torch.from_numpy(piece_FHWC.copy()), text_LC, data.fps)
+
+    def _control_picture(self, scene: Scene, seen: Rendered, generator: torch.Generator) -> np.ndarray:
+        hint = ("edge", "depth", "seg", "vis")[int(torch.randint(4, (), generator=generator))]
+        return self._hint(hint, scene, [seen], seen.rgb_FHW3, generator).numpy()
 
 
 class HeldOutClips(RenderedClips):

@@ -24,7 +24,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
-from cosmos_cli.worlds.recipes import TINY_TEXT_ENCODER
+from cosmos_cli.worlds.recipes import TINY_TEXT_ENCODER, TINY_WAN_TOKENIZER
 from cosmos_plugins.predict2.checkpoints import dit_file
 from cosmos_plugins.predict2.variants import (
     ACTION,
@@ -333,6 +333,7 @@ RECIPES: dict[str, Recipe] = {
         source="cosmos_plugins.predict2.action.training_data:MockActions",
     ),
     "tiny_text_encoder": TINY_TEXT_ENCODER,
+    "tiny_wan_tokenizer": TINY_WAN_TOKENIZER,
 }
 
 

@@ -21,12 +21,15 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
+from cosmos_cli.worlds.recipes import TINY_COSMOS_TOKENIZER
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 TASK = "cosmos_plugins.transfer1.task:control"
 WORKLOAD = "cosmos_plugins.transfer1.recipes:workload"
 CONTROLS = ("vis", "edge", "depth", "seg", "keypoint", "upscale")
 DRIVING_CONTROLS = ("hdmap", "lidar")
+
+
 _FOLDER, _AV_FOLDER = "nvidia/Cosmos-Transfer1-7B", "nvidia/Cosmos-Transfer1-7B-Sample-AV"
 _FILES = {"upscale": "4kupscaler"}
 
@@ -136,6 +139,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         _tiny("pretrain"),
         _tiny("posttrain"),
+        TINY_COSMOS_TOKENIZER,
     )
 }
 
