@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
     Data,
@@ -19,6 +21,9 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
 )
 
+TINY_T5 = str(TINY_ROOT / "google-t5" / "t5-tiny")
+"""The text encoder of all tiny models."""
+
 _STEPS = 2400
 
 
@@ -28,7 +33,20 @@ def _cosine(steps: int, warm_up: int = 100) -> ScheduleRecipe:
     )
 
 
-def _tokenizer(which: str, steps: int, help: str, **data: object) -> Recipe:
+def learning_from_chance(steps: int) -> dict[str, Any]:
+    """What recipes of tiny diffusion models have in common, under the names of a recipe."""
+    return {
+        "optimizer": OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8),
+        "schedule": _cosine(steps),
+        "ema": EMARecipe(rate=0.05),
+        "parallel": ParallelRecipe(activation_checkpointing="none"),
+        "checkpoint": CheckpointRecipe(save_iter=200),
+        "trainer": TrainerRecipe(max_iter=steps, precision="float32"),
+        "log": LogRecipe(logging_iter=50),
+    }
+
+
+def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
     return Recipe(
         help=help,
         task=f"cosmos_cli.training.tokenizer_task:{which}",
@@ -46,13 +64,7 @@ def _tokenizer(which: str, steps: int, help: str, **data: object) -> Recipe:
         ),
         # what the decoder reads is off by a tenth of the latents' size
         draws=DrawsRecipe(sigma_mean=math.log(0.1), sigma_std=0.3),
-        optimizer=OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8),
-        schedule=_cosine(steps),
-        ema=EMARecipe(rate=0.05),
-        parallel=ParallelRecipe(activation_checkpointing="none"),
-        checkpoint=CheckpointRecipe(save_iter=200),
-        trainer=TrainerRecipe(max_iter=steps, precision="float32"),
-        log=LogRecipe(logging_iter=50),
+        **learning_from_chance(steps),
     )
 
 

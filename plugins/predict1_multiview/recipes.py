@@ -23,6 +23,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
+from cosmos_cli.worlds.recipes import TINY_T5, learning_from_chance
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 TASK = "cosmos_plugins.predict1_multiview.task:multiview"
@@ -138,6 +139,30 @@ RECIPES: dict[str, Recipe] = {
             ),
             model=MultiviewModel(size="tiny"),
             **_TINY,
+        ),
+        _recipe(
+            "tiny_worlds_multiview",
+            "video2world",
+            "The embedded model from chance, on what six cameras see of rendered worlds: how its weights were made.",
+            Data(
+                source="cosmos_cli.worlds.source:RenderedViews",
+                num_frames=17,
+                height=MULTIVIEW["tiny"].height,
+                width=MULTIVIEW["tiny"].width,
+                num_views=VIEWS,
+                text_tokens=48,
+                text_channels=128,
+                text_encoder=TINY_T5,
+                batch_size=8,
+                num_workers=0,
+                num_mock_clips=3000,
+            ),
+            model=MultiviewModel(size="tiny"),
+            # of three latent frames of a view one is given, or none
+            draws=_VIDEO.model_copy(
+                update={"given_max": 1, "given": "per-clip", "sigma_mean": 0.5, "sigma_std": 1.5, "text_dropout": 0.1}
+            ),
+            **learning_from_chance(2500),
         ),
     )
 }

@@ -21,10 +21,11 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
-from cosmos_cli.worlds.recipes import TINY_COSMOS_TOKENIZER
+from cosmos_cli.worlds.recipes import TINY_COSMOS_TOKENIZER, TINY_T5, learning_from_chance
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 TASK = "cosmos_plugins.transfer1.task:control"
+BASE_TASK = "cosmos_plugins.transfer1.base_task:base"
 WORKLOAD = "cosmos_plugins.transfer1.recipes:workload"
 CONTROLS = ("vis", "edge", "depth", "seg", "keypoint", "upscale")
 DRIVING_CONTROLS = ("hdmap", "lidar")
@@ -111,6 +112,48 @@ def _tiny(start: Literal["pretrain", "posttrain"]) -> Recipe:
     )
 
 
+_SIZE = dict(zip(("height", "width"), VARIANTS["tiny"].sizes["16:9"], strict=True))
+_WORLDS = Data(
+    source="cosmos_cli.worlds.source:RenderedClips",
+    num_frames=33,
+    **_SIZE,
+    text_tokens=48,
+    text_channels=128,
+    text_encoder=TINY_T5,
+    batch_size=16,
+    num_workers=0,
+    num_mock_clips=6000,
+)
+_WORLD_DRAWS = DrawsRecipe(
+    sigma_mean=0.5, sigma_std=1.5, text_dropout=0.1, given="per-clip", given_max=1, augment_mean=-3.0, augment_std=2.0
+)
+
+
+def _worlds_base() -> Recipe:
+    return Recipe(
+        help="The base of the tiny models, from chance, on rendered worlds.",
+        task=BASE_TASK,
+        job=Job(group="tiny", name="tiny_worlds_base"),
+        model=Model(size="tiny"),
+        data=_WORLDS,
+        draws=_WORLD_DRAWS,
+        **learning_from_chance(3000),
+    )
+
+
+def _worlds_control(control: str) -> ControlRecipe:
+    return ControlRecipe(
+        help=f"The {control} branch of the tiny models, from a copy of their base, on rendered worlds.",
+        task=TASK,
+        workload=WORKLOAD,
+        job=Job(group="tiny", name=f"tiny_worlds_{control}"),
+        model=ControlModel(size="tiny", control=control, base_path=f"{_FOLDER}/base_model.pt"),
+        data=_WORLDS.model_copy(update={"hint": control}),
+        draws=_WORLD_DRAWS,
+        **learning_from_chance(1200),
+    )
+
+
 RECIPES: dict[str, Recipe] = {
     recipe.job.name: recipe
     for recipe in (
@@ -140,6 +183,8 @@ RECIPES: dict[str, Recipe] = {
         _tiny("pretrain"),
         _tiny("posttrain"),
         TINY_COSMOS_TOKENIZER,
+        _worlds_base(),
+        *(_worlds_control(control) for control in ("vis", "edge", "depth", "seg")),
     )
 }
 

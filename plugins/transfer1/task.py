@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,23 +124,38 @@ class ControlTask:
         assert self._tokenizer is not None
         x0 = batch.latents_BCTHW[:1].to(self._dtype)
         one = replace(batch, hints={self._hint: batch.hints[self._hint][:1]}, padding_mask_B1HW=None)
-        text_BLC = batch.text_BLC[:1].to(self._dtype)
 
-        def x0_under(text_BLC: Tensor, x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
-            def network(scaled: Tensor, c_noise: Tensor) -> Tensor:
-                return self._controlled(one, text_BLC, scaled, c_noise.expand(len(scaled)), None).to(scaled)
+        def raw(x_BCTHW: Tensor, c_noise_B: Tensor, text_BLC: Tensor) -> Tensor:
+            return self._controlled(one, text_BLC, x_BCTHW, c_noise_B, None)
 
-            return predict_x0(network, x_BCTHW.to(self._dtype), sigma.to(self._dtype)).float()
-
-        def denoiser(x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
-            sides = [x0_under(text, x_BCTHW, sigma) for text in (text_BLC, torch.zeros_like(text_BLC))]
-            return guide(sides[0], sides[1], _SAMPLE_GUIDANCE)
-
-        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed)).to(self._device)
-        latents = sample_res(denoiser, noise * _SIGMA_MAX, karras_sigmas(num_steps, _SIGMA_MIN, _SIGMA_MAX))
-        shown = [latents.to(self._dtype), one.hints[self._hint].to(self._dtype)]
+        latents = sample_guided(raw, x0, batch.text_BLC[:1].to(self._dtype), seed=seed, num_steps=num_steps)
+        shown = [latents, one.hints[self._hint].to(self._dtype)]
         frames = [to_frames_truncated(self._tokenizer.decode(each)) for each in shown]
         return [torch.from_numpy(np.concatenate(frames, axis=2))]
+
+
+def sample_guided(
+    raw: Callable[[Tensor, Tensor, Tensor], Tensor], like_BCTHW: Tensor, text_BLC: Tensor, *, seed: int, num_steps: int
+) -> Tensor:
+    """Latents that networks make now under a text, in the shape, the dtype and on the device of `like_BCTHW`.
+
+    Args:
+        raw: output of the network for scaled latents, noise levels (B,) and a text.
+    """
+
+    def x0_under(text_BLC: Tensor, x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
+        def network(scaled: Tensor, c_noise: Tensor) -> Tensor:
+            return raw(scaled, c_noise.expand(len(scaled)), text_BLC).to(scaled)
+
+        return predict_x0(network, x_BCTHW.to(like_BCTHW), sigma.to(like_BCTHW)).float()
+
+    def denoiser(x_BCTHW: Tensor, sigma: Tensor) -> Tensor:
+        sides = [x0_under(text, x_BCTHW, sigma) for text in (text_BLC, torch.zeros_like(text_BLC))]
+        return guide(sides[0], sides[1], _SAMPLE_GUIDANCE)
+
+    noise = torch.randn(like_BCTHW.shape, generator=torch.Generator().manual_seed(seed)).to(like_BCTHW.device)
+    latents = sample_res(denoiser, noise * _SIGMA_MAX, karras_sigmas(num_steps, _SIGMA_MIN, _SIGMA_MAX))
+    return latents.to(like_BCTHW)
 
 
 def control(recipe: Recipe, where: Where) -> ControlTask:
@@ -149,10 +164,10 @@ def control(recipe: Recipe, where: Where) -> ControlTask:
     variant, model = of_size(VARIANTS, recipe), recipe.model
     networks: dict[str, Any] = {"driving": model.driving, "distilled": False, "attention": where.attention}
     torch.manual_seed(recipe.trainer.seed)  # of what no file has
-    base_path = _find(recipe, where, model.base_path)
+    base_path = find_weights(recipe, where, model.base_path)
     base = load_base(base_path, variant, **networks, dtype=where.dtype, device=torch.device("cpu"))
     if recipe.checkpoint.load_path:
-        path = _find(recipe, where, recipe.checkpoint.load_path)
+        path = find_weights(recipe, where, recipe.checkpoint.load_path)
         branch = load_branch(path, variant, **networks, dtype=torch.float32, device=torch.device("cpu"))
     else:
         branch = new_branch(variant.branch(driving=model.driving), base, where.attention)
@@ -190,14 +205,15 @@ def _fits(one: Tensor, other: Tensor) -> bool:
     return one.shape == other.shape
 
 
-def _find(recipe: ControlRecipe, where: Where, name: str) -> Path:
+def find_weights(recipe: Recipe, where: Where, name: str) -> Path:
     """Raises CheckpointError: the file is not there."""
     roots = [where.checkpoint_dir, *([TINY_ROOT] if recipe.model.size == "tiny" else []), Path()]
     found = next((root / name for root in roots if (root / name).is_file()), None)
     if found is None:
+        which = f" --controls {recipe.model.control}" if isinstance(recipe, ControlRecipe) else ""
         raise CheckpointError(
             "the weights to begin with are not there.",
             where=str(where.checkpoint_dir / name),
-            fix=f"Fetch them with cosmos download transfer --controls {recipe.model.control}, or name others.",
+            fix=f"Fetch them with cosmos download transfer{which}, or name others.",
         )
     return found
