@@ -42,7 +42,7 @@ class BaseTask(EDMTask):
 
 
 def base(recipe: Recipe, where: Where) -> BaseTask:
-    """The task of a recipe; see `cosmos_cli.training.task.BuildTask`. Random where no weights are named to begin with."""
+    """The task of a recipe; see `cosmos_cli.training.task.BuildTask`. Random where no weights are named."""
     variant, is_tiny = of_size(VARIANTS, recipe), recipe.model.size == "tiny"
     torch.manual_seed(recipe.trainer.seed)
     config, path = variant.base(driving=False), None
