@@ -33,11 +33,11 @@ class Helpers:
 PUBLISHED_HELPERS = Helpers()
 TINY_ROOT = Path(__file__).parents[1] / "tiny"
 """Checkpoint folder of the tiny models, in the layout of the published ones."""
-# Small enough for a laptop and to ship with the package.
 TINY_HELPERS = Helpers(
-    CosmosTokenizerConfig(channels=8, channels_mult=(1, 2, 2), num_res_blocks=1), "google-t5/t5-tiny"
+    CosmosTokenizerConfig(channels=16, channels_mult=(2, 4, 4), num_res_blocks=1), "google-t5/t5-tiny"
 )
-TINY_TEXT_WIDTH = 64
+"""Small enough for a laptop and to ship with the package; the tiny models of all families share them."""
+TINY_TEXT_WIDTH = 128
 """Of the embeddings of the tiny text encoder."""
 
 LONGEST_CHUNK_FRAMES = 121

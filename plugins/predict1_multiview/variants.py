@@ -19,11 +19,11 @@ MULTIVIEW: Mapping[str, Variant[MultiViewConfig]] = {
     ),
     "tiny": Variant(
         MultiViewConfig(
-            model_channels=48,
-            num_blocks=3,
+            model_channels=128,
+            num_blocks=4,
             num_heads=4,
             crossattn_emb_channels=TINY_TEXT_WIDTH,
-            adaln_lora_dim=8,
+            adaln_lora_dim=16,
             rope_t_extrapolation_ratio=2.0,
         ),
         "Cosmos-Predict1-Tiny-{kind}-Sample-AV-Multiview",

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.face_blur import MOSAIC, FaceBlur
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.chat_models import chat_server, says

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from cosmos_cli import registry
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult, run_cosmos
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, control_file, distilled_file
+from cosmos_plugins.transfer1.checkpoints import control_file, distilled_file
 from tests.third_party import run_script, write_distribution
 
 PLUGIN = """
