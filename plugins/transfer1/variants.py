@@ -26,9 +26,6 @@ _PUBLISHED_ANNOTATORS: Mapping[str, str] = {
     "tracker": "facebook/sam2-hiera-large",
 }
 
-CHUNK_FRAMES = 121
-"""Frames that the model makes at once."""
-
 UPSCALE_FACTOR = 3
 """How much larger an upscaled video is along each side, and how many tiles it is made in."""
 
@@ -49,6 +46,7 @@ class Variant:
     folder, av_folder: of the base model and of the one for driving scenes, under the checkpoint folder.
     text_encoder: folder of the T5 encoder under the checkpoint folder.
     num_control_blocks: blocks of a control branch. hint_channels: latent channels that it has room for.
+    chunk_frames: what the model makes at once.
     upscale_overlap_px: what both seams of the tiles of an enlarged video overlap together, along the longer side.
     annotators: "depth", "detector" and "tracker" to the folders of the models that make control videos.
     """
@@ -61,6 +59,7 @@ class Variant:
     text_encoder: str = "google-t5/t5-11b"
     num_control_blocks: int = 3
     hint_channels: int = 128
+    chunk_frames: int = 121
     upscale_overlap_px: int = 256
     annotators: Mapping[str, str] = field(default_factory=lambda: _PUBLISHED_ANNOTATORS)
     driving_dit: GeneralDiTConfig | None = None
@@ -107,6 +106,7 @@ VARIANTS: Mapping[str, Variant] = {
         text_encoder=TINY_HELPERS.text_encoder,
         num_control_blocks=2,
         hint_channels=16,
+        chunk_frames=33,
         upscale_overlap_px=64,
         annotators={
             "depth": "depth-anything/Depth-Anything-V2-Tiny",
