@@ -67,7 +67,7 @@ def test_frames_are_padded_to_chunks(tmp_path: Path) -> None:
     clip = encode(tmp_path / "long.mp4", moving_gradient(150, 72, 96))
     frames = plan(tiny_or(), request(clip)).frames
     assert (frames.given, frames.made, frames.computed, frames.chunks) == (150, 150, 241, 2)
-    assert (frames.height, frames.width) == (96, 128)
+    assert (frames.height, frames.width) == (80, 112)
 
 
 def test_every_control_adds_its_branch_and_every_chunk_its_passes(clip: Path) -> None:

@@ -112,7 +112,7 @@ def test_a_modality_that_upscales_goes_alone_and_makes_the_video_three_times_as_
     made = grey.run(*TINY, "--guidance", 0)
     assert made.exit_code == 0, made.stderr
     document = made.json
-    assert (document["height"], document["width"]) == (3 * 96, 3 * 128)
+    assert (document["height"], document["width"]) == (3 * 80, 3 * 112)
     assert document["controls"] == {}
     assert not list(Path("outputs").glob("*grey*"))
 
