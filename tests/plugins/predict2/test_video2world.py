@@ -87,11 +87,12 @@ def test_frame_count_size_and_rate_are_those_asked_for(
     assert (document["num_frames"], document["height"], document["width"], document["fps"]) == (7, *size, 10)
 
 
-def test_the_native_length_is_93_frames_at_16_fps_and_61_at_10(picture: Path) -> None:
+def test_the_native_length_is_93_frames_at_16_fps_and_61_at_10_and_of_tiny_less(picture: Path) -> None:
     request = Video2WorldRequest(input_path=picture, prompt="x")
-    for fps, num_frames in ((16, 93), (10, 61)):
+    for fps, published, tiny in ((16, 93, 17), (10, 61, 13)):
+        assert VARIANTS["2B"].num_frames[fps] == published
         settings = Video2WorldSettings(model_size="tiny", fps=fps)
-        assert check(settings, request)().num_frames == num_frames
+        assert check(settings, request)().num_frames == tiny
 
 
 @pytest.mark.parametrize("size", [(37, 500), (500, 37), (1, 1)])
@@ -267,9 +268,3 @@ def test_without_guidance_the_network_runs_once_per_level() -> None:
     hook.remove()
     torch.testing.assert_close(results[0.0], results[1e-12], atol=1e-4, rtol=1e-4)
     assert not torch.allclose(results[0.0], results[7.0])
-
-
-def test_the_tiny_model_stays_tiny() -> None:
-    paths = weight_paths(Video2WorldSettings(model_size="tiny"))
-    root = paths["dit"].parents[2]
-    assert sum(path.stat().st_size for path in root.rglob("*") if path.is_file()) < 10e6

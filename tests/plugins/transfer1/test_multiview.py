@@ -354,10 +354,9 @@ def test_bad_input_is_found_before_anything_heavy_is_loaded() -> None:
     assert printed.strip() == "[]"
 
 
-def test_the_tiny_models_are_there_and_small() -> None:
+def test_the_tiny_models_are_there() -> None:
     files = sorted((TINY_ROOT / FOLDER).iterdir())
     assert [file.name for file in files] == [
         *(f"t2w_{name}.pt" for name in ("base_model", "hdmap_control", "lidar_control")),
         *(f"v2w_{name}.pt" for name in ("base_model", "hdmap_control", "lidar_control")),
     ]
-    assert sum(file.stat().st_size for file in files) < 1.2e6

@@ -60,7 +60,7 @@ def test_several_controls_given_and_computed(transfer: Run, clip: Path, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("num_frames", "num_chunks"), [(1, 1), (121, 1), (122, 2), (241, 2)])
+@pytest.mark.parametrize(("num_frames", "num_chunks"), [(1, 1), (33, 1), (34, 2), (65, 2)])
 def test_the_output_has_as_many_frames_as_the_input(
     transfer: Run, tmp_path: Path, num_frames: int, num_chunks: int
 ) -> None:
@@ -188,12 +188,6 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_does_not(transfer:
         assert transfer(spec, "--seed", seed, "--video_save_name", name, "--guidance", 0).exit_code == 0
     assert Path("outputs/a.mp4").read_bytes() == Path("outputs/b.mp4").read_bytes()
     assert Path("outputs/a.mp4").read_bytes() != Path("outputs/c.mp4").read_bytes()
-
-
-def test_the_tiny_model_stays_tiny() -> None:
-    from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
-
-    assert sum(path.stat().st_size for path in TINY_ROOT.rglob("*") if path.is_file()) < 20e6
 
 
 def test_a_model_is_loaded_for_requests_that_say_which_branches() -> None:
