@@ -176,7 +176,7 @@ def _transfer_rows() -> dict[str, Row]:
     """Transfer1-7B, by id."""
     variant = transfer1.VARIANTS["7B"]
     height, width = variant.sizes["16:9"]
-    clip = Clip(transfer1.CHUNK_FRAMES, height, width, fps=24)
+    clip = Clip(variant.chunk_frames, height, width, fps=24)
     one = Denoising(
         variant.base(driving=False),
         variant.tokenizer,
@@ -199,7 +199,8 @@ def _tokenizer_rows() -> list[Row]:
     """The two tokenizers on clips of 720p, then the others."""
     wan, cosmos = WanVAEConfig(), CosmosTokenizerConfig()
     wide, narrow = (predict2.VARIANTS["2B"].sizes[name]["16:9"] for name in ("720", "480"))
-    clip = Clip(transfer1.CHUNK_FRAMES, *transfer1.VARIANTS["7B"].sizes["16:9"])
+    transfer = transfer1.VARIANTS["7B"]
+    clip = Clip(transfer.chunk_frames, *transfer.sizes["16:9"])
     return [
         Row("wan-decode-720p", "Wan tokenizer decodes", Tokenizing(wan, Clip(93, *wide), "decode")),
         Row("wan-encode-720p", "Wan tokenizer encodes", Tokenizing(wan, Clip(93, *wide), "encode")),

@@ -26,6 +26,14 @@ def check_parallel(settings: ParallelSettings) -> None:
         raise InputError("has no effect on one GPU.", where="--parallel", fix="Pass --num-gpus too.")
 
 
+def check_num_video_frames(asked: int | None, made: int) -> None:
+    """As many frames are asked for as the model makes, if any number is. Raises InputError."""
+    if asked not in (None, made):
+        raise InputError(
+            f"is {asked}, but the model makes {made} frames.", where="--num-video-frames", fix="Leave it out."
+        )
+
+
 def check_upsampler(settings: UpsamplerSettings, *, is_used: bool, fix: str) -> None:
     """A server that writes prompts out is named whole, and only where one is asked. Raises InputError.
 

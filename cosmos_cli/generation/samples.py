@@ -23,12 +23,14 @@ class VideoSample(Generic[Request]):
 
     given_FHWC: the frames that it begins with, uint8 in the input's own size; None if there are none.
     height, width: of the video in pixels.
+    num_frames: of the video.
     """
 
     request: Request
     given_FHWC: np.ndarray | None
     height: int
     width: int
+    num_frames: int
     outputs: Mapping[str, Path]
     paths: Paths
 

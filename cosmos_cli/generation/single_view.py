@@ -102,7 +102,7 @@ class SingleViewPipeline(Pipeline[S, SingleViewResult]):
         """Shape of the latents, B C T H W."""
         tokenizer = self.models.tokenizer
         factor = tokenizer.network.config.spatial_compression
-        num_latents = tokenizer.num_latent_frames(sample.request.num_video_frames)
+        num_latents = tokenizer.num_latent_frames(sample.num_frames)
         size_THW = (num_latents, sample.height // factor, sample.width // factor)
         return 1, self.models.dit.config.in_channels, *size_THW
 

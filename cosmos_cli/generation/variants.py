@@ -33,18 +33,15 @@ class Helpers:
 PUBLISHED_HELPERS = Helpers()
 TINY_ROOT = Path(__file__).parents[1] / "tiny"
 """Checkpoint folder of the tiny models, in the layout of the published ones."""
-# Small enough for a laptop and to ship with the package.
 TINY_HELPERS = Helpers(
-    CosmosTokenizerConfig(channels=8, channels_mult=(1, 2, 2), num_res_blocks=1), "google-t5/t5-tiny"
+    CosmosTokenizerConfig(channels=16, channels_mult=(2, 4, 4), num_res_blocks=1), "google-t5/t5-tiny"
 )
-TINY_TEXT_WIDTH = 64
+"""Small enough for a laptop and to ship with the package; the tiny models of all families share them."""
+TINY_TEXT_WIDTH = 128
 """Of the embeddings of the tiny text encoder."""
 
 LONGEST_CHUNK_FRAMES = 121
 """Frames that the tokenizer takes at once for one camera; for several they are fewer."""
-
-CLIP_FRAMES = LONGEST_CHUNK_FRAMES
-"""Frames that a model for one camera makes."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +51,7 @@ class Variant(Generic[Config]):
     dit: the network of Video2World.
     folder: of a model under the checkpoint folder, with {kind} where it names that; NVIDIA's name may be in front.
     height, width: of a view in pixels, where a request does not say otherwise.
+    chunk_frames: what it makes of a view at once.
     """
 
     dit: Config
@@ -61,6 +59,7 @@ class Variant(Generic[Config]):
     height: int
     width: int
     helpers: Helpers = PUBLISHED_HELPERS
+    chunk_frames: int = LONGEST_CHUNK_FRAMES
 
     def network(self, kind: Kind) -> Config:
         """The published network of a kind."""
@@ -105,5 +104,5 @@ def single_view_variants(folder: str) -> Mapping[str, Variant[GeneralDiTConfig]]
         size: Variant(network, folder.replace("{size}", size), height=704, width=1280)
         for size, network in SINGLE_VIEW_NETWORKS.items()
     }
-    tiny = replace(variants["tiny"], folder=_TINY_FOLDER, height=48, width=80, helpers=TINY_HELPERS)
+    tiny = replace(variants["tiny"], folder=_TINY_FOLDER, height=48, width=80, helpers=TINY_HELPERS, chunk_frames=33)
     return variants | {"tiny": tiny}

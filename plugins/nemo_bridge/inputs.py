@@ -14,7 +14,6 @@ from cosmos_cli.generation.files import NeededFile, files_of, own_file
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
-from cosmos_cli.generation.variants import CLIP_FRAMES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
 PIPELINE = "cosmos_plugins.nemo_bridge.pipeline:NemoPipeline"
 
 INPUT = "--conditioned-image-or-video-path"
+_MAX_CHUNKS = 8
+"""Of a video: the published networks count 128 latent frames."""
 NUM_STATES = 10
 """Tensors of the latents' shape in float32 that the sampler holds, those in float64 counted twice."""
 
@@ -75,8 +76,9 @@ def read(settings: NemoSettings, request: NemoRequest) -> Sample:
 
 def with_frames(settings: NemoSettings, request: NemoRequest, frames_FHWC: np.ndarray | None) -> Sample:
     """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
-    paths = model_of(settings, request.kind).paths
-    return Sample(request, frames_FHWC, *size_of(settings, request), output_paths(request), paths)
+    paths, (height, width) = model_of(settings, request.kind).paths, size_of(settings, request)
+    num_frames = num_frames_of(settings, request)
+    return Sample(request, frames_FHWC, height, width, num_frames, output_paths(request), paths)
 
 
 def size_of(settings: NemoSettings, request: VideoOptions) -> tuple[int, int]:
@@ -85,11 +87,17 @@ def size_of(settings: NemoSettings, request: VideoOptions) -> tuple[int, int]:
     return request.height or variant.height, request.width or variant.width
 
 
+def num_frames_of(settings: NemoSettings, request: VideoOptions) -> int:
+    """Frames of the video."""
+    return request.num_video_frames or model_of(settings, request.kind).variant.chunk_frames
+
+
 def check_request(settings: NemoSettings, request: VideoOptions) -> None:
     """What no single field can judge, the input and the outputs apart. Raises InputError."""
     check_parallel(settings)
     check_lora(settings.lora_path, settings.lora_alpha)
     upsampling.check_server(settings)
+    _check_num_frames(settings, request)
     if request.source is not None and request.num_video_frames == 1:
         raise InputError(
             "is 1, which the input gives: nothing is left to make.",
@@ -101,6 +109,18 @@ def check_request(settings: NemoSettings, request: VideoOptions) -> None:
             f"is {settings.cp_size}, but {settings.num_gpus} GPUs are asked for.",
             where="--cp-size",
             fix=f"Leave it out, or pass --num-devices {settings.cp_size}.",
+        )
+
+
+def _check_num_frames(settings: NemoSettings, request: VideoOptions) -> None:
+    """Raises InputError: they are no whole chunks."""
+    num_frames, chunk_frames = num_frames_of(settings, request), model_of(settings, request.kind).variant.chunk_frames
+    most = _MAX_CHUNKS * chunk_frames
+    if num_frames != 1 and (num_frames % chunk_frames or num_frames > most):
+        raise InputError(
+            f"must be 1 or a multiple of {chunk_frames} up to {most}, but is {num_frames}.",
+            where="--num-video-frames",
+            fix=f"Leave it out to make {chunk_frames}.",
         )
 
 
@@ -167,7 +187,7 @@ def key_of(settings: NemoSettings, request: NemoRequest) -> str:
 def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
     """What a request asks of the networks."""
     model, (height, width) = model_of(settings, request.kind), size_of(settings, request)
-    num_frames = request.num_video_frames
+    num_frames, chunk_frames = num_frames_of(settings, request), model.variant.chunk_frames
     return Work(
         Networks(
             cost_of(model.network),
@@ -175,8 +195,8 @@ def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
             text_folder=model.paths.text_encoder,
             refiner_bytes=_upsampler_bytes(settings),
         ),
-        clip_px=(min(CLIP_FRAMES, num_frames), height, width),
-        num_clips=max(1, num_frames // CLIP_FRAMES),
+        clip_px=(min(chunk_frames, num_frames), height, width),
+        num_clips=max(1, num_frames // chunk_frames),
         # the last evaluation is at the lowest level, and gives the video
         num_passes=(request.num_steps + 1) * (2 if request.guidance else 1),
         encoded=((1, request.num_given),) if request.num_given else (),
@@ -191,7 +211,7 @@ def job_of(settings: NemoSettings, request: NemoRequest) -> Job:
     """What a request that was checked will cost. Raises InputError: there is no input."""
     work = work_of(settings, request)
     _, height, width = work.clip_px
-    made = request.num_video_frames
+    made = num_frames_of(settings, request)
     frames = Frames(_check_given(request), made, made, chunks=1, height=height, width=width, fps=request.fps)
     given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
     told = ("num_steps", "guidance", "seed")

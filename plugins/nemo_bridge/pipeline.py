@@ -19,7 +19,6 @@ from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.single_view import SingleViewPipeline, no_frames
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.upsampler import choose_upsampler, own_upsampler
-from cosmos_cli.generation.variants import CLIP_FRAMES
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
@@ -61,7 +60,7 @@ class NemoPipeline(SingleViewPipeline[Sample]):
                 model.paths,
                 model.network,
                 model.variant.helpers,
-                chunk_frames=CLIP_FRAMES,
+                chunk_frames=model.variant.chunk_frames,
                 lora_alpha=settings.lora_alpha,
                 load=load_dit,
             ),

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from cosmos_cli.generation.variants import CLIP_FRAMES, TINY_TEXT_WIDTH, Kind
+from cosmos_cli.generation.variants import LONGEST_CHUNK_FRAMES, TINY_TEXT_WIDTH, Kind
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
@@ -73,7 +73,7 @@ def _loss(kind: Kind, **changes: Any) -> LossRecipe:
 
 def _recipe(name: str, kind: Kind, help: str, size: str, **changes: Any) -> NemoRecipe:
     values: dict[str, Any] = {
-        "data": Data(source=PREPARED, num_frames=CLIP_FRAMES, height=704, width=1280, num_workers=8),
+        "data": Data(source=PREPARED, num_frames=LONGEST_CHUNK_FRAMES, height=704, width=1280, num_workers=8),
         "draws": _draws(kind),
         "loss": _loss(kind),
         "optimizer": OptimizerRecipe(lr=1e-6, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8, clip_norm=1.0),

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.requests import NetworkSettings, Pixels, RunOptions
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, REFINER, NonEmptyPrompt, Prompt, UpsamplerSettings
-from cosmos_cli.generation.variants import CLIP_FRAMES, Kind
+from cosmos_cli.generation.variants import Kind
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 
@@ -22,15 +22,7 @@ OPTIONS_WITHOUT_EFFECT = ("sampler",)
 PUBLISHED_UPSAMPLER = "Cosmos-1.0-Prompt-Upsampler-12B-Text2World"
 PUBLISHED_TOKENIZER = "Cosmos-1.0-Tokenizer-CV8x8x8"
 _PREFIX = "Cosmos-1.0-Diffusion-"
-_MAX_FRAMES = 8 * CLIP_FRAMES
-"""The networks count 128 latent frames."""
 _SUBJECT = "A video of sks {name}. "
-
-
-def _whole_chunks(num_frames: int) -> int:
-    if num_frames != 1 and (num_frames % CLIP_FRAMES or not CLIP_FRAMES <= num_frames <= _MAX_FRAMES):
-        raise ValueError(f"must be 1 or a multiple of {CLIP_FRAMES} up to {_MAX_FRAMES}, but is {num_frames}.")
-    return num_frames
 
 
 class NemoSettings(UpsamplerSettings, NetworkSettings):
@@ -106,8 +98,9 @@ class VideoOptions(RunOptions):
     """Picture or video to continue, by a Video2World model."""
     num_input_frames: Literal[1, 9] = 1
     """Last frames of the input that begin the video; 1 also accepts a picture."""
-    num_video_frames: Annotated[int, AfterValidator(_whole_chunks)] = CLIP_FRAMES
-    """Frames of the video: a multiple of 121 up to 968, or 1 for a picture; the models were trained on 121."""
+    num_video_frames: Annotated[int | None, Field(ge=1), Flag(default="121; 33 of tiny")] = None
+    """Frames of the video: 121, which the models were trained on, or a multiple up to 968, or 1 for a picture; of tiny
+    multiples of 33 up to 264."""
     height: Annotated[Pixels | None, Flag(default="704; 48 of tiny")] = None
     """Height of the video in pixels, a multiple of 16."""
     width: Annotated[Pixels | None, Flag(default="1280; 80 of tiny")] = None

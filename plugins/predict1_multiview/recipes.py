@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from cosmos_cli.generation.variants import TINY_TEXT_WIDTH
 from cosmos_cli.models.configs import MultiViewConfig
 from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
@@ -135,7 +136,7 @@ RECIPES: dict[str, Recipe] = {
             "video2world",
             "The embedded model on made-up clips: seconds on a CPU.",
             _mock(32, 48, 9).model_copy(
-                update={"num_mock_clips": 64, "num_workers": 0, "text_tokens": 16, "text_channels": 64}
+                update={"num_mock_clips": 64, "num_workers": 0, "text_tokens": 16, "text_channels": TINY_TEXT_WIDTH}
             ),
             model=MultiviewModel(size="tiny"),
             **_TINY,

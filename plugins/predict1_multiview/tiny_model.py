@@ -1,7 +1,8 @@
 """Makes the tiny models that ship with the package: `python -m cosmos_plugins.predict1_multiview.tiny_model [FOLDER]`.
 
 Same networks, same file layout, same readers as the published models, with random weights. Their sizes stand in
-`variants`, under "tiny"; the files follow from that and from the seed. All share one tokenizer and one text encoder.
+`variants`, under "tiny"; the files follow from that and from the seed. The tokenizer and the text encoder are written
+by `cosmos_cli.generation.tiny_helpers`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from typing import get_args
 
 import torch
 
-from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
 from cosmos_cli.generation.networks import build_dit
-from cosmos_cli.generation.variants import LONGEST_CHUNK_FRAMES, TINY_HELPERS, TINY_ROOT, TINY_TEXT_WIDTH, Kind
+from cosmos_cli.generation.variants import TINY_ROOT, Kind
 from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.models.configs import GeneralDiTConfig
-from cosmos_cli.models.tiny import make_text_encoder, make_tokenizer, random_weights
+from cosmos_cli.models.tiny import random_weights
 from cosmos_cli.training.objectives import LogVariance
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, SINGLE_VIEW
 
@@ -25,12 +25,9 @@ SEED = 20260103
 
 
 def make(root: Path) -> None:
-    """Write all networks, the tokenizer and the text encoder under the checkpoint folder `root`."""
+    """Write all networks under the checkpoint folder `root`."""
     make_multiview(root)
     make_single_view(root)
-    torch.manual_seed(SEED)
-    make_tokenizer(root / VIDEO_TOKENIZER.name, TINY_HELPERS.tokenizer, chunk_frames=LONGEST_CHUNK_FRAMES)
-    make_text_encoder(root / TINY_HELPERS.text_encoder, width=TINY_TEXT_WIDTH)
 
 
 def make_multiview(root: Path) -> None:

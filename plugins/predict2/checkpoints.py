@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, TEXT_ENCODER, PublishedFile, Repository, only_for
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings
 from cosmos_plugins.predict2.variants import (
     ACTION,
@@ -16,9 +17,6 @@ from cosmos_plugins.predict2.variants import (
     SampleVariant,
     Variant,
 )
-
-TINY_ROOT = Path(__file__).parent / "tiny"
-"""Checkpoint folder of the tiny model, in the layout of the published ones."""
 
 _NVIDIA = "NVIDIA Open Model License"
 _DIT_BYTES = {"2B": 3_913_000_000, "14B": 28_531_000_000}

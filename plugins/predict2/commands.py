@@ -145,4 +145,4 @@ def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path:
     command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
 
 
-add_commands(app, "predict2", tiny_root="cosmos_plugins.predict2.checkpoints:TINY_ROOT")
+add_commands(app, "predict2", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

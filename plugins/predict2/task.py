@@ -17,6 +17,7 @@ from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.diffusion.view_conditioning import given_views
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.configs import ActionDiTConfig, MinimalDiTConfig, MinimalMultiviewDiTConfig
@@ -29,7 +30,6 @@ from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import keep_text, rectified_flow_loss
 from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
-from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 from cosmos_plugins.predict2.denoise import decode, guided, sample_latents
 from cosmos_plugins.predict2.recipes import network_of
 from cosmos_plugins.predict2.variants import VARIANTS

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from cosmos_cli.generation.variants import TINY_HELPERS, TINY_TEXT_WIDTH
 from cosmos_cli.models.configs import (
     ActionDiTConfig,
     MinimalDiTConfig,
@@ -38,7 +39,7 @@ _PICTURE_SIZES: Sizes = {
     "9:16": (1360, 768),
 }
 
-_TINY_SIZES: Sizes = {"1:1": (96, 96), "4:3": (96, 128), "3:4": (128, 96), "16:9": (80, 144), "9:16": (144, 80)}
+_TINY_SIZES: Sizes = {"1:1": (80, 80), "4:3": (80, 112), "3:4": (112, 80), "16:9": (64, 112), "9:16": (112, 64)}
 
 
 SPARSE_GRID = (-1, 44, 80)
@@ -111,23 +112,24 @@ VARIANTS: Mapping[str, Variant] = {
     # The same networks, small enough for a laptop and to ship with the package. Everything about its size stands here.
     "tiny": Variant(
         dit=MinimalDiTConfig(
-            model_channels=128,
-            num_blocks=4,
+            model_channels=160,
+            num_blocks=6,
             num_heads=4,
-            crossattn_emb_channels=128,
+            crossattn_emb_channels=TINY_TEXT_WIDTH,
             adaln_lora_dim=32,
             rope_h_extrapolation_ratio=1.0,
             rope_w_extrapolation_ratio=1.0,
             rope_t_extrapolation_ratio=1.0,
         ),
         folder="nvidia/Cosmos-Predict2-Tiny-Video2World",
-        text_encoder="google-t5/t5-tiny",
-        vae=WanVAEConfig(dim=12),
+        text_encoder=TINY_HELPERS.text_encoder,
+        vae=WanVAEConfig(dim=12, num_res_blocks=1),
         sizes={
             "tiny": _TINY_SIZES,
             **_PUBLISHED_SIZES,
         },
         default_resolution="tiny",
+        num_frames={16: 17, 10: 13},
     ),
 }
 
@@ -185,7 +187,7 @@ _TINY_DIT: Mapping[str, Any] = {
     "model_channels": 64,
     "num_blocks": 2,
     "num_heads": 2,
-    "crossattn_emb_channels": VARIANTS["tiny"].dit.crossattn_emb_channels,
+    "crossattn_emb_channels": TINY_TEXT_WIDTH,
     "adaln_lora_dim": 16,
 }
 

@@ -18,13 +18,11 @@ from cosmos_cli.checkpoints.catalogue import (
 )
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.files.missing import exists
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Paths
 from cosmos_plugins.transfer1.variants import VARIANTS, Variant
-
-TINY_ROOT = Path(__file__).parent / "tiny"
-"""Checkpoint folder of the tiny model, in the layout of the published ones."""
 
 _LICENCE = "NVIDIA Open Model License"
 _BASE_BYTES, _CONTROL_BYTES, _AV_CONTROL_BYTES = 14_472_000_000, 1_787_000_000, 1_783_000_000

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES
-
 
 class Chunk(NamedTuple):
     """Frames [start, stop) of the padded clip; the first `num_shared` of them were made by the chunk before."""
@@ -19,18 +17,19 @@ class Chunk(NamedTuple):
     num_shared: int
 
 
-def plan_chunks(num_frames: int, overlap: int) -> list[Chunk]:
-    """The chunks of a clip: `CHUNK_FRAMES` frames each, sharing `overlap` with their neighbour.
+def plan_chunks(num_frames: int, overlap: int, chunk_frames: int) -> list[Chunk]:
+    """The chunks of a clip: `chunk_frames` frames each, sharing `overlap` with their neighbour.
 
     The last one may reach past the end of the clip: inputs are padded there, and the output is cut back.
 
     Args:
         num_frames: length of the clip, >= 1.
         overlap: frames that a chunk carries over, >= 1 and less than a chunk.
+        chunk_frames: that the model makes at once.
     """
-    step = CHUNK_FRAMES - overlap
+    step = chunk_frames - overlap
     num_chunks = max(1, math.ceil((num_frames - overlap) / step))
-    return [Chunk(i, i * step, i * step + CHUNK_FRAMES, overlap if i else 0) for i in range(num_chunks)]
+    return [Chunk(i, i * step, i * step + chunk_frames, overlap if i else 0) for i in range(num_chunks)]
 
 
 def places_of(chunk: Chunk, num_frames: int) -> np.ndarray:

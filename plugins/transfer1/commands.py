@@ -135,4 +135,4 @@ def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path,
     command.make_many(settings, lambda: run_rows(*given), check=lambda: check_workers(*given))
 
 
-add_commands(app, "transfer", tiny_root="cosmos_plugins.transfer1.checkpoints:TINY_ROOT")
+add_commands(app, "transfer", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

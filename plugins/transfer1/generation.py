@@ -31,7 +31,7 @@ from cosmos_plugins.transfer1.regions import token_masks
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA
 from cosmos_plugins.transfer1.samples import Sample
 from cosmos_plugins.transfer1.tiles import merge_tiles, split_tiles, tiles_of_frames
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, UPSCALE_FACTOR
+from cosmos_plugins.transfer1.variants import UPSCALE_FACTOR
 from cosmos_plugins.transfer1.weights import has_maps, normalise_maps, normalise_numbers, stretch_time, to_patch_grid
 
 # B batch, C latent channels, T latent frames, F pixel frames, H and W height and width of the whole picture, in pixels
@@ -80,7 +80,7 @@ class Generation:
     def pieces(self) -> Iterator[np.ndarray]:
         """The video piece by piece, (F, H, W, 3) uint8, each as soon as its chunk is made."""
         num_frames, request = self._sample.num_frames, self._sample.request
-        chunks = plan_chunks(num_frames, request.num_input_frames)
+        chunks = plan_chunks(num_frames, request.num_input_frames, self._models.tokenizer.chunk_frames)
         if len(chunks) > 1 or num_frames < chunks[-1].stop:
             output.notice(
                 f"{num_frames} frames are made in {len(chunks)} chunk(s) of {chunks[0].stop}; inputs are padded with "
@@ -121,7 +121,8 @@ class Generation:
             else weight
             for weight in weights
         ]
-        maps = normalise_maps(parts, CHUNK_FRAMES, *self._sample.controls[0].frames_FHWC.shape[1:3])
+        height, width = self._sample.controls[0].frames_FHWC.shape[1:3]
+        maps = normalise_maps(parts, self._models.tokenizer.chunk_frames, height, width)
         tiles = split_tiles(maps, *self._tile)
         on_grid = [to_patch_grid(tile, self._grid()).to(self._models.device, self._models.dtype) for tile in tiles]
         return [list(of_control) for of_control in torch.stack(on_grid, dim=1)]

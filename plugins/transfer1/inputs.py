@@ -31,7 +31,7 @@ from cosmos_plugins.transfer1.checkpoints import (
 )
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Sample, output_paths
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, NUM_STATES, UPSCALE_FACTOR, VARIANTS, Variant
+from cosmos_plugins.transfer1.variants import NUM_STATES, UPSCALE_FACTOR, VARIANTS, Variant
 
 PIPELINE = "cosmos_plugins.transfer1.pipeline:TransferPipeline"
 
@@ -353,11 +353,11 @@ def work_on(
     tile_px = tile[0] * tile[1]
     return Work(
         networks,
-        clip_px=(CHUNK_FRAMES, *tile),
+        clip_px=(variant.chunk_frames, *tile),
         num_passes=1 if settings.use_distilled else (request.num_steps + 1) * (1 + is_guided),
         num_tiles=num_tiles,
         num_rounds=frames.chunks,
-        encoded=((num_encoded, CHUNK_FRAMES),),
+        encoded=((num_encoded, variant.chunk_frames),),
         num_texts=1 + bool(request.negative_prompt) + num_regions,
         num_contexts=1 + is_guided + num_regions,
         num_regions=num_regions,
@@ -405,7 +405,7 @@ def _frames(request: TransferRequest, variant: Variant) -> tuple[Frames, tuple[i
     ratios = {name: int(name.partition(":")[0]) / int(name.partition(":")[2]) for name in variant.sizes}
     nearest = min(ratios, key=lambda name: (ratios[name] - first.width / first.height) ** 2)
     height, width = variant.sizes[nearest]
-    chunks = plan_chunks(made, request.num_input_frames)
+    chunks = plan_chunks(made, request.num_input_frames, variant.chunk_frames)
     factor = UPSCALE_FACTOR if request.is_upscaling else 1
     frames = Frames(first.num_frames, made, chunks[-1].stop, len(chunks), factor * height, factor * width, request.fps)
     return frames, (height, width)

@@ -17,7 +17,7 @@ from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_plugins.transfer1.formats import BASE, BRANCH, DISTILLED_BASE, DISTILLED_BRANCH
 from cosmos_plugins.transfer1.requests import TransferSettings
 from cosmos_plugins.transfer1.samples import Paths
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS, Variant
+from cosmos_plugins.transfer1.variants import VARIANTS, Variant
 
 
 def networks(
@@ -39,7 +39,7 @@ def networks(
         tokenizer = load_chunked_tokenizer(
             paths.tokenizer,
             config=variant.tokenizer,
-            chunk_frames=CHUNK_FRAMES,
+            chunk_frames=variant.chunk_frames,
             sigma_data=SIGMA_DATA,
             dtype=where.dtype,
             device=where.tokenizer,

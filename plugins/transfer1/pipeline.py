@@ -108,7 +108,9 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
             sample.outputs,
             request.fps,
             controls=computed,
-            num_chunks=len(plan_chunks(sample.num_frames, request.num_input_frames)),
+            num_chunks=len(
+                plan_chunks(sample.num_frames, request.num_input_frames, self.models.tokenizer.chunk_frames)
+            ),
             **common,
         )
 

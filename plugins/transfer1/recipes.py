@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from cosmos_cli.generation.variants import TINY_TEXT_WIDTH
 from cosmos_cli.training.memory import Workload
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
@@ -86,9 +87,9 @@ def _recipe(
 
 
 _TINY: dict[str, Any] = {
-    "data": Data(num_frames=9, height=80, width=144, text_tokens=16, text_channels=128, num_mock_clips=64).model_copy(
-        update={"num_workers": 0, "hint": "edge"}
-    ),
+    "data": Data(
+        num_frames=9, height=64, width=112, text_tokens=16, text_channels=TINY_TEXT_WIDTH, num_mock_clips=64
+    ).model_copy(update={"num_workers": 0, "hint": "edge"}),
     "schedule": ScheduleRecipe(),
     "optimizer": OptimizerRecipe(lr=1e-3),
     "parallel": ParallelRecipe(activation_checkpointing="none"),

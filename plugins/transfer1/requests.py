@@ -132,7 +132,7 @@ class TransferRequest(StrictModel):
     canny_threshold: Strength = "medium"
     """Threshold of edge; a lower one finds more edges."""
     num_input_frames: Literal[1, 9, 17] = 1
-    """Frames that a chunk of 121 shares with the one before it."""
+    """Frames that a chunk, of 121 or of tiny 33, shares with the one before it."""
     video_save_folder: Path = Path("outputs")
     """Folder of the output."""
     video_save_name: PlainName = "output"

@@ -18,6 +18,7 @@ from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.frames import to_frames_truncated, to_video
 from cosmos_cli.models.configs import ControlBranchConfig
 from cosmos_cli.models.context_parallel import parallelise
@@ -29,7 +30,6 @@ from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.objectives import edm_loss, keep_text, load_log_variance
 from cosmos_cli.training.recipe import LossRecipe, Recipe, of_size
 from cosmos_cli.training.task import Batch, Loss, Where, learning
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.formats import BASE
 from cosmos_plugins.transfer1.networks import load_base, load_branch
 from cosmos_plugins.transfer1.recipes import ControlRecipe

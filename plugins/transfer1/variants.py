@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from cosmos_cli.generation.variants import TINY_HELPERS, TINY_TEXT_WIDTH
 from cosmos_cli.models.configs import ControlBranchConfig, CosmosTokenizerConfig, GeneralDiTConfig
 
 Sizes = Mapping[str, tuple[int, int]]
@@ -17,16 +18,13 @@ _PUBLISHED_SIZES: Sizes = {
     "3:4": (960, 704),
     "9:16": (1280, 704),
 }
-_TINY_SIZES: Sizes = {"16:9": (80, 144), "4:3": (96, 128), "1:1": (96, 96), "3:4": (128, 96), "9:16": (144, 80)}
+_TINY_SIZES: Sizes = {"16:9": (64, 112), "4:3": (80, 112), "1:1": (80, 80), "3:4": (112, 80), "9:16": (112, 64)}
 
 _PUBLISHED_ANNOTATORS: Mapping[str, str] = {
     "depth": "depth-anything/Depth-Anything-V2-Small-hf",
     "detector": "IDEA-Research/grounding-dino-tiny",
     "tracker": "facebook/sam2-hiera-large",
 }
-
-CHUNK_FRAMES = 121
-"""Frames that the model makes at once."""
 
 UPSCALE_FACTOR = 3
 """How much larger an upscaled video is along each side, and how many tiles it is made in."""
@@ -43,10 +41,12 @@ class Variant:
     """One model.
 
     dit: the base network for videos with given frames.
+    driving_dit: the same for driving scenes, if it has other sizes.
     tokenizer: the default is the published one.
     folder, av_folder: of the base model and of the one for driving scenes, under the checkpoint folder.
     text_encoder: folder of the T5 encoder under the checkpoint folder.
     num_control_blocks: blocks of a control branch. hint_channels: latent channels that it has room for.
+    chunk_frames: what the model makes at once.
     upscale_overlap_px: what both seams of the tiles of an enlarged video overlap together, along the longer side.
     annotators: "depth", "detector" and "tracker" to the folders of the models that make control videos.
     """
@@ -59,12 +59,15 @@ class Variant:
     text_encoder: str = "google-t5/t5-11b"
     num_control_blocks: int = 3
     hint_channels: int = 128
+    chunk_frames: int = 121
     upscale_overlap_px: int = 256
     annotators: Mapping[str, str] = field(default_factory=lambda: _PUBLISHED_ANNOTATORS)
+    driving_dit: GeneralDiTConfig | None = None
 
     def base(self, *, driving: bool) -> GeneralDiTConfig:
         """The base network; the one for driving scenes takes no given frames."""
-        return replace(self.dit, condition_mask=not driving)
+        dit = self.driving_dit if driving and self.driving_dit is not None else self.dit
+        return replace(dit, condition_mask=not driving)
 
     def branch(self, *, driving: bool) -> ControlBranchConfig:
         """A control branch: the base's first blocks, without its stretched time."""
@@ -76,28 +79,34 @@ class Variant:
         )
 
 
+def _tiny_dit(*, model_channels: int, num_blocks: int) -> GeneralDiTConfig:
+    return GeneralDiTConfig(
+        model_channels,
+        num_blocks,
+        num_heads=4,
+        crossattn_emb_channels=TINY_TEXT_WIDTH,
+        adaln_lora_dim=16,
+        max_img_h=40,
+        max_img_w=40,
+        max_frames=16,
+        rope_t_extrapolation_ratio=2.0,
+    )
+
+
 VARIANTS: Mapping[str, Variant] = {
     "7B": Variant(
         dit=GeneralDiTConfig(model_channels=4096, num_blocks=28, num_heads=32, rope_t_extrapolation_ratio=2.0)
     ),
     # The same networks, small enough for a laptop and to ship with the package. Everything about its size stands here.
     "tiny": Variant(
-        dit=GeneralDiTConfig(
-            model_channels=96,
-            num_blocks=4,
-            num_heads=4,
-            crossattn_emb_channels=128,
-            adaln_lora_dim=16,
-            max_img_h=40,
-            max_img_w=40,
-            max_frames=16,
-            rope_t_extrapolation_ratio=2.0,
-        ),
-        tokenizer=CosmosTokenizerConfig(channels=16, channels_mult=(1, 2, 2), num_res_blocks=1),
+        dit=_tiny_dit(model_channels=128, num_blocks=4),
+        driving_dit=_tiny_dit(model_channels=48, num_blocks=3),
+        tokenizer=TINY_HELPERS.tokenizer,
         sizes=_TINY_SIZES,
-        text_encoder="google-t5/t5-tiny",
+        text_encoder=TINY_HELPERS.text_encoder,
         num_control_blocks=2,
         hint_channels=16,
+        chunk_frames=33,
         upscale_overlap_px=64,
         annotators={
             "depth": "depth-anything/Depth-Anything-V2-Tiny",

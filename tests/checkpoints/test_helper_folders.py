@@ -36,12 +36,13 @@ from transformers import (
 
 from cosmos_cli.checkpoints.catalogue import LLAMA_GUARD, SIGLIP, T5_BFLOAT16, Repository
 from cosmos_cli.errors import GuardrailBlocked
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.guardrails.content_filter import VideoContentFilter
 from cosmos_cli.guardrails.moderation import LlamaGuard
 from cosmos_cli.models import pixtral
 from cosmos_cli.models.chat import LocalChatModel, Message, Sampling
 from cosmos_plugins.predict2.checkpoints import REASON1
-from cosmos_plugins.transfer1.checkpoints import DEPTH_ESTIMATOR, OBJECT_FINDER, TINY_ROOT, UPSAMPLER
+from cosmos_plugins.transfer1.checkpoints import DEPTH_ESTIMATOR, OBJECT_FINDER, UPSAMPLER
 from cosmos_plugins.transfer1.controls import tiny_annotators
 from cosmos_plugins.transfer1.controls.depth import DepthEstimator
 from cosmos_plugins.transfer1.controls.detector import ObjectDetector

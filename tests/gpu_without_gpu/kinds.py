@@ -21,7 +21,7 @@ from cosmos_cli.generation.load import Built, Models, Where
 from cosmos_cli.generation.pipeline import Pipeline
 from cosmos_cli.generation.settings import DIT
 from cosmos_cli.generation.steps import Clock, Steps
-from cosmos_cli.generation.variants import CLIP_FRAMES, PUBLISHED_HELPERS
+from cosmos_cli.generation.variants import PUBLISHED_HELPERS
 from cosmos_cli.generation.work import Rig, Work
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.source import GivenFrames
@@ -46,7 +46,7 @@ from cosmos_plugins.predict1_multiview.single_view.network import model_of
 from cosmos_plugins.predict1_multiview.text2world.pipeline import Text2WorldPipeline as PromptedVideoPipeline
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldRequest as PromptedVideoRequest
 from cosmos_plugins.predict1_multiview.text2world.requests import Text2WorldSettings as PromptedVideoSettings
-from cosmos_plugins.predict1_multiview.variants import VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 from cosmos_plugins.predict1_multiview.video2world.pipeline import Video2WorldPipeline as PredictedPipeline
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldRequest as PredictedRequest
 from cosmos_plugins.predict1_multiview.video2world.requests import Video2WorldSettings as PredictedSettings
@@ -87,7 +87,7 @@ from cosmos_plugins.transfer1.regions import box_map
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Control, Region, Sample, output_paths
 from cosmos_plugins.transfer1.tiles import upscaled_size
-from cosmos_plugins.transfer1.variants import CHUNK_FRAMES, VARIANTS
+from cosmos_plugins.transfer1.variants import VARIANTS
 from tests.gpu_without_gpu.fake_cuda import DEVICE, Event, Record, black, fake_cuda, unfilled
 
 HEIGHT, WIDTH = 704, 1280
@@ -367,7 +367,9 @@ def action() -> Kind:
 def transfer(*controls: str, maps: bool = False, regions: int = 0, sigma_max: float = 70.0, **options: Any) -> Kind:
     """Under these controls, from an input video; `maps` weighs the first by a map."""
     settings = TransferSettings(**options)
-    clip = GivenFrames(black(CHUNK_FRAMES, HEIGHT, WIDTH, 3))
+    variant = VARIANTS[settings.model_size]
+    num_frames = variant.chunk_frames
+    clip = GivenFrames(black(num_frames, HEIGHT, WIDTH, 3))
     request = TransferRequest(
         controls={name: {"input_control": clip, "control_weight": 0.5} for name in controls},
         regional_prompts=[
@@ -377,11 +379,10 @@ def transfer(*controls: str, maps: bool = False, regions: int = 0, sigma_max: fl
         sigma_max=sigma_max,
         num_steps=NUM_STEPS,
     )
-    variant = VARIANTS[settings.model_size]
     size = HEIGHT, WIDTH
     if request.is_upscaling:
         size = upscaled_size(*size, "16:9", variant.upscale_overlap_px)
-    frames = black(CHUNK_FRAMES, *size, 3)
+    frames = black(num_frames, *size, 3)
     weights: list[Any] = [0.5] * len(controls)
     if maps:
         weights[0] = np.ones((HEIGHT, WIDTH), np.float32)
@@ -389,7 +390,7 @@ def transfer(*controls: str, maps: bool = False, regions: int = 0, sigma_max: fl
 
     def of_region(region: RegionalPrompt) -> Region:
         box: Any = region.region_definitions_path
-        return Region(region.prompt, np.broadcast_to(box_map(box, grid), (CHUNK_FRAMES, *grid)))
+        return Region(region.prompt, np.broadcast_to(box_map(box, grid), (num_frames, *grid)))
 
     def sample() -> Sample:
         return Sample(
@@ -398,7 +399,7 @@ def transfer(*controls: str, maps: bool = False, regions: int = 0, sigma_max: fl
             tuple(Control(name, frames, weight, False) for name, weight in zip(controls, weights, strict=True)),
             HEIGHT,
             WIDTH,
-            CHUNK_FRAMES,
+            num_frames,
             output_paths(request),
             transfer_inputs.weight_paths(settings, request),
             tuple(of_region(region) for region in request.regional_prompts),
@@ -458,7 +459,9 @@ def prompted_scene(given: bool, **options: Any) -> Kind:
 
     def build() -> Callable[[Where], Built[Any, Any]]:
         paths, config = prompted_weights(settings, request.kind), network_of(settings, request.kind)
-        return general_networks.networks(paths, config, PUBLISHED_HELPERS, chunk_frames=VIEW_FRAMES, num_views=6)
+        return general_networks.networks(
+            paths, config, PUBLISHED_HELPERS, chunk_frames=MULTIVIEW["7B"].chunk_frames, num_views=6
+        )
 
     return Kind(PromptedPipeline, settings, request, lambda: prompted_inputs.work_of(settings, request), sample, build)
 
@@ -481,7 +484,9 @@ def single_view(size: str, num_given: int = 0) -> Kind:
 
     def build() -> Callable[[Where], Built[Any, Any]]:
         network = model.variant.network(settings.kind)
-        return general_networks.networks(model.paths, network, PUBLISHED_HELPERS, chunk_frames=CLIP_FRAMES)
+        return general_networks.networks(
+            model.paths, network, PUBLISHED_HELPERS, chunk_frames=model.variant.chunk_frames
+        )
 
     return Kind(
         pipeline,
@@ -504,7 +509,9 @@ def cosmos1(size: Any, num_given: int = 0) -> Kind:
     model = nemo_model.model_of(settings, request.kind)
 
     def build() -> Callable[[Where], Built[Any, Any]]:
-        return general_networks.networks(model.paths, model.network, PUBLISHED_HELPERS, chunk_frames=CLIP_FRAMES)
+        return general_networks.networks(
+            model.paths, model.network, PUBLISHED_HELPERS, chunk_frames=model.variant.chunk_frames
+        )
 
     return Kind(
         NemoPipeline,

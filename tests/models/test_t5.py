@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, T5EncoderModel
 
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.files.cache import Cache
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.models.t5 import NUM_TOKENS, CachedTextEncoder, T5TextEncoder, check_encoder, fingerprint
-from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 
 CPU = torch.device("cpu")
 

@@ -26,7 +26,7 @@ from cosmos_cli.commands.formats import formats
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation import networks as predict1
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
-from cosmos_cli.generation.variants import CLIP_FRAMES, PUBLISHED_HELPERS
+from cosmos_cli.generation.variants import PUBLISHED_HELPERS
 from cosmos_cli.models.action_dit import ActionDiT
 from cosmos_cli.models.cosmos_tokenizer import load_tokenizer
 from cosmos_cli.models.minimal_dit import stored_constants
@@ -37,7 +37,7 @@ from cosmos_plugins.predict1_multiview.multiview.network import network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewSettings as Predict1Settings
 from cosmos_plugins.predict1_multiview.single_view import network as single_view
 from cosmos_plugins.predict1_multiview.text2world import requests as predict1_text2world
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 from cosmos_plugins.predict1_multiview.video2world import requests as predict1_video2world
 from cosmos_plugins.predict2.action import networks as action
 from cosmos_plugins.predict2.action.requests import ActionSettings
@@ -171,14 +171,14 @@ def _build_predict1(root: Path, file: str) -> BuildNetworks[Any, Any]:
     if "Multiview" in file:
         settings = Predict1Settings(checkpoint_dir=root)
         paths, config = predict1_samples.weight_paths(settings, kind), network_of(settings, kind)
-        numbers = {"chunk_frames": VIEW_FRAMES, "num_views": config.n_views}
+        numbers = {"chunk_frames": MULTIVIEW["7B"].chunk_frames, "num_views": config.n_views}
     else:
         size: Any = "14B" if "-14B-" in file else "7B"
         of_kind = (
             predict1_video2world.Video2WorldSettings if "Video" in file else predict1_text2world.Text2WorldSettings
         )
         model = single_view.model_of(of_kind(checkpoint_dir=root, model_size=size))
-        paths, config, numbers = model.paths, model.variant.network(kind), {"chunk_frames": CLIP_FRAMES}
+        paths, config, numbers = model.paths, model.variant.network(kind), {"chunk_frames": model.variant.chunk_frames}
     for path in (paths.dit, *(paths.tokenizer / name for name in ("autoencoder.jit", "mean_std.pt"))):
         put(root, path.relative_to(root).as_posix())
     return predict1.networks(paths, config, PUBLISHED_HELPERS, **numbers)

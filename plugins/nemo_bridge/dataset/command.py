@@ -26,7 +26,7 @@ from cosmos_plugins.nemo_bridge.dataset.clips import Clip, find_clips
 from cosmos_plugins.nemo_bridge.dataset.layout import KINDS, foreign_problems, list_samples
 from cosmos_plugins.nemo_bridge.dataset.plan import Plan, draw_samples
 from cosmos_plugins.nemo_bridge.dataset.record import WHERE, Place
-from cosmos_plugins.nemo_bridge.dataset.requests import CHUNK_FRAMES, Chunks, DatasetSettings, SubjectDataset
+from cosmos_plugins.nemo_bridge.dataset.requests import Chunks, DatasetSettings, SubjectDataset
 from cosmos_plugins.nemo_bridge.model import is_published_tokenizer, tokenizer_folder
 from cosmos_plugins.nemo_bridge.variants import VARIANTS
 
@@ -71,7 +71,7 @@ def look_ahead(request: Chunks, settings: DatasetSettings, *, was_said: bool = F
         found, left_out = find_clips(
             request.dataset_path,
             prompt,
-            chunk_frames=CHUNK_FRAMES,
+            chunk_frames=weights.variant.chunk_frames,
             skips_bad=request.skip_bad,
             known=place.known_clips(),
         )
@@ -86,11 +86,13 @@ def look_ahead(request: Chunks, settings: DatasetSettings, *, was_said: bool = F
     samples = draw_samples(
         clips,
         num_chunks=request.num_chunks,
-        chunk_frames=CHUNK_FRAMES,
+        chunk_frames=weights.variant.chunk_frames,
         seed=request.seed,
         repeats=prompt is not None,
     )
-    plan = Plan(place.folder, tuple(clips), tuple(samples), CHUNK_FRAMES, *_size(request, weights.variant))
+    plan = Plan(
+        place.folder, tuple(clips), tuple(samples), weights.variant.chunk_frames, *_size(request, weights.variant)
+    )
     _check_folder(plan, weights.text_channels)
     if few := _of_few_chunks(plan, request.num_chunks, repeats=prompt is not None):
         output.notice(few, was_said=was_said)
@@ -204,7 +206,7 @@ def _networks(weights: _Weights, settings: DatasetSettings) -> Networks:
         load_chunked_tokenizer,
         weights.tokenizer,
         config=weights.variant.helpers.tokenizer,
-        chunk_frames=CHUNK_FRAMES,
+        chunk_frames=weights.variant.chunk_frames,
         sigma_data=1.0,  # a data set holds latents as they are; training multiplies
         dtype=choose_dtype(settings.precision, device),
         device=device,

@@ -13,9 +13,6 @@ from cosmos_cli.training.data.prepare_requests import TextEncodingSettings
 from cosmos_cli.training.recipe import Size
 from cosmos_plugins.nemo_bridge.requests import PUBLISHED_TOKENIZER
 
-CHUNK_FRAMES = 121
-"""Frames of a sample."""
-
 
 class Chunks(StrictModel):
     """Which samples are made of a folder of videos."""
@@ -27,7 +24,7 @@ class Chunks(StrictModel):
     output_path: Path = Path("video_dataset_cached")
     """Folder for the samples, of this run alone."""
     num_chunks: int = Field(default=5, ge=1, le=100_000)
-    """Samples of each video, 121 frames each."""
+    """Samples of each video, 121 frames each; of tiny, 33."""
     height: Annotated[Size | None, Flag(default="704; of tiny, 48")] = None
     """Rows of pixels that frames are scaled to, whatever that does to their shape; a multiple of 16."""
     width: Annotated[Size | None, Flag(default="1280; of tiny, 80")] = None

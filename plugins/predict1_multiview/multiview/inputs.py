@@ -30,7 +30,7 @@ from cosmos_plugins.predict1_multiview.multiview.requests import (
     MultiviewSettings,
 )
 from cosmos_plugins.predict1_multiview.multiview.samples import Sample, output_paths, size_of, weight_paths
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 PIPELINE = "cosmos_plugins.predict1_multiview.multiview.pipeline:MultiviewPipeline"
 
@@ -68,7 +68,9 @@ def check_settings(settings: MultiviewSettings, request: MultiviewRequest) -> No
     """What no single field can judge."""
     check_parallel(settings)
     check_lora(settings.lora_path, settings.lora_alpha)
-    check_sharing(settings, MULTIVIEW[settings.model_size].dit.num_heads, guided=request.guidance > 0)
+    variant = MULTIVIEW[settings.model_size]
+    checks.check_num_video_frames(request.num_video_frames, variant.chunk_frames)
+    check_sharing(settings, variant.dit.num_heads, guided=request.guidance > 0)
 
 
 def check_files(request: MultiviewRequest) -> None:
@@ -143,7 +145,7 @@ def work_of(settings: MultiviewSettings, request: MultiviewRequest) -> Work:
 def _measure(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[Work, Frames]:
     variant, config = MULTIVIEW[settings.model_size], network_of(settings, request.kind)
     num_views, (height, width) = config.n_views, size_of(settings, request)
-    num_frames, pixels = num_views * VIEW_FRAMES, height * width
+    num_frames, pixels = num_views * variant.chunk_frames, height * width
     num_given, given_px, held_px = _given(request, num_views)
     work = Work(
         Networks(
@@ -151,7 +153,7 @@ def _measure(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[Wo
             tokenizer_cost_of(variant.helpers.tokenizer),
             text_folder=weight_paths(settings, request.kind).text_encoder,
         ),
-        clip_px=(VIEW_FRAMES, height, width),
+        clip_px=(variant.chunk_frames, height, width),
         num_passes=request.num_steps * (2 if request.guidance else 1),
         num_clips=num_views,
         encoded=((num_views, request.num_input_frames),) if num_given else (),

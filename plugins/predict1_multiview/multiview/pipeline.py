@@ -38,7 +38,7 @@ from cosmos_plugins.predict1_multiview.multiview.cameras import frame_repeats
 from cosmos_plugins.predict1_multiview.multiview.network import check_kind, network_of
 from cosmos_plugins.predict1_multiview.multiview.requests import NOTHING_SAID, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict1_multiview.multiview.samples import Sample, weight_paths
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 # V views, F frames of one, H and W height and width; B batch, C latent channels, T latent frames of all views
 # L text tokens, D embedding width
@@ -92,7 +92,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
                 paths,
                 config,
                 variant.helpers,
-                chunk_frames=VIEW_FRAMES,
+                chunk_frames=variant.chunk_frames,
                 num_views=config.n_views,
                 lora_alpha=settings.lora_alpha,
             ),

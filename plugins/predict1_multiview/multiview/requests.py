@@ -68,8 +68,8 @@ class SceneOptions(StrictModel):
     """What the rear right camera sees."""
     negative_prompt: Prompt | None = None
     """Accepted for old command lines; has no effect: these models guide away from no text at all."""
-    num_video_frames: Literal[57] = 57
-    """Frames of every camera."""
+    num_video_frames: Annotated[int | None, Flag(default="57; 17 of tiny")] = None
+    """Frames of every camera, which are as many as the model makes."""
     height: Annotated[Pixels | None, Flag(default="480; 48 of tiny")] = None
     """Height of every camera's video in pixels, a multiple of 16."""
     width: Annotated[Pixels | None, Flag(default="848; 80 of tiny")] = None

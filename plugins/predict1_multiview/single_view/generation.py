@@ -19,7 +19,6 @@ from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.single_view import no_frames
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.upsampler import PromptUpsampler, choose_upsampler, own_upsampler
-from cosmos_cli.generation.variants import CLIP_FRAMES
 from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.chat import ChatModel
@@ -58,7 +57,7 @@ class SingleViewPipeline(single_view.SingleViewPipeline[Sample]):
                 model.paths,
                 network_of(settings),
                 model.variant.helpers,
-                chunk_frames=CLIP_FRAMES,
+                chunk_frames=model.variant.chunk_frames,
                 lora_alpha=settings.lora_alpha,
             ),
             what=f"{settings.kind} {model.size}",

@@ -15,7 +15,7 @@ from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
-from cosmos_cli.generation.variants import CLIP_FRAMES, NUM_STATES
+from cosmos_cli.generation.variants import NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
@@ -71,8 +71,9 @@ def read(settings: SingleViewSettings, request: SingleViewOptions) -> Sample:
 
 def with_frames(settings: SingleViewSettings, request: SingleViewOptions, frames_FHWC: np.ndarray | None) -> Sample:
     """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
-    paths = model_of(settings).paths
-    return Sample(request, frames_FHWC, *size_of(settings, request), output_paths(request), paths)
+    model, (height, width) = model_of(settings), size_of(settings, request)
+    num_frames = model.variant.chunk_frames
+    return Sample(request, frames_FHWC, height, width, num_frames, output_paths(request), model.paths)
 
 
 def size_of(settings: SingleViewSettings, request: SingleViewOptions) -> tuple[int, int]:
@@ -86,6 +87,7 @@ def check_request(settings: SingleViewSettings, request: SingleViewOptions) -> N
     check_parallel(settings)
     check_lora(settings.lora_path, settings.lora_alpha)
     upsampling.check_server(settings)
+    checks.check_num_video_frames(request.num_video_frames, model_of(settings).variant.chunk_frames)
     if request.prompt is None and not upsampling.has_upsampler(settings):
         way_out = ", or the address of a chat server as --upsampler-url" if settings.may_upsample else ""
         raise InputError(
@@ -173,7 +175,7 @@ def work_of(settings: SingleViewSettings, request: SingleViewOptions) -> Work:
             text_folder=model.paths.text_encoder,
             refiner_bytes=upsampling.upsampler_bytes(settings) if has_own else 0,
         ),
-        clip_px=(CLIP_FRAMES, height, width),
+        clip_px=(model.variant.chunk_frames, height, width),
         num_passes=request.num_steps * (2 if request.guidance else 1),
         encoded=((1, request.num_given),) if request.num_given else (),
         num_texts=1 + bool(request.negative_prompt),
@@ -186,10 +188,8 @@ def work_of(settings: SingleViewSettings, request: SingleViewOptions) -> Work:
 def job_of(settings: SingleViewSettings, request: SingleViewOptions) -> Job:
     """What a request that was checked will cost. Raises InputError: there is no input."""
     work = work_of(settings, request)
-    _, height, width = work.clip_px
-    frames = Frames(
-        _check_given(request), CLIP_FRAMES, CLIP_FRAMES, chunks=1, height=height, width=width, fps=request.fps
-    )
+    made, height, width = work.clip_px
+    frames = Frames(_check_given(request), made, made, chunks=1, height=height, width=width, fps=request.fps)
     given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
     told = ("num_steps", "guidance", "seed")
     refines = request.source is not None and settings.may_upsample and upsampling.brings_refiner(settings)

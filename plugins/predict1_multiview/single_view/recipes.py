@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from cosmos_cli.generation.variants import CLIP_FRAMES, TINY_TEXT_WIDTH, Kind
+from cosmos_cli.generation.variants import LONGEST_CHUNK_FRAMES, TINY_TEXT_WIDTH, Kind
 from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.models.configs import GeneralDiTConfig
 from cosmos_cli.training.memory import Workload
@@ -75,7 +75,9 @@ def _recipe(name: str, kind: Kind, help: str, size: str = "7B", **changes: Any) 
     )
 
 
-def _clips(folder: str = "hdvila", *, num_frames: int = CLIP_FRAMES, height: int = 720, width: int = 1280) -> Data:
+def _clips(
+    folder: str = "hdvila", *, num_frames: int = LONGEST_CHUNK_FRAMES, height: int = 720, width: int = 1280
+) -> Data:
     return Data(
         source="cosmos_cli.training.data.videos:VideoFolder",
         dataset_dir=f"datasets/{folder}",
@@ -116,7 +118,7 @@ def _large(kind: Kind, folder: str) -> Recipe:
 def _small_clips(kind: Kind, gpus: str) -> Recipe:
     """For fewer or smaller GPUs; small ones keep no average, and wait while a checkpoint is written."""
     side = 192 if kind == "video2world" and gpus == "4gpu_40gb" else 384
-    frames = {"4gpu_80gb": CLIP_FRAMES, "8gpu_40gb": 33, "4gpu_40gb": 17}[gpus]
+    frames = {"4gpu_80gb": LONGEST_CHUNK_FRAMES, "8gpu_40gb": 33, "4gpu_40gb": 17}[gpus]
     if kind == "video2world" and gpus != "4gpu_80gb":
         frames = 25
     changes: dict[str, Any] = {}

@@ -42,8 +42,8 @@ class SingleViewOptions(RunOptions):
     """What the video shows."""
     negative_prompt: Prompt = DEFAULT_NEGATIVE_PROMPT
     """What to avoid; an empty text guides away from no text at all."""
-    num_video_frames: Literal[121] = 121
-    """Frames of the video."""
+    num_video_frames: Annotated[int | None, Flag(default="121; 33 of tiny")] = None
+    """Frames of the video, which are as many as the model makes."""
     height: Annotated[Pixels | None, Flag(default="704; 48 of tiny")] = None
     """Height of the video in pixels, a multiple of 16."""
     width: Annotated[Pixels | None, Flag(default="1280; 80 of tiny")] = None

@@ -44,7 +44,9 @@ class Text2WorldRequest(StrictModel):
     """What to avoid in the first frame and in the video; an empty text guides away from no text at all."""
     aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16"] = "16:9"
     """Shape of the video, width:height."""
-    num_frames: Annotated[int | None, Field(ge=1, le=509), Flag(default="93 at 16 fps, 61 at 10")] = None
+    num_frames: Annotated[
+        int | None, Field(ge=1, le=509), Flag(default="93 at 16 fps, 61 at 10; 17 and 13 of tiny")
+    ] = None
     """Length of the video in frames."""
     guidance: float = Field(default=7.0, ge=0, allow_inf_nan=False)
     """Classifier-free guidance of the video; that of the first frame is 4."""

@@ -80,7 +80,9 @@ class Video2WorldOptions(StrictModel):
     """Last frames of the input that begin the video; 1 also accepts a picture."""
     aspect_ratio: Literal["1:1", "4:3", "3:4", "16:9", "9:16"] = "16:9"
     """Shape of the video, width:height; the input is scaled to cover it and cropped at the centre."""
-    num_frames: Annotated[int | None, Field(ge=1, le=509), Flag(default="93 at 16 fps, 61 at 10")] = None
+    num_frames: Annotated[
+        int | None, Field(ge=1, le=509), Flag(default="93 at 16 fps, 61 at 10; 17 and 13 of tiny")
+    ] = None
     """Length of the video in frames, or of each chunk of it."""
     num_chunks: int = Field(default=1, ge=1, le=1000)
     """Chunks of a longer video: each begins with the last frames of the one before."""

@@ -32,8 +32,8 @@ from transformers import (
     SwinConfig,
 )
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.models.tiny import random_weights
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 
 SEED = 20260103
 DEPTH, DETECTOR, TRACKER = (

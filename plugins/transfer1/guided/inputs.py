@@ -235,11 +235,11 @@ def works_of(settings: GuidedSettings, request: GuidedRequest) -> list[Work]:
 def _measures(settings: GuidedSettings, request: GuidedRequest) -> list[tuple[Work, Frames, TransferRequest]]:
     from cosmos_plugins.transfer1.chunks import plan_chunks
 
-    episode = episode_of(request)
+    episode, variant = episode_of(request), VARIANTS[settings.model_size]
     asked = _asked(settings, request, episode, prompts_for(request), seed_of(request))
     measures: list[tuple[Work, Frames, TransferRequest]] = []
     for of_view, (height, width) in ((asked.room, asked.room_size), (asked.wrist, asked.wrist_size)):
-        chunks = plan_chunks(episode.num_frames, request.num_input_frames)
+        chunks = plan_chunks(episode.num_frames, request.num_input_frames, variant.chunk_frames)
         num_frames = episode.num_frames
         frames = Frames(num_frames, num_frames, chunks[-1].stop, len(chunks), height, width, request.fps)
         # the controls, and the view itself, which parts are held to

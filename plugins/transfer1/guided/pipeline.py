@@ -24,7 +24,7 @@ from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_plugins.transfer1 import inputs as plain
 from cosmos_plugins.transfer1.checkpoints import choose_control, weight_paths
-from cosmos_plugins.transfer1.chunks import plan_chunks, take
+from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take
 from cosmos_plugins.transfer1.generation import Texts
 from cosmos_plugins.transfer1.guided import inputs
 from cosmos_plugins.transfer1.guided.controls import AnyFrames, mask_frames, resized, rgb_frames
@@ -139,11 +139,14 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
                 self.guardrails.check_prompt(prompt + ending)
                 return prompt + ending
             [control] = (control for control in of_view.controls if control.name == shown)
-            first = plan_chunks(of_view.num_frames, of_view.request.num_input_frames)[0]
+            first = self._chunks(of_view.num_frames, of_view.request.num_input_frames)[0]
             frames_FHWC = take(control.frames_FHWC, first)[: of_view.num_frames]
             way_out = "Leave out --upsample-prompt."
             refined = checked_prompt(prompt, frames_FHWC, self.guardrails, self.models.refiners, way_out=way_out)
             return refined + ending
+
+    def _chunks(self, num_frames: int, overlap: int) -> list[Chunk]:
+        return plan_chunks(num_frames, overlap, self.models.tokenizer.chunk_frames)
 
     def _view(
         self,
@@ -195,7 +198,7 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
             width=request.width,
             num_frames=sample.episode.num_frames,
             fps=request.fps,
-            num_chunks=2 * len(plan_chunks(sample.episode.num_frames, request.num_input_frames)),
+            num_chunks=2 * len(self._chunks(sample.episode.num_frames, request.num_input_frames)),
             **common,
         )
 

@@ -88,7 +88,7 @@ class GuidedRequest(StrictModel):
     canny_threshold: Strength = "medium"
     """Threshold of edge; a lower one finds more edges."""
     num_input_frames: Literal[1, 9, 17] = 1
-    """Frames that a chunk of 121 shares with the one before it."""
+    """Frames that a chunk, of 121 or of tiny 33, shares with the one before it."""
     as_original: bool = False
     """Compute as the original does where this does better: see the guide."""
     overwrite: bool = False

@@ -11,7 +11,7 @@ from cosmos_cli.checkpoints.catalogue import folder_named
 from cosmos_cli.errors import Problem
 from cosmos_cli.files.missing import exists
 from cosmos_cli.generation.cameras import Camera
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import base_file, control_file
 from cosmos_plugins.transfer1.samples import Paths

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
+from cosmos_cli.generation.variants import TINY_TEXT_WIDTH
 from cosmos_cli.models.configs import MultiViewConfig, MultiViewControlBranchConfig
 
 FOLDER = PurePosixPath("nvidia/Cosmos-Transfer1-7B-Sample-AV-Single2MultiView")
@@ -62,7 +63,7 @@ MULTIVIEW_VARIANTS: Mapping[str, MultiviewVariant] = {
             model_channels=24,
             num_blocks=3,
             num_heads=2,
-            crossattn_emb_channels=128,
+            crossattn_emb_channels=TINY_TEXT_WIDTH,
             adaln_lora_dim=8,
             max_img_h=16,
             max_img_w=16,

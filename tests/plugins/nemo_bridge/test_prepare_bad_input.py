@@ -54,7 +54,7 @@ def spoil(clip: Path, folder: Path) -> None:
     """A good video and five that cannot be used."""
     folder.mkdir(parents=True)
     shutil.copy(clip, folder / "good.mp4")
-    for length in (120, 7):
+    for length in (32, 7):
         encode(folder / f"short{length}.mp4", moving_gradient(length, 16, 32))
     whole = clip.read_bytes()
     (folder / "cut.mp4").write_bytes(whole[: len(whole) * 2 // 3])
@@ -70,7 +70,7 @@ def spoil(clip: Path, folder: Path) -> None:
 def test_all_videos_that_cannot_be_used_are_named_with_their_lengths(cosmos: Run, clip: Path, tmp_path: Path) -> None:
     spoil(clip, tmp_path / "raw")
     said = refused(prepare(cosmos, tmp_path / "raw"))
-    assert "holds 2 videos with fewer than the 121 frames of a sample: short120.mp4 (120), short7.mp4 (7)." in said
+    assert "holds 2 videos with fewer than the 33 frames of a sample: short32.mp4 (32), short7.mp4 (7)." in said
     for name in ("cut.mp4", "noise.mp4", "damaged.mp4"):
         assert name in said.replace(" ", "")  # lines may end within a name
     assert "cannot be read as a video after 12 frames" in said

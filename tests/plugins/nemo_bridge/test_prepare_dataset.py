@@ -40,8 +40,8 @@ def video(path: Path, num_frames: int, fps: int = 50) -> Path:
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     """Ten starts in the first video, one in the second."""
-    video(tmp_path / "raw" / "a.mp4", 130)
-    video(tmp_path / "raw" / "b.mp4", 121, fps=24)
+    video(tmp_path / "raw" / "a.mp4", 42)
+    video(tmp_path / "raw" / "b.mp4", 33, fps=24)
     return tmp_path / "raw"
 
 
@@ -82,7 +82,7 @@ def test_samples_are_made_whatever_they_are_asked_by_and_trained_on(cosmos: Run,
         "height": 24,
         "width": 32,
         "fps": 24.0,
-        "num_frames": 121,
+        "num_frames": 33,
         "video_path": "b.mp4",
         "start_frame": 0,
     }
@@ -94,11 +94,11 @@ def test_samples_are_made_whatever_they_are_asked_by_and_trained_on(cosmos: Run,
         "samples.manifest.json",
     ]
 
-    data = {"num_frames": 121, "height": 16, "width": 32, "text_tokens": 512, "text_channels": 64}
+    data = {"num_frames": 33, "height": 16, "width": 32, "text_tokens": 512, "text_channels": 128}
     dataset = LatentFolder(recipe_with("mock:MockClips", folder, **data))
     dataset.check()
     example = dataset.example(0, torch.Generator())
-    assert example.extras["video_latent"].shape == (16, 16, 2, 4)
+    assert example.extras["video_latent"].shape == (16, 5, 2, 4)
     assert example.text_LC[:5].any(dim=1).all()
     assert not example.text_LC[100:].any()
     # the first nine frames are two latents, which see nothing of what comes after

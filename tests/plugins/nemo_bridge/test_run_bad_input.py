@@ -25,7 +25,7 @@ NAMED = "Cosmos-1.0-Diffusion-7B"
     [
         ("", 2, "--prompt is required. Give --prompt."),
         ("--prompt a --height 50", 2, "--height must be a multiple of 16 from 16 to 1920, but is 50."),
-        ("--prompt a --num_video_frames 57", 2, "must be 1 or a multiple of 121 up to 968, but is 57."),
+        ("--prompt a --num_video_frames 57", 2, "must be 1 or a multiple of 33 up to 264, but is 57."),
         (f"--prompt a {INPUT} arm.png --num_video_frames 1", 2, "is 1, which the input gives: nothing is left to make"),
         (f"--prompt a {INPUT} arm.png --num_input_frames 5", 2, "'5' is not one of 1 or 9."),
         (f"--prompt a {INPUT} arm.png --num_input_frames 9", 2, "has 1 frame, but --num-input-frames 9 needs at least"),

@@ -49,7 +49,11 @@ PROMPT = "--prompt a"
         (f"{PROMPT} --width 0", 2, "--width must be a multiple of 16 from 16 to 1920, but is 0."),
         (f"{PROMPT} --width 4096", 2, "--width must be a multiple of 16"),
         (f"{PROMPT} --num_input_frames 2", 2, "'2' is not one of 1 or 9."),
-        (f"{PROMPT} --num_video_frames 121", 2, "'121' is not one of 57."),
+        (
+            f"{PROMPT} --num_video_frames 121",
+            2,
+            "--num-video-frames is 121, but the model makes 17 frames. Leave it out.",
+        ),
         (f"{PROMPT} --frame_repeat_negative_condition -2", 2, "must be 0 or more, or -1 to say nothing of it"),
         (f"{PROMPT} --n_views 7", 2, "--n-views must be <= 6"),
         (f"{PROMPT} --input_image_or_video_path gone.mp4", 2, "gone.mp4 does not exist. Give a video of all cameras"),
@@ -121,7 +125,7 @@ def test_frames_of_a_program_may_be_given(views: Path) -> None:
         for given in (frames, frames[0])
     )
     loaded = MultiviewPipeline.load(settings, [request])
-    assert loaded.generate(request).frames.shape == (6, 57, 32, 32, 3)
+    assert loaded.generate(request).frames.shape == (6, 17, 32, 32, 3)
     with pytest.raises(InputError, match="is a picture"):
         loaded.generate(picture)
 

@@ -53,16 +53,16 @@ def frames_of(request: MultiviewRequest, settings: MultiviewSettings = TINY) -> 
 
 def test_prompts_become_six_videos_one_after_the_other_and_a_grid() -> None:
     result = run(request_of(guidance=3, preview=True, prompt_left="A tram\nstops.", height=None, width=None))
-    assert (result.num_frames, result.height, result.width) == (57, 48, 80)
+    assert (result.num_frames, result.height, result.width) == (17, 48, 80)
     video = read_video(result.video)
-    assert (video.frames_FHWC.shape, video.fps) == ((6 * 57, 48, 80, 3), 24)
+    assert (video.frames_FHWC.shape, video.fps) == ((6 * 17, 48, 80, 3), 24)
     assert result.grid.name == "output_grid.mp4"
     grid = read_video(result.grid).frames_FHWC
-    assert grid.shape == (57, 96, 240, 3)
+    assert grid.shape == (17, 96, 240, 3)
     # left, front, right above, rear left, rear, rear right below; both files are compressed
     for number, (row, column) in enumerate([(0, 1), (0, 0), (0, 2), (1, 1), (1, 0), (1, 2)]):
         tile = grid[10, 48 * row : 48 * row + 48, 80 * column : 80 * column + 80].astype(int)
-        distances = [np.abs(tile - video.frames_FHWC[57 * view + 10]).mean() for view in range(6)]
+        distances = [np.abs(tile - video.frames_FHWC[17 * view + 10]).mean() for view in range(6)]
         assert np.argmin(distances) == number
     lines = result.prompts.read_text().splitlines()
     assert lines[:2] == ["A street in the rain.", "A tram stops."]
@@ -87,7 +87,7 @@ def test_the_options_are_those_of_the_original(cosmos: Cosmos, views: Path) -> N
     line = [
         *("--checkpoint_dir", "checkpoints", "--input_image_or_video_path", views, "--num_input_frames", 1),
         *("--prompt", "Front.", "--prompt_left", "Left.", "--prompt_right", "Right.", "--prompt_back", "Back."),
-        *("--prompt_back_left", "Back left.", "--prompt_back_right", "Back right.", "--num_video_frames", 57),
+        *("--prompt_back_left", "Back left.", "--prompt_back_right", "Back right.", "--num_video_frames", 17),
         *("--video_save_name", "scene", "--video_save_folder", "made", "--num_steps", 1, "--guidance", 7),
         *("--height", 32, "--width", 64, "--fps", 30, "--seed", 2, "--negative_prompt", "Ugly.", "--num_gpus", 1),
         *("--tokenizer_dir", "Cosmos-Tokenize1-CV8x8x8-720p", "--frame_repeat_negative_condition", -1),
@@ -120,10 +120,10 @@ def test_the_last_frames_of_every_view_begin_it(num_given: int, like_original: b
         video = to_video_over_128(given[2], loaded.device, torch.float32)
         video = resize_bicubic(video[0].transpose(0, 1), 32, 32).transpose(0, 1)[None]
         # with grey filler behind, as in the original
-        filled = torch.cat([video, video.new_zeros(1, 3, 57 - num_given, 32, 32)], dim=2)
+        filled = torch.cat([video, video.new_zeros(1, 3, 17 - num_given, 32, 32)], dim=2)
         expected = loaded.models.tokenizer.encode(filled)[:, :, :num_latents]
-    assert mask.view(6, 8).tolist() == [[1.0] * num_latents + [0.0] * (8 - num_latents)] * 6
-    torch.testing.assert_close(latents[:, :, 16 : 16 + num_latents], expected)
+    assert mask.view(6, 3).tolist() == [[1.0] * num_latents + [0.0] * (3 - num_latents)] * 6
+    torch.testing.assert_close(latents[:, :, 6 : 6 + num_latents], expected)
 
 
 def test_given_frames_come_out_as_they_went_in_unless_the_original_is_asked_for(views: Path) -> None:
@@ -185,7 +185,7 @@ def test_fewer_cameras() -> None:
     settings = MultiviewSettings(model_size="tiny", n_views=5)
     result = run(request_of(), settings)
     assert result.cameras == ["front", "left", "right", "rear left", "rear right"]
-    assert read_video(result.video).num_source_frames == 5 * 57
+    assert read_video(result.video).num_source_frames == 5 * 17
     assert read_video(result.grid).frames_FHWC[:, 36:60, 36:60].mean() < 10  # nothing stands where the rear would
     assert [camera.name for camera in cameras_of(3)] == ["front", "left", "right"]
     assert frame_repeats(cameras_of(5), 10) == [0, 0, 0, 10, 10]
@@ -255,9 +255,3 @@ def test_a_plan_and_a_wrong_request_load_nothing(views: Path) -> None:
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"
-
-
-def test_the_tiny_models_are_there_and_small() -> None:
-    files = [file for file in TINY_ROOT.rglob("*") if file.is_file()]
-    assert sum(file.name == "model.pt" for file in files) >= 2
-    assert all(file.stat().st_size < 0.6e6 for file in files)

@@ -86,8 +86,8 @@ def test_json_lines_inputs_beside_the_file_names_by_index_and_fields_of_a_reques
     )
     line = ("predict2", "batch", path, *COMMON, "--prompt", "Of all.", "--save-path", "ledgers/x.mp4", "--preview")
     assert cosmos(*line).exit_code == 0
-    assert read_video(Path("named.mp4")).frames_FHWC.shape == (1, 80, 144, 3)
-    assert read_video(Path("output_1.mp4")).frames_FHWC.shape == (5, 96, 96, 3)
+    assert read_video(Path("named.mp4")).frames_FHWC.shape == (1, 64, 112, 3)
+    assert read_video(Path("output_1.mp4")).frames_FHWC.shape == (5, 80, 80, 3)
     prompts = [json.loads(Path(name).read_text())["request"]["prompt"] for name in ("named.json", "output_1.json")]
     assert prompts == ["Of all.", "On."]
     assert Path("output_1.png").is_file()

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict2.checkpoints import TINY_ROOT
 from tests.chat_models import chat_server, says
 from tests.clips import encode, moving_gradient
 from tests.guardrails.damage import damaged_copy

@@ -72,7 +72,7 @@ def test_the_last_seed_is_followed_by_the_first(clip: Path) -> None:
 
     def make(part: Sample) -> tuple[np.ndarray, str]:
         seeds.append(part.request.seed)
-        return np.zeros((9, 80, 144, 3), np.uint8), ""
+        return np.zeros((9, 64, 112, 3), np.uint8), ""
 
     make_chunks(a_sample(clip, 1, 9, seed=2**32 - 1), 2, make)
     assert seeds == [2**32 - 1, 0]

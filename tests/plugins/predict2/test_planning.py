@@ -83,7 +83,7 @@ def test_sparse_attention_is_less_work(picture: Path) -> None:
 
 def test_a_length_between_latent_frames_is_computed_longer_and_cut(picture: Path) -> None:
     frames = plan(settings_of("tiny"), request(picture, num_frames=11)).frames
-    assert (frames.given, frames.made, frames.computed, frames.height, frames.width) == (1, 11, 13, 80, 144)
+    assert (frames.given, frames.made, frames.computed, frames.height, frames.width) == (1, 11, 13, 64, 112)
 
 
 def test_chunks_are_computed_one_after_the_other(picture: Path) -> None:

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.predict2.checkpoints import CATALOGUE, TINY_ROOT
+from cosmos_plugins.predict2.checkpoints import CATALOGUE
 from cosmos_plugins.predict2.variants import GR00T_PREFIX, VARIANTS
 
 Cosmos = Callable[..., CommandResult]

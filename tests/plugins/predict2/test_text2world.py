@@ -33,7 +33,7 @@ def test_it_is_a_picture_and_what_video2world_makes_of_it() -> None:
     assert result.first_frame.image == Path("new/out_first_frame.png")
     assert result.first_frame.image.read_bytes() == picture.image.read_bytes()
     assert result.video.video.read_bytes() == video.video.read_bytes()
-    assert read_video(Path("new/out.mp4")).frames_FHWC.shape == (5, 80, 144, 3)
+    assert read_video(Path("new/out.mp4")).frames_FHWC.shape == (5, 64, 112, 3)
     assert stages.image_request.guidance == 4
     assert stages.video_request.guidance == 7
     assert stages.image_request.negative_prompt == stages.video_request.negative_prompt

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, control_file
+from cosmos_plugins.transfer1.checkpoints import control_file
 from tests.chat_models import chat_server, says
 from tests.third_party import run_script, write_distribution
 

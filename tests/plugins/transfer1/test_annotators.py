@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers import DepthAnythingForDepthEstimation, Sam2VideoInferenceSession, Sam2VideoModel
 
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_plugins.transfer1.controls import tiny_annotators
 from cosmos_plugins.transfer1.controls.depth import DepthEstimator
 from cosmos_plugins.transfer1.controls.detector import ObjectDetector

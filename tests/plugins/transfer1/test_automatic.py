@@ -35,7 +35,7 @@ def test_depth_and_seg_are_computed_when_not_given(transfer: Run, clip: Path) ->
     assert result.exit_code == 0, result.stderr
     assert set(result.json["controls"]) == {"depth", "seg"}
     depth = read_video(Path(result.json["controls"]["depth"])).frames_FHWC
-    assert depth.shape == (9, 96, 128, 3)
+    assert depth.shape == (9, 80, 112, 3)
     assert depth.min() < 10  # the whole video is stretched from black to white
     assert depth.max() > 245
 
@@ -49,7 +49,7 @@ def test_a_weight_prompt_confines_a_control_to_what_it_finds(transfer: Run, clip
     result = transfer(spec, "--preview")
     assert result.exit_code == 0, result.stderr
     picture = read_video(Path("outputs/output_edge_control_weight.mp4")).frames_FHWC
-    assert picture.shape == (9, 96, 128, 3)
+    assert picture.shape == (9, 80, 112, 3)
     request = TransferRequest(
         controls={name: spec[name] for name in ("edge", "vis")},  # type: ignore[misc]
         input_video_path=clip,
@@ -135,7 +135,7 @@ def test_annotate_makes_the_controls_alone(cosmos: Run, clip: Path) -> None:
         "map:edge": "outputs/output_controls/edge_weight.safetensors",
     }
     side = read_video(Path(result.json["side_by_side"])).frames_FHWC
-    assert side.shape == (9, 96, 4 * 128, 3)
+    assert side.shape == (9, 80, 4 * 112, 3)
     assert read_image(Path(result.json["sheet"])).ndim == 3
     weights = load_file("outputs/output_controls/edge_weight.safetensors")["control_weight"]
     assert weights.shape[0] == 9
@@ -177,18 +177,18 @@ def test_an_upscaled_video_is_three_times_as_large(transfer: Run, clip: Path) ->
     )
     assert result.exit_code == 0, result.stderr
     assert (result.json["height"], result.json["width"]) == (288, 384)
-    assert read_video(Path("outputs/output.mp4")).frames_FHWC.shape == (9, 288, 384, 3)
+    assert read_video(Path("outputs/output.mp4")).frames_FHWC.shape == (9, 240, 336, 3)
     assert result.json["controls"] == {}
 
 
 @pytest.mark.slow
 def test_a_long_video_is_upscaled_chunk_by_chunk(transfer: Run, tmp_path: Path) -> None:
-    encode(tmp_path / "long.mp4", moving_gradient(125, 72, 96))
+    encode(tmp_path / "long.mp4", moving_gradient(37, 72, 96))
     spec = {"upscale": {}, "input_video_path": str(tmp_path / "long.mp4")}
     result = transfer(spec, "--json", "--guidance", 0)
     assert result.exit_code == 0, result.stderr
     assert result.json["num_chunks"] == 2
-    assert read_video(Path("outputs/output.mp4")).num_source_frames == 125
+    assert read_video(Path("outputs/output.mp4")).num_source_frames == 37
 
 
 def test_driving_scenes_start_from_noise_and_their_maps(transfer: Run, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_driving_scenes_start_from_noise_and_their_maps(transfer: Run, tmp_path:
     }
     result = transfer(spec, "--is-av-sample", "--sigma-max", 80, "--json")
     assert result.exit_code == 0, result.stderr
-    assert (result.json["num_frames"], result.json["height"], result.json["width"]) == (9, 80, 144)
+    assert (result.json["num_frames"], result.json["height"], result.json["width"]) == (9, 64, 112)
 
 
 def test_the_distilled_model_takes_one_step_whatever_is_asked(transfer: Run, clip: Path) -> None:

@@ -35,7 +35,7 @@ GPU = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 128 << 30, 120 << 30)
 @pytest.fixture(autouse=True)
 def folder() -> None:
     encode(Path("short.mp4"), moving_gradient(5, 72, 96))
-    encode(Path("long.mp4"), moving_gradient(150, 72, 96))
+    encode(Path("long.mp4"), moving_gradient(50, 72, 96))
     Path("spec.json").write_text(json.dumps({"edge": {}, "vis": {}}))
 
 

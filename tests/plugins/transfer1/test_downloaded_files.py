@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, T5_11B
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.guardrails.content_filter import FrameClassifier
 from cosmos_cli.guardrails.published import CONTENT_CLASSIFIER, FACE_DETECTOR, IMAGE_ENCODER, LISTS, LLAMA_GUARD
 from cosmos_cli.guardrails.retinaface import RetinaFace
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.variants import VARIANTS
 from tests.clips import encode, moving_gradient
 from tests.guardrails.stand_ins import (

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.face_blur import MOSAIC, FaceBlur
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from tests.chat_models import chat_server, says
@@ -197,7 +197,7 @@ def test_what_is_written_is_what_the_guardrails_left_of_the_video(clip: Path, tm
     request = TransferRequest(controls={"vis": {}}, input_video_path=clip, num_steps=1, guidance=0)
     result = TransferPipeline.load(TransferSettings(model_size="tiny"), [request], checks)(request)
     frames_FHWC = read_video(result.video).frames_FHWC.astype(float)
-    assert frames_FHWC.shape == (9, 96, 128, 3)
+    assert frames_FHWC.shape == (9, 80, 112, 3)
     tiles = frames_FHWC[:, :95, :125].reshape(9, MOSAIC, 19, MOSAIC, 25, 3)[:, :, 3:-3, :, 3:-3]
     assert tiles.std(axis=(2, 4)).mean() < 4  # what H.264 leaves of one colour
     assert tiles.mean(axis=(2, 4)).std(axis=(1, 2)).mean() > 8  # the tiles differ

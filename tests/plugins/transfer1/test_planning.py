@@ -64,10 +64,10 @@ def test_a_published_model_lists_all_that_is_missing(clip: Path) -> None:
 
 
 def test_frames_are_padded_to_chunks(tmp_path: Path) -> None:
-    clip = encode(tmp_path / "long.mp4", moving_gradient(150, 72, 96))
+    clip = encode(tmp_path / "long.mp4", moving_gradient(50, 72, 96))
     frames = plan(tiny_or(), request(clip)).frames
-    assert (frames.given, frames.made, frames.computed, frames.chunks) == (150, 150, 241, 2)
-    assert (frames.height, frames.width) == (96, 128)
+    assert (frames.given, frames.made, frames.computed, frames.chunks) == (50, 50, 65, 2)
+    assert (frames.height, frames.width) == (80, 112)
 
 
 def test_every_control_adds_its_branch_and_every_chunk_its_passes(clip: Path) -> None:
@@ -87,7 +87,7 @@ def test_the_distilled_model_does_one_pass_without_guidance(clip: Path) -> None:
 def test_upscaling_is_nine_tiles_and_three_times_the_size(clip: Path) -> None:
     settings = tiny_or()
     made, plain = plan(settings, request(clip, "upscale")), plan(settings, request(clip))
-    assert (made.frames.height, made.frames.width) == (288, 384)
+    assert (made.frames.height, made.frames.width) == (240, 336)
     work = inputs.work_of(settings, request(clip))
     texts = work.num_contexts * sum(network.text_flops() for network in work.networks.denoising)
     assert made.estimates[3].stage.flops == pytest.approx(9 * plain.estimates[3].stage.flops - 8 * texts)

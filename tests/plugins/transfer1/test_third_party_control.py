@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from cosmos_cli import registry
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult, run_cosmos
-from cosmos_plugins.transfer1.checkpoints import TINY_ROOT, control_file, distilled_file
+from cosmos_plugins.transfer1.checkpoints import control_file, distilled_file
 from tests.third_party import run_script, write_distribution
 
 PLUGIN = """
@@ -111,7 +112,7 @@ def test_a_modality_that_upscales_goes_alone_and_makes_the_video_three_times_as_
     made = grey.run(*TINY, "--guidance", 0)
     assert made.exit_code == 0, made.stderr
     document = made.json
-    assert (document["height"], document["width"]) == (3 * 96, 3 * 128)
+    assert (document["height"], document["width"]) == (3 * 80, 3 * 112)
     assert document["controls"] == {}
     assert not list(Path("outputs").glob("*grey*"))
 

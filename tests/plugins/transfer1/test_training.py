@@ -86,7 +86,7 @@ def test_samples_show_the_clip_beside_its_control() -> None:
     with torch.no_grad():
         (video,) = task.sample(batch, seed=0, num_steps=2)
     assert video.dtype == torch.uint8
-    assert video.shape == (9, 80, 2 * 144, 3)
+    assert video.shape == (9, 64, 2 * 112, 3)
 
 
 def test_a_missing_file_is_said_with_the_way_to_get_it() -> None:

@@ -27,7 +27,11 @@ GIVEN = "video2world --prompt a --input_image_or_video_path"
         ("text2world", 2, "--prompt is required. Give --prompt."),
         ("text2world --prompt ''", 2, "--prompt must not be empty."),
         ("text2world --prompt a --height 50", 2, "--height must be a multiple of 16 from 16 to 1920, but is 50."),
-        ("text2world --prompt a --num_video_frames 57", 2, "'57' is not one of 121."),
+        (
+            "text2world --prompt a --num_video_frames 57",
+            2,
+            "--num-video-frames is 57, but the model makes 33 frames. Leave it out.",
+        ),
         ("text2world --prompt a --num_gpus 3 --device cpu --parallel cp=3", 2, "cp=3 does not divide the 4 attention"),
         ("text2world --prompt a --parallel cp=2", 2, "--parallel has no effect on one GPU."),
         ("text2world --prompt a --diffusion_transformer_dir gone", 4, "checkpoints/gone/model.pt does not exist."),

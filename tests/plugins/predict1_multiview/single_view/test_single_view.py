@@ -55,9 +55,9 @@ def test_a_prompt_becomes_a_video_with_the_prompt_beside_it(cosmos: Cosmos) -> N
     result = cosmos("predict1", "text2world", *line)
     assert result.exit_code == 0, result.stderr
     document = result.json
-    assert (document["num_frames"], document["height"], document["width"], document["fps"]) == (121, 48, 80, 24)
+    assert (document["num_frames"], document["height"], document["width"], document["fps"]) == (33, 48, 80, 24)
     video = read_video(Path(document["video"]))
-    assert (video.frames_FHWC.shape, video.fps) == ((121, 48, 80, 3), 24)
+    assert (video.frames_FHWC.shape, video.fps) == ((33, 48, 80, 3), 24)
     assert Path(document["prompt"]).read_text() == "A street in the rain.\n"
     assert read_image(Path(document["preview"])).shape[2] == 3
     assert any("prompt upsampler" in line for line in document["not_run"])
@@ -67,7 +67,7 @@ def test_the_options_are_those_of_the_original(cosmos: Cosmos, clip: Path) -> No
     line: list[object] = [
         *("--checkpoint_dir", "checkpoints", "--tokenizer_dir", "Cosmos-Tokenize1-CV8x8x8-720p"),
         *("--video_save_name", "made", "--video_save_folder", "folder", "--prompt", "A bus.", "--num_steps", 1),
-        *("--negative_prompt", "Ugly.", "--guidance", 7, "--num_video_frames", 121, "--height", 32, "--width", 64),
+        *("--negative_prompt", "Ugly.", "--guidance", 7, "--num_video_frames", 33, "--height", 32, "--width", 64),
         *("--fps", 30, "--seed", 2, "--num_gpus", 1, "--disable_prompt_upsampler", "--offload_prompt_upsampler"),
         *("--offload_diffusion_transformer", "--offload_tokenizer", "--offload_text_encoder_model"),
         *("--offload_guardrail_models", "--disable_guardrail", "--model", "tiny", "--json"),
@@ -88,11 +88,11 @@ def test_the_options_are_those_of_the_original(cosmos: Cosmos, clip: Path) -> No
 
 def test_the_defaults_are_those_of_the_original() -> None:
     request, settings = Video2WorldRequest(input_image_or_video_path="a.jpg"), Video2WorldSettings()  # type: ignore[arg-type]
-    assert (inputs.size_of(settings, request), request.num_video_frames, request.fps) == ((704, 1280), 121, 24)
+    assert (inputs.size_of(settings, request), request.fps) == ((704, 1280), 24)
     assert (request.num_steps, request.guidance, request.seed, request.num_input_frames) == (35, 7, 1, 1)
     assert request.negative_prompt.startswith("The video captures a series of frames showing ugly scenes")
     work = inputs.work_of(settings, request)
-    assert work.clip_latents == (16, 88, 160)
+    assert (work.clip_px[0], work.clip_latents) == (121, (16, 88, 160))
 
 
 def test_the_sidecar_makes_the_same_video_again(clip: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_last_frames_of_the_input_begin_the_video(
         video = to_video_over_128(given, loaded.device, torch.float32)
         video = resize_bicubic(video[0].transpose(0, 1), 48, 80).transpose(0, 1)[None]
         # with grey filler behind, as in the original
-        filled = torch.cat([video, video.new_zeros(1, 3, 121 - num_given, 48, 80)], dim=2)
+        filled = torch.cat([video, video.new_zeros(1, 3, 33 - num_given, 48, 80)], dim=2)
         whole = loaded.models.tokenizer.encode(filled)
     assert mask.flatten().tolist() == [1.0] * num_latents + [0.0] * (16 - num_latents)
     torch.testing.assert_close(latents[:, :, :num_latents], whole[:, :, :num_latents])

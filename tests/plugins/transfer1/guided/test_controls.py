@@ -53,7 +53,7 @@ def test_frames_are_indexed_like_an_array(episode: Episode, kind: int) -> None:
     for wrong in (6, np.array([-7])):
         with pytest.raises(IndexError):
             frames[wrong]
-    [chunk] = plan_chunks(len(frames), 1)
+    [chunk] = plan_chunks(len(frames), 1, 33)
     np.testing.assert_array_equal(take(frames, chunk), take(whole, chunk))
 
 

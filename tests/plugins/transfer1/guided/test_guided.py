@@ -313,7 +313,7 @@ def test_the_foreground_stays_and_a_higher_threshold_holds_it_less(pipeline: Gui
 def test_a_later_chunk_is_held_to_its_own_time(as_original: bool, pipeline: GuidedPipeline, episode: Path) -> None:
     """Its frames, its masks, the last of both where the clip has ended, and noise of its own."""
     request = asked(episode, num_input_frames=9, as_original=as_original)
-    short, num_frames = pipeline.inputs.read(pipeline.settings, request), 140
+    short, num_frames = pipeline.inputs.read(pipeline.settings, request), 50
     levels = np.arange(num_frames, dtype=np.uint8)[:, None, None]
     frames = np.broadcast_to(levels[..., None], (num_frames, 96, 96, 3))
     view = replace(room_sample(short), frames_FHWC=frames, num_frames=num_frames)
@@ -323,14 +323,14 @@ def test_a_later_chunk_is_held_to_its_own_time(as_original: bool, pipeline: Guid
     )
     noises = []
     with torch.inference_mode():
-        for chunk in plan_chunks(num_frames, 9):
+        for chunk in plan_chunks(num_frames, 9, 33):
             generation._start(chunk, [])
             assert generation._injection is not None
             reference, noise, [layer] = vars(generation._injection).values()
-            expected = frames[np.arange(chunk.start, chunk.start + 121).clip(max=139)]
+            expected = frames[np.arange(chunk.start, chunk.start + 33).clip(max=49)]
             video = to_video(expected, pipeline.device, pipeline.dtype)
             assert torch.equal(reference, pipeline.models.tokenizer.encode(video).float())
-            first_of_each = [0, *range(1, 121, 8)]
+            first_of_each = [0, *range(1, 33, 8)]
             assert (layer.mask_B1THW[0, 0, :, 0, 0] * 255).round().tolist() == expected[first_of_each, 0, 0, 0].tolist()
             noises.append(noise)
     assert len(noises) == 2 and torch.equal(*noises) == as_original
@@ -340,7 +340,7 @@ def test_held_pixels_are_as_good_as_the_tokenizer_lets_them_be(pipeline: GuidedP
     request = asked(episode, sigma_threshold=0.0)
     sample = pipeline.inputs.read(pipeline.settings, request)
     simulated = room_sample(sample).frames_FHWC[:]
-    [chunk] = plan_chunks(len(simulated), 1)
+    [chunk] = plan_chunks(len(simulated), 1, 33)
     with torch.inference_mode():
         latents = pipeline.models.tokenizer.encode(to_video(take(simulated, chunk), pipeline.device, pipeline.dtype))
         coded = np.concatenate([to_frames_truncated(each) for each in pipeline.models.tokenizer.decode_chunks(latents)])
