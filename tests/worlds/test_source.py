@@ -61,7 +61,7 @@ def test_a_batch_is_its_clips() -> None:
 
 
 def test_the_text_is_the_captions_embedding() -> None:
-    recipe = several(f"data.text_encoder={ENCODER}", "data.text_tokens=48")
+    recipe = several(f"data.text_encoder={ENCODER}", "data.text_tokens=48", "data.text_channels=128")
     check_data(recipe)
     clips = open_dataset(recipe)
     text_VLC = clips.example(0, generator_of(0)).text_LC.reshape(6, 48, -1)
@@ -105,7 +105,7 @@ def test_views_are_those_of_the_rig_in_order() -> None:
         (lambda: several("data.num_views=7"), "renders at most 6"),
         (lambda: single(source="RenderedViews"), "at least 2 views"),
         (lambda: single("data.hint=lidar"), "lidar is neither known"),
-        (lambda: single(f"data.text_encoder={ENCODER}"), "64 wide; the model reads 128"),
+        (lambda: single(f"data.text_encoder={ENCODER}", "data.text_channels=64"), "128 wide; the model reads 64"),
         (lambda: several("data.height=16", "data.width=4096"), "nothing that moves fits"),
     ],
 )
