@@ -35,10 +35,10 @@ class Cache:
     Args:
         folder: of all kinds; "~" is the home folder.
         kind: the name of the folder in it.
-        limit_bytes: those not used for the longest are removed beyond this.
+        limit_bytes: those not used for the longest are removed beyond this; None keeps all.
     """
 
-    def __init__(self, folder: Path, kind: str, *, limit_bytes: int) -> None:
+    def __init__(self, folder: Path, kind: str, *, limit_bytes: int | None) -> None:
         self._root, self._kind, self._limit_bytes = folder, kind, limit_bytes
 
     def get(self, identity: str) -> bytes | None:
@@ -64,7 +64,8 @@ class Cache:
             path = self._path(identity)
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, (_FORMAT, _digest(identity, content), content))
-            _prune(path.parent, self._limit_bytes)
+            if self._limit_bytes is not None:
+                _prune(path.parent, self._limit_bytes)
         except (OSError, RuntimeError, ValueError) as error:
             self._tell(error)
 
@@ -84,7 +85,7 @@ def _digest(identity: str, content: bytes) -> bytes:
     return digest.digest()
 
 
-def _read(path: Path, limit_bytes: int) -> bytes:
+def _read(path: Path, limit_bytes: int | None) -> bytes:
     """A plain file; a link, a pipe, a device or something enormous in its place is as good as nothing."""
     try:
         # without waiting, which opening a pipe would do
@@ -95,7 +96,7 @@ def _read(path: Path, limit_bytes: int) -> bytes:
         raise
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > limit_bytes:
+        if not stat.S_ISREG(status.st_mode) or (limit_bytes is not None and status.st_size > limit_bytes):
             return b""
         return file.read(status.st_size)
 

@@ -291,7 +291,7 @@ class ChunkedTokenizer:
                 f"statistics of {channels} channels and {num_frames} latent frames; "
                 f"{network.config.latent_channels} and at least {self.chunk_latents} are needed."
             )
-        self._statistics = statistics
+        self.statistics = statistics
         self._constants: Constants[tuple[Tensor, Tensor]] = Constants()
 
     def num_latent_frames(self, num_frames: int) -> int:
@@ -339,7 +339,7 @@ class ChunkedTokenizer:
     def _mean_std(self, like_BCTHW: Tensor, first: int) -> tuple[Tensor, Tensor]:
         def rounded() -> tuple[Tensor, Tensor]:
             # Rounded as the network's weights are, whatever the latents are computed in.
-            statistics, dtype = self._statistics, self.network.dtype
+            statistics, dtype = self.statistics, self.network.dtype
             return statistics.mean_CT.to(dtype).to(like_BCTHW), statistics.std_CT.to(dtype).to(like_BCTHW)
 
         mean_CT, std_CT = self._constants((self.network.dtype, like_BCTHW.dtype, like_BCTHW.device), rounded)

@@ -45,7 +45,7 @@ class EDMTask:
         dtype: torch.dtype = torch.float32,
         device: torch.device = torch.device("cpu"),
     ) -> None:
-        self._loss, self._log_variance, self._tokenizer = loss, log_variance, tokenizer
+        self._loss, self._log_variance, self.tokenizer = loss, log_variance, tokenizer
         self._dtype, self._device = dtype, device
         self.networks = nn.ModuleDict({"net": learning(dit)})
         if log_variance is not None:
@@ -70,9 +70,9 @@ class EDMTask:
 
     def _latents(self, frames_FHWC: Tensor) -> Tensor:
         """Of one clip, (1, C, T, H, W) float32, one view after the other."""
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         views = frames_FHWC.unflatten(0, (self._num_views, -1)).numpy()
-        encoded = [self._tokenizer.encode(to_video(view, self._device, self._dtype)) for view in views]
+        encoded = [self.tokenizer.encode(to_video(view, self._device, self._dtype)) for view in views]
         return torch.cat(encoded, dim=2).float()
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:

@@ -46,8 +46,9 @@ _FOLDER = re.compile(r"iter_(\d{9,})")
 _LEFTOVER = re.compile(r"\.iter_\d{9,}\w*\.[0-9a-f]{8}\.(partial|old)")
 
 _MUST_STAY = ("task", "job", "model", "data", "lora", "ema.enabled")
-_MAY_DIFFER = ("job.folder", "data.num_workers", "data.batch_size", "data.global_batch_size")
-"""How many clips a step has is kept with the checkpoint, and asked there; the folder may be named in several ways."""
+_MAY_DIFFER = ("job.folder", "data.num_workers", "data.batch_size", "data.global_batch_size", "data.latents_dir")
+"""How many clips a step has is kept with the checkpoint, and asked there; the folder may be named in several ways,
+and kept latents change a training by their rounding only."""
 _OF_NO_ACCOUNT = ("help", "checkpoint", "log", "parallel", "trainer.max_iter", "trainer.grad_accum_iter", *_MAY_DIFFER)
 
 ANOTHER_FOLDER = "another folder, by job.name, or by job.folder where that is set"

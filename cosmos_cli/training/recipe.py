@@ -65,6 +65,11 @@ class Data(Part):
         default=False,
         description="Every view reads its camera's sentence and a caption; else only the first reads a caption.",
     )
+    latents_dir: str = Field(
+        default="",
+        description="Folder in which the latents of clips are kept, for later epochs and other trainings; empty keeps "
+        "none.",
+    )
     hint: str = Field(default="", description="Control whose videos go along with the clips, such as edge.")
     start_frame_interval: Positive = Field(default=1, description="Frames between the starts of two windows of a clip.")
     sequence_interval: Positive = Field(default=1, description="Frames between two frames of a window.")

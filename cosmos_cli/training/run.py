@@ -19,11 +19,13 @@ from cosmos_cli.training.background import Background
 from cosmos_cli.training.checkpoints import Checkpoints
 from cosmos_cli.training.checks import whole_batch
 from cosmos_cli.training.data.examples import Examples
+from cosmos_cli.training.data.kept import Gathered
 from cosmos_cli.training.data.loader import Loader
 from cosmos_cli.training.data.source import open_dataset
 from cosmos_cli.training.draws import Draws, draw
 from cosmos_cli.training.export import AVERAGED, REGULAR, adapter_path, export, export_adapter, export_path
 from cosmos_cli.training.job_folder import CHECKPOINTS, job_folder, write_recipe
+from cosmos_cli.training.latents import KeptLatents, open_latents
 from cosmos_cli.training.lora import adapt
 from cosmos_cli.training.parallel import Parallel
 from cosmos_cli.training.recipe import Recipe
@@ -94,6 +96,9 @@ class Run:
         build: BuildTask = resolve(recipe.task, needed_by="the recipe's task")
         with output.progress(f"Loading the {recipe.model.size} model on {parallel.device}"):
             self.task: Task = build(recipe, where)
+            self.latents: KeptLatents | None = None
+            if recipe.data.latents_dir:
+                self.latents = open_latents(recipe, self.dataset, self.task, where, writes=parallel.is_main)
             self.lora = adapt(self.task.networks, recipe.lora, recipe.trainer.seed) if recipe.lora else None
             parallel.wrap(self.task, compile=settings.compile)
         self.trainer = Trainer(recipe, self.task, parallel)
@@ -126,7 +131,7 @@ class Run:
             steps = iter(loader)
             for number in range(trainer.iteration + 1, recipe.trainer.max_iter + 1):
                 began = time.monotonic()
-                batches = [(self._encode(examples), places) for examples, places in next(steps)]
+                batches = [(self._encode(clips), places) for clips, places in next(steps)]
                 step = trainer.step([(batch, self._draw(batch, places)) for batch, places in batches])
                 log.step(
                     number,
@@ -159,6 +164,7 @@ class Run:
             rank=self.parallel.dp_rank,
             world=self.parallel.dp_size,
             first_step=self.trainer.iteration,
+            kept=None if self.latents is None else self.latents.kept,
         )
 
     def _plain(self) -> dict[str, Any]:
@@ -191,8 +197,11 @@ class Run:
         self._exported = [path(folder, number, kind) for kind in kinds]
 
     @torch.no_grad()
-    def _encode(self, examples: Examples) -> Batch:
-        return self.task.encode(examples)
+    def _encode(self, clips: Examples | Gathered) -> Batch:
+        if isinstance(clips, Examples):
+            return self.task.encode(clips)
+        assert self.latents is not None
+        return self.latents.batch(clips)
 
     def _draw(self, batch: Batch, places: tuple[int, ...]) -> Draws:
         """For the clips at these places of the whole batch."""

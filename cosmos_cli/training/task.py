@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from torch.distributed import ProcessGroup
 
+    from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+
 # B batch, C latent channels, T latent frames of all views, H and W latent height and width; L text positions
 
 
@@ -85,6 +87,11 @@ class Task(Protocol):
     networks: nn.ModuleDict
     frozen: Sequence[nn.Module]
     constants: Mapping[str, Tensor]
+
+    @property
+    def tokenizer(self) -> nn.Module | ChunkedTokenizer | None:
+        """What `encode` makes latents with; None where it encodes no frames. Tasks with the same one encode alike."""
+        ...
 
     def encode(self, examples: Examples) -> Batch:
         """Clips as latents, on the device; called without gradients."""

@@ -77,6 +77,7 @@ class TextTask:
         learner.encoder.final_layer_norm.weight.requires_grad_(False)
         self.frozen: Sequence[nn.Module] = ()
         self.constants: Mapping[str, Tensor] = {}
+        self.tokenizer: nn.Module | None = None
 
     def encode(self, examples: Examples) -> Batch:
         """The numbers of pieces; what would be latents has their shape, for draws of chance."""

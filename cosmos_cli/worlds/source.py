@@ -42,6 +42,7 @@ class RenderedClips:
     """
 
     split: Split = "train"
+    hints_stand_apart = True
     most_views = 1
     of_several_views = "RenderedViews"
     """The source to name where there are more."""

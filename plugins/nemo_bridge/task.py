@@ -62,7 +62,7 @@ class NemoTask(EDMTask):
 
     def sample(self, batch: Batch, seed: int, num_steps: int) -> list[Tensor]:
         """The first clip made anew under its text, from its first latent frame if the network is given some."""
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         x0, net = batch.latents_BCTHW[:1].to(self._dtype), cast(GeneralDiT, self.networks["net"])
         given = first_frames(x0, 1) if net.config.condition_mask else None
         mask = None if given is None else given.mask_B1T11.to(self._dtype).expand(-1, -1, -1, *x0.shape[3:])
@@ -82,7 +82,7 @@ class NemoTask(EDMTask):
             return guide(sides[0], sides[1], _SAMPLE_GUIDANCE)
 
         latents = sample_res(denoiser, start * _SIGMA_MAX, karras_sigmas(num_steps, _SIGMA_MIN, _SIGMA_MAX))
-        frames = to_frames_truncated(self._tokenizer.decode(latents.to(self._dtype)))
+        frames = to_frames_truncated(self.tokenizer.decode(latents.to(self._dtype)))
         return [torch.from_numpy(frames)]
 
 

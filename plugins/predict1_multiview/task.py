@@ -46,7 +46,7 @@ class Predict1Task(EDMTask):
 
         Every call of the network goes through its `forward`, since its parameters may lie in shards.
         """
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         x0, net = batch.latents_BCTHW[:1].to(self._dtype), cast(GeneralDiT, self.networks["net"])
         conditioning = given_views(x0, self._num_views, num_frames=1) if net.config.condition_mask else None
         text_BLC = batch.text_BLC[:1].to(self._dtype)
@@ -72,7 +72,7 @@ class Predict1Task(EDMTask):
             conditioning=conditioning,
         )
         views = latents.chunk(self._num_views, dim=2)
-        frames = [to_frames_truncated(self._tokenizer.decode(view)) for view in views]
+        frames = [to_frames_truncated(self.tokenizer.decode(view)) for view in views]
         return [torch.from_numpy(np.concatenate(frames, axis=2))]
 
 

@@ -60,7 +60,7 @@ class Predict2Task:
         *,
         num_views: int = 1,
     ) -> None:
-        self._loss, self._tokenizer, self._dtype, self._device = loss, tokenizer, dtype, device
+        self._loss, self.tokenizer, self._dtype, self._device = loss, tokenizer, dtype, device
         self._num_views = num_views
         self.networks = nn.ModuleDict({"net": learning(dit)})
         self.frozen: Sequence[nn.Module] = ()
@@ -84,10 +84,10 @@ class Predict2Task:
 
     def _latents(self, frames_FHWC: Tensor) -> Tensor:
         """Of one clip, (1, C, T, H, W) float32, one view after the other."""
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         views = frames_FHWC.unflatten(0, (self._num_views, -1)).numpy()
         return torch.cat(
-            [self._tokenizer.encode(to_video(view, self._device, self._dtype)).float() for view in views], dim=2
+            [self.tokenizer.encode(to_video(view, self._device, self._dtype)).float() for view in views], dim=2
         )
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:
@@ -127,7 +127,7 @@ class Predict2Task:
 
     def sample(self, batch: Batch, seed: int, num_steps: int) -> list[Tensor]:
         """The first clip made anew from its first latent frame, under its text or its actions."""
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         conditioning = given_views(batch.latents_BCTHW[:1], self._num_views, num_frames=1)
         mask = conditioning.mask_B1T11.expand(-1, -1, -1, *batch.latents_BCTHW.shape[3:])
         text_BLC, is_steered = batch.text_BLC[:1], isinstance(self._net, ActionDiT)
@@ -146,7 +146,7 @@ class Predict2Task:
         )
         latents = sample_latents(denoiser, conditioning, Clock(), num_steps=num_steps, seed=seed)
         views = latents.chunk(self._num_views, dim=2)
-        return [torch.cat([torch.from_numpy(decode(self._tokenizer, view)) for view in views], dim=2)]
+        return [torch.cat([torch.from_numpy(decode(self.tokenizer, view)) for view in views], dim=2)]
 
 
 def video2world(recipe: Recipe, where: Where) -> Predict2Task:

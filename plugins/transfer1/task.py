@@ -65,7 +65,7 @@ class ControlTask:
         dtype: torch.dtype = torch.float32,
         device: torch.device = torch.device("cpu"),
     ) -> None:
-        self._loss, self._log_variance, self._tokenizer, self._hint = loss, log_variance, tokenizer, hint
+        self._loss, self._log_variance, self.tokenizer, self._hint = loss, log_variance, tokenizer, hint
         self._dtype, self._device = dtype, device
         self.networks = nn.ModuleDict({"net": learning(branch)})
         self.frozen: Sequence[nn.Module] = (base.requires_grad_(False),)
@@ -88,9 +88,9 @@ class ControlTask:
         )
 
     def _latents(self, frames_BFHWC: Tensor) -> Tensor:
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         clips = [to_video(frames.numpy(), self._device, self._dtype) for frames in frames_BFHWC]
-        return torch.cat([self._tokenizer.encode(clip) for clip in clips]).float()
+        return torch.cat([self.tokenizer.encode(clip) for clip in clips]).float()
 
     def loss(self, batch: Batch, draws: Draws) -> Loss:
         """See `cosmos_cli.training.task.Task`."""
@@ -121,7 +121,7 @@ class ControlTask:
 
     def sample(self, batch: Batch, seed: int, num_steps: int) -> list[Tensor]:
         """The first clip made anew under its text and its control, the control beside it."""
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         x0 = batch.latents_BCTHW[:1].to(self._dtype)
         one = replace(batch, hints={self._hint: batch.hints[self._hint][:1]}, padding_mask_B1HW=None)
 
@@ -130,7 +130,7 @@ class ControlTask:
 
         latents = sample_guided(raw, x0, batch.text_BLC[:1].to(self._dtype), seed=seed, num_steps=num_steps)
         shown = [latents, one.hints[self._hint].to(self._dtype)]
-        frames = [to_frames_truncated(self._tokenizer.decode(each)) for each in shown]
+        frames = [to_frames_truncated(self.tokenizer.decode(each)) for each in shown]
         return [torch.from_numpy(np.concatenate(frames, axis=2))]
 
 

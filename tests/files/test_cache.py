@@ -210,3 +210,10 @@ def test_several_processes_share_a_cache_that_always_overflows(tmp_path: Path) -
         worker.join()
         assert worker.exitcode == 0
     assert wrong.value == 0
+
+
+def test_without_a_limit_everything_stays(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache", "things", limit_bytes=None)
+    for number in range(3):
+        cache.put(str(number), bytes(LIMIT))
+    assert [cache.get(str(number)) for number in range(3)] == [bytes(LIMIT)] * 3

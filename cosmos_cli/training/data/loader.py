@@ -21,6 +21,7 @@ from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.interrupts import ASKING
 from cosmos_cli.runtime.workers.worker import end_with_parent
 from cosmos_cli.training.data.examples import Examples
+from cosmos_cli.training.data.kept import Gathered, Kept
 from cosmos_cli.training.data.reading import Passage, Reader
 from cosmos_cli.training.data.source import Dataset
 from cosmos_cli.training.recipe import Data
@@ -41,6 +42,7 @@ class Loader:
         global_batch_size: clips of a step over all ranks, a multiple of `world` times the batch size.
         rank, world: data-parallel.
         first_step: counted from 0.
+        kept: clips that are encoded already; see `Reader`. With it the clips of a pass come as `Gathered`.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Loader:
         rank: int = 0,
         world: int = 1,
         first_step: int = 0,
+        kept: Kept | None = None,
     ) -> None:
-        self._reader, self._num_workers = Reader(dataset, seed, shuffles=data.shuffle), data.num_workers
+        self._reader = Reader(dataset, seed, shuffles=data.shuffle, kept=kept)
+        self._num_workers = data.num_workers
         self._size, self._step = global_batch_size, first_step
         own = range(rank * global_batch_size // world, (rank + 1) * global_batch_size // world)
         self._places = [tuple(own[start : start + data.batch_size]) for start in range(0, len(own), data.batch_size)]
@@ -85,7 +89,7 @@ class Loader:
         if _is_of_dead_worker(error):
             raise _died(error) from error
 
-    def __iter__(self) -> Iterator[list[tuple[Examples, tuple[int, ...]]]]:
+    def __iter__(self) -> Iterator[list[tuple[Examples | Gathered, tuple[int, ...]]]]:
         """Steps without end.
 
         Raises:
@@ -98,7 +102,7 @@ class Loader:
             yield [(self._next(places), places) for places in self._places]
             self._step += 1
 
-    def _next(self, places: tuple[int, ...]) -> Examples:
+    def _next(self, places: tuple[int, ...]) -> Examples | Gathered:
         assert self._passages is not None
         try:
             passage = next(self._passages)
@@ -121,8 +125,8 @@ class Loader:
                 fix="Look at the files that were named before; the run goes on where it was saved when it is started "
                 "again.",
             )
-        assert passage.examples is not None
-        return passage.examples
+        assert passage.clips is not None
+        return passage.clips
 
     def _begin(self) -> Iterator[Passage]:
         is_pinned = torch.cuda.is_available() and torch.cuda.is_initialized()

@@ -11,6 +11,8 @@ from cosmos_cli.training.recipe import Recipe
 class MockClips:
     """Clips that depend on the recipe's seed and their number alone."""
 
+    hints_stand_apart = True
+
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.training.data.examples import Example, Examples, collate
+from cosmos_cli.training.data.kept import Gathered, Kept
 from cosmos_cli.training.data.order import Order, generator_of
 from cosmos_cli.training.data.source import Dataset
+from cosmos_cli.training.task import Batch
 
 MAX_IN_A_ROW = 20
 """Clips one after another of which none can be read."""
@@ -22,57 +24,74 @@ MAX_IN_A_ROW = 20
 class Passage:
     """What was read for one forward pass. Errors are told here, since exceptions lose themselves between processes.
 
-    examples: None if there is an error.
+    clips: None if there is an error.
     replaced: what is wrong with clips in whose place others were taken.
     error: why the training cannot go on.
     """
 
-    examples: Examples | None
+    clips: Examples | Gathered | None
     replaced: tuple[Problem, ...] = ()
     error: Problem | None = None
 
     def pin_memory(self) -> Passage:
         """The same in memory that a GPU can fetch while others work; torch calls this."""
-        if self.examples is None:
-            return self
+        return dataclasses.replace(self, clips=_pinned(self.clips))
 
-        def pinned(value: Any) -> Any:
-            if isinstance(value, Tensor):
-                return value.pin_memory()
-            return {name: tensor.pin_memory() for name, tensor in value.items()} if isinstance(value, dict) else value
 
-        fields = {field.name: getattr(self.examples, field.name) for field in dataclasses.fields(self.examples)}
-        return dataclasses.replace(self, examples=Examples(**{name: pinned(of) for name, of in fields.items()}))
+def _pinned(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.pin_memory()
+    if isinstance(value, dict):
+        return {name: _pinned(each) for name, each in value.items()}
+    if isinstance(value, Examples | Gathered | Batch):
+        of = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return dataclasses.replace(value, **{name: _pinned(each) for name, each in of.items()})
+    return tuple(_pinned(each) for each in value) if isinstance(value, tuple) else value
 
 
 class Reader:
-    """Reads the clips at positions of the training. It is copied to other processes."""
+    """Reads the clips at positions of the training. It is copied to other processes.
 
-    def __init__(self, dataset: Dataset, seed: int, *, shuffles: bool = True) -> None:
-        self._dataset, self._seed = dataset, seed
+    Args:
+        kept: clips that are encoded already and are not read; None is none. What chance decides on a clip is then
+            decided once, by its number in place of its position, so that it is the same in every epoch and training.
+    """
+
+    def __init__(self, dataset: Dataset, seed: int, *, shuffles: bool = True, kept: Kept | None = None) -> None:
+        self._dataset, self._seed, self._kept = dataset, seed, kept
         self._order = Order(len(dataset), seed, shuffles=shuffles)
 
     def __call__(self, positions: Sequence[int]) -> Passage:
         replaced: list[Problem] = []
         try:
-            examples = [self._example(position, replaced) for position in positions]
+            found = [self._clip(position, replaced) for position in positions]
         except InputError as error:
             return Passage(None, tuple(replaced), error.problems[0])
+        read = [clip for _, clip in found if isinstance(clip, Example)]
         try:
-            return Passage(collate(examples), tuple(replaced))
+            examples = collate(read) if read else None
         except ValueError as error:
             return Passage(None, tuple(replaced), Problem(f"{error}.", "data", "Set data.batch_size=1."))
+        if self._kept is None:
+            return Passage(examples, tuple(replaced))
+        numbers = tuple(number for number, _ in found)
+        encoded = tuple(clip if isinstance(clip, Batch) else None for _, clip in found)
+        return Passage(Gathered(numbers, encoded, examples), tuple(replaced))
 
-    def _example(self, position: int, replaced: list[Problem]) -> Example:
-        """The clip at a position, or the next in the order that can be read, whoever reads it.
+    def _clip(self, position: int, replaced: list[Problem]) -> tuple[int, Example | Batch]:
+        """The clip at a position, or the next in the order that can be read, whoever reads it, and its number.
 
         Raises:
             InputError: there is none nearby.
         """
         for step in range(MAX_IN_A_ROW):
-            index = self._order.clip(position + step)
+            number = self._order.clip(position + step)
+            kept = None if self._kept is None else self._kept.get(number)
+            if kept is not None:
+                return number, kept
+            chance = generator_of(self._seed, 1, position if self._kept is None else number)
             try:
-                return self._dataset.example(index, generator_of(self._seed, 1, position))
+                return number, self._dataset.example(number, chance)
             except InputError as error:
                 last = error
                 replaced.append(error.problems[0])

@@ -14,7 +14,12 @@ from cosmos_cli.training.recipe import Recipe
 
 
 class Dataset(Protocol):
-    """Clips by number. `recipe.data.source` names what makes one: `Source(recipe) -> Dataset`."""
+    """Clips by number. `recipe.data.source` names what makes one: `Source(recipe) -> Dataset`.
+
+    It may say more of itself, for latents that are kept: `identity`, a text that differs where clips do, if they depend
+    on more than `recipe.data`, the files in its folder and the seed; `hints_stand_apart`, whether an example is the
+    same but for its hints whatever `data.hint` is.
+    """
 
     def __len__(self) -> int: ...
 
