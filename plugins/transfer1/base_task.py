@@ -30,7 +30,7 @@ class BaseTask(EDMTask):
 
     def sample(self, batch: Batch, seed: int, num_steps: int) -> list[Tensor]:
         """The first clip made anew under its text alone."""
-        assert self._tokenizer is not None
+        assert self.tokenizer is not None
         x0 = batch.latents_BCTHW[:1].to(self._dtype)
 
         def raw(x_BCTHW: Tensor, c_noise_B: Tensor, text_BLC: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ class BaseTask(EDMTask):
             return output
 
         latents = sample_guided(raw, x0, batch.text_BLC[:1].to(self._dtype), seed=seed, num_steps=num_steps)
-        return [torch.from_numpy(to_frames_truncated(self._tokenizer.decode(latents)))]
+        return [torch.from_numpy(to_frames_truncated(self.tokenizer.decode(latents)))]
 
 
 def base(recipe: Recipe, where: Where) -> BaseTask:
