@@ -43,6 +43,7 @@ class TokenizerTask:
         self.networks = nn.ModuleDict({"net": learning(tokenizer)})
         self.frozen: Sequence[nn.Module] = ()
         self.constants: Mapping[str, Tensor] = {}
+        self.tokenizer: nn.Module | None = None  # what is made of a clip changes as it learns
 
     def encode(self, examples: Examples) -> Batch:
         """The clips themselves; where latents would be, zeros of their shape, for draws of chance."""
