@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from cosmos_cli.models.configs import CosmosTokenizerConfig, GeneralDiTConfig
+from cosmos_cli.models.configs import TINY_COSMOS_TOKENIZER, CosmosTokenizerConfig, GeneralDiTConfig
 
 Config = TypeVar("Config", bound=GeneralDiTConfig)
 
@@ -33,9 +33,7 @@ class Helpers:
 PUBLISHED_HELPERS = Helpers()
 TINY_ROOT = Path(__file__).parents[1] / "tiny"
 """Checkpoint folder of the tiny models, in the layout of the published ones."""
-TINY_HELPERS = Helpers(
-    CosmosTokenizerConfig(channels=16, channels_mult=(2, 4, 4), num_res_blocks=1), "google-t5/t5-tiny"
-)
+TINY_HELPERS = Helpers(TINY_COSMOS_TOKENIZER, "google-t5/t5-tiny")
 """Small enough for a laptop and to ship with the package; the tiny models of all families share them."""
 TINY_TEXT_WIDTH = 128
 """Of the embeddings of the tiny text encoder."""

@@ -33,10 +33,10 @@ def _cosine(steps: int, warm_up: int = 100) -> ScheduleRecipe:
     )
 
 
-def learning_from_chance(steps: int) -> dict[str, Any]:
+def learning_from_chance(steps: int, rate: float = 2e-3) -> dict[str, Any]:
     """What recipes of tiny diffusion models have in common, under the names of a recipe."""
     return {
-        "optimizer": OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8),
+        "optimizer": OptimizerRecipe(lr=rate, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8),
         "schedule": _cosine(steps),
         "ema": EMARecipe(rate=0.05),
         "parallel": ParallelRecipe(activation_checkpointing="none"),
@@ -62,7 +62,7 @@ def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
         ),
         # what the decoder reads is off by some hundredths of the latents' size
         draws=DrawsRecipe(sigma_mean=math.log(0.05), sigma_std=0.3),
-        **learning_from_chance(steps),
+        **learning_from_chance(steps, rate=1e-3),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from cosmos_cli.generation.variants import TINY_HELPERS, TINY_TEXT_WIDTH
 from cosmos_cli.models.configs import (
+    TINY_WAN_VAE,
     ActionDiTConfig,
     MinimalDiTConfig,
     MinimalMultiviewDiTConfig,
@@ -123,7 +124,7 @@ VARIANTS: Mapping[str, Variant] = {
         ),
         folder="nvidia/Cosmos-Predict2-Tiny-Video2World",
         text_encoder=TINY_HELPERS.text_encoder,
-        vae=WanVAEConfig(dim=12, num_res_blocks=1),
+        vae=TINY_WAN_VAE,
         sizes={
             "tiny": _TINY_SIZES,
             **_PUBLISHED_SIZES,
