@@ -44,7 +44,7 @@ NAMED = "Cosmos-1.0-Diffusion-7B"
             f"{INPUT.replace('_', '-')} is required: {V2W} is a Video2World model.",
         ),
         (f"--prompt a --nemo_checkpoint {T2W} {INPUT} arm.png", 2, "takes no frames: it is a Text2World model."),
-        (f"--prompt a --nemo_checkpoint {T2W} --model 7B", 2, "reads text embeddings 64 wide, and those are 1024."),
+        (f"--prompt a --nemo_checkpoint {T2W} --model 7B", 2, "reads text embeddings 128 wide, and those are 1024."),
         (
             f"--prompt a --model {NAMED}-Video2World",
             2,
