@@ -127,7 +127,7 @@ def test_a_switch_that_is_on_by_default_needs_no_value(
         planned = cosmos("transfer", "guided", *QUICK, "--output-data-dir", "out", "--plan", "--json", *line)
         assert planned.exit_code == 0, planned.stderr
         [waiting] = [notice for notice in planned.json["not_counted"] if "MB of frames that wait" in notice]
-        assert ("up to 0.2 MB" in waiting) == is_on, waiting
+        assert ("up to 0.1 MB" in waiting) == is_on, waiting
 
 
 @pytest.mark.parametrize("option", ["--concat-video-second-view", "--no-concat-video-second-view", "--as-original"])
@@ -315,9 +315,9 @@ def test_a_later_chunk_is_held_to_its_own_time(as_original: bool, pipeline: Guid
     request = asked(episode, num_input_frames=9, as_original=as_original)
     short, num_frames = pipeline.inputs.read(pipeline.settings, request), 50
     levels = np.arange(num_frames, dtype=np.uint8)[:, None, None]
-    frames = np.broadcast_to(levels[..., None], (num_frames, 96, 96, 3))
+    frames = np.broadcast_to(levels[..., None], (num_frames, 80, 80, 3))
     view = replace(room_sample(short), frames_FHWC=frames, num_frames=num_frames)
-    held = [Held(lambda places: np.ones((1, 96, 96), np.float32) * levels[places] / np.float32(255), "minimum")]
+    held = [Held(lambda places: np.ones((1, 80, 80), np.float32) * levels[places] / np.float32(255), "minimum")]
     generation = GuidedGeneration(
         pipeline.models, view, [], None, Clock(), held=held, sigma_threshold=1.0, one_noise=as_original
     )
