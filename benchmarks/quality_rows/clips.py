@@ -72,12 +72,20 @@ def mover(clip: Clip) -> tuple[str, str] | None:
     return None
 
 
-def recoloured(clip: Clip, number: int) -> tuple[Clip, int, str]:
-    """The clip with its largest body in a colour that none of its bodies has, which body that is, and the colour."""
+@dataclass(frozen=True)
+class Repainted:
+    """A world with one body in a colour that none of its bodies has. body: which of them that is."""
+
+    scene: Scene
+    body: int
+    colour: str
+
+
+def repainted(clip: Clip, number: int) -> Repainted:
+    """The world of a clip, with the body that is largest in the picture in another colour, by chance of a number."""
     bodies = clip.scene.bodies
     which = int(np.argmax([clip.region(index).sum() for index in range(len(bodies))]))
     taken = {body.colour for body in bodies}
     colour = Chance(number).one_of([name for name in COLOURS if name not in taken])
     changed = tuple(replace(body, colour=colour) if index == which else body for index, body in enumerate(bodies))
-    scene = replace(clip.scene, bodies=changed)
-    return Clip(scene, render(scene, clip.size), clip.size), which, colour
+    return Repainted(replace(clip.scene, bodies=changed), which, colour)

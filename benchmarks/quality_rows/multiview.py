@@ -31,6 +31,8 @@ _LEAST_RIGHT = 4
 """Views in which the object has to be where it should."""
 _NEAR = 1 / 6
 """Of the width of a view: so near to its place an object is in the right one."""
+_MOST_TIMES = 3.0
+"""By which an object's area may differ: noise has the middle of its colours in the middle of the picture."""
 
 PLACED, SHARE, MOVED = "object in place in 4 of 6 views", "objects in place", "moving objects in place"
 STILL = "moving objects in place, had they stayed"
@@ -131,6 +133,7 @@ def _in_place(world: Views, frames_VHWC: np.ndarray) -> dict[int, bool]:
             track(colours_of(frame_HWC[None]), colour)[0]
             for frame_HWC in (world.frames_VFHWC[view, -1], frames_VHWC[view])
         )
+        x, y, times = own[0] - wanted[0], own[1] - wanted[1], own[2] / wanted[2]
         # comparing with NaN, where there is none of that colour, is false
-        found[view] = bool(np.hypot(*(own - wanted)[:2]) <= _NEAR * SIZE[1])
+        found[view] = bool(np.hypot(x, y) <= _NEAR * SIZE[1] and 1 / _MOST_TIMES <= times <= _MOST_TIMES)
     return found

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 
 from benchmarks.quality_rows.asked import Asked
-from benchmarks.quality_rows.clips import Clip, held_out, recoloured
+from benchmarks.quality_rows.clips import Clip, held_out, repainted
 from benchmarks.quality_rows.metrics import colour_within, colours_of, correlation, edge_f1, mean
 from benchmarks.quality_rows.rows import Goal, Row, Scores, rows_of
 from benchmarks.quality_rows.weights import untrained
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.worlds.pictures import depth_picture
+from cosmos_cli.worlds.render import render
 from cosmos_plugins.transfer1 import variants
 from cosmos_plugins.transfer1.controls.canny import outline
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
@@ -112,7 +113,7 @@ def made_of(pipeline: TransferPipeline, asked: Asked, clips: list[Clip]) -> Made
             for weight, ending in ((FULL, ""), (NOTHING, "_0")):
                 make(f"edge{ending}", "edge", edge, clip.caption, weight)
                 make(f"depth{ending}", "depth", depth, clip.caption, weight)
-            make("colour", "edge", edge, recoloured(clip, index)[0].caption, FULL)
+            make("colour", "edge", edge, repainted(clip, index).scene.caption(), FULL)
             make("half", "edge", edge, clip.caption, half)
     return made
 
@@ -120,7 +121,7 @@ def made_of(pipeline: TransferPipeline, asked: Asked, clips: list[Clip]) -> Made
 def truth_of(clips: list[Clip]) -> Made:
     """What would be perfect; without a control there is nothing to be perfect in."""
     frames = [clip.frames_FHWC for clip in clips]
-    other = [recoloured(clip, index)[0].frames_FHWC for index, clip in enumerate(clips)]
+    other = [render(repainted(clip, index).scene, clip.size).rgb_FHW3 for index, clip in enumerate(clips)]
     return {"edge": frames, "depth": frames, "colour": other}
 
 
@@ -175,8 +176,8 @@ def colour_scores(clips: list[Clip], made: list[np.ndarray]) -> list[bool]:
     """Whether the body whose colour the prompt changed has it, where that body is."""
     scores = []
     for index, (clip, frames) in enumerate(zip(clips, made, strict=True)):
-        _, which, colour = recoloured(clip, index)
-        scores.append(colour_within(colours_of(frames), clip.region(which)) == colour)
+        asked = repainted(clip, index)
+        scores.append(colour_within(colours_of(frames), clip.region(asked.body)) == asked.colour)
     return scores
 
 
