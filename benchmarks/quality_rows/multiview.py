@@ -17,16 +17,16 @@ from cosmos_cli.worlds.cast import draw
 from cosmos_cli.worlds.render import render
 from cosmos_cli.worlds.scene import Scene
 from cosmos_cli.worlds.source import HeldOutViews
-from cosmos_plugins.predict1_multiview import variants
 from cosmos_plugins.predict1_multiview.multiview.pipeline import MultiviewPipeline
 from cosmos_plugins.predict1_multiview.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.predict1_multiview.recipes import RECIPES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 # V views, F frames, H and W pixel height and width
 
 PART, NUM_CLIPS = "multiview", 25
 SETTINGS = MultiviewSettings(model_size="tiny")
-_TINY = variants.MULTIVIEW[SETTINGS.model_size]
+_TINY = MULTIVIEW[SETTINGS.model_size]
 SIZE = (_TINY.height, _TINY.width)
 VIEWS = len(CAMERAS)
 _RECIPE = "tiny_worlds_multiview"
@@ -64,8 +64,7 @@ class Views:
 
 def num_frames() -> int:
     """Of every view."""
-    of_variant = getattr(_TINY, "chunk_frames", None)
-    return int(of_variant if of_variant is not None else variants.VIEW_FRAMES)
+    return _TINY.chunk_frames
 
 
 def held_out_views(count: int) -> list[Views]:
@@ -91,10 +90,10 @@ def held_out_views(count: int) -> list[Views]:
 def measure(asked: Asked) -> list[Row]:
     worlds = held_out_views(asked.num_clips)
     few = worlds[: asked.num_untrained]
-    pipeline = MultiviewPipeline.load(SETTINGS, [_request(asked, worlds[0])])
+    pipeline = MultiviewPipeline.load(SETTINGS, [request_of(asked, worlds[0])])
 
     def made(worlds: list[Views]) -> list[np.ndarray]:
-        requests = (_request(asked, world, seed) for seed, world in enumerate(worlds))
+        requests = (request_of(asked, world, seed) for seed, world in enumerate(worlds))
         return [asked.made(pipeline.generate(request).frames) for request in requests]
 
     trained = made(worlds)
@@ -106,7 +105,7 @@ def measure(asked: Asked) -> list[Row]:
     return rows_of(PART, GOALS, *scores, num_clips=len(worlds))
 
 
-def _request(asked: Asked, world: Views, seed: int = 0) -> MultiviewRequest:
+def request_of(asked: Asked, world: Views, seed: int = 0) -> MultiviewRequest:
     """The first frame of every view, and what each of them reads."""
     given = GivenFrames(world.frames_VFHWC[:, 0], fps=float(MultiviewRequest.model_fields["fps"].default))
     return asked.request(MultiviewRequest, input_image_or_video_path=given, seed=seed, **world.prompts)

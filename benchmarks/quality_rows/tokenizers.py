@@ -27,16 +27,19 @@ def measure(asked: Asked) -> list[Row]:
         pipeline = module.load(asked)
         clips = held_out(asked.num_clips, module.SIZE, module.num_frames())
         tokenizer, few = pipeline.models.tokenizer, clips[: asked.num_untrained]
-        trained = _kept(pipeline, tokenizer, clips)
+        trained = kept(pipeline, clips)
         with untrained(getattr(tokenizer, "network", tokenizer)):
-            random = _kept(pipeline, tokenizer, few)
+            random = kept(pipeline, few)
         title = f"{name}: PSNR"
         rows += rows_of(PART, GOALS, {title: trained}, {title: random}, {}, num_clips=len(clips))
     return rows
 
 
 @torch.inference_mode()
-def _kept(pipeline: Any, tokenizer: Any, clips: list[Clip]) -> float:
+def kept(pipeline: Any, clips: list[Clip]) -> float:
+    """PSNR of clips after encoding and decoding by a pipeline's tokenizer, in dB."""
+    tokenizer = pipeline.models.tokenizer
+
     def there_and_back(clip: Clip) -> np.ndarray:
         video: Tensor = to_video(clip.frames_FHWC, pipeline.device, pipeline.dtype)
         return to_frames(tokenizer.decode(tokenizer.encode(video)))

@@ -18,16 +18,16 @@ from benchmarks.quality_rows.weights import untrained
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.worlds.pictures import depth_picture
 from cosmos_cli.worlds.render import render
-from cosmos_plugins.transfer1 import variants
 from cosmos_plugins.transfer1.controls.canny import outline
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.variants import VARIANTS
 
 # F frames, H and W pixel height and width, C = 3 colours
 
 PART, NUM_CLIPS = "transfer", 50
 SETTINGS = TransferSettings(model_size="tiny")
-_TINY = variants.VARIANTS[SETTINGS.model_size]
+_TINY = VARIANTS[SETTINGS.model_size]
 SIZE = _TINY.sizes["16:9"]
 FPS = 24
 FULL, NOTHING = 1.0, 1e-6
@@ -58,18 +58,17 @@ Made = dict[str, list[np.ndarray]]
 def load(asked: Asked, *names: str) -> TransferPipeline:
     """The base model with the branches of these controls, or that of edge."""
     still = np.zeros((num_frames(), *SIZE, 3), np.uint8)
-    requests = [_request(asked, name, still, "a room", FULL) for name in names or ("edge",)]
+    requests = [request_of(asked, name, still, "a room", FULL) for name in names or ("edge",)]
     pipeline: TransferPipeline = TransferPipeline.load(SETTINGS, requests)
     return pipeline
 
 
 def num_frames() -> int:
     """One chunk."""
-    of_variant = getattr(_TINY, "chunk_frames", None)
-    return int(of_variant if of_variant is not None else variants.CHUNK_FRAMES)
+    return _TINY.chunk_frames
 
 
-def _request(
+def request_of(
     asked: Asked, name: str, control_FHWC: np.ndarray, prompt: str, weight: float | Path, seed: int = 1
 ) -> TransferRequest:
     """A control alone: no input video tells anything beside it."""
@@ -101,7 +100,7 @@ def made_of(pipeline: TransferPipeline, asked: Asked, clips: list[Clip]) -> Made
     made: Made = {name: [] for name in ("edge", "edge_0", "depth", "depth_0", "colour", "half")}
 
     def make(name: str, control: str, control_FHWC: np.ndarray, prompt: str, weight: float | Path) -> None:
-        request = _request(asked, control, control_FHWC, prompt, weight, seed=1 + len(made[name]))
+        request = request_of(asked, control, control_FHWC, prompt, weight, seed=1 + len(made[name]))
         made[name].append(asked.made(pipeline.generate(request).frames))
 
     with tempfile.TemporaryDirectory() as folder:
