@@ -24,24 +24,24 @@ NAMES = (
     "parallel",
     "planning",
 )
-GPU = "gpu"
-"""Measures on a GPU, row by row, and has options of its own."""
+OTHERS = ("quality", "gpu")
+"""Have options of their own: what the tiny models are worth, and what a GPU makes of the large ones."""
 
 
 def main(arguments: Sequence[str]) -> int:
-    if arguments[:1] == [GPU]:
-        return int(importlib.import_module(f"benchmarks.{GPU}").main(arguments[1:]))
+    if arguments and arguments[0] in OTHERS:
+        return int(importlib.import_module(f"benchmarks.{arguments[0]}").main(arguments[1:]))
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description=__doc__,
-        epilog="\n".join(["benchmarks:", *(f"  {name:17} {_first_line(name)}" for name in (*NAMES, GPU))]),
+        epilog="\n".join(["benchmarks:", *(f"  {name:17} {_first_line(name)}" for name in (*NAMES, *OTHERS))]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all but {GPU} if none is given")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all but {' and '.join(OTHERS)} if none is given")
     names = parser.parse_args(arguments).names
     unknown = [name for name in names if name not in NAMES]
     if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}, and {GPU} with its own options")
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join((*NAMES, *OTHERS))}")
     print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}; below 1 is better")
     print(f"{'benchmark':66} {'ours':>9} {'peer':>9} {'':4} {'ratio':>6}")
     for name in names or NAMES:

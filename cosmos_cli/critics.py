@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +73,18 @@ class Critic(Protocol):
             fps: frames per second.
             num_trials: how many answers to give; a critic whose answers do not vary gives one.
             seed: of whatever is random; the same seed gives the same answers.
+        """
+
+
+@runtime_checkable
+class ComparingCritic(Critic, Protocol):
+    """A critic that judges videos of one request better if it knows all of them. Only those of best-of-n are such."""
+
+    def among(self, clips_FHWC: Iterable[np.ndarray]) -> Critic:
+        """The critic to judge each of these videos with; its name differs for other videos.
+
+        Args:
+            clips_FHWC: uint8 RGB, read one by one as they are asked for.
         """
 
 

@@ -78,11 +78,11 @@ def test_without_a_gpu_nothing_is_measured_at_full_size(monkeypatch: pytest.Monk
 
 
 def test_help_of_all_benchmarks_names_each_with_a_line() -> None:
-    from benchmarks.__main__ import NAMES
+    from benchmarks.__main__ import NAMES, OTHERS
 
     told = subprocess.run([sys.executable, "-m", "benchmarks", "--help"], cwd=ROOT, capture_output=True, text=True)
     assert told.returncode == 0
-    for name in (*NAMES, "gpu"):
+    for name in (*NAMES, *OTHERS):
         [line] = [line for line in told.stdout.splitlines() if line.startswith(f"  {name} ")]
         assert len(line.split()) > 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -11,11 +12,9 @@ import numpy as np
 
 from cosmos_cli.critics import Component, Trial
 from cosmos_cli.errors import InputError
+from cosmos_plugins.predict2.critic.agreement import Common, working_size
 
 # F frames, H and W pixel height and width, C = 3 colours
-
-WORKING_SIZE_PX = 192
-"""Longer side that larger frames are shrunk to before they are measured, so that scores do not depend on resolution."""
 
 ANOMALY_BELOW = 50
 """A measure under this score is called an anomaly."""
@@ -34,10 +33,20 @@ _NUM_REFERENCE_FRAMES = 5
 class MeasuredCritic:
     """Temporal consistency, sharpness and flicker, each 0 to 100, and their geometric mean.
 
-    The geometric mean lets no strength make up for a failure: one measure at 0 makes the whole 0.
+    The geometric mean lets no strength make up for a failure: one measure at 0 makes the whole 0. Of several videos of
+    one request, `among` them, agreement is a fourth measure.
     """
 
     name = "measured: temporal consistency, sharpness, flicker"
+
+    def __init__(self, common: Common | None = None) -> None:
+        self._common = common
+        if common is not None:
+            self.name = f"{MeasuredCritic.name}, agreement {common.digest}"
+
+    def among(self, clips_FHWC: Iterable[np.ndarray]) -> MeasuredCritic:
+        """See `cosmos_cli.critics.ComparingCritic`."""
+        return MeasuredCritic(Common.of(clips_FHWC))
 
     def judge(self, frames_FHWC: np.ndarray, fps: float, *, num_trials: int, seed: int) -> list[Trial]:
         """One trial, however many are asked for: measuring again gives the same numbers.
@@ -49,16 +58,21 @@ class MeasuredCritic:
             raise InputError("has a single frame, which shows nothing over time.", fix="Judge it by another critic.")
         grey_FHW = _grey(frames_FHWC)
         measures = [_temporal_consistency(grey_FHW), _sharpness(grey_FHW), _flicker(grey_FHW)]
+        anomalies: list[bool | None] = [measure.score < ANOMALY_BELOW for measure in measures]
+        agreement = None if self._common is None else self._common.agreement(frames_FHWC)
+        if agreement is not None:
+            measures.append(_Measure("Agreement", *agreement))
+            anomalies.append(None)  # whoever differs from the others need not be wrong
         total = math.prod(measure.score for measure in measures) ** (1 / len(measures))
         components = tuple(
-            Component(f"{measure.name}: {measure.score:.0f} of 100", measure.account, measure.score < ANOMALY_BELOW)
-            for measure in measures
+            Component(f"{measure.name}: {measure.score:.0f} of 100", measure.account, anomaly)
+            for measure, anomaly in zip(measures, anomalies, strict=True)
         )
         parts = ", ".join(f"{measure.name.lower()} {measure.score:.1f}" for measure in measures)
         return [
             Trial(
                 text=f"{total:.1f}, the geometric mean of {parts}.",
-                verdict=not any(component.anomaly for component in components),
+                verdict=not any(anomalies),
                 score=min(total, 100.0),
                 overview=OVERVIEW,
                 components=components,
@@ -82,9 +96,7 @@ class _Measure:
 
 def _grey(frames_FHWC: np.ndarray) -> np.ndarray:
     """Brightness of every frame at the working size, (F, H, W) float32 in 0 to 255."""
-    height, width = frames_FHWC.shape[1:3]
-    scale = min(1.0, WORKING_SIZE_PX / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    size = working_size(*frames_FHWC.shape[1:3])
     grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames_FHWC)
     return np.stack([cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA) for frame in grey])
 

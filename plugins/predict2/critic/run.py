@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
+
 from cosmos_cli import output
-from cosmos_cli.critics import Critic, score
+from cosmos_cli.critics import ComparingCritic, Critic, score
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.transactions import transaction
 from cosmos_cli.files.writing import replacing
@@ -29,6 +32,7 @@ def judge_videos(
     seed: int,
     folder: Path,
     again: bool = False,
+    together: bool = False,
     date: datetime | None = None,
 ) -> list[Judgement]:
     """Judge videos, put the scores into their names, and write a report of each and one of all.
@@ -43,6 +47,7 @@ def judge_videos(
         seed: of the critic; the same for every video.
         folder: where the report of the whole run goes, as `report.html`.
         again: ask again even where the answers are known.
+        together: all are of one request; a critic that compares them may.
         date: to put into the reports; now, if left out.
     Returns:
         Best first; those with an `error` last.
@@ -50,6 +55,9 @@ def judge_videos(
         InputError: there is nothing to judge; nothing has been judged then.
     """
     videos = files.find_videos(paths)
+    if together and len(videos) > 1 and isinstance(critic, ComparingCritic):
+        with blaming(f"critic {critic.name}"):
+            critic = critic.among(_readable(videos))
     facts = Facts(critic.name, num_trials, seed, date or datetime.now().astimezone())
     judgements = []
     with output.progress("Judging", len(videos), unit="videos") as advance:
@@ -59,6 +67,13 @@ def judge_videos(
     ranked = rank(judgements)
     _write(folder / REPORT_NAME, run_page(ranked, facts))
     return ranked
+
+
+def _readable(videos: Sequence[Path]) -> Iterator[np.ndarray]:
+    """The frames of each; one that cannot be read says so when its turn comes to be judged."""
+    for video in videos:
+        with contextlib.suppress(CosmosError):
+            yield read_video(video).frames_FHWC
 
 
 def _judge(video: Path, critic: Critic, facts: Facts, *, again: bool) -> Judgement:

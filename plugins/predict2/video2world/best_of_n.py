@@ -122,7 +122,7 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
         settings.check_single()
         find_videos([options.save_path])
         name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
-        return _judge([options.save_path], name, options.seed, judging, settings, options.save_path)
+        return _judge([options.save_path], name, options.seed, judging, settings, options.save_path, together=True)
     own = check_workers(settings.num_gpus, settings.device)
     requests = _requests(settings, options)
     check_checkpoints(settings)
@@ -145,7 +145,7 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
     videos = [video for request in done if (video := find_judged(request.save_path))]
     ranking = Ranking((), name, None)
     if videos:
-        ranking = _judge(videos, name, options.seed, judging, settings, options.save_path)
+        ranking = _judge(videos, name, options.seed, judging, settings, options.save_path, together=True)
     generations = [
         Generation(request.seed, outcome.status, outcome.seconds, outcome.error, find_judged(request.save_path))
         for request, outcome in zip(requests, made.outcomes, strict=True)
@@ -188,6 +188,8 @@ def _judge(
     judging: Judging,
     settings: CriticSettings | Video2WorldSettings,
     folder: Path,
+    *,
+    together: bool = False,
 ) -> Ranking:
     from cosmos_cli.runtime.devices import choose_device, computing
     from cosmos_plugins.predict2.critic.run import judge_videos
@@ -195,7 +197,13 @@ def _judge(
     with computing(choose_device(settings.device)):
         critic = load_critic(name, settings)
         judgements = judge_videos(
-            paths, critic, num_trials=judging.num_critic_trials, seed=seed, folder=folder, again=judging.again
+            paths,
+            critic,
+            num_trials=judging.num_critic_trials,
+            seed=seed,
+            folder=folder,
+            again=judging.again,
+            together=together,
         )
     return Ranking(tuple(judgements), name, folder / REPORT_NAME)
 

@@ -91,6 +91,32 @@ def test_a_single_frame_shows_nothing_over_time() -> None:
         measure(pan(1))
 
 
+def test_of_several_videos_of_one_request_the_one_in_their_middle_scores_highest() -> None:
+    still = np.repeat(pan(1), 9, axis=0)
+    clips = [(still + np.uint8(shift)) for shift in (0, 8, 10, 12, 30)]
+    alone = measured("cpu", offload=False)
+    critic = alone.among(iter(clips))
+    scores = [score_of(critic.judge(clip, 16, num_trials=1, seed=0)) for clip in clips]
+    assert scores.index(max(scores)) == 3  # the mean is 12
+    assert scores.index(min(scores)) == 4
+    # another order is the same question, another video another one
+    assert critic.name == alone.among(clips[::-1]).name != alone.among(clips[1:]).name != alone.name
+    [trial] = critic.judge(clips[4], 16, num_trials=1, seed=0)
+    assert trial.verdict is True and trial.components[-1].anomaly is None
+
+
+def test_a_video_of_another_length_is_judged_as_if_alone() -> None:
+    critic = measured("cpu", offload=False).among([pan(9), pan(9), pan(17)])
+    assert len(critic.judge(pan(9), 16, num_trials=1, seed=0)[0].components) == 4
+    assert critic.judge(pan(17), 16, num_trials=1, seed=0) == [measure(pan(17))]
+
+
+def score_of(trials: list[Trial]) -> float:
+    [trial] = trials
+    assert trial.score is not None
+    return trial.score
+
+
 NO = """<think>
 <overview>
 A bus & a <b>tram</b>.
