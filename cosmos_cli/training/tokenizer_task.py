@@ -14,6 +14,7 @@ from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.models.configs import TINY_COSMOS_TOKENIZER, TINY_WAN_VAE
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+from cosmos_cli.models.tiny import random_weights
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws
@@ -91,7 +92,14 @@ def cosmos(recipe: Recipe, where: Where) -> TokenizerTask:
 
 
 def _network(recipe: Recipe, where: Where, build: Callable[[], N]) -> N:
-    """Random where no weights are named to begin with."""
-    torch.manual_seed(recipe.trainer.seed)
+    """Where no weights are named to begin with, random ones that keep the size of what passes through them.
+
+    With those of PyTorch the signal fades from layer to layer, and it takes thousands of steps to see a colour.
+    """
     path = recipe.checkpoint.load_path
-    return load_network(build, where.checkpoint_dir / path, naming=PUBLISHED) if path else build()
+    if path:
+        return load_network(build, where.checkpoint_dir / path, naming=PUBLISHED)
+    torch.manual_seed(recipe.trainer.seed)
+    network = build()
+    network.load_state_dict({name: weight.float() for name, weight in random_weights(network).items()}, strict=False)
+    return network

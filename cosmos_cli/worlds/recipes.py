@@ -69,7 +69,7 @@ def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
 TINY_WAN_TOKENIZER = _tokenizer(
     "wan",
     3000,
-    "The tiny tokenizer of Predict2 on pieces of rendered clips.",
+    "The tiny Wan tokenizer on pieces of rendered clips.",
     num_frames=17,
     height=48,
     width=48,
@@ -78,7 +78,7 @@ TINY_WAN_TOKENIZER = _tokenizer(
 TINY_COSMOS_TOKENIZER = _tokenizer(
     "cosmos",
     4000,
-    "The tiny tokenizer of the families on general diffusion transformers, on pieces of rendered clips and controls.",
+    "The tiny Cosmos tokenizer on pieces of rendered clips and controls.",
     num_frames=17,
     height=48,
     width=80,
