@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
-from pathlib import Path
 
 from cosmos_cli import __version__, page
 from cosmos_cli.demo.part import Role, Shown
@@ -36,11 +36,11 @@ a { color: var(--accent); text-underline-offset: .2em; }
 section {
   background: var(--card); border: 1px solid var(--line); border-radius: .9rem; padding: 1.25rem; margin: 0 0 1.5rem;
 }
-.shown { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: 1rem; }
+.shown { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 11rem), 1fr)); gap: 1rem; }
 .shown { margin: 1rem 0; align-items: start; }
 .shown.few { grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 24rem)); }
 figure { margin: 0; min-width: 0; }
-video, img { display: block; width: 100%; background: #000; border-radius: .5rem; }
+video, img { display: block; width: 100%; background: #000; border-radius: .5rem; outline: 1px solid var(--line); }
 .output video, .output img { outline: 3px solid var(--accent); outline-offset: 2px; }
 figcaption { font-size: .9rem; margin-top: .5rem; }
 .role { display: block; font-weight: 650; }
@@ -48,10 +48,13 @@ figcaption { font-size: .9rem; margin-top: .5rem; }
 figcaption span:last-child { color: var(--faint); }
 .prompt { border-left: .25rem solid var(--line); padding: .1rem 0 .1rem .9rem; margin: 0 0 1rem; max-width: 52rem; }
 .prompt b { display: block; font-weight: 400; font-size: .85rem; color: var(--faint); }
-.command { position: relative; border-radius: .5rem; background: var(--paper); border: 1px solid var(--line); }
-.command { display: flex; align-items: flex-start; gap: .5rem; padding: .6rem .6rem .6rem .9rem; }
-pre { flex: 1; min-width: 0; margin: .25rem 0; white-space: pre-wrap; font-size: .85rem; line-height: 1.5; }
-pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+.command { border-radius: .5rem; background: var(--paper); border: 1px solid var(--line); padding: .5rem .9rem; }
+.command div { display: flex; align-items: center; justify-content: space-between; min-height: 2rem; }
+.command div { font-size: .85rem; color: var(--faint); }
+pre { margin: .25rem 0; white-space: pre-wrap; font-size: .85rem; line-height: 1.55; }
+pre, code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+pre:focus-visible, video:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+pre span { display: inline-block; max-width: 100%; vertical-align: top; }
 button {
   font: inherit; font-size: .85rem; color: var(--accent); background: var(--card); border: 1px solid currentColor;
   border-radius: .4rem; padding: .25rem .7rem; cursor: pointer; min-width: 4.6rem;
@@ -68,10 +71,16 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 const near = new IntersectionObserver(found => {
   for (const {isIntersecting, target} of found) {
     if (!isIntersecting) target.pause();
-    else if (!still.matches) target.play().catch(() => {});  // a browser may want to be asked first
+    else target.play().catch(() => { target.controls = true; });  // a browser may want to be asked first
   }
 });
-videos.forEach(video => near.observe(video));
+for (const video of still.matches ? [] : videos) {
+  near.observe(video);
+  // the videos are small, and controls would cover what is to be seen
+  video.controls = false;
+  for (const come of ["pointerenter", "focus"]) video.addEventListener(come, () => { video.controls = true; });
+  for (const go of ["pointerleave", "blur"]) video.addEventListener(go, () => { video.controls = video.paused; });
+}
 
 function copied(text) {
   const area = document.createElement("textarea");
@@ -116,7 +125,7 @@ def gallery(sections: Sequence[Section], *, seed: int) -> str:
     failed = sum(bool(section.error) for section in sections)
     seconds = sum(section.seconds for section in sections)
     links = "".join(f'<li><a href="#part-{n}">{escape(one.title)}</a></li>' for n, one in enumerate(sections, 1))
-    made = f"{len(sections) - failed} of {len(sections)} parts" if failed else f"{len(sections)} parts"
+    made = f"{len(sections) - failed} of {len(sections)} made" if failed else f"{len(sections)} made"
     body = [
         f"<header><h1>What cosmos makes</h1><p>{escape(ABOUT)}</p>",
         f'<p class="faint">{made} in {seconds:.0f} s; cosmos {escape(__version__)}, seed {seed}, '
@@ -143,9 +152,9 @@ def _section(number: int, section: Section) -> str:
         parts.append(f'<p class="prompt"><b>Prompt</b>{escape(section.prompt)}</p>')
     if section.command:
         parts.append(
-            f'<div class="command"><pre id="command-{number}" tabindex="0" aria-label="Command">'
-            f"{escape(section.command)}</pre>"
-            f'<button type="button" data-copy="command-{number}" aria-live="polite" hidden>Copy</button></div>'
+            f'<div class="command"><div><span>Command</span><button type="button" data-copy="command-{number}" '
+            'aria-live="polite" hidden>Copy</button></div>'
+            f'<pre id="command-{number}" tabindex="0" aria-label="Command">{_breakable(section.command)}</pre></div>'
         )
     if section.seconds:
         parts.append(f'<p class="faint time">Took {section.seconds:.1f} s.</p>')
@@ -153,17 +162,21 @@ def _section(number: int, section: Section) -> str:
 
 
 def _figure(shown: Shown) -> str:
-    source = page.inside(_content(shown.path), _KINDS[shown.path.suffix])
+    source = page.inside(shown.path.read_bytes(), _KINDS[shown.path.suffix])
     alt = escape(shown.alt)
     if shown.path.suffix == ".png":
         picture = f'<img src="{source}" alt="{alt}">'
     else:
-        picture = f'<video controls muted loop playsinline preload="auto" aria-label="{alt}" src="{source}"></video>'
+        picture = (
+            f'<video controls muted loop playsinline preload="auto" tabindex="0" aria-label="{alt}" '
+            f'src="{source}"></video>'
+        )
     return (
         f'<figure class="{shown.role}">{picture}<figcaption><span class="role">{_LABELS[shown.role]}</span>'
         f"<span>{escape(shown.caption)}</span></figcaption></figure>"
     )
 
 
-def _content(path: Path) -> bytes:
-    return path.read_bytes()
+def _breakable(command: str) -> str:
+    """A command line that goes on in a new line before an option where it can; copied, it is one line."""
+    return " ".join(f"<span>{escape(part)}</span>" for part in re.split(r" (?=--[a-z])", command))

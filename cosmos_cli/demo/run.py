@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli import __version__, output
+from cosmos_cli import __version__, interrupts, output
 from cosmos_cli.demo.gallery import Section, gallery
 from cosmos_cli.demo.part import Part
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.identity import digest
 from cosmos_cli.files.missing import is_file
-from cosmos_cli.files.outputs import check_writable, making
+from cosmos_cli.files.outputs import check_writable, claim
 from cosmos_cli.files.writing import replacing, write_json
 from cosmos_cli.registry import Extension
 
@@ -89,15 +89,25 @@ def make_all(
             where="--output-dir",
             fix="Give the name of a new folder, or pass --overwrite.",
         )
-    with making([page], overwrite=True):
-        state = _State(folder / STATE_NAME)
-        made = []
-        for number, part in enumerate(parts, start=1):
-            output.status(f"\n{number} of {len(parts)}: {part.help}")
-            made.append(_make(part, folder / part.name, seed, perform, state, overwrite=overwrite))
-        with replacing(page) as temporary:
-            text = gallery([one.section for one in made], seed=seed)
-            temporary.write_text(text, encoding="utf-8", errors="replace")
+    # not `making`: what the commands write appears as each of them ends, not all of it at the end of this
+    taken = claim([page])
+    try:
+        with interrupts.at_leave(taken.release):
+            return _make_claimed(parts, folder, seed, perform, overwrite=overwrite)
+    finally:
+        taken.release()
+
+
+def _make_claimed(parts: Sequence[Extension], folder: Path, seed: int, perform: Perform, *, overwrite: bool) -> Report:
+    state = _State(folder / STATE_NAME)
+    made = []
+    for number, part in enumerate(parts, start=1):
+        output.status(f"\n{number} of {len(parts)}: {part.help}")
+        made.append(_make(part, folder / part.name, seed, perform, state, overwrite=overwrite))
+    page = folder / PAGE_NAME
+    with replacing(page) as temporary:
+        text = gallery([one.section for one in made], seed=seed)
+        temporary.write_text(text, encoding="utf-8", errors="replace")
     return Report(page, tuple(made))
 
 
@@ -123,7 +133,7 @@ def _make(extension: Extension, folder: Path, seed: int, perform: Perform, state
         error = str(failure) if known else f"{type(failure).__name__}: {failure}"
         output.status(f"{extension.name} failed: {error}")
         if part is None:
-            return Made(extension.name, "failed", Section(extension.help, "", "", "", error=error))
+            return Made(extension.name, "failed", Section(extension.help.rstrip("."), "", "", "", error=error))
         return Made(extension.name, "failed", Section(part.title, part.about, part.prompt, _command(part), error=error))
 
 

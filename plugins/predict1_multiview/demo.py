@@ -14,7 +14,7 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.worlds.finding import find
 from cosmos_cli.worlds.render import render
 from cosmos_cli.worlds.scene import Scene
-from cosmos_plugins.predict1_multiview.variants import MULTIVIEW, VIEW_FRAMES
+from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 # V views, F frames, H and W pixel height and width
 
@@ -25,7 +25,7 @@ def multiview(folder: Path, seed: int) -> Part:
     """The first frames of six cameras go on together."""
     variant = MULTIVIEW["tiny"]
     size = variant.height, variant.width
-    scene = find(seed, size, VIEW_FRAMES, _is_lively, num_views=len(CAMERAS))
+    scene = find(seed, size, variant.chunk_frames, _is_lively, num_views=len(CAMERAS))
     views_VFHWC = np.stack([render(scene, size, view).rgb_FHW3 for view in range(len(CAMERAS))])
     given, begins, truth = folder / "first_frames.mp4", folder / "first_frames.png", folder / "truth.mp4"
     write_video(given, views_VFHWC[:, 0], _FPS)  # one frame of each camera, in their order
@@ -41,7 +41,10 @@ def multiview(folder: Path, seed: int) -> Part:
     shown = (
         Shown("input", begins, "One frame of each camera.", f"Six pictures of one room: {places}."),
         Shown(
-            "output", folder / "video_grid.mp4", f"{VIEW_FRAMES} frames of each: {places}.", f"Six videos: {places}."
+            "output",
+            folder / "video_grid.mp4",
+            f"{variant.chunk_frames} frames of each.",
+            f"Six videos: {places}.",
         ),
         Shown("truth", truth, "How the world really goes on.", f"Six rendered videos: {places}."),
     )

@@ -17,7 +17,7 @@ from cosmos_plugins.transfer1.variants import VARIANTS
 
 # F frames, H and W pixel height and width
 
-_FPS, _NUM_FRAMES = 24, 33
+_FPS, _NUM_FRAMES = 24, VARIANTS["tiny"].chunk_frames
 _MODEL = ("--model", "tiny", "--sigma-max", f"{PURE_NOISE_SIGMA:g}")
 """From noise alone: nothing but the prompt and the controls decides."""
 
