@@ -126,7 +126,7 @@ def _make(extension: Extension, folder: Path, seed: int, perform: Perform, state
         perform(part.arguments)
         seconds = time.perf_counter() - start
         section = _section(part, seconds)
-        state.note(extension.name, key, seconds, [one.path for one in section.shown])
+        state.note(extension.name, seed, key, seconds, [one.path for one in section.shown])
         return Made(extension.name, "done", section)
     except Exception as failure:  # the border: one part, maybe of another package, must not cost the others
         known = isinstance(failure, CosmosError)
@@ -177,10 +177,10 @@ class _State:
         seconds = entry.get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
 
-    def note(self, name: str, key: str, seconds: float, files: Sequence[Path]) -> None:
+    def note(self, name: str, seed: int, key: str, seconds: float, files: Sequence[Path]) -> None:
         folder = self._path.parent
         known = {str(file.relative_to(folder)): digest(file) for file in files}
-        self._parts[name] = {"key": key, "seconds": seconds, "files": known}
+        self._parts[name] = {"seed": seed, "key": key, "seconds": seconds, "files": known}
         self._write()
 
     def _write(self) -> None:
