@@ -69,12 +69,11 @@ def _perform(arguments: Sequence[str]) -> None:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             code = main.perform(arguments, registry.current())
-    except CosmosError:
-        raise
-    except typer.Abort:
-        raise KeyboardInterrupt from None
     except Exception as error:
-        raise main.describe(error) from error
+        # native code and broad handlers make other errors out of Ctrl-C
+        if isinstance(error, typer.Abort) or interrupts.is_stopping():
+            raise KeyboardInterrupt from error
+        raise error if isinstance(error, CosmosError) else main.describe(error) from error
     finally:
         from cosmos_cli.runtime.memory.offload import release_memory
 

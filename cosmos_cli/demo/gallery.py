@@ -9,7 +9,7 @@ from datetime import datetime
 from html import escape
 
 from cosmos_cli import __version__, page
-from cosmos_cli.demo.part import Role, Shown
+from cosmos_cli.demo.part import KINDS, Role, Shown
 
 ABOUT = (
     "These are tiny models that learned from small worlds which cosmos renders itself, and they know nothing else. "
@@ -23,8 +23,6 @@ _LABELS: dict[Role, str] = {
     "output": "Made by the model",
     "truth": "For comparison",
 }
-
-_KINDS = {".png": "image/png", ".mp4": "video/mp4"}
 
 STYLE = """
 h1 { font-size: 1.9rem; text-wrap: balance; }
@@ -87,6 +85,7 @@ function copied(text) {
   area.value = text;
   area.style.position = "fixed";
   document.body.append(area);
+  area.focus({preventScroll: true});
   area.select();
   const done = document.execCommand("copy");
   area.remove();
@@ -162,7 +161,7 @@ def _section(number: int, section: Section) -> str:
 
 
 def _figure(shown: Shown) -> str:
-    source = page.inside(shown.path.read_bytes(), _KINDS[shown.path.suffix])
+    source = page.inside(shown.path.read_bytes(), KINDS[shown.path.suffix])
     alt = escape(shown.alt)
     if shown.path.suffix == ".png":
         picture = f'<img src="{source}" alt="{alt}">'

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+KINDS = {".png": "image/png", ".mp4": "video/mp4"}
+"""What a page shows: suffix to media type."""
+
 Role = Literal["input", "control", "output", "truth"]
 """What a model is given, what holds it, what it makes, and what it should ideally make and never sees."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One picture (.png) or video (.mp4) of a part.
+    """One picture or video of a part, in its folder.
 
     caption: a few words below it. alt: what it shows, for who cannot see it.
     """
@@ -22,6 +25,10 @@ class Shown:
     path: Path
     caption: str
     alt: str
+
+    def __post_init__(self) -> None:
+        if self.path.suffix not in KINDS:
+            raise ValueError(f"{self.path} is no {' or '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
