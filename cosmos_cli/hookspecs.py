@@ -145,6 +145,19 @@ class RegisterRecipes(Protocol):
         """
 
 
+class RegisterDemo(Protocol):
+    def __call__(self, *, name: str, help: str, part: str) -> None:
+        """Add a part to `cosmos demo`.
+
+        Args:
+            name: unique among parts; its folder in that of the demo, and what `cosmos demo <name>` makes alone.
+            help: one line for `cosmos plugins info`.
+            part: import string of `part(folder: pathlib.Path, seed: int)`, which writes what the part begins with into
+                the folder, within seconds, and returns a `cosmos_cli.demo.part.Part`: the command to run, and what to
+                show of it. The same seed gives the same bytes. No network, no weights but those of the package.
+        """
+
+
 @hookspec
 def cosmos_register_families(register: RegisterFamily) -> None:
     """Called once at start-up. Register each model family, with the Typer app that holds its commands."""
@@ -190,3 +203,8 @@ def cosmos_register_doctor_checks(register: RegisterDoctorCheck) -> None:
 @hookspec
 def cosmos_register_recipes(register: RegisterRecipes) -> None:
     """Called once at start-up. Register post-trainings for a family, one's own or another's."""
+
+
+@hookspec
+def cosmos_register_demos(register: RegisterDemo) -> None:
+    """Called once at start-up. Register what `cosmos demo` shows of the family."""

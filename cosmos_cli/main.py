@@ -51,11 +51,8 @@ def run(arguments: Sequence[str]) -> int:
         if not completing:
             for fault in found.faults:
                 output.status(f"warning: {fault}")
-        # the user's shell decides the program name of completion scripts, so it is fixed here
-        code = build_app(found)(args=list(arguments), prog_name="cosmos", standalone_mode=False)
-        if code == interrupts.EXIT_CODE:  # Typer turns Ctrl-C into this code
-            return _stop()
-        return code if isinstance(code, int) else 0
+        code = perform(arguments, found)
+        return _stop() if code == interrupts.EXIT_CODE else code
     except (KeyboardInterrupt, typer.Abort):  # Abort: a question was answered with no, or with Ctrl-C
         return _stop()
     except CosmosError as error:
@@ -64,7 +61,17 @@ def run(arguments: Sequence[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # Typer's way of showing the help of a bare group
             output.text(error.ctx.get_help())  # type: ignore[attr-defined]
             return InputError.exit_code
-        return _fail(_describe(error))
+        return _fail(describe(error))
+
+
+def perform(arguments: Sequence[str], found: Registry) -> int:
+    """Run one command line, also within another, and return its exit code; what goes wrong is raised as it is.
+
+    Ctrl-C is the exit code of interrupts or an exception, as Typer pleases.
+    """
+    # the user's shell decides the program name of completion scripts, so it is fixed here
+    code = build_app(found)(args=list(arguments), prog_name="cosmos", standalone_mode=False)
+    return code if isinstance(code, int) else 0
 
 
 def _stop() -> int:
@@ -85,7 +92,7 @@ def _fail(error: CosmosError) -> int:
     return error.exit_code
 
 
-def _describe(error: Exception) -> CosmosError:
+def describe(error: Exception) -> CosmosError:
     """A panel for what was not raised as a CosmosError: wrong usage, found by Typer, or a defect of ours."""
     if isinstance(error, typer.BadParameter.__mro__[1]):  # Typer's UsageError, which it does not export
         context = getattr(error, "ctx", None)

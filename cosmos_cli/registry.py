@@ -49,6 +49,7 @@ class Family:
 CORE_COMMANDS = {
     name: Family(name, help, f"cosmos_cli.commands.{name}:app", checkpoints=None, plugin=OWN_DISTRIBUTION)
     for name, help in (
+        ("demo", "Make a video with each family's tiny model, and one page that shows them."),
         ("models", "List the published models and what of them is there."),
         ("download", "Fetch what models need: resuming, verified, and nothing else."),
         ("doctor", "Check this machine, with the way to mend what is wrong."),
@@ -61,7 +62,7 @@ CORE_COMMANDS = {
 @dataclass(frozen=True)
 class Extension:
     """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls", "doctor_checks",
-    "recipes").
+    "recipes", "demos").
 
     factory: import string of what makes or computes it; None where there is nothing to run.
     """
@@ -391,6 +392,7 @@ def _call_hooks(plugin: Plugin, manager: pluggy.PluginManager, module: Any, regi
             "controls": _register_control,
             "doctor_checks": _register_doctor_check,
             "recipes": _register_recipes,
+            "demos": _register_demo,
         }
         register = own.get(kind, functools.partial(_register_extension, kind))
         for implementation in caller.get_hookimpls():
@@ -452,6 +454,10 @@ def _register_doctor_check(registry: Registry, plugin: Plugin, *, name: str, hel
 
 def _register_recipes(registry: Registry, plugin: Plugin, *, name: str, help: str, family: str, recipes: str) -> None:
     _add(RecipeCollection("recipes", name, help, recipes, plugin.name, family), registry, plugin)
+
+
+def _register_demo(registry: Registry, plugin: Plugin, *, name: str, help: str, part: str) -> None:
+    _add(Extension("demos", name, help, part, plugin.name), registry, plugin)
 
 
 def _register_extension(kind: str, registry: Registry, plugin: Plugin, *, name: str, help: str, factory: str) -> None:

@@ -23,6 +23,23 @@ _FLAGS = (
     "--proxy-server=127.0.0.1:9"
 )
 
+PLAYED = """Promise.all([...document.querySelectorAll("video")].map(async video => {
+    await video.play();
+    // looking once is not enough: at the end of a loop a playing video has no frame for a moment
+    for (let look = 0; look < 500; look++) {
+        if (video.readyState >= 2 && video.currentTime > 0) return true;
+        await new Promise(resolve => setTimeout(resolve, 10));
+    }
+    return false;
+}))"""
+
+"""Plays every video of a page; whether each shows something."""
+
+WIDEST = (
+    """Math.max(...[...document.querySelectorAll("body *")].map(element => element.getBoundingClientRect().right))"""
+)
+"""Where the rightmost element ends, in CSS pixels."""
+
 _LAUNCHER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)
@@ -36,13 +53,15 @@ class Page:
     """One open tab.
 
     requests: address of everything that the page has asked for, also where it was refused.
+    errors: what it or the browser has complained of.
     """
 
     def __init__(self, browser: _Pipe, session: str) -> None:
         self._browser, self._session = browser, session
         self.requests: list[str] = []
+        self.errors: list[Any] = []
         self._is_loaded = True
-        for domain in ("Page", "Network", "Runtime"):
+        for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
 
     def open(self, path: Path, *, width: int, height: int = 844, is_phone: bool = False) -> None:
@@ -54,6 +73,10 @@ class Page:
         self._call("Page.navigate", url=path.absolute().as_uri())
         while not self._is_loaded:
             self._take(self._browser.next())
+
+    def prefer(self, feature: str, value: str) -> None:
+        """Have pages that are opened from now on find a preference of their reader, and no others."""
+        self._call("Emulation.setEmulatedMedia", features=[{"name": feature, "value": value}])
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise."""
@@ -68,6 +91,9 @@ class Page:
     def _take(self, event: dict[str, Any]) -> None:
         if event.get("method") == "Network.requestWillBeSent":
             self.requests.append(event["params"]["request"]["url"])
+        is_complaint = event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error"
+        if is_complaint or event.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(event["params"])
         self._is_loaded |= event.get("method") == "Page.loadEventFired"
 
 

@@ -24,7 +24,7 @@ SOURCES = {
 }
 CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_cli/")}
 
-BOTTOM = {"errors", "interrupts", "output", "files", "redaction"}
+BOTTOM = {"errors", "interrupts", "output", "files", "redaction", "page"}
 TOOLS = {"media", "checkpoints", "runtime"}
 PARTS = {"guardrails", "diffusion", "models"}
 GENERATION = {"generation"}
@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "errors": set(),
     "interrupts": set(),
     "redaction": set(),
+    "page": set(),
     "output": {"errors", "redaction"},
     "files": {"errors", "interrupts", "output", "redaction"},
     "hookspecs": set(),
@@ -51,7 +52,9 @@ MAY_IMPORT = {
         for room in JOBS
     },
     "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
-    "commands": BOTTOM | TOOLS | PARTS | JOBS | {"flags", "requests", "registry", "hookspecs", "commands"},
+    "demo": BOTTOM | TOOLS | {"registry", "worlds"},
+    # a demonstration runs other commands
+    "commands": BOTTOM | TOOLS | PARTS | JOBS | {"flags", "requests", "registry", "hookspecs", "demo", "main"},
     "main": BOTTOM | {"registry", "requests", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},

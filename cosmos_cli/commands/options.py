@@ -10,7 +10,7 @@ import typer
 from cosmos_cli.files.paths import given_path
 
 
-def _as_meant(value: Path) -> Path:
+def as_meant(value: Path) -> Path:
     try:
         return given_path(value)
     except ValueError as error:
@@ -22,7 +22,7 @@ CheckpointDir = Annotated[
     typer.Option(
         "--checkpoint-dir",
         envvar="COSMOS_CHECKPOINT_DIR",
-        callback=_as_meant,
+        callback=as_meant,
         help="Folder of checkpoints in the original layout.",
     ),
 ]

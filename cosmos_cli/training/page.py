@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,30 +9,14 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
+from cosmos_cli.page import document
 from cosmos_cli.training.curves import Curve, chart
 
 STYLE = """
-:root {
-  color-scheme: light dark;
-  --paper: #f6f6f3; --card: #fff; --ink: #1d1f23; --faint: #5f6570; --line: #dcdcd6; --accent: #2b57b8; --own: #7a5200;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #15171b; --card: #1e2126; --ink: #e9eaed; --faint: #a2a8b3; --line: #353a42; --accent: #8db1ff;
-    --own: #ecc46c;
-  }
-}
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 84rem; padding: 1.25rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere;
-  -webkit-text-size-adjust: 100%;
-}
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; }
+:root { --own: #7a5200; }
+@media (prefers-color-scheme: dark) { :root { --own: #ecc46c; } }
 h2 { font-size: 1.1rem; margin: 1.75rem 0 .6rem; }
 h3 { font-size: .95rem; margin: 0 0 .4rem; font-weight: 600; }
-p { margin: 0 0 .5rem; }
-.faint { color: var(--faint); font-size: .9rem; }
 .bar { height: .5rem; border-radius: .25rem; background: var(--line); overflow: hidden; margin: .75rem 0; }
 .bar span { display: block; height: 100%; background: var(--accent); }
 .facts {
@@ -71,8 +53,7 @@ th, td { text-align: left; vertical-align: top; padding: .3rem 1rem .3rem 0; bor
 tr:last-child td { border-bottom: 0; }
 .own { color: var(--own); font-weight: 600; }
 details { margin-top: .75rem; }
-summary { cursor: pointer; color: var(--accent); }
-summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
+summary { color: var(--accent); }
 """
 
 SCRIPT = """
@@ -130,7 +111,9 @@ class Page:
             self._recipe(),
             "</main>",
         ]
-        return _document(f"{self.iteration:,}/{self.total:,} {self.path[-1]}", "\n".join(parts))
+        title = f"{self.iteration:,}/{self.total:,} {self.path[-1]}"
+        # opened from a disk, or shown by a server: videos come from beside the page, and nothing from anywhere else
+        return document(title, "\n".join(parts), style=STYLE, script=SCRIPT, media="'self' file:")
 
     def _began_from(self) -> str:
         return f", from experiment {escape(self.experiment)}" if self.experiment else ""
@@ -184,19 +167,3 @@ def _table(head: str, rows: str) -> str:
 
 def _value(value: Any) -> str:
     return escape(value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False))
-
-
-def _document(title: str, body: str) -> str:
-    script = base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode()
-    # opened from a disk, or shown by a server: videos come from beside the page, and nothing from anywhere else
-    allowed = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{script}'; media-src 'self' file:; "
-        "img-src data:"
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{allowed}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n{body}\n"
-        f"<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )

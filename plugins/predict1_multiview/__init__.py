@@ -1,6 +1,6 @@
 """Cosmos-Predict1: worlds from prompts and given frames, filmed by one camera or by all cameras of a car."""
 
-from cosmos_cli.hookspecs import RegisterFamily, RegisterRecipes, hookimpl
+from cosmos_cli.hookspecs import RegisterDemo, RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -34,4 +34,13 @@ def cosmos_register_recipes(register: RegisterRecipes) -> None:
         help="Post-trainings of Predict1 for one camera.",
         family="predict1",
         recipes="cosmos_plugins.predict1_multiview.single_view.recipes:RECIPES",
+    )
+
+
+@hookimpl
+def cosmos_register_demos(register: RegisterDemo) -> None:
+    register(
+        name="multiview",
+        help="Predict1 makes what six cameras see.",
+        part="cosmos_plugins.predict1_multiview.demo:multiview",
     )

@@ -1,6 +1,6 @@
 """Cosmos-Predict2: the next seconds of a world, from a picture or clip and a prompt."""
 
-from cosmos_cli.hookspecs import RegisterExtension, RegisterFamily, RegisterRecipes, hookimpl
+from cosmos_cli.hookspecs import RegisterDemo, RegisterExtension, RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -35,4 +35,14 @@ def cosmos_register_recipes(register: RegisterRecipes) -> None:
         help="Post-trainings of Predict2.",
         family="predict2",
         recipes="cosmos_plugins.predict2.recipes:RECIPES",
+    )
+
+
+@hookimpl
+def cosmos_register_demos(register: RegisterDemo) -> None:
+    register(name="video2world", help="Predict2 continues a picture.", part="cosmos_plugins.predict2.demo:video2world")
+    register(
+        name="best-of-n",
+        help="Predict2 continues a clip three times, and a critic ranks the videos.",
+        part="cosmos_plugins.predict2.demo:best_of_n",
     )

@@ -1,6 +1,6 @@
 """Cosmos-Transfer1: a video turned into another world under the control of its edges, depth, segments or blur."""
 
-from cosmos_cli.hookspecs import Package, RegisterControl, RegisterFamily, RegisterRecipes, hookimpl
+from cosmos_cli.hookspecs import Package, RegisterControl, RegisterDemo, RegisterFamily, RegisterRecipes, hookimpl
 
 
 @hookimpl
@@ -77,4 +77,16 @@ def cosmos_register_recipes(register: RegisterRecipes) -> None:
         help="Post-trainings of control branches.",
         family="transfer",
         recipes="cosmos_plugins.transfer1.recipes:RECIPES",
+    )
+
+
+@hookimpl
+def cosmos_register_demos(register: RegisterDemo) -> None:
+    register(
+        name="edge", help="Transfer1 makes a clip anew under its edges.", part="cosmos_plugins.transfer1.demo:edge"
+    )
+    register(
+        name="depth",
+        help="Transfer1 follows the depth of a clip where a weight map lets it.",
+        part="cosmos_plugins.transfer1.demo:depth",
     )

@@ -27,6 +27,12 @@ def scored_stem(video: Path, score: int | None) -> str:
     return f"{unscored_stem(video)}_{'unscored' if score is None else f'score{score:03d}'}"
 
 
+def score_of(video: Path) -> int | None:
+    """The score that the name carries, 0 to 100; None if it carries none."""
+    found = re.search(r"_score(\d{3})$", video.stem)
+    return int(found[1]) if found else None
+
+
 def answers_path(video: Path) -> Path:
     """The critic's raw answers about a video, under the name that the video has."""
     return video.with_name(f"{video.stem}.critic.json")

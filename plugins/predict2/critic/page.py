@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from html import escape
+from cosmos_cli import page
 
 STYLE = """
 :root {
-  color-scheme: light dark;
-  --paper: #f6f6f3; --card: #ffffff; --ink: #1d1f23; --faint: #5f6570; --line: #dcdcd6;
   --good: #17693a; --good-paper: #e7f4ea; --bad: #a4262c; --bad-paper: #fbeaea;
-  --open: #7a5200; --open-paper: #fbf2dc; --accent: #2b57b8;
+  --open: #7a5200; --open-paper: #fbf2dc;
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --paper: #15171b; --card: #1e2126; --ink: #e9eaed; --faint: #a2a8b3; --line: #353a42;
     --good: #7fd79d; --good-paper: #17301f; --bad: #f59a9a; --bad-paper: #3a1d1f;
-    --open: #ecc46c; --open-paper: #352a12; --accent: #8db1ff;
+    --open: #ecc46c; --open-paper: #352a12;
   }
 }
-* { box-sizing: border-box; }
-body {
-  margin: 0 auto; max-width: 84rem; padding: 1.25rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; overflow-wrap: anywhere;
-  -webkit-text-size-adjust: 100%;
-}
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; text-wrap: balance; }
+h1 { text-wrap: balance; }
 h2 { font-size: 1rem; margin: 0; }
-p { margin: 0 0 .5rem; }
-.faint { color: var(--faint); font-size: .9rem; }
 header { margin-bottom: 1.25rem; }
 button {
   font: inherit; color: var(--accent); background: none; border: 1px solid currentColor; border-radius: .5rem;
@@ -71,8 +58,6 @@ video { display: block; width: 100%; background: #000; aspect-ratio: 16 / 9; obj
 details { border-top: 1px solid var(--line); padding: .55rem 0; }
 .inside > details:last-child { padding-bottom: 0; }
 details details { border: 0; padding: .25rem 0; }
-summary { cursor: pointer; }
-summary:focus-visible, button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 .component { border-left: .25rem solid currentColor; border-radius: .25rem; padding: .5rem .75rem; margin: .5rem 0; }
 .component p { color: var(--ink); margin: .15rem 0 0; font-size: .95rem; }
 .trial { padding-top: .5rem; }
@@ -86,21 +71,9 @@ dd { margin: 0; min-width: 0; }
 .card dl { font-size: .95rem; margin: 0 0 .75rem; }
 """
 
-SCRIPT = """
-const videos = [...document.querySelectorAll("video")];
-for (const video of videos) {
-  const fit = () => {
-    if (video.videoWidth) video.style.aspectRatio = video.videoWidth + " / " + video.videoHeight;
-  };
-  fit();
-  video.addEventListener("loadedmetadata", fit);
-  // some browsers play no video out of a data URL, or only a short one; as a blob it is the same bytes
-  video.addEventListener("error", () => {
-    const bytes = Uint8Array.from(atob(video.src.slice(video.src.indexOf(",") + 1)), c => c.charCodeAt(0));
-    video.src = URL.createObjectURL(new Blob([bytes], {type: "video/mp4"}));
-  }, {once: true});
-}
-const together = document.getElementById("together");
+SCRIPT = (
+    page.VIDEOS_INSIDE
+    + """const together = document.getElementById("together");
 if (together) {
   together.hidden = false;
   together.addEventListener("click", () => {
@@ -114,23 +87,9 @@ if (together) {
   });
 }
 """
+)
 
 
 def document(title: str, body: str) -> str:
     """A whole page. `title` is plain text, `body` is HTML in which all text is escaped already."""
-    # should a model's answer ever slip through unescaped, this keeps it from running or fetching anything
-    allowed = (
-        f"default-src 'none'; style-src 'unsafe-inline'; script-src '{_fingerprint(SCRIPT)}'; media-src data: blob:; "
-    )
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{allowed}img-src data:">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n{body}\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
-    )
-
-
-def _fingerprint(script: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return page.document(title, body, style=STYLE, script=SCRIPT)

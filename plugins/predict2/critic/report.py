@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +12,7 @@ from typing import Any
 from cosmos_cli.critics import Component, Trial
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import MAX_SIDECAR_BYTES, read_json
+from cosmos_cli.page import inside
 from cosmos_plugins.predict2.critic.judgement import Judgement, best, rank
 from cosmos_plugins.predict2.critic.page import document
 
@@ -167,18 +167,18 @@ def _card(judgement: Judgement, own: Mapping[str, Any], *, badge: str = "", is_a
     if own:
         parts.append(_table(own))
     parts += [_trial(number, trial, is_open=is_alone) for number, trial in enumerate(judgement.trials, start=1)]
-    inside = f'<div class="inside">{"".join(parts)}</div>'
-    return f'<article class="card{" best" if badge else ""}">{_video(judgement.video)}{inside}</article>'
+    text = f'<div class="inside">{"".join(parts)}</div>'
+    return f'<article class="card{" best" if badge else ""}">{_video(judgement.video)}{text}</article>'
 
 
 def _video(path: Path) -> str:
     try:
-        content = base64.b64encode(path.read_bytes()).decode()
+        source = inside(path.read_bytes(), "video/mp4")
     except OSError:
         return ""  # its card says why
     return (
         f'<video controls muted loop playsinline preload="metadata" aria-label="{escape(path.name)}" '
-        f'src="data:video/mp4;base64,{content}"></video>'
+        f'src="{source}"></video>'
     )
 
 

@@ -19,7 +19,7 @@ from cosmos_plugins.predict2.critic.files import find_judged, find_videos
 from cosmos_plugins.predict2.critic.judgement import Judgement, best, rank
 from cosmos_plugins.predict2.critic.measured import measured
 from cosmos_plugins.predict2.critic.run import judge_videos
-from tests.browser import CHROMIUM, Page, chromium
+from tests.browser import CHROMIUM, PLAYED, WIDEST, Page, chromium
 from tests.clips import encode, moving_gradient
 
 DATE = datetime(2026, 1, 2, 3, 4)
@@ -215,21 +215,6 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not in
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with chromium(tmp_path_factory.mktemp("profile")) as page:
         yield page
-
-
-PLAYED = """Promise.all([...document.querySelectorAll("video")].map(async video => {
-    await video.play();
-    // looking once is not enough: at the end of a loop a playing video has no frame for a moment
-    for (let look = 0; look < 500; look++) {
-        if (video.readyState >= 2 && video.currentTime > 0) return true;
-        await new Promise(resolve => setTimeout(resolve, 10));
-    }
-    return false;
-}))"""
-
-WIDEST = (
-    """Math.max(...[...document.querySelectorAll("body *")].map(element => element.getBoundingClientRect().right))"""
-)
 
 
 @needs_chromium

@@ -1,0 +1,1 @@
+"""`cosmos demo`: every family at work on rendered worlds, and one page that shows what came of it."""
