@@ -12,9 +12,8 @@ from cosmos_cli import __version__, page
 from cosmos_cli.demo.part import KINDS, Role, Shown
 
 ABOUT = (
-    "These are tiny models that learned from small worlds which cosmos renders itself, and they know nothing else. "
-    "They show how each family works on your machine, not what the published models can do. None of them has seen "
-    "these worlds before."
+    "These are tiny models whose diffusion networks are not trained yet, so they make noise. "
+    "They show how each family works on your machine, not what the published models can do."
 )
 
 _LABELS: dict[Role, str] = {
