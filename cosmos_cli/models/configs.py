@@ -416,5 +416,5 @@ class T5EncoderConfig:
 TINY_WAN_VAE = WanVAEConfig(dim=12, num_res_blocks=1)
 """The tokenizer of Predict2's tiny models."""
 
-TINY_COSMOS_TOKENIZER = CosmosTokenizerConfig(channels=20, channels_mult=(2, 4, 4), num_res_blocks=1)
+TINY_COSMOS_TOKENIZER = CosmosTokenizerConfig(channels=16, channels_mult=(2, 4, 4), num_res_blocks=1)
 """The tokenizer of all other tiny models."""
