@@ -113,11 +113,12 @@ def _tiny(start: Literal["pretrain", "posttrain"]) -> Recipe:
     )
 
 
-_SIZE = dict(zip(("height", "width"), VARIANTS["tiny"].sizes["16:9"], strict=True))
+_HEIGHT, _WIDTH = VARIANTS["tiny"].sizes["16:9"]
 _WORLDS = Data(
     source="cosmos_cli.worlds.source:RenderedClips",
     num_frames=33,
-    **_SIZE,
+    height=_HEIGHT,
+    width=_WIDTH,
     text_tokens=48,
     text_channels=128,
     text_encoder=TINY_T5,
