@@ -63,7 +63,7 @@ def make_multiview(root: Path) -> None:
         base = random_weights(MultiViewDiT(variant.base(len(CAMERAS))))
         _save(_prefixed("net.", base), root / multiview_variants.base_file(kind))
         for name in multiview_variants.CONTROLS:
-            branch = _silent(random_weights(MultiViewControlBranch(variant.branch(len(CAMERAS)))))
+            branch = random_weights(MultiViewControlBranch(variant.branch(len(CAMERAS))))
             path = root / multiview_variants.control_file(kind, name, waymo_example=False)
             _save(_prefixed("net.", branch), path)
 

@@ -176,7 +176,7 @@ def published(folder: Path, place: Path, *, in_shards: bool) -> Path:
 @pytest.mark.parametrize("in_shards", [False, True])
 def test_both_published_forms_are_read_and_kept_apart(folder: Path, tmp_path: Path, in_shards: bool) -> None:
     place = published(folder, tmp_path / "t5-11b", in_shards=in_shards)
-    text, loads = "A harbour at dusk.", []
+    text, loads = "a red ball slides left", []
     options = {"bf16": cached(place, tmp_path / "cache", loads, form="bf16")}
     options |= {form: cached(place, tmp_path / "cache", loads, form=form) for form in ("fp32", "auto")}
     assert {form: encoder.document()["stored_in"] for form, encoder in options.items()} == {

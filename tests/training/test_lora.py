@@ -59,7 +59,7 @@ def trained(precision: str, num_steps: int) -> tuple[Trainer, LoRARecipe, dict[s
 def forward(net: nn.Module) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(1, 16, 12, 4, 6, generator=generator)
-    text = torch.randn(1, 6 * 16, 64, generator=generator)
+    text = torch.randn(1, 6 * 16, 128, generator=generator)
     mask = torch.zeros(1, 1, 12, 4, 6)
     with torch.no_grad():
         out: Tensor = net(x, torch.tensor([0.3]), text, condition_mask_B1THW=mask, fps=24.0)
@@ -71,14 +71,14 @@ def test_adapters_alone_learn_and_what_is_exported_merges_to_the_network_that_le
     weights: dict[str, Any] = trainer.task.networks.state_dict()
     changed = {name for name, tensor in weights.items() if not torch.equal(tensor, start[name])}
     assert changed == set(trainer.parameters) and all(".lora_" in name for name in changed)
-    assert len(changed) == 2 * 3 * 10  # A and B of ten layers in each of three blocks
+    assert len(changed) == 2 * 4 * 10  # A and B of ten layers in each of four blocks
     assert trainer.ema is not None
     export_adapter(tmp_path, 3, trainer.task.networks, spelt, trainer.ema.averages)
     tiny = weights_of(RECIPE, Where(CPU, torch.float32, Path("nowhere")))
     for kind in ("reg", "ema"):
         merged: GeneralDiT = load_dit(tiny, trainer.task.networks["net"].config).float()
         before = forward(merged)
-        assert merge_lora(merged, adapter_path(tmp_path, 3, kind)) == 30
+        assert merge_lora(merged, adapter_path(tmp_path, 3, kind)) == 40
         with trainer.ema.in_place() if kind == "ema" else torch.no_grad():
             adapted = forward(trainer.task.networks["net"])
         torch.testing.assert_close(forward(merged), adapted, rtol=1e-5, atol=1e-5)

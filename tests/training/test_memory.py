@@ -63,7 +63,7 @@ def test_a_plan_is_near_what_a_tiny_training_takes(precision: str, within: Any) 
     recipe = recipe_of(
         48,
         80,
-        data={"text_channels": 64},
+        data={"text_channels": 128},
         trainer=steps(precision),
         parallel=ParallelRecipe(activation_checkpointing=within),
         draws=DrawsRecipe(given="per-step", augment_mean=-3.0),
@@ -79,7 +79,7 @@ def test_a_plan_is_near_what_a_tiny_training_takes(precision: str, within: Any) 
         parallel.wrap(task)
         trainer = Trainer(recipe, task, parallel)
         for step in range(recipe.trainer.max_iter):
-            batch = Batch(torch.randn(1, 16, *size_THW), torch.randn(1, 6 * 512, 64).to(dtype), 24.0)
+            batch = Batch(torch.randn(1, 16, *size_THW), torch.randn(1, 6 * 512, 128).to(dtype), 24.0)
             trainer.step([(batch, draw(recipe.draws, (16, *size_THW), seed=0, step=step, places=[0]))])
     memory = memory_of(recipe, workload, 1, precision=precision)
     stages = [sum(parts.values()) for stage, parts in memory.stages.items() if stage != "encoding"]

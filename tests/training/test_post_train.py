@@ -224,7 +224,7 @@ def test_the_loss_on_other_clips_halves(tmp_path: Path) -> None:
         ((), ("trainer.max_iter=many",), "must be a whole number"),
         ((), ("model.size=13B",), "'13B' is no size of this model. There are 7B, tiny."),
         ((), ("data.num_frames=10",), "10 frames are no clip of this model"),
-        ((), ("data.text_channels=1024",), "texts of 1024 channels do not fit a network that reads 64"),
+        ((), ("data.text_channels=1024",), "texts of 1024 channels do not fit a network that reads 128"),
         ((), ("data.height=4096",), "is larger than the network knows"),
         (("--num-gpus", 3), ("parallel.cp=3",), "does not divide the 4 attention heads"),
         ((), ("draws.given_min=2",), "given_min must not be more than given_max"),

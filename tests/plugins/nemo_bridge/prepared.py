@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-TEXT_WIDTH = 64
+TEXT_WIDTH = 128
 
 
 def prepared(folder: Path, num_samples: int, *, num_latents: int = 2, rows: int = 6, columns: int = 10) -> Path:

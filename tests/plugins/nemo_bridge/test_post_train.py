@@ -146,7 +146,7 @@ def test_a_dry_run_has_the_numbers_of_nemo_and_the_size_of_the_samples(data: Pat
     assert document["global_batch_size"] == 1
     assert document["memory"]["fits"]
     alone = post_train("--dry-run", "--json", "--factory", FACTORY, f"data.path={data}").json["recipe"]
-    assert (alone["parallel"]["tp"], alone["data"]["num_frames"], alone["data"]["text_channels"]) == (1, 9, 64)
+    assert (alone["parallel"]["tp"], alone["data"]["num_frames"], alone["data"]["text_channels"]) == (1, 9, 128)
 
 
 def test_fewer_ranks_than_nemo_has_share_the_layers_among_them(data: Path) -> None:

@@ -84,7 +84,7 @@ def test_with_skip_bad_they_are_left_out_and_named(cosmos: Run, clip: Path, tmp_
     assert result.exit_code == 0, result.stderr
     assert result.json["videos"] == 1
     notices = " ".join(result.json["notices"])
-    assert "short120.mp4 (120), short7.mp4 (7)" in notices
+    assert "short32.mp4 (32), short7.mp4 (7)" in notices
     assert all(name in notices for name in ("cut.mp4", "noise.mp4", "damaged.mp4"))
     (tmp_path / "raw" / "good.mp4").unlink()
     assert "short7.mp4" in refused(prepare(cosmos, tmp_path / "raw", "--skip-bad"))

@@ -138,10 +138,10 @@ def test_given_frames_come_out_as_they_went_in_unless_the_original_is_asked_for(
             conditioning = loaded.condition(sample, sample.given_VFHWC)
             text = loaded.encode_text(["."] * 6)
             made[like_original] = loaded._denoise(sample, text, conditioning, Clock())
-    wanted = conditioning.latents_BCTHW[:, :, ::8]
-    torch.testing.assert_close(made[False][:, :, ::8], wanted, atol=0.02, rtol=0)
+    wanted = conditioning.latents_BCTHW[:, :, ::3]
+    torch.testing.assert_close(made[False][:, :, ::3], wanted, atol=0.02, rtol=0)
     # the figure of the specification for ten steps
-    ratio = (made[True][:, :, ::8] * wanted).sum() / (wanted * wanted).sum()
+    ratio = (made[True][:, :, ::3] * wanted).sum() / (wanted * wanted).sum()
     assert ratio.item() == pytest.approx(1.956, abs=0.01)
 
 

@@ -176,7 +176,7 @@ def test_an_upscaled_video_is_three_times_as_large(transfer: Run, clip: Path) ->
         {"upscale": {"control_weight": 0.5}, "input_video_path": str(clip)}, "--json", "--preview", "--guidance", 0
     )
     assert result.exit_code == 0, result.stderr
-    assert (result.json["height"], result.json["width"]) == (288, 384)
+    assert (result.json["height"], result.json["width"]) == (240, 336)
     assert read_video(Path("outputs/output.mp4")).frames_FHWC.shape == (9, 240, 336, 3)
     assert result.json["controls"] == {}
 

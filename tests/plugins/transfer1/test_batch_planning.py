@@ -71,7 +71,7 @@ def test_wrong_rows_are_counted_and_named_and_the_others_planned(cosmos: Callabl
         result = cosmos("transfer", *line, *common)
         assert result.exit_code == 0, result.stderr
         assert result.json["request"] == {"file": "rows.jsonl", "num_rows": 5, "num_wrong_rows": 3}
-        assert result.json["frames"]["made"] == 5 + 150
+        assert result.json["frames"]["made"] == 5 + 50
         first, *others = result.json["problems"]
         assert first == "3 of 5 rows are wrong, and will not be made."
         places = ("line 2, visual_input: gone.mp4", "line 4: Unknown field 'sead'. Did you mean", "line 5, text.mp4:")

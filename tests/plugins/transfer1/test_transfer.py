@@ -80,10 +80,10 @@ def test_a_chunk_begins_with_the_last_frame_of_the_one_before(clip: Path) -> Non
     generation = Generation(pipeline.models, sample, [], Texts(nothing, nothing), Clock())
     with torch.inference_mode():
         previous = moving_gradient(1, 80, 112)
-        start = torch.zeros(1, 16, 16, 12, 16)
+        start = torch.zeros(1, 16, 5, 10, 14)
         [conditioning] = generation._condition(previous, start)
         assert conditioning is not None
-        assert conditioning.mask_B1T11.flatten().tolist() == [1.0] + [0.0] * 15
+        assert conditioning.mask_B1T11.flatten().tolist() == [1.0] + [0.0] * 4
         assert generation._condition(None, start) == [None]
         tokenizer = pipeline.models.tokenizer
         alone = tokenizer.network.encode(torch.from_numpy(previous).permute(3, 0, 1, 2)[None] / 255 * 2 - 1)
