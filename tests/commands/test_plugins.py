@@ -51,7 +51,9 @@ def test_list_shows_what_each_plugin_brings_and_its_state(cosmos: Cosmos) -> Non
     by_name = {row[0]: " ".join(part.strip() for part in row[1:] if part) for row in rows}
     assert by_name["radar-plugin"] == "listed 1.0 radar, guardrails:hush ok"
     assert by_name["broken-plugin"].startswith("listed 1.0 - cannot be imported (ModuleNotFoundError: ")
-    assert by_name["predict2"].endswith("predict2, critics:reason1, critics:measured, demos:video2world, demos:best-of-n, recipes:predict2 ok")
+    assert by_name["predict2"].endswith(
+        "predict2, critics:reason1, critics:measured, demos:video2world, demos:best-of-n, recipes:predict2 ok"
+    )
 
 
 @pytest.mark.usefixtures("installed")

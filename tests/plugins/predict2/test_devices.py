@@ -180,7 +180,7 @@ def test_a_batch_goes_on_when_one_of_two_devices_runs_out_of_memory(
 
 @pytest.mark.parametrize(
     ("line", "budget", "suffix"),
-    [(PICTURE, "20MB", ".png"), (CAMERAS, "20MB", ".mp4"), (ROBOT, "16.2MB", ".mp4")],
+    [(PICTURE, "20MB", ".png"), (CAMERAS, "20MB", ".mp4"), (ROBOT, "13MB", ".mp4")],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_a_small_budget_makes_the_same(

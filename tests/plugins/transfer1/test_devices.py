@@ -32,7 +32,7 @@ LINE = ("--model", "tiny", "--device", "cpu", "--controlnet-specs", "spec.json",
 
 @pytest.fixture
 def folder() -> Path:
-    # 16:9, where a frame has 45 patches, which neither 2 nor 4 divides
+    # 16:9
     encode(Path("clip.mp4"), moving_gradient(9, 72, 128))
     Path("spec.json").write_text(json.dumps(SPEC))
     return Path.cwd()
@@ -178,24 +178,22 @@ def test_compiled_blocks_that_must_leave_the_device_run_uncompiled(
     line = ("transfer", "run", *LINE, "--compile")
     assert cosmos(*line, "--video-save-name", "plain").exit_code == 0
     # one step down the text encoder waits in host memory, which is nothing to the blocks; two steps down they do, too
-    for steps, fate in {
-        1: "text encoder in host memory while idle",
-        2: "in host memory while idle, not compiled",
-    }.items():
-        monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget_of_transfer(steps, edge={}, vis={}))
-        monkeypatch.setenv("COSMOS_CACHE_DIR", f"cache{steps}")  # where no text is known, so that the encoder works
-        result = cosmos(*line, "--video-save-name", f"lowered{steps}")
-        assert result.exit_code == 0, result.stderr
-        [*_, told] = [line for line in result.stderr.splitlines() if "tried again" in line]
-        assert told.endswith(fate)
-        assert Path(f"outputs/lowered{steps}.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+    monkeypatch.setenv("COSMOS_SIMULATED_DEVICE_MEMORY", budget_of_transfer(2, edge={}, vis={}))
+    monkeypatch.setenv("COSMOS_CACHE_DIR", "cache")  # where no text is known, so that the encoder works
+    result = cosmos(*line, "--video-save-name", "lowered")
+    assert result.exit_code == 0, result.stderr
+    [*_, told] = [line for line in result.stderr.splitlines() if "tried again" in line]
+    assert told.endswith("in host memory while idle, not compiled")
+    assert Path("outputs/lowered.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
     monkeypatch.delenv("COSMOS_SIMULATED_DEVICE_MEMORY")
     # a run may also be told to begin there
-    monkeypatch.setenv("COSMOS_MEMORY_STEPS", "2")
-    result = cosmos(*line, "--video-save-name", "begun")
-    assert result.exit_code == 0, result.stderr
-    assert "in host memory while idle, not compiled" in result.stderr
-    assert Path("outputs/begun.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
+    for steps, is_compiled in {"1": True, "2": False}.items():
+        monkeypatch.setenv("COSMOS_MEMORY_STEPS", steps)
+        result = cosmos(*line, "--video-save-name", f"begun{steps}")
+        assert result.exit_code == 0, result.stderr
+        assert "in host memory while idle" in result.stderr
+        assert ("not compiled" in result.stderr) != is_compiled
+        assert Path(f"outputs/begun{steps}.mp4").read_bytes() == Path("outputs/plain.mp4").read_bytes()
     # what a user rules out from the start is still refused
     monkeypatch.setattr(load, "plan_for_device", believed)
     refused = cosmos(*line, "--max-memory", budget_of_transfer(2, edge={}, vis={}), "--video-save-name", "refused")
