@@ -1,7 +1,7 @@
-"""Makes what the tiny models of all families share: `python -m cosmos_cli.generation.tiny_helpers [FOLDER]`.
+"""Makes a tokenizer of videos for the tiny models: `python -m cosmos_cli.generation.tiny_helpers [FOLDER]`.
 
-A tokenizer of videos and a text encoder with random weights, in the layout of the published ones. Their sizes stand in
-`variants.TINY_HELPERS`; the files follow from that and from the seed.
+It has random weights, in the layout of the published one. Its size stands in `variants.TINY_HELPERS`; the file follows
+from that and from the seed. The text encoder beside it is trained, see `cosmos_cli.models.tiny_text`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from pathlib import Path
 import torch
 
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
-from cosmos_cli.generation.variants import LONGEST_CHUNK_FRAMES, TINY_HELPERS, TINY_ROOT, TINY_TEXT_WIDTH
-from cosmos_cli.models.tiny import make_text_encoder, make_tokenizer
+from cosmos_cli.generation.variants import LONGEST_CHUNK_FRAMES, TINY_HELPERS, TINY_ROOT
+from cosmos_cli.models.tiny import make_tokenizer
 
 SEED = 20260104
 
 
 def make(root: Path) -> None:
-    """Write the tokenizer and the text encoder under the checkpoint folder `root`."""
+    """Write the tokenizer under the checkpoint folder `root`."""
     torch.manual_seed(SEED)
     make_tokenizer(root / VIDEO_TOKENIZER.name, TINY_HELPERS.tokenizer, chunk_frames=LONGEST_CHUNK_FRAMES)
-    make_text_encoder(root / TINY_HELPERS.text_encoder, width=TINY_TEXT_WIDTH)
 
 
 if __name__ == "__main__":

@@ -142,9 +142,9 @@ class CosmosTokenizer(nn.Module):
             latents.append(self.quant_conv(self.encoder(piece_BCFHW, past)))
             past.num_done += latents[-1].shape[2]
         latents_BCTHW = torch.cat(latents, dim=2)
-        decoded_BCTHW = latents_BCTHW if noise_BCTHW is None else latents_BCTHW + noise_BCTHW
+        noisy_BCTHW = latents_BCTHW if noise_BCTHW is None else latents_BCTHW + noise_BCTHW
         past, pieces = Past(num_latents), []
-        for piece_BCTHW in decoded_BCTHW.tensor_split([1], dim=2)[:steps]:
+        for piece_BCTHW in noisy_BCTHW.tensor_split([1], dim=2)[:steps]:
             pieces.append(self.decoder(self.post_quant_conv(piece_BCTHW), past))
             past.num_done += piece_BCTHW.shape[2]
         return torch.cat(pieces, dim=2), latents_BCTHW

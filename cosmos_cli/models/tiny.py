@@ -7,11 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import T5EncoderModel
 
 from cosmos_cli.models.configs import CosmosTokenizerConfig
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
-from cosmos_cli.models.tiny_text import encoder_config, write_text_encoder
 
 MOST_LATENTS = 16
 """Latent frames that the tokenizer of the tiny models has statistics for."""
@@ -59,8 +57,3 @@ def _module_tree(weights: Mapping[str, Tensor]) -> nn.Module:
             module = module.get_submodule(parent)
         module.register_parameter(last, nn.Parameter(weight, requires_grad=False))
     return root
-
-
-def make_text_encoder(folder: Path, *, width: int) -> None:
-    """Write a T5 encoder with random weights, with its tokenizer, in the Hugging Face layout."""
-    write_text_encoder(folder, T5EncoderModel(encoder_config(width)))

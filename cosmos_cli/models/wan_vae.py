@@ -330,13 +330,15 @@ class WanVAE(nn.Module):
             The clips again, and their normalised latents without the noise.
         """
         past, moments = _Past(), []
-        for chunk_BCFHW, past.is_last_chunk in _with_last(_first_and_rest(video_BCFHW)):
+        for chunk_BCFHW, is_last in _with_last(_first_and_rest(video_BCFHW)):
+            past.is_last_chunk = is_last
             moments.append(self.conv1(self.encoder(chunk_BCFHW, past)))
             past.is_first_chunk = False
         latents_BCTHW = self.normalise(torch.cat(moments, dim=2)[:, : self.config.z_dim])
-        decoded_BCTHW = latents_BCTHW if noise_BCTHW is None else latents_BCTHW + noise_BCTHW
+        noisy_BCTHW = latents_BCTHW if noise_BCTHW is None else latents_BCTHW + noise_BCTHW
         past, pieces = _Past(), []
-        for chunk_BCTHW, past.is_last_chunk in _with_last(_first_and_rest(decoded_BCTHW)):
+        for chunk_BCTHW, is_last in _with_last(_first_and_rest(noisy_BCTHW)):
+            past.is_last_chunk = is_last
             pieces.append(self.decoder(self.conv2(self.denormalise(chunk_BCTHW)), past))
             past.is_first_chunk = False
         return torch.cat(pieces, dim=2), latents_BCTHW

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cosmos_cli.generation.variants import TINY_ROOT
+from cosmos_cli.generation.variants import TINY_ROOT, TINY_TEXT_WIDTH
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
     Data,
@@ -34,7 +34,7 @@ def _cosine(steps: int, warm_up: int = 100) -> ScheduleRecipe:
 
 
 def learning_from_chance(steps: int, rate: float = 2e-3) -> dict[str, Any]:
-    """What recipes of tiny diffusion models have in common, under the names of a recipe."""
+    """What recipes of tiny models have in common, under the names of a recipe."""
     return {
         "optimizer": OptimizerRecipe(lr=rate, weight_decay=0.01, betas=(0.9, 0.99), eps=1e-8),
         "schedule": _cosine(steps),
@@ -46,19 +46,27 @@ def learning_from_chance(steps: int, rate: float = 2e-3) -> dict[str, Any]:
     }
 
 
+def worlds_clips(source: str = "RenderedClips", **changes: Any) -> Data:
+    """Rendered clips with captions, read by the tiny text encoder; `changes` are fields, sizes and frames at least."""
+    values: dict[str, Any] = {
+        "source": f"cosmos_cli.worlds.source:{source}",
+        "text_tokens": 48,
+        "text_channels": TINY_TEXT_WIDTH,
+        "text_encoder": TINY_T5,
+        "batch_size": 16,
+        "num_workers": 0,
+    }
+    return Data(**(values | changes))
+
+
 def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
     return Recipe(
         help=help,
         task=f"cosmos_cli.training.tokenizer_task:{which}",
         job=Job(group="tiny", name=f"tiny_{which}_tokenizer"),
         model=Model(size="tiny"),
-        data=Data(
-            source="cosmos_cli.worlds.source:RenderedPieces",
-            text_tokens=1,
-            text_channels=1,
-            num_workers=0,
-            num_mock_clips=1_000_000,
-            **data,
+        data=worlds_clips(
+            "RenderedPieces", text_tokens=1, text_channels=1, text_encoder="", num_mock_clips=1_000_000, **data
         ),
         # what the decoder reads is off by some hundredths of the latents' size
         draws=DrawsRecipe(sigma_mean=math.log(0.05), sigma_std=0.3),
@@ -102,10 +110,11 @@ TINY_TEXT_ENCODER = Recipe(
         num_workers=0,
         num_mock_clips=1_000_000,
     ),
-    optimizer=OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.98), eps=1e-8),
-    schedule=_cosine(_STEPS),
-    parallel=ParallelRecipe(activation_checkpointing="none"),
-    checkpoint=CheckpointRecipe(save_iter=400),
-    trainer=TrainerRecipe(max_iter=_STEPS, precision="float32"),
-    log=LogRecipe(logging_iter=100),
+    **learning_from_chance(_STEPS)
+    | {
+        "optimizer": OptimizerRecipe(lr=2e-3, weight_decay=0.01, betas=(0.9, 0.98), eps=1e-8),
+        "ema": EMARecipe(),
+        "checkpoint": CheckpointRecipe(save_iter=400),
+        "log": LogRecipe(logging_iter=100),
+    },
 )

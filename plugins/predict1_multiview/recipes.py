@@ -24,7 +24,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
-from cosmos_cli.worlds.recipes import TINY_T5, learning_from_chance
+from cosmos_cli.worlds.recipes import learning_from_chance, worlds_clips
 from cosmos_plugins.predict1_multiview.variants import MULTIVIEW
 
 TASK = "cosmos_plugins.predict1_multiview.task:multiview"
@@ -144,18 +144,17 @@ RECIPES: dict[str, Recipe] = {
         _recipe(
             "tiny_worlds_multiview",
             "video2world",
-            "The embedded model from chance, on what six cameras see of rendered worlds: how its weights were made.",
-            Data(
-                source="cosmos_cli.worlds.source:RenderedViews",
-                num_frames=17,
+            "The embedded model from chance, on what six cameras see of rendered worlds.",
+            worlds_clips(
+                "RenderedViews",
+                num_frames=MULTIVIEW["tiny"].chunk_frames,
                 height=MULTIVIEW["tiny"].height,
                 width=MULTIVIEW["tiny"].width,
                 num_views=VIEWS,
-                text_tokens=48,
-                text_channels=128,
-                text_encoder=TINY_T5,
+                # else five of six cameras could not know what moves in their view
+                captions_of_all_views=True,
+                text_tokens=64,
                 batch_size=8,
-                num_workers=0,
                 num_mock_clips=3000,
             ),
             model=MultiviewModel(size="tiny"),

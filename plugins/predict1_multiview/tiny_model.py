@@ -1,8 +1,8 @@
 """Makes the tiny models that ship with the package: `python -m cosmos_plugins.predict1_multiview.tiny_model [FOLDER]`.
 
 Same networks, same file layout, same readers as the published models, with random weights. Their sizes stand in
-`variants`, under "tiny"; the files follow from that and from the seed. The tokenizer and the text encoder are written
-by `cosmos_cli.generation.tiny_helpers`.
+`variants`, under "tiny"; the files follow from that and from the seed. The tokenizer is written by
+`cosmos_cli.generation.tiny_helpers`.
 """
 
 from __future__ import annotations

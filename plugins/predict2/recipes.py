@@ -24,7 +24,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
-from cosmos_cli.worlds.recipes import TINY_T5, TINY_TEXT_ENCODER, TINY_WAN_TOKENIZER, learning_from_chance
+from cosmos_cli.worlds.recipes import TINY_TEXT_ENCODER, TINY_WAN_TOKENIZER, learning_from_chance, worlds_clips
 from cosmos_plugins.predict2.checkpoints import dit_file
 from cosmos_plugins.predict2.variants import (
     ACTION,
@@ -267,24 +267,14 @@ def _tiny(task: str, help: str, load_path: str, **data: Any) -> Recipe:
 
 
 def _worlds() -> Recipe:
-    """From chance, on rendered worlds: what made the weights that ship."""
+    """From chance, on rendered worlds."""
     height, width = VARIANTS["tiny"].sizes["tiny"]["16:9"]
-    clips = Data(
-        source="cosmos_cli.worlds.source:RenderedClips",
-        num_frames=17,
-        height=height,
-        width=width,
-        fps=16,
-        text_tokens=48,
-        text_channels=128,
-        text_encoder=TINY_T5,
-        batch_size=16,
-        num_workers=0,
-        num_mock_clips=8000,
+    clips = worlds_clips(
+        num_frames=VARIANTS["tiny"].num_frames[16], height=height, width=width, fps=16, num_mock_clips=8000
     )
     # of five latent frames one is given, or two
     draws = _draws(clips.num_frames, sigma_mean=0.3, sigma_std=1.3, sigma_multiplier=1.0, text_dropout=0.1)
-    help = "The embedded model from chance, on rendered worlds: how its weights were made."
+    help = "The embedded model from chance, on rendered worlds."
     return _recipe("video2world", "tiny", "tiny_worlds", help, "tiny", clips, draws=draws, **learning_from_chance(4000))
 
 

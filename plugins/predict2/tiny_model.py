@@ -2,7 +2,7 @@
 
 Same networks, same file layout, same readers as the published models, with random weights. Their sizes stand in
 `variants`, under "tiny"; the files follow from that and from the seed. All share one tokenizer; the text encoder is
-written by `cosmos_cli.generation.tiny_helpers`.
+trained, see `cosmos_cli.models.tiny_text`.
 """
 
 from __future__ import annotations

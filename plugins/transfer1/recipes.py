@@ -22,7 +22,7 @@ from cosmos_cli.training.recipe import (
     TrainerRecipe,
     of_size,
 )
-from cosmos_cli.worlds.recipes import TINY_COSMOS_TOKENIZER, TINY_T5, learning_from_chance
+from cosmos_cli.worlds.recipes import TINY_COSMOS_TOKENIZER, learning_from_chance, worlds_clips
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 TASK = "cosmos_plugins.transfer1.task:control"
@@ -114,18 +114,7 @@ def _tiny(start: Literal["pretrain", "posttrain"]) -> Recipe:
 
 
 _HEIGHT, _WIDTH = VARIANTS["tiny"].sizes["16:9"]
-_WORLDS = Data(
-    source="cosmos_cli.worlds.source:RenderedClips",
-    num_frames=33,
-    height=_HEIGHT,
-    width=_WIDTH,
-    text_tokens=48,
-    text_channels=128,
-    text_encoder=TINY_T5,
-    batch_size=16,
-    num_workers=0,
-    num_mock_clips=6000,
-)
+_WORLDS = worlds_clips(num_frames=VARIANTS["tiny"].chunk_frames, height=_HEIGHT, width=_WIDTH, num_mock_clips=6000)
 _WORLD_DRAWS = DrawsRecipe(
     sigma_mean=0.5, sigma_std=1.5, text_dropout=0.1, given="per-clip", given_max=1, augment_mean=-3.0, augment_std=2.0
 )

@@ -2,7 +2,7 @@
 
 Same networks, same file layout, same readers as the published models, with random weights. Its size stands in
 `variants.VARIANTS["tiny"]`; the files follow from that and from the seed. `cosmos_cli.generation.tiny_helpers` writes
-the tokenizer and the text encoder.
+the tokenizer.
 """
 
 from __future__ import annotations
