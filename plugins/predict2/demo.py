@@ -69,7 +69,7 @@ def best_of_n(folder: Path, seed: int) -> Part:
 
     about = (
         "Predict2 continues a clip three times, from three seeds, and a critic ranks the videos: here by how steadily "
-        "they move and how sharp they stay."
+        "they move, how sharp they stay, and how near they are to each other."
     )
     return Part("The best of three", about, prompt, arguments, shown)
 
