@@ -17,9 +17,12 @@ from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.tiny import random_weights
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.training.data.examples import Examples
+from cosmos_cli.training.data.order import generator_of
+from cosmos_cli.training.data.source import open_dataset
 from cosmos_cli.training.draws import Draws
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.task import Batch, Loss, Where, learning
+from cosmos_cli.training.tokenizer_start import start
 
 # B batch, C latent channels, T latent frames, H and W latent height and width; F pixel frames
 
@@ -27,7 +30,10 @@ _SQUARES, _SIZE = 20.0, 0.002
 """Weights of squared errors of pixels in [-1, 1], beside absolute ones, and of squared latents."""
 
 
-N = TypeVar("N", bound=nn.Module)
+_FIRST_CLIPS = 40
+"""A tokenizer's first weights are computed from."""
+
+N = TypeVar("N", WanVAE, CosmosTokenizer)
 
 
 class TokenizerTask:
@@ -92,14 +98,15 @@ def cosmos(recipe: Recipe, where: Where) -> TokenizerTask:
 
 
 def _network(recipe: Recipe, where: Where, build: Callable[[], N]) -> N:
-    """Where no weights are named to begin with, random ones that keep the size of what passes through them.
-
-    With those of PyTorch the signal fades from layer to layer, and it takes thousands of steps to see a colour.
-    """
+    """Where no weights are named to begin with, those of `tokenizer_start` for the first clips of the recipe."""
     path = recipe.checkpoint.load_path
     if path:
         return load_network(build, where.checkpoint_dir / path, naming=PUBLISHED)
     torch.manual_seed(recipe.trainer.seed)
     network = build()
     network.load_state_dict({name: weight.float() for name, weight in random_weights(network).items()}, strict=False)
+    clips = open_dataset(recipe)
+    numbers = range(min(len(clips), _FIRST_CLIPS))
+    frames = [clips.example(number, generator_of(recipe.trainer.seed, number)).frames_FHWC for number in numbers]
+    start(network, torch.cat([to_video(each.numpy(), torch.device("cpu"), torch.float32) for each in frames]))
     return network

@@ -70,7 +70,7 @@ def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
         ),
         # what the decoder reads is off by some hundredths of the latents' size
         draws=DrawsRecipe(sigma_mean=math.log(0.05), sigma_std=0.3),
-        **learning_from_chance(steps, rate=1e-3),
+        **learning_from_chance(steps, rate=5e-4),
     )
 
 
