@@ -94,7 +94,7 @@ def _start_cosmos(tokenizer: CosmosTokenizer, video_BCFHW: Tensor) -> None:
 
 
 def _last_widening(levels: Iterable[nn.Module]) -> nn.Conv3d:
-    """The last layer, in the order of running, at which the main path changes its width; nothing mixes features after."""
+    """The last layer to run at which the main path changes its width: nothing mixes its features after."""
     shortcuts = [layer for level in levels for layer in level.modules() if isinstance(layer, cosmos.ResidualBlock)]
     return [each.nin_shortcut.conv3d for each in shortcuts if isinstance(each.nin_shortcut, cosmos.PointConv)][-1]
 

@@ -76,7 +76,7 @@ def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
 
 TINY_WAN_TOKENIZER = _tokenizer(
     "wan",
-    3000,
+    1600,
     "The tiny Wan tokenizer on pieces of rendered clips.",
     num_frames=17,
     height=48,
