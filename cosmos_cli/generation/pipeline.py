@@ -113,14 +113,14 @@ class Pipeline(ABC, Generic[S, R]):
     Attributes:
         inputs: the kind's module of that name.
         command: what makes it on the command line, for the sidecar.
-        tiny_shows: what the tiny model's random weights make, in words.
+        tiny_note: what to know of what the tiny model makes, to be read after its name.
         check_stage: what the sidecar calls the check of what was made.
         needs_requests: whether requests say which networks to load, so that there must be some.
     """
 
     inputs: Any
     command: ClassVar[str]
-    tiny_shows: ClassVar[str] = "the video shows noise"
+    tiny_note: ClassVar[str] = "has random weights: the video shows noise"
     check_stage: ClassVar[str] = "check_video"
     needs_requests: ClassVar[bool] = False
 
@@ -266,7 +266,7 @@ class Pipeline(ABC, Generic[S, R]):
             output.notice(line)
         self.before(sample)
         if self.settings.is_tiny:
-            output.notice(f"the tiny model has random weights: {self.tiny_shows}")
+            output.notice(f"the tiny model {self.tiny_note}")
         clock = Clock(on_step, device=self.device)
         with self._computing(), clock("total"), cores.at_work(self.device, self._num_threads):
             frames, prompts = self.make_all(sample, clock)

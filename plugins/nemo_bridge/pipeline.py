@@ -39,7 +39,7 @@ class NemoPipeline(SingleViewPipeline[Sample]):
 
     inputs = inputs
     command = "cosmos nemo run"
-    tiny_shows = "frames after given ones show noise"
+    tiny_note = "has random weights: frames after given ones show noise"
     needs_requests = True
     to_pixels: ClassVar[ToPixels] = staticmethod(pixels_over_127)
 

@@ -19,6 +19,7 @@ from cosmos_cli.testing import run_cosmos
 from cosmos_cli.training.data.order import generator_of
 from cosmos_cli.training.data.source import open_dataset
 from cosmos_cli.training.experiments import find
+from cosmos_cli.training.tokenizer_start import start
 from cosmos_cli.worlds import shipping
 
 CPU = torch.device("cpu")
@@ -69,6 +70,24 @@ def test_gradients_are_those_of_the_numbers(network: Any) -> None:
         weight -= 2e-3 * along
         below = error()
     assert float(above - below) / 2e-3 == pytest.approx(float(weight.grad.norm()), rel=0.05)
+
+
+@pytest.mark.parametrize("which, least", [("wan", 24), ("cosmos", 25)])
+def test_it_begins_with_what_shows_colours(which: str, least: float) -> None:
+    recipe = find(*RECIPES[which])
+    dataset = open_dataset(recipe)
+    clips = [dataset.example(number, generator_of(number)).frames_FHWC for number in range(16)]
+    video = torch.stack(clips).movedim(-1, 1) / 127.5 - 1
+    torch.manual_seed(0)
+    network = BUILD[which]()
+    start(network, video[:12])
+    with torch.no_grad():
+        again, latents = network(video[12:])
+    seen = video[12:]
+    assert -10 * math.log10(float((again - seen).square().mean()) / 4) > least
+    grey = seen.mean(1, keepdim=True)
+    assert (again - again.mean(1, keepdim=True) - seen + grey).square().mean() < 0.5 * (seen - grey).square().mean()
+    assert latents.std((0, 2, 3, 4)) == pytest.approx(torch.ones(16), rel=0.8)
 
 
 @pytest.mark.parametrize("which", RECIPES)

@@ -71,7 +71,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
 
     inputs = inputs
     command = "cosmos predict1-multiview run"
-    tiny_shows = "the videos show noise"
+    tiny_note = "has random weights: the videos show noise"
     needs_requests = True
 
     @classmethod

@@ -33,7 +33,7 @@ class Video2WorldPipeline(SingleViewPipeline):
 
     inputs = inputs
     command = "cosmos predict1 video2world"
-    tiny_shows = "frames after the given ones show noise"
+    tiny_note = "has random weights: frames after the given ones show noise"
     needs_requests = True
 
     @staticmethod

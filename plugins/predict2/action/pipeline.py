@@ -43,7 +43,7 @@ class ActionPipeline(Predict2Pipeline[Sample, ActionResult]):
     inputs = inputs
     command = "cosmos predict2 action"
     build_networks = staticmethod(networks)
-    tiny_shows = "frames after the first show noise"
+    tiny_note = "has random weights: frames after the first show noise"
 
     def make_all(self, sample: Sample, clock: Clock) -> tuple[np.ndarray, list[str]]:
         given_FHWC, frames = sample.frames_FHWC, []

@@ -51,7 +51,7 @@ class MultiviewPipeline(Predict2Pipeline[Sample, MultiviewResult]):
     inputs = inputs
     command = "cosmos predict2 multiview"
     build_networks = staticmethod(networks)
-    tiny_shows = "frames after the given ones show noise"
+    tiny_note = "has random weights: frames after the given ones show noise"
 
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
         request = sample.request

@@ -36,7 +36,7 @@ class Text2ImagePipeline(Predict2Pipeline[Sample, PictureResult]):
     inputs = inputs
     command = "cosmos predict2 text2image"
     build_networks = staticmethod(networks)
-    tiny_shows = "the picture shows noise"
+    tiny_note = "has random weights: the picture shows noise"
     check_stage = "check_picture"
 
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:

@@ -90,7 +90,7 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
 
     inputs = inputs
     command = "cosmos transfer guided"
-    tiny_shows = "whatever is not held to the simulation shows noise"
+    tiny_note = "has random weights: whatever is not held to the simulation shows noise"
     needs_requests = True
 
     @classmethod

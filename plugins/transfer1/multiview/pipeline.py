@@ -55,7 +55,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
 
     inputs = inputs
     command = "cosmos transfer multiview"
-    tiny_shows = "the videos show noise"
+    tiny_note = "has random weights: the videos show noise"
     needs_requests = True
     kind: Kind
 
