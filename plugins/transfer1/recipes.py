@@ -42,6 +42,11 @@ class ControlModel(Model):
     control: str = Field(description="Which control; data.hint names its videos.")
     driving: bool = Field(default=False, description="The base for driving scenes, which is given no frames.")
     base_path: str = Field(description="File of the base, which stays as it is.")
+    carries_hint: bool = Field(
+        default=False,
+        description="Begin with layers that pass the control on; the original begins with weights of chance, in which "
+        "it fades.",
+    )
 
 
 class ControlRecipe(Recipe):
@@ -114,7 +119,7 @@ def _tiny(start: Literal["pretrain", "posttrain"]) -> Recipe:
 
 
 _HEIGHT, _WIDTH = VARIANTS["tiny"].sizes["16:9"]
-_WORLDS = worlds_clips(num_frames=VARIANTS["tiny"].chunk_frames, height=_HEIGHT, width=_WIDTH, num_mock_clips=6000)
+_WORLDS = worlds_clips(num_frames=VARIANTS["tiny"].chunk_frames, height=_HEIGHT, width=_WIDTH, num_mock_clips=3000)
 _WORLD_DRAWS = DrawsRecipe(
     sigma_mean=0.5, sigma_std=1.5, text_dropout=0.1, given="per-clip", given_max=1, augment_mean=-3.0, augment_std=2.0
 )
@@ -138,10 +143,10 @@ def _worlds_control(control: str) -> ControlRecipe:
         task=TASK,
         workload=WORKLOAD,
         job=Job(group="tiny", name=f"tiny_worlds_{control}"),
-        model=ControlModel(size="tiny", control=control, base_path=f"{_FOLDER}/base_model.pt"),
-        data=_WORLDS.model_copy(update={"hint": control}),
+        model=ControlModel(size="tiny", control=control, base_path=f"{_FOLDER}/base_model.pt", carries_hint=True),
+        data=_WORLDS.model_copy(update={"hint": control, "num_mock_clips": 1200}),
         draws=_WORLD_DRAWS,
-        **learning_from_chance(1200),
+        **learning_from_chance(800),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
@@ -41,6 +42,9 @@ _SIGMA_MIN, _SIGMA_MAX = 0.002, 80.0
 _SAMPLE_GUIDANCE = 5.0
 _ZEROED = ("zero_blocks.", "input_hint_block.14.")
 """What a new branch has zeros in, so that it changes nothing at first; other layers of the hint lose their bias."""
+
+_STRAIGHT_AT = 2.0
+"""Where SiLU has a slope of about 1 and little curvature."""
 
 
 class ControlTask:
@@ -171,6 +175,8 @@ def control(recipe: Recipe, where: Where) -> ControlTask:
         branch = load_branch(path, variant, **networks, dtype=torch.float32, device=torch.device("cpu"))
     else:
         branch = new_branch(variant.branch(driving=model.driving), base, where.attention)
+        if model.carries_hint:
+            carry_hint(branch)
     tokenizer = load_chunked_tokenizer(
         folder_named(TINY_ROOT if model.size == "tiny" else where.checkpoint_dir, VIDEO_TOKENIZER.name),
         config=variant.tokenizer,
@@ -199,6 +205,24 @@ def new_branch(config: ControlBranchConfig, base: GeneralDiT, attention: str = "
             if name.startswith(_ZEROED) or (name.startswith("input_hint_block.") and name.endswith(".bias")):
                 parameter.zero_()
     return branch
+
+
+@torch.no_grad()
+def carry_hint(branch: ControlBranch) -> None:
+    """Let the hint pass its layers nearly unchanged, as many numbers of it as the narrowest one has.
+
+    Weights of chance let it fade in each of these layers, so that a small model is long blind to it. Here every activation
+    works around a point where it is nearly a straight line, and turned coordinates lose nothing on the way.
+    """
+    layers = [layer for layer in branch.input_hint_block if isinstance(layer, nn.Linear)]
+    point = torch.tensor(_STRAIGHT_AT)
+    for layer in layers:
+        nn.init.orthogonal_(layer.weight)
+        layer.bias.zero_()
+        if layer is not layers[0]:
+            layer.bias -= layer.weight.sum(1) * F.silu(point)
+        if layer is not layers[-1]:
+            layer.bias += point
 
 
 def _fits(one: Tensor, other: Tensor) -> bool:
