@@ -146,7 +146,7 @@ def _worlds_control(control: str) -> ControlRecipe:
         model=ControlModel(size="tiny", control=control, base_path=f"{_FOLDER}/base_model.pt", carries_hint=True),
         data=_WORLDS.model_copy(update={"hint": control, "num_mock_clips": 1200}),
         draws=_WORLD_DRAWS,
-        **learning_from_chance(800),
+        **learning_from_chance(1000),
     )
 
 

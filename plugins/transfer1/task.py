@@ -45,6 +45,8 @@ _ZEROED = ("zero_blocks.", "input_hint_block.14.")
 
 _STRAIGHT_AT = 2.0
 """Where SiLU has a slope of about 1 and little curvature."""
+_LOUDNESS = 16.0
+"""Makes the hint as large as what the first block gives, to which it is added."""
 
 
 class ControlTask:
@@ -211,13 +213,13 @@ def new_branch(config: ControlBranchConfig, base: GeneralDiT, attention: str = "
 def carry_hint(branch: ControlBranch) -> None:
     """Let the hint pass its layers nearly unchanged, as many numbers of it as the narrowest one has.
 
-    Weights of chance let it fade in each of these layers, so that a small model is long blind to it. Here every activation
-    works around a point where it is nearly a straight line, and turned coordinates lose nothing on the way.
+    Weights of chance let it fade in each of these layers, so that a small model is long blind to it. Here every
+    activation works around a point where it is nearly a straight line, and turned coordinates lose nothing on the way.
     """
     layers = [layer for layer in branch.input_hint_block if isinstance(layer, nn.Linear)]
     point = torch.tensor(_STRAIGHT_AT)
     for layer in layers:
-        nn.init.orthogonal_(layer.weight)
+        nn.init.orthogonal_(layer.weight, gain=_LOUDNESS if layer is layers[-1] else 1)
         layer.bias.zero_()
         if layer is not layers[0]:
             layer.bias -= layer.weight.sum(1) * F.silu(point)
