@@ -41,6 +41,7 @@ def test_all_tiny_models_together_are_small() -> None:
         *(group["tiny"].dit for group in (predict2.VARIANTS, predict2.TEXT2IMAGE, predict2.MULTIVIEW, predict2.ACTION)),
         *(group["tiny"].dit for group in (predict1.SINGLE_VIEW, predict1.MULTIVIEW)),
         *(transfer1.VARIANTS["tiny"].base(driving=driving) for driving in (False, True)),
+        transfer1.VARIANTS["tiny"].base(driving=False, distilled=True),
     ],
     ids=lambda config: f"{type(config).__name__}-{config.model_channels}",
 )

@@ -28,7 +28,8 @@ _RIG_HALF_WIDTH = 0.7
 _TURNS = {"front": 0, "left": 60, "rear left": 120, "rear": 180, "rear right": 240, "right": 300}
 """Degrees to the left in which the cameras of a rig look."""
 _MARGIN = 0.08
-_MAX_BODIES, _MAX_IN_RIG = 4, 6
+MAX_BODIES, _MAX_IN_RIG = 4, 6
+"""Of one camera's world, and of a rig's."""
 _TRIES, _SCENES = 24, 200
 """How often a body and a scene are drawn before that is given up."""
 _NEAR, _FAR = 4.2, 7.2
@@ -58,7 +59,7 @@ def draw(
 def _drawn(chance: Chance, size: tuple[int, int], num_frames: int, num_views: int) -> Scene | None:
     views, move = _one_camera(chance, size, num_frames) if num_views == 1 else _rig(chance, size, num_frames, num_views)
     troupe = _Troupe(chance, views, num_frames, chance.some_of(list(COLOURS), _MAX_IN_RIG))
-    wanted = 1 + int(chance.share() * _MAX_BODIES) if num_views == 1 else _MAX_IN_RIG
+    wanted = 1 + int(chance.share() * MAX_BODIES) if num_views == 1 else _MAX_IN_RIG
     if not troupe.add_first(may_bump=not move and wanted > 1 and num_frames > 4):
         return None
     while len(troupe.bodies) < wanted and troupe.add():

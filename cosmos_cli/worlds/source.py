@@ -95,12 +95,17 @@ class RenderedClips:
                 fix="Set data.text_encoder to the encoder of this model.",
             )
 
+    def size(self, index: int) -> tuple[int, int]:
+        """Height and width of the pictures of a number."""
+        return self._data.height, self._data.width
+
     def scene(self, index: int) -> Scene:
         """The world of a number. Raises InputError: nothing fits into pictures of this shape."""
         data = self._data
-        size = (data.height, data.width)
         try:
-            return draw(index, size, data.num_frames, split=self.split, num_views=data.num_views, world=self._world)
+            return draw(
+                index, self.size(index), data.num_frames, split=self.split, num_views=data.num_views, world=self._world
+            )
         except ValueError as error:
             raise InputError(
                 f"{error}.", where="data.height, data.width", fix="Set sizes nearer to each other."
@@ -113,7 +118,7 @@ class RenderedClips:
     def example(self, index: int, generator: torch.Generator) -> Example:
         """The clip of a number; `generator` decides on colours and strengths of controls alone."""
         data, scene = self._data, self.scene(index)
-        seen = [render(scene, (data.height, data.width), view) for view in range(data.num_views)]
+        seen = [render(scene, self.size(index), view) for view in range(data.num_views)]
         frames_FHWC = np.concatenate([each.rgb_FHW3 for each in seen])
         rows = data.view_indices
         return Example(
@@ -231,6 +236,37 @@ class RenderedPieces(RenderedClips):
     def _control_picture(self, scene: Scene, seen: Rendered, generator: torch.Generator) -> np.ndarray:
         hint = ("edge", "depth", "seg", "vis")[int(torch.randint(4, (), generator=generator))]
         return self._hint(hint, scene, [seen], seen.rgb_FHW3, generator).numpy()
+
+
+class LabelledClips(RenderedClips):
+    """Clips of one camera with all that is known of them, for what learns to see. There is no text.
+
+    Half of them are of the recipe's size, lying; the others are higher, up to its size upright: what learns of one
+    shape alone sees little in another. So a batch is one clip.
+
+    `extras`: depth (F, H, W) in metres along the camera's z, float32, and labels (F, H, W) uint8, 0 the room, else
+    1 + body.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe.model_copy(update={"data": recipe.data.model_copy(update={"text_encoder": ""})}))
+
+    def size(self, index: int) -> tuple[int, int]:
+        """The longer side is that of the recipe: wide, less wide, square, higher, upright."""
+        short, long = sorted((self._data.height, self._data.width))
+        middle = (short + long) // 2 // 8 * 8
+        wide, less, square = (short, long), (middle, long), (long, long)
+        upright = less[::-1] if index % 16 < 8 else wide[::-1]
+        return (wide, less, wide, square, wide, less, wide, upright)[index % 8]
+
+    def example(self, index: int, generator: torch.Generator) -> Example:
+        """The clip of a number, whatever the generator."""
+        data, scene = self._data, self.scene(index)
+        seen = render(scene, self.size(index))
+        known = {"depth": torch.from_numpy(seen.depth_FHW), "labels": torch.from_numpy(seen.labels_FHW)}
+        text_LC = torch.zeros(data.text_tokens, data.text_channels)
+        frames_FHWC = torch.from_numpy(seen.rgb_FHW3)
+        return Example(f"labelled clip {index}", frames_FHWC, text_LC, data.fps, extras=known)
 
 
 class HeldOutClips(RenderedClips):

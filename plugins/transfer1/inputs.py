@@ -340,9 +340,10 @@ def work_on(
         num_encoded: videos that are encoded chunk by chunk.
     """
     variant, paths = VARIANTS[settings.model_size], weight_paths(settings, request)
-    branch = cost_of(variant.branch(driving=settings.is_av_sample))
+    kind = {"driving": settings.is_av_sample, "distilled": settings.use_distilled}
+    branch = cost_of(variant.branch(**kind))
     networks = Networks(
-        cost_of(variant.base(driving=settings.is_av_sample)),
+        cost_of(variant.base(**kind)),
         tokenizer_cost_of(variant.tokenizer),
         dict.fromkeys(paths.controls.values(), branch),
         paths.text_encoder,

@@ -61,7 +61,7 @@ def load_base(
 ) -> GeneralDiT:
     """The base network; distilled files hold the control branch, too."""
     return load_network(
-        lambda: GeneralDiT(variant.base(driving=driving), attention),
+        lambda: GeneralDiT(variant.base(driving=driving, distilled=distilled), attention),
         path,
         naming=DISTILLED_BASE if distilled else BASE,
         dtype=dtype,
@@ -81,7 +81,7 @@ def load_branch(
 ) -> ControlBranch:
     """One control branch; distilled files hold the base, too."""
     return load_network(
-        lambda: ControlBranch(variant.branch(driving=driving), attention),
+        lambda: ControlBranch(variant.branch(driving=driving, distilled=distilled), attention),
         path,
         naming=DISTILLED_BRANCH if distilled else BRANCH,
         dtype=dtype,

@@ -23,6 +23,7 @@ from cosmos_cli.training.recipe import (
     of_size,
 )
 from cosmos_cli.worlds.recipes import TINY_COSMOS_TOKENIZER, learning_from_chance, worlds_clips
+from cosmos_plugins.transfer1.learning.recipes import TINY_DEPTH
 from cosmos_plugins.transfer1.variants import VARIANTS
 
 TASK = "cosmos_plugins.transfer1.task:control"
@@ -181,6 +182,7 @@ RECIPES: dict[str, Recipe] = {
         TINY_COSMOS_TOKENIZER,
         _worlds_base(),
         *(_worlds_control(control) for control in ("vis", "edge", "depth", "seg")),
+        TINY_DEPTH,
     )
 }
 

@@ -43,10 +43,7 @@ def make(root: Path) -> None:
             _save(_prefixed("net.", branch), root / control_file(control.name))
     for control in ours:
         if control.distilled is not None:
-            both = _prefixed("net.base_model.net.", base) | _prefixed(
-                "net.net_ctrl.", _branch(driving=False, learnt=False)
-            )
-            _save({"model": both}, root / distilled_file(control.name))
+            _save_distilled(root / distilled_file(control.name))
     driving = random_weights(GeneralDiT(variant.base(driving=True)))
     _save(_prefixed("net.", driving), root / base_file(variant, driving=True))
     for control in ours:
@@ -66,6 +63,16 @@ def make_multiview(root: Path) -> None:
             branch = random_weights(MultiViewControlBranch(variant.branch(len(CAMERAS))))
             path = root / multiview_variants.control_file(kind, name, waymo_example=False)
             _save(_prefixed("net.", branch), path)
+
+
+def _save_distilled(path: Path) -> None:
+    """A network of its own, and a branch of it, in one file."""
+    variant = VARIANTS["tiny"]
+    with torch.random.fork_rng():  # the files that follow do not depend on its size
+        torch.manual_seed(SEED)
+        base = random_weights(GeneralDiT(variant.base(driving=False, distilled=True)))
+        branch = _silent(random_weights(ControlBranch(variant.branch(driving=False, distilled=True))))
+    _save({"model": _prefixed("net.base_model.net.", base) | _prefixed("net.net_ctrl.", branch)}, path)
 
 
 def _branch(*, driving: bool, learnt: bool) -> dict[str, torch.Tensor]:

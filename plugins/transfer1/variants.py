@@ -41,7 +41,7 @@ class Variant:
     """One model.
 
     dit: the base network for videos with given frames.
-    driving_dit: the same for driving scenes, if it has other sizes.
+    driving_dit, distilled_dit: the same for driving scenes and of distilled models, if they have other sizes.
     tokenizer: the default is the published one.
     folder, av_folder: of the base model and of the one for driving scenes, under the checkpoint folder.
     text_encoder: folder of the T5 encoder under the checkpoint folder.
@@ -63,16 +63,17 @@ class Variant:
     upscale_overlap_px: int = 256
     annotators: Mapping[str, str] = field(default_factory=lambda: _PUBLISHED_ANNOTATORS)
     driving_dit: GeneralDiTConfig | None = None
+    distilled_dit: GeneralDiTConfig | None = None
 
-    def base(self, *, driving: bool) -> GeneralDiTConfig:
+    def base(self, *, driving: bool, distilled: bool = False) -> GeneralDiTConfig:
         """The base network; the one for driving scenes takes no given frames."""
-        dit = self.driving_dit if driving and self.driving_dit is not None else self.dit
-        return replace(dit, condition_mask=not driving)
+        own = self.driving_dit if driving else self.distilled_dit if distilled else None
+        return replace(own or self.dit, condition_mask=not driving)
 
-    def branch(self, *, driving: bool) -> ControlBranchConfig:
+    def branch(self, *, driving: bool, distilled: bool = False) -> ControlBranchConfig:
         """A control branch: the base's first blocks, without its stretched time."""
         return ControlBranchConfig.of(
-            self.base(driving=driving),
+            self.base(driving=driving, distilled=distilled),
             num_blocks=self.num_control_blocks,
             rope_t_extrapolation_ratio=1.0,
             hint_channels=16 if driving else self.hint_channels,
@@ -101,6 +102,8 @@ VARIANTS: Mapping[str, Variant] = {
     "tiny": Variant(
         dit=_tiny_dit(model_channels=128, num_blocks=4),
         driving_dit=_tiny_dit(model_channels=48, num_blocks=3),
+        # its file holds base and branch in one: at the size of the others it would hold their base a second time
+        distilled_dit=_tiny_dit(model_channels=48, num_blocks=3),
         tokenizer=TINY_HELPERS.tokenizer,
         sizes=_TINY_SIZES,
         text_encoder=TINY_HELPERS.text_encoder,

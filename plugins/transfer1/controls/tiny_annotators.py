@@ -1,8 +1,11 @@
-"""Makes the tiny annotators that ship with the package: `python -m cosmos_plugins.transfer1.controls.tiny_annotators`.
+"""Makes the tiny annotators that ship with the package: same networks, file layout and readers as the published models.
 
-Same networks, same file layout, same readers as the published models, with random weights. What they see means nothing,
-but it follows the picture: depth varies, the detector finds a few boxes for any prompt, and the tracker finds some
-part of every picture.
+`python -m cosmos_plugins.transfer1.controls.tiny_annotators depth EXPORT [FOLDER]` writes what a training by the recipe
+`tiny_depth` has exported into a checkpoint folder, by default that of what ships.
+
+`python -m cosmos_plugins.transfer1.controls.tiny_annotators random [FOLDER]` writes the others, with random weights.
+What they see means nothing, but it follows the picture: the detector finds a few boxes for any prompt, and the tracker
+finds some part of every picture.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 import string
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +22,6 @@ from torch import nn
 from transformers import (
     BertConfig,
     BertTokenizer,
-    DepthAnythingConfig,
-    DepthAnythingForDepthEstimation,
-    Dinov2Config,
     GroundingDinoConfig,
     GroundingDinoForObjectDetection,
     Sam2HieraDetConfig,
@@ -34,6 +35,8 @@ from transformers import (
 
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.models.tiny import random_weights
+from cosmos_plugins.transfer1.controls.tiny_networks import DEPTH_PATCH, DEPTH_SIZE, depth_network
+from cosmos_plugins.transfer1.learning.pictures import MEAN, STD, filled
 
 SEED = 20260103
 DEPTH, DETECTOR, TRACKER = (
@@ -41,48 +44,29 @@ DEPTH, DETECTOR, TRACKER = (
     "IDEA-Research/grounding-dino-tiniest",
     "facebook/sam2-hiera-tiniest",
 )
-_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 _WIDTH = 32
 
 
-def make(root: Path) -> None:
-    """Write the depth estimator, the detector with its tokenizer and the tracker under the checkpoint folder `root`."""
-    _make_depth(root / DEPTH)
+def make(root: Path = TINY_ROOT) -> None:
+    """Write the detector with its tokenizer and the tracker under the checkpoint folder `root`."""
     _make_detector(root / DETECTOR)
     _make_tracker(root / TRACKER)
 
 
-def _make_depth(folder: Path) -> None:
-    backbone = Dinov2Config(
-        image_size=140,
-        patch_size=14,
-        hidden_size=_WIDTH,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        mlp_ratio=2,
-        out_features=["stage1", "stage2", "stage3", "stage4"],  # type: ignore[call-arg]  # an option of every backbone, hidden by its dataclass
-        apply_layernorm=True,
-        reshape_hidden_states=False,
-    )
-    model = _random(
-        DepthAnythingForDepthEstimation(
-            DepthAnythingConfig(
-                backbone_config=backbone,
-                reassemble_hidden_size=_WIDTH,
-                neck_hidden_sizes=[8, 16, 32, 32],
-                fusion_hidden_size=16,
-                head_hidden_size=8,
-            )
-        )
-    )
-    nn.init.constant_(model.head.conv3.bias, 4.0)  # depth is cut at 0
-    _save(model, folder)
+def ship_depth(export: Path, root: Path = TINY_ROOT) -> None:
+    """Write the depth estimator that a training by the recipe `tiny_depth` has exported.
+
+    Raises:
+        CheckpointError: the export is missing, damaged or of another network.
+    """
+    folder = root / DEPTH
+    _save(filled(depth_network(), export), folder)
     _write_processor(
         folder,
         image_processor_type="DPTImageProcessor",
-        size={"height": 140, "width": 140},
+        size={"height": DEPTH_SIZE, "width": DEPTH_SIZE},
         keep_aspect_ratio=True,
-        ensure_multiple_of=14,
+        ensure_multiple_of=DEPTH_PATCH,
         resample=3,
         do_pad=False,
         size_divisor=None,
@@ -219,9 +203,12 @@ def _save(model: Any, folder: Path) -> None:
 
 def _write_processor(folder: Path, **settings: object) -> None:
     shared = {"do_resize": True, "do_rescale": True, "do_normalize": True, "rescale_factor": 1 / 255}
-    document = {**shared, "image_mean": _MEAN, "image_std": _STD, **settings}
+    document = {**shared, "image_mean": MEAN, "image_std": STD, **settings}
     (folder / "preprocessor_config.json").write_text(json.dumps(document, indent=2) + "\n")
 
 
+WAYS: dict[str, Callable[..., None]] = {"depth": ship_depth, "random": make}
+
 if __name__ == "__main__":
-    make(Path(sys.argv[1]) if len(sys.argv) > 1 else TINY_ROOT)
+    what, *paths = sys.argv[1:]
+    WAYS[what](*map(Path, paths))

@@ -1,0 +1,1 @@
+"""How the tiny annotators learn on rendered worlds."""
