@@ -48,6 +48,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     inputs = inputs
     command = "cosmos transfer run"
+    tiny_note = "knows rendered rooms alone, and has only begun to follow edges and depth; other controls are random"
     needs_requests = True
 
     @classmethod

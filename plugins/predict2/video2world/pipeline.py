@@ -41,7 +41,7 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
     inputs = inputs
     command = "cosmos predict2 video2world"
     build_networks = staticmethod(networks)
-    tiny_note = "has random weights: frames after the given ones show noise"
+    tiny_note = "knows rendered rooms alone"
 
     @classmethod
     def refiners(cls, settings: Video2WorldSettings) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:

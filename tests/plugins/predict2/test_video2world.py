@@ -158,7 +158,7 @@ def test_the_sidecar_makes_the_same_video_again(video2world: Run, picture: Path,
 
 def test_what_did_not_run_is_said_plainly_and_recorded(video2world: Run, picture: Path) -> None:
     result = video2world("--input-path", picture)
-    for words in ("guardrail: this model has a short word list", "prompt refiner: none is installed", "random weights"):
+    for words in ("guardrail: this model has a short word list", "prompt refiner: none is installed", "rendered rooms"):
         assert words in result.stderr
     assert len(json.loads(Path("out.json").read_text())["result"]["not_run"]) == 2
     disabled = video2world(
