@@ -222,9 +222,9 @@ def carry_hint(branch: ControlBranch) -> None:
         nn.init.orthogonal_(layer.weight, gain=_LOUDNESS if layer is layers[-1] else 1)
         layer.bias.zero_()
         if layer is not layers[0]:
-            layer.bias -= layer.weight.sum(1) * F.silu(point)
+            layer.bias.sub_(layer.weight.sum(1) * F.silu(point))
         if layer is not layers[-1]:
-            layer.bias += point
+            layer.bias.add_(point)
 
 
 def _fits(one: Tensor, other: Tensor) -> bool:
