@@ -17,8 +17,6 @@ LEAST: Scores = {"Wan: PSNR": 29.0, "Cosmos: PSNR": 28.5}
 "Wan: PSNR", "Cosmos: PSNR", `video2world.KEPT`, `video2world.MOVED`, `transfer.EDGE`, `transfer.EDGE_0`,
 `multiview.SHARE`."""
 
-pytestmark = pytest.mark.skipif(not LEAST, reason="the weights that ship are random")
-
 ASKED = Asked()
 
 
@@ -70,7 +68,7 @@ MAKE = {
 @pytest.mark.parametrize("first", MAKE)
 def test_held_out_worlds_come_out_as_well_as_they_did(first: str) -> None:
     if first not in LEAST:
-        pytest.skip("the weights that ship are random")
+        pytest.skip("what ships has not learned enough to hold it to a number")
     found = MAKE[first]()
     missed = {name: (found[name], least) for name, least in LEAST.items() if name in found and found[name] < least}
     assert not missed

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.training.data.examples import collate
 from cosmos_cli.training.data.mock import MockClips
 from cosmos_cli.training.draws import draw
@@ -18,7 +19,8 @@ from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.task import Batch, Where
 from cosmos_cli.training.trainer import Trainer
 from cosmos_plugins.transfer1.recipes import CONTROLS, DRIVING_CONTROLS, RECIPES
-from cosmos_plugins.transfer1.task import ControlTask, control
+from cosmos_plugins.transfer1.task import ControlTask, carry_hint, control, new_branch
+from cosmos_plugins.transfer1.variants import VARIANTS
 
 CPU = torch.device("cpu")
 HERE = Where(CPU, torch.float32, Path("nowhere"))
@@ -54,6 +56,22 @@ def test_the_branch_alone_learns_and_its_unused_head_stays_but_is_averaged() -> 
     assert changed == set(trainer.parameters) - unused
     assert trainer.ema is not None
     assert set(trainer.ema.averages) == set(trainer.parameters) == {name for name in start if name[:4] == "net."}
+
+
+def test_a_hint_that_is_carried_comes_through_loud_and_changes_nothing_until_the_branch_learns() -> None:
+    variant = VARIANTS["tiny"]
+    torch.manual_seed(0)
+    branch = new_branch(variant.branch(driving=False), GeneralDiT(variant.base(driving=False)))
+    hints, mask = torch.randn(8, 16, 2, 8, 8), torch.zeros(8, 1, 64, 64)
+    with torch.no_grad():
+        assert not branch.encode_hint(hints, mask).any()  # the last layer of a new branch is zero
+        carry_hint(branch)
+        carried = branch.encode_hint(hints, mask)
+        both = branch.encode_hint((hints[:1] + hints[1:2]) / 2, mask[:1])
+    assert 2 < float(carried.std()) < 8
+    bent = both - (carried[:1] + carried[1:2]) / 2
+    assert float(bent.square().mean()) < 0.01 * float(carried.var())  # nearly a straight line
+    assert not any(parameter.any() for parameter in branch.zero_blocks.parameters())
 
 
 def test_a_new_branch_is_the_base_s_copy_and_changes_nothing_until_it_learns() -> None:
