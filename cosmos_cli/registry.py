@@ -13,6 +13,7 @@ import importlib
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -243,10 +244,12 @@ def resolve(import_string: str, *, needed_by: str) -> Any:
     except (KeyboardInterrupt, CosmosError):
         raise
     except BaseException as error:
+        place = _place_in(module, error)
+        mend = f"The error is in {place}. Mend it" if place else "Reinstall"
         raise CosmosError(
             f"{import_string} cannot be loaded: {_one_line(error)}.",
             where=needed_by,
-            fix="Reinstall or uninstall the plugin; `cosmos plugins info` shows where it comes from.",
+            fix=f"{mend}, or uninstall the plugin; `cosmos plugins info` shows where it comes from.",
         ) from error
 
 
@@ -375,7 +378,24 @@ def _one_line(error: BaseException) -> str:
         text = str(error)
     except Exception:
         text = "says nothing that can be read"
+    if isinstance(error, SyntaxError) and error.filename:
+        # by itself it gives the last part of the path alone, and every package has an __init__.py
+        text = f"{error.msg} ({error.filename}, line {error.lineno}: {(error.text or '').strip()}"
+        text = text.rstrip(": ") + ")"
     return f"{type(error).__name__}: {' '.join(text.split())}".rstrip(".: ")
+
+
+def _place_in(module: str, error: BaseException) -> str:
+    """File and line where the package of a module raised; nothing where it is not its code that did."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}"
+    package = module.partition(".")[0]
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package
+    ]
+    return f"{frames[-1][0]}, line {frames[-1][1]}" if frames else ""
 
 
 def _unknown_hooks(manager: pluggy.PluginManager, module: Any) -> list[str]:

@@ -25,7 +25,7 @@ HOOKSPECS = Path(__file__).parent.parent / "cosmos_cli" / "hookspecs.py"
 
 PAGES = sorted(DOCS.glob("*.md"))
 _BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
-_FILE = re.compile(r"(?P<verb>Write|Add to|Add to the top of) `(?P<path>[^`]+)`:$")
+_FILE = re.compile(r"(?P<verb>Write|Add to|Add below the imports of) `(?P<path>[^`]+)`:$")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,12 @@ class Reader:
         path = self._folder / block.path
         path.parent.mkdir(parents=True, exist_ok=True)
         before = "" if block.verb == "Write" else path.read_text()
-        if block.verb == "Add to the top of":
-            # below the docstring and the __future__ import, where the other imports are
-            head, marker, rest = before.partition("import annotations\n\n")
-            path.write_text(f"{head}{marker}{block.text}{rest}")
+        if block.verb == "Add below the imports of":
+            end = max(
+                node.end_lineno for node in ast.parse(before).body if isinstance(node, ast.Import | ast.ImportFrom)
+            )
+            lines = before.splitlines(keepends=True)
+            path.write_text("".join([*lines[:end], block.text, *lines[end:]]))
         else:
             path.write_text(f"{before}\n\n{block.text}" if before else block.text)
 

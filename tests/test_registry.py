@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -225,3 +226,29 @@ def test_what_a_plugin_prints_on_import_stays_out_of_stdout(
     install("reg-greets", {"reg_greets": "print('Welcome!')\n" + family("greeter")})
     assert "greeter" in registry.discover().families
     assert capsys.readouterr() == ("", "Welcome!\n")
+
+
+_FUTURE = "from pathlib import Path\nfrom __future__ import annotations\n"
+
+
+@pytest.mark.parametrize(
+    "source, place",
+    [(_FUTURE, "broken_commands.py, line 2"), ("import json\n\njson.loads('{')\n", "broken_commands.py, line 3")],
+    ids=["cannot be parsed", "raises in a library that it calls"],
+)
+def test_an_error_in_a_plugins_own_code_is_told_with_file_and_line_and_not_to_reinstall(
+    install: Install, source: str, place: str
+) -> None:
+    install("reg-own", {"reg_own": family("own"), "broken_commands": source}, {"reg_own": "reg_own"})
+    with pytest.raises(CosmosError) as raised:
+        registry.resolve("broken_commands:app", needed_by="plugin reg_own")
+    [problem] = raised.value.problems
+    assert place in str(problem.fix)
+    assert "install" not in str(problem.fix).partition(", or uninstall")[0]
+    sys.modules.pop("broken_commands", None)
+
+
+def test_a_plugin_that_cannot_be_parsed_is_listed_with_path_line_and_text(install: Install, tmp_path: Path) -> None:
+    install("reg-syntax", {"reg_syntax": "def (:\n"})
+    [fault] = registry.discover().faults
+    assert f"SyntaxError: invalid syntax ({tmp_path / 'packages' / 'reg_syntax.py'}, line 1: def ()" in fault
