@@ -154,7 +154,7 @@ def test_option_tables_are_those_of_the_request_models(page: Path) -> None:
     assert page.read_text() == with_tables(page.read_text()), "run `python -m tests.option_tables`"
 
 
-def test_the_readme_begins_with_the_two_commands_that_set_everything_up() -> None:
+def test_the_readme_has_the_two_commands_that_set_everything_up() -> None:
     """`.ci/run` runs them; here, that there are exactly two, one line each, and that what they name exists."""
     blocks = re.findall(r"^```bash\n(.*?)^```$", README.read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2

@@ -16,7 +16,7 @@ from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Vid
 # F frames, H and W pixel height and width, C = 3 colours
 
 PART, NUM_CLIPS = "video2world", 50
-SETTINGS = Video2WorldSettings(model_size="tiny")
+SETTINGS = Video2WorldSettings(model_size="tiny", disable_prompt_refiner=True)
 _TINY = VARIANTS[SETTINGS.model_size]
 SIZE = _TINY.sizes[SETTINGS.resolution_used]["16:9"]
 _FEW, _MANY = 1, 5

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from cosmos_cli.interrupts import ASKED_EXIT_CODE
-from cosmos_cli.training.job_folder import differences, job_folder
+from cosmos_cli.training.experiments import experiments
+from cosmos_cli.training.job_folder import differences
 from cosmos_cli.training.recipe import Recipe
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 
@@ -15,8 +16,9 @@ _NOTICE_S = 300
 
 def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTraining, settings: TrainingSettings) -> str:
     """What `sbatch` is given: one task per GPU; requeued after its time limit, or when a node is lost."""
-    folder = job_folder(settings.output_root, recipe.job)
-    arguments = ["--num-gpus", str(training.nodes * settings.num_gpus), "--experiment", named.job.name]
+    # a run may be called otherwise than its recipe
+    experiment = next(name for name, each in experiments(family).items() if each == named)
+    arguments = ["--num-gpus", str(training.nodes * settings.num_gpus), "--experiment", experiment]
     arguments += ["--checkpoint-dir", str(settings.checkpoint_dir), "--output-root", str(settings.output_root)]
     arguments += ["--device", settings.device, "--attention", settings.attention]
     changes = [f"{name}={_word(value)}" for name, (value, _) in differences(recipe, named).items()]
@@ -33,7 +35,8 @@ def batch_file(family: str, named: Recipe, recipe: Recipe, training: PostTrainin
             "#SBATCH --requeue",
             "#SBATCH --open-mode=append",
             f"#SBATCH --signal=USR1@{_NOTICE_S}",
-            f"#SBATCH --output={shlex.quote(str(folder))}/slurm-%j.log",
+            # in the folder where sbatch is called: in one that is not there yet Slurm would write nothing and fail
+            "#SBATCH --output=slurm-%x-%j.log",
             "",
             "# every task is a rank: they find each other through Slurm; on USR1 they save and leave",
             f"srun --kill-on-bad-exit=1 cosmos {family} post-train {shlex.join(arguments)}",

@@ -10,6 +10,7 @@ from torch import Tensor
 from cosmos_cli import output
 from cosmos_cli.diffusion.edm import Network
 from cosmos_cli.diffusion.rectified_flow import Conditioning
+from cosmos_cli.generation import tiny_rewriter
 from cosmos_cli.generation.captions import caption_writer
 from cosmos_cli.generation.denoise import sample_latents_res
 from cosmos_cli.generation.given import ToPixels, pixels_over_127
@@ -74,6 +75,8 @@ class NemoPipeline(SingleViewPipeline[Sample]):
         """What writes prompts out: a model to load, or what builds others."""
         if not settings.enable_prompt_upsampler:
             return None, dict
+        if upsampling.upsamples_by_rule(settings):
+            return None, tiny_rewriter.by_rule
         own = None
         if upsampling.upsamples_itself(settings):
             own = own_upsampler(settings.prompt_upsampler_dir, upsampling.upsampler_folder(settings), caption_writer)
@@ -85,6 +88,8 @@ class NemoPipeline(SingleViewPipeline[Sample]):
     def lacks(self, sample: Sample) -> Iterable[str]:
         if not self.models.refiners:
             yield "prompt upsampler: not asked for (--enable-prompt-upsampler), the prompt is used as given"
+        elif upsampling.upsamples_by_rule(self.settings):
+            yield tiny_rewriter.says_so("prompt upsampler")
 
     def check_prompts(self, sample: Sample) -> str:
         """As written out, with the subject in front of it."""

@@ -20,8 +20,21 @@ def check_server(settings: NemoSettings) -> None:
 
 
 def upsamples_itself(settings: NemoSettings) -> bool:
-    """Whether a chat model in this process writes prompts out."""
+    """Whether a chat model in this process writes prompts out; the tiny model comes with none."""
+    return _asks_nobody_else(settings) and not (settings.is_tiny and _is_published(settings))
+
+
+def upsamples_by_rule(settings: NemoSettings) -> bool:
+    """Whether it is the rule of the tiny model in its place."""
+    return _asks_nobody_else(settings) and settings.is_tiny and _is_published(settings)
+
+
+def _asks_nobody_else(settings: NemoSettings) -> bool:
     return settings.enable_prompt_upsampler and settings.upsampler_url is None
+
+
+def _is_published(settings: NemoSettings) -> bool:
+    return settings.prompt_upsampler_dir == PUBLISHED_UPSAMPLER
 
 
 def upsampler_folder(settings: NemoSettings) -> Path:
@@ -37,7 +50,7 @@ def upsampler_problems(settings: NemoSettings) -> list[Problem]:
     if any((folder / name).is_file() for name in _OF_CHAT_MODELS):
         return []
     where = "--prompt-upsampler-dir"
-    if settings.prompt_upsampler_dir == PUBLISHED_UPSAMPLER:
+    if _is_published(settings):
         what = f"{PUBLISHED_UPSAMPLER} is published in a form of its own, which cosmos does not read"
         return [Problem(f"{what}.", where, f"{_WAYS_OUT}, or name the folder of a chat model that it does read.")]
     what = "holds no chat model that cosmos reads" if exists(folder) else "does not exist"

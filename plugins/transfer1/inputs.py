@@ -269,24 +269,15 @@ def _repositories(settings: TransferSettings, request: TransferRequest) -> list[
 
 
 def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
-    """The published prompt upsampler, if it is used and missing. Raises CheckpointError: see `check_upsampler`."""
+    """The published prompt upsampler, if it is used and missing."""
     controls = list(request.active_controls)
     if not upsamples_itself(settings, controls):
         return []
-    check_upsampler(settings)
     try:
         upsampler_folder(settings.checkpoint_dir, str(choose_control(controls)))
     except CheckpointError:
         return [UPSAMPLER]
     return []
-
-
-def check_upsampler(settings: TransferSettings) -> None:
-    """Raises CheckpointError: the tiny model, which has no upsampler, is asked for one."""
-    if settings.is_tiny:
-        raise CheckpointError(
-            "the tiny model has no prompt upsampler.", where="--upsample-prompt", fix="Name a server: --upsampler-url."
-        )
 
 
 def check_annotators(settings: TransferSettings, request: TransferRequest) -> None:
@@ -309,6 +300,15 @@ def needed_annotators(request: TransferRequest) -> list[Repository]:
 
 def upsamples_itself(settings: TransferSettings, controls: Sequence[str]) -> bool:
     """Whether the published upsampler rewrites prompts in this process: unless a server or another package does."""
+    return not settings.is_tiny and _asks_nobody_else(settings, controls)
+
+
+def upsamples_by_rule(settings: TransferSettings, controls: Sequence[str]) -> bool:
+    """Whether it is the rule of the tiny model in its place."""
+    return settings.is_tiny and _asks_nobody_else(settings, controls)
+
+
+def _asks_nobody_else(settings: TransferSettings, controls: Sequence[str]) -> bool:
     asks_others = settings.upsampler_url is not None or registry.current().extensions.get("prompt_refiners")
     return bool(settings.upsample_prompt and not asks_others and choose_control(controls))
 
@@ -433,6 +433,6 @@ def files_needed(settings: TransferSettings, request: TransferRequest) -> list[N
 
 
 def _upsampler_bytes(settings: TransferSettings, controls: Sequence[str]) -> int:
-    if settings.is_tiny or not upsamples_itself(settings, controls):
+    if not upsamples_itself(settings, controls):
         return 0
     return sum(file.num_bytes for file in needed_files([UPSAMPLER], settings.checkpoint_dir))

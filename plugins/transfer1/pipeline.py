@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cosmos_cli import output
+from cosmos_cli.generation import tiny_rewriter
 from cosmos_cli.generation.load import Models, OwnRefiner, load_models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
@@ -58,8 +59,6 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
         works = [inputs.work_of(settings, request) for request in requests]
         names = dict.fromkeys(name for request in requests for name in request.active_controls)
         refiner, refiners = refiners_of(settings, list(names))
-        if refiner is not None and not any(work.networks.refiner_bytes for work in works):
-            inputs.check_upsampler(settings)
         return load_models(
             settings,
             works,
@@ -72,6 +71,10 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     def before(self, sample: Sample) -> None:
         self.models.check_branches(sample.paths.controls)
+
+    def lacks(self, sample: Sample) -> Iterable[str]:
+        if inputs.upsamples_by_rule(self.settings, [control.name for control in sample.controls]):
+            yield tiny_rewriter.says_so("prompt upsampler")
 
     def check_prompts(self, sample: Sample) -> str:
         frames = {control.name: control.frames_FHWC for control in sample.controls}
@@ -130,10 +133,12 @@ def refiners_of(
 ) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:
     """What rewrites prompts of videos with these controls.
 
-    The server asked for, else what another package brings, else the published model.
+    The server asked for, else what another package brings, else the published model or the rule of the tiny one.
     """
     if not settings.upsample_prompt:
         return None, dict
+    if inputs.upsamples_by_rule(settings, controls):
+        return None, tiny_rewriter.by_rule
     own = None
     if inputs.upsamples_itself(settings, controls):
         own = published_upsampler(settings.checkpoint_dir, controls)

@@ -269,6 +269,17 @@ def test_slurm_is_given_a_batch_file_that_goes_on(cosmos: Callable[..., CommandR
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
 
 
+def test_the_batch_file_names_the_recipe_as_it_is_found_whatever_the_run_is_called(
+    cosmos: Callable[..., CommandResult],
+) -> None:
+    name = "predict2_video2world_training_2b_cosmos_nemo_assets"
+    text = cosmos("predict2", "post-train", "--experiment", name, "--slurm", "--num-gpus", 8).stdout
+    [line] = [line for line in text.splitlines() if line.startswith("srun")]
+    words = line[line.index("predict2") :].split()
+    assert words[words.index("--experiment") + 1] == name
+    assert cosmos(*words, "--dry-run", "--device", "cpu").exit_code == 0
+
+
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
     """Several threads would round otherwise than the ranks, which have one each."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from cosmos_cli import output
 from cosmos_cli.diffusion.edm import Network
 from cosmos_cli.diffusion.rectified_flow import Conditioning
-from cosmos_cli.generation import single_view
+from cosmos_cli.generation import single_view, tiny_rewriter
 from cosmos_cli.generation.denoise import sample_latents
 from cosmos_cli.generation.load import Models, OwnRefiner, load_models
 from cosmos_cli.generation.networks import networks
@@ -70,8 +70,10 @@ class SingleViewPipeline(single_view.SingleViewPipeline[Sample]):
         cls, settings: SingleViewSettings, requests: Sequence[SingleViewOptions]
     ) -> tuple[OwnRefiner | None, Callable[[], Mapping[str, Refiner]]]:
         """What writes prompts out: a model to load, if a request needs it, or what builds others."""
-        if not upsampling.has_upsampler(settings) or all(request.is_long for request in requests):
+        if not settings.may_upsample or all(request.is_long for request in requests):
             return None, dict
+        if upsampling.upsamples_by_rule(settings):
+            return None, tiny_rewriter.by_rule
         own = None
         if upsampling.upsamples_itself(settings):
             own = own_upsampler(settings.prompt_upsampler_dir, upsampling.upsampler_folder(settings), cls.upsampler)
@@ -85,8 +87,8 @@ class SingleViewPipeline(single_view.SingleViewPipeline[Sample]):
             yield "prompt upsampler: disabled, the prompt is used as given"
         elif sample.request.is_long:
             yield "prompt upsampler: not for a prompt of so many words, which is used as given"
-        elif not self.models.refiners:
-            yield "prompt upsampler: the model has none, the prompt is used as given"
+        elif upsampling.upsamples_by_rule(self.settings):
+            yield tiny_rewriter.says_so("prompt upsampler")
 
     def check_prompts(self, sample: Sample) -> str:
         request = sample.request

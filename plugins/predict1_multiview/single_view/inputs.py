@@ -88,10 +88,9 @@ def check_request(settings: SingleViewSettings, request: SingleViewOptions) -> N
     check_lora(settings.lora_path, settings.lora_alpha)
     upsampling.check_server(settings)
     checks.check_num_video_frames(request.num_video_frames, model_of(settings).variant.chunk_frames)
-    if request.prompt is None and not upsampling.has_upsampler(settings):
-        way_out = ", or the address of a chat server as --upsampler-url" if settings.may_upsample else ""
+    if request.prompt is None and not settings.may_upsample:
         raise InputError(
-            "is required: nothing writes a prompt out of the input.", where="--prompt", fix=f"Give --prompt{way_out}."
+            "is required: nothing writes a prompt out of the input.", where="--prompt", fix="Give --prompt."
         )
 
 

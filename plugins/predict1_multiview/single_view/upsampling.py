@@ -26,22 +26,23 @@ def check_server(settings: SingleViewSettings) -> None:
 def upsamples_itself(settings: SingleViewSettings) -> bool:
     """Whether a chat model in this process writes prompts out: unless a server or another package does.
 
-    The tiny model has none, and uses one that is named.
+    The tiny model comes with none, and uses one that is named.
     """
-    asks_others = settings.upsampler_url is not None or brings_refiner(settings)
-    return settings.may_upsample and not asks_others and not (settings.is_tiny and _is_published(settings))
+    return _asks_nobody_else(settings) and not (settings.is_tiny and _is_published(settings))
+
+
+def upsamples_by_rule(settings: SingleViewSettings) -> bool:
+    """Whether it is the rule of the tiny model in its place."""
+    return _asks_nobody_else(settings) and settings.is_tiny and _is_published(settings)
+
+
+def _asks_nobody_else(settings: SingleViewSettings) -> bool:
+    return settings.may_upsample and settings.upsampler_url is None and not brings_refiner(settings)
 
 
 def brings_refiner(settings: SingleViewSettings) -> bool:
     """Whether another package rewrites prompts, which all of them do after a look at frames."""
     return settings.kind == "video2world" and bool(registry.current().extensions.get("prompt_refiners"))
-
-
-def has_upsampler(settings: SingleViewSettings) -> bool:
-    """Whether anything writes prompts out."""
-    return settings.may_upsample and (
-        settings.upsampler_url is not None or brings_refiner(settings) or upsamples_itself(settings)
-    )
 
 
 def upsampler_folder(settings: SingleViewSettings) -> Path:

@@ -211,8 +211,17 @@ def _repositories(settings: Video2WorldSettings) -> list[Repository]:
 
 def refines_itself(settings: Video2WorldSettings) -> bool:
     """Whether Cosmos-Reason1 refines prompts in this process: unless a server or another package does."""
+    return not settings.is_tiny and _asks_nobody_else(settings)
+
+
+def refines_by_rule(settings: Video2WorldSettings) -> bool:
+    """Whether it is the rule of the tiny model in its place."""
+    return settings.is_tiny and _asks_nobody_else(settings)
+
+
+def _asks_nobody_else(settings: Video2WorldSettings) -> bool:
     asks_others = settings.refiner_url is not None or registry.current().extensions.get("prompt_refiners")
-    return settings.may_refine and not (settings.is_tiny or asks_others)
+    return settings.may_refine and not asks_others
 
 
 def _needed_refiner(settings: Video2WorldSettings) -> list[Repository]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from cosmos_cli import output
 from cosmos_cli.files.side_work import side_work
+from cosmos_cli.generation import tiny_rewriter
 from cosmos_cli.generation.load import OwnRefiner, installed_refiners
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import VideoResult
@@ -50,6 +51,8 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
         if settings.refiner_url is not None:
             refiner = refiner_on_server(settings.refiner_url, settings.refiner_model)
             return None, lambda: {refiner.name: refiner}
+        if inputs.refines_by_rule(settings):
+            return None, tiny_rewriter.by_rule
         if inputs.refines_itself(settings):
             return own_refiner(settings.checkpoint_dir), dict
         return None, partial(installed_refiners, settings)
@@ -88,8 +91,8 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
             yield "prompt refiner: disabled, the prompt is used as given"
         elif not self.settings.may_refine:
             yield f"prompt refiner: none with --gr00t-variant; the prompt begins with {prefix!r}"
-        elif not self.models.refiners:
-            yield "prompt refiner: none is installed, the prompt is used as given"
+        elif inputs.refines_by_rule(self.settings):
+            yield tiny_rewriter.says_so("prompt refiner")
 
     def result(self, generated: Generated[Sample], **common: Any) -> VideoResult:
         return VideoResult.of(generated.frames, generated.sample.outputs, self.settings.fps, **common)

@@ -100,8 +100,6 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
         works = [work for request in requests for work in inputs.works_of(settings, request)]
         names = list(dict.fromkeys(name for request in requests for name in request.active_controls))
         refiner, refiners = refiners_of(settings.of_transfer, names)
-        if refiner is not None and not any(work.networks.refiner_bytes for work in works):
-            plain.check_upsampler(settings.of_transfer)
         paths = weight_paths(settings.of_transfer, inputs.read(settings, requests[0]).asked.room)
         return load_models(
             settings,

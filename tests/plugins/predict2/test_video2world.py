@@ -158,9 +158,13 @@ def test_the_sidecar_makes_the_same_video_again(video2world: Run, picture: Path,
 
 def test_what_did_not_run_is_said_plainly_and_recorded(video2world: Run, picture: Path) -> None:
     result = video2world("--input-path", picture)
-    for words in ("guardrail: this model has a short word list", "prompt refiner: none is installed", "rendered rooms"):
+    for words in ("guardrail: this model has a short word list", "a rule adds the same words", "rendered rooms"):
         assert words in result.stderr
-    assert len(json.loads(Path("out.json").read_text())["result"]["not_run"]) == 2
+    sidecar = json.loads(Path("out.json").read_text())
+    assert len(sidecar["result"]["not_run"]) == 2
+    given = sidecar["request"]["prompt"]
+    assert sidecar["prompt_used"].startswith(given) and sidecar["prompt_used"] != given
+    assert sidecar["refined_by"] == ["words-by-rule"]
     disabled = video2world(
         "--input-path", picture, "--disable_guardrail", "--disable_prompt_refiner", "--overwrite", "--json"
     )

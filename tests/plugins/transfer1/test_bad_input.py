@@ -189,12 +189,6 @@ def test_a_control_whose_checkpoint_is_missing_is_exit_code_4(
     assert not (folder / "outputs").exists()
 
 
-def test_the_tiny_model_has_no_prompt_upsampler(folder: Path, transfer: Callable[..., CommandResult]) -> None:
-    result = transfer(EDGE, "--upsample-prompt")
-    assert result.exit_code == 4
-    assert "--upsampler-url" in words(result.stderr)
-
-
 @pytest.mark.parametrize(
     ("control", "parts"),
     [

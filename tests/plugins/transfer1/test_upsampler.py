@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from transformers.integrations.mistral.tokenizer import MistralConverter
 
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.generation import tiny_rewriter
 from cosmos_cli.generation.upsampler import PromptUpsampler
 from cosmos_cli.models.chat import HttpChatModel, LocalChatModel, Message
 from cosmos_cli.models.pixtral import CONTROL_TOKENS, load_pixtral, load_tekken
@@ -267,17 +268,24 @@ def test_a_prompt_with_control_tokens_is_bad_input(pixtral: Path) -> None:
         upsampler(pixtral.parents[1], "vis")("a bus[/INST]", FRAMES)
 
 
-def test_from_python_too_the_tiny_model_has_no_upsampler_to_load(pixtral: Path, clip: Path) -> None:
-    settings = TransferSettings(
-        model_size="tiny", device="cpu", checkpoint_dir=pixtral.parents[1], upsample_prompt=True
-    )
+def test_a_rule_adds_words_for_the_tiny_model_and_the_sidecar_says_so(clip: Path) -> None:
+    settings = TransferSettings(model_size="tiny", device="cpu", upsample_prompt=True)
     request = TransferRequest(
         controls={"edge": {"input_control": clip}},  # type: ignore[dict-item]
         input_video_path=clip,
         prompt="a bus",
+        num_steps=1,
     )
-    with pytest.raises(CheckpointError, match="the tiny model has no prompt upsampler"):
-        TransferPipeline.load(settings, [request])
+    TransferPipeline.load(settings, [request])(request)
+    sidecar = json.loads(Path("outputs/output.json").read_text())
+    assert sidecar["prompt_used"] == f"a bus. {tiny_rewriter.WORDS}"
+    assert tiny_rewriter.says_so("prompt upsampler") in sidecar["result"]["not_run"]
+
+
+def test_the_rule_writes_a_prompt_where_there_is_none_and_leaves_the_longest_alone() -> None:
+    assert tiny_rewriter.add_words("", FRAMES) == tiny_rewriter.WORDS
+    longest = "a" * 5000
+    assert tiny_rewriter.add_words(longest, FRAMES) == longest
 
 
 @pytest.mark.parametrize(
@@ -293,8 +301,10 @@ def test_its_weights_are_placed_with_those_of_the_video_model_and_change_no_word
 ) -> None:
     root = pixtral.parents[1]
     num_bytes = sum(file.stat().st_size for file in pixtral.iterdir())
-    # the tiny model has none of its own
+    # the tiny model has a rule in its place
     monkeypatch.setattr(inputs, "_upsampler_bytes", lambda settings, controls: num_bytes)
+    monkeypatch.setattr(inputs, "upsamples_itself", lambda settings, controls: True)
+    monkeypatch.setattr(inputs, "upsamples_by_rule", lambda settings, controls: False)
     settings = TransferSettings(
         model_size="tiny",
         device="cpu",

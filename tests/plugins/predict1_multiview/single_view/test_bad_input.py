@@ -51,7 +51,11 @@ GIVEN = "video2world --prompt a --input_image_or_video_path"
         (f"{GIVEN} street.png --num_input_frames 9", 2, "has 1 frame, but --num-input-frames 9 needs at least that"),
         (f"{GIVEN} broken.mp4", 2, "broken.mp4"),
         (f"{GIVEN} broken.png", 2, "broken.png cannot be read as an image"),
-        ("video2world --input_image_or_video_path street.png", 2, "--prompt is required: nothing writes a prompt out"),
+        (
+            "video2world --input_image_or_video_path street.png --disable_prompt_upsampler",
+            2,
+            "--prompt is required: nothing writes a prompt out",
+        ),
         (f"{GIVEN} street.png --diffusion_transformer_dir {T2W}", 2, "takes no given frames: it is a network of text2"),
     ],
 )

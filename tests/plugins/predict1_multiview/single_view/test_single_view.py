@@ -16,6 +16,7 @@ import torch
 from cosmos_cli.generation.networks import build_dit
 from cosmos_cli.generation.single_view import SingleViewResult
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.generation.tiny_rewriter import add_words
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.media.frames import to_video_over_128
@@ -58,7 +59,7 @@ def test_a_prompt_becomes_a_video_with_the_prompt_beside_it(cosmos: Cosmos) -> N
     assert (document["num_frames"], document["height"], document["width"], document["fps"]) == (33, 48, 80, 24)
     video = read_video(Path(document["video"]))
     assert (video.frames_FHWC.shape, video.fps) == ((33, 48, 80, 3), 24)
-    assert Path(document["prompt"]).read_text() == "A street in the rain.\n"
+    assert Path(document["prompt"]).read_text() == f"{add_words('A street in the rain.', video.frames_FHWC)}\n"
     assert read_image(Path(document["preview"])).shape[2] == 3
     assert any("prompt upsampler" in line for line in document["not_run"])
 
@@ -99,7 +100,7 @@ def test_the_sidecar_makes_the_same_video_again(clip: Path) -> None:
     request = Video2WorldRequest(**QUICK, seed=4, input_image_or_video_path=clip, num_input_frames=9)
     first = Video2WorldPipeline.load(VIDEO, [request])(request)
     document = json.loads(first.sidecar.read_text())
-    assert document["prompt_used"] == "A street in the rain."
+    assert document["prompt_used"].startswith("A street in the rain. ")
     assert Path(document["weights"]["dit"]["path"]).parent.name == "Cosmos-Predict1-Tiny-Video2World"
     values = read_request_file(first.sidecar, [Video2WorldRequest, Video2WorldSettings]) | {"video_save_name": "again"}
     again, settings = validate([Video2WorldRequest, Video2WorldSettings], values)
