@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.runtime.memory.amounts import parse_memory
+from cosmos_cli.runtime.backends import check_backend
+from cosmos_cli.runtime.memory.amounts import Memory, parse_memory
 from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
 
 
@@ -27,7 +28,7 @@ class MachineSettings(StrictModel):
         Literal["auto", "bfloat16", "float32"], Flag(default="auto: bfloat16, and float32 on a CPU")
     ] = "auto"
     """Precision of the DiT and the tokenizer."""
-    attention: str = "sdpa"
+    attention: Annotated[str, AfterValidator(check_backend)] = "sdpa"
     """Attention backend: sdpa, sdpa-cudnn, sdpa-flash, sdpa-math, flash-attention or transformer-engine."""
     compile: bool = False
     """Compile the blocks of the DiT: a slower first step, faster ones after it."""
@@ -63,15 +64,9 @@ class ParallelSettings(MachineSettings):
 
     parallel: Annotated[str | None, Flag(default="the fastest for the number of GPUs and videos")] = None
     """How several GPUs share the work, such as cp=4,cfg=2: tokens, halves of guidance, or with dp whole videos."""
-    max_memory: str | None = None
-    """Most device memory to use, such as 12GiB: models then wait in host memory or stream block by block as needed."""
-
-    @field_validator("max_memory")
-    @classmethod
-    def _amount(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_memory(value)
-        return value
+    max_memory: Memory | None = None
+    """Most device memory to use, such as 12 (GiB) or 800MiB: models then wait in host memory or stream block by block
+    as needed."""
 
     @property
     def max_memory_bytes(self) -> int | None:

@@ -255,12 +255,13 @@ main()
 """
 
 
-def modules_loaded_by(*arguments: str, **variables: str) -> set[str]:
-    """Top-level packages that one command line imports in a process of its own."""
+def modules_loaded_by(*arguments: str, exit_code: int = 0, says: str = "", **variables: str) -> set[str]:
+    """Top-level packages that one command line imports in a process of its own, which ends so and says so."""
     command = [sys.executable, "-c", RUN, *arguments]
     environment = {**os.environ, **variables}
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == exit_code, result.stderr
+    assert says in " ".join(result.stderr.replace("│", " ").split())
     line = next(line for line in result.stderr.splitlines() if line.startswith("MODULES "))
     return {module.partition(".")[0] for module in line.split()[1:]}
 
@@ -284,6 +285,25 @@ def modules_loaded_by(*arguments: str, **variables: str) -> set[str]:
 )
 def test_what_only_shows_something_imports_nothing_heavy(line: str) -> None:
     assert not modules_loaded_by(*line.split()) & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "says"),
+    [
+        ("--attention", "flsh", "no attention backend 'flsh'. Did you mean sdpa-flash or flash-attention?"),
+        pytest.param(
+            *("--device", "cuda", "cuda does not exist;"),
+            marks=pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="torch must say whether it can be used"),
+        ),
+    ],
+)
+def test_what_this_machine_or_release_lacks_is_refused_without_waiting_for_torch(
+    option: str, value: str, says: str
+) -> None:
+    line = ("predict2", "video2world", "--model", "tiny", "--input-path", "none.png", "--prompt", "A bus.")
+    hidden = {"CUDA_VISIBLE_DEVICES": "", "PATH": str(Path(sys.executable).parent)}
+    loaded = modules_loaded_by(*line, option, value, exit_code=2, says=says, **hidden)
+    assert not loaded & {"torch", "transformers", "cv2"}
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.runtime.backends import BACKENDS
 from cosmos_cli.runtime.bounds import WIDE_SCORES_BYTES
 
 AttentionFunction = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -60,6 +61,7 @@ def register_backend(
     if name in _backends:
         raise ValueError(f"attention backend {name!r} is already registered")
     _backends[name] = _Backend(load, missing)
+    BACKENDS.setdefault(name)
 
 
 def available_backends(device: torch.device, dtype: torch.dtype) -> dict[str, str | None]:

@@ -64,14 +64,30 @@ def find_machine(device: str) -> Machine:
     kind, index = parse_device(device)
     found = usable_gpus() if kind != "cpu" else []
     if kind == "cuda" and (index or 0) >= len(found):
-        raise InputError(
-            f"{device} does not exist; there are {len(found)} CUDA devices.", where="--device", fix="Use --device cpu."
-        )
+        there = f"there are {len(found)} CUDA devices." if found else "no CUDA device is visible here."
+        if not _torch_has_cuda():
+            there = "the installed PyTorch was built without CUDA."
+        raise InputError(f"{device} does not exist; {there}", where="--device", fix="Use --device cpu.")
     if found:
         gpu = found[index or 0]
         host = host_bytes, host_free_bytes
         return Machine("cuda", gpu.name, gpu.total_bytes, gpu.free_bytes, *host, gpu.share, gpu.is_sure)
     return Machine("cpu", _cpu_name(), host_bytes, host_free_bytes, host_bytes, host_free_bytes)
+
+
+_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/nvmap")
+"""Of NVIDIA's driver on a machine of its own, under Windows, and on a board such as Jetson."""
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that is certainly not here, at once; where only torch can tell, it is asked later.
+
+    Raises:
+        InputError: no such device on this machine.
+    """
+    kind, _ = parse_device(device)
+    if kind == "cuda" and (usable_gpus() or not _torch_has_cuda() or not any(map(os.path.exists, _DRIVER_FILES))):
+        find_machine(device)
 
 
 def process_seconds() -> float:

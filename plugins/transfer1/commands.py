@@ -9,6 +9,7 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
+from cosmos_cli.runtime.machine import check_device
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
@@ -59,6 +60,7 @@ def annotate(request: TransferRequest, settings: TransferSettings) -> None:
 
     Example: cosmos transfer annotate --input-video-path street.mp4 --controlnet-specs auto.json
     """
+    check_device(settings.device)
     from cosmos_plugins.transfer1.annotate import annotate as make_annotations
 
     made = make_annotations(settings, request)

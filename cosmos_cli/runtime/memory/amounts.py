@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from typing import Annotated
 
-_UNITS = {"": 1, "b": 1}
-_UNITS |= {f"{prefix}ib": 1 << 10 * power for power, prefix in enumerate("kmgt", 1)}
-_UNITS |= {f"{prefix}b": 1000**power for power, prefix in enumerate("kmgt", 1)}
+from pydantic import AfterValidator, BeforeValidator, ByteSize, TypeAdapter, ValidationError
+
+_BYTES = TypeAdapter(ByteSize)
 
 
 def parse_memory(text: str) -> int:
-    """Bytes of an amount such as 12GiB, 1.5GiB, 800 MiB or 16GB.
+    """Bytes of an amount such as 12GiB, 1.5GiB, 800 MiB or 16GB; a number alone is in GiB, as people speak of GPUs.
 
     Raises:
         ValueError: it is none, or not more than 0; worded for a field of a request.
     """
-    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{0,20})?)\s*([a-z]*)\s*", text.lower())
-    num_bytes = int(float(match[1]) * _UNITS[match[2]]) if match and match[2] in _UNITS else 0
-    if not num_bytes:
+    # pydantic leaves unread what follows an amount
+    match = re.fullmatch(r"\s*([0-9]{0,20}\.?[0-9]{1,20})\s*([a-zA-Z]*)\s*", text)
+    num_bytes = ByteSize(0)
+    with contextlib.suppress(ValidationError):
+        num_bytes = _BYTES.validate_python(f"{match[1]}{match[2] or 'GiB'}" if match else "")
+    if num_bytes <= 0:
         raise ValueError(f"must be an amount of memory such as 12GiB, 800MiB or 16GB, but is {text[:40]!r}.")
-    return num_bytes
+    return int(num_bytes)
+
+
+def _as_text(value: object) -> object:
+    """A number in a file or a program as it would stand on the command line."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _checked(text: str) -> str:
+    parse_memory(text)
+    return text
+
+
+Memory = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
+"""A field that holds an amount of memory as it was written, see `parse_memory`."""
 
 
 def format_memory(num_bytes: int) -> str:

@@ -22,7 +22,7 @@ from cosmos_cli import interrupts, output
 from cosmos_cli.errors import InputError
 from cosmos_cli.interrupts import LAUNCHER_VARIABLE
 from cosmos_cli.runtime.host import num_cores
-from cosmos_cli.runtime.machine import usable_gpus
+from cosmos_cli.runtime.machine import check_device, usable_gpus
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, read_steps
 from cosmos_cli.runtime.workers import worker
 from cosmos_cli.runtime.workers.beats import BEAT_S, Listener, hand_on
@@ -71,12 +71,14 @@ def check_workers(num_gpus: int, device: str) -> Rank | None:
     """Where this process was started, if by a launcher; what `spread` would refuse is refused here already.
 
     Raises:
-        InputError: as for `spread`.
+        InputError: as for `spread`; or there is no such device.
     """
     own = find_rank()
     if own is not None:
         _check_number(num_gpus, own)
-    if num_gpus > 1:
+    if num_gpus == 1:
+        check_device(device)
+    else:
         _check_name(num_gpus, device)
         if own is None:
             # once, before each worker finds it wrong

@@ -17,6 +17,7 @@ from cosmos_cli.files.names import same_file
 from cosmos_cli.files.outputs import check_writable, claim
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.generation.settings import UNGUARDED
+from cosmos_cli.runtime.machine import check_device
 from cosmos_plugins.transfer1.prompts.meta_prompts import keep_written, read_meta_prompts, read_written, written_path
 from cosmos_plugins.transfer1.prompts.models import check_model, find_model, open_model
 from cosmos_plugins.transfer1.prompts.report import PromptOutcome, PromptsReport
@@ -142,7 +143,13 @@ def _checked(settings: PromptsSettings, request: PromptsRequest) -> _Job:
         if request.meta_prompts is None:
             job.earlier = read_written(written_path(path), request.scene or DEFAULT_SCENE, request.seed)
 
-    report_together(lambda: check_model(settings), check_meta_prompts, check_output, check_earlier)
+    report_together(
+        lambda: check_device(settings.device),
+        lambda: check_model(settings),
+        check_meta_prompts,
+        check_output,
+        check_earlier,
+    )
     if request.num_prompts is not None and len(job.earlier) >= request.num_prompts:
         job.given = job.earlier[: request.num_prompts]
     return job

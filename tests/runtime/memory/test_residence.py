@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from cosmos_cli import output
@@ -28,6 +29,7 @@ from cosmos_cli.runtime.memory.residence import (
     streamed,
 )
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
+from cosmos_cli.settings import ParallelSettings
 from tests.runtime.memory.sizes import size_of
 
 GIB = 2**30
@@ -47,7 +49,9 @@ DESCENT = Descent(torch.device("cpu"))
         ("1.5 gib", 3 * GIB // 2),
         ("800MiB", 800 * 2**20),
         ("16GB", 16 * 10**9),
-        ("4096", 4096),
+        ("12", 12 * GIB),
+        (" 0.5 ", GIB // 2),
+        ("4096 b", 4096),
         ("2 TiB", 2**41),
     ],
 )
@@ -60,6 +64,13 @@ def test_what_is_no_amount_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="must be an amount of memory such as 12GiB") as caught:
         parse_memory(text)
     assert repr(text) in str(caught.value)
+
+
+def test_a_number_in_a_file_or_a_program_is_in_gib_too() -> None:
+    assert ParallelSettings.model_validate({"max_memory": 12}).max_memory_bytes == 12 * GIB
+    assert ParallelSettings.model_validate_json('{"max_memory": 1.5}').max_memory_bytes == 3 * GIB // 2
+    with pytest.raises(ValidationError):
+        ParallelSettings.model_validate({"max_memory": True})
 
 
 def test_sizes_are_those_of_the_weights_in_the_dtype_that_they_will_have() -> None:
