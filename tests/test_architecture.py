@@ -43,10 +43,11 @@ MAY_IMPORT = {
     "requests": BOTTOM | {"flags"},
     "settings": {"errors", "requests", "runtime"},
     "registry": {"errors", "hookspecs"},
+    "catalogues": {"checkpoints", "errors", "registry"},
     **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
     "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
-    "generation": BOTTOM | TOOLS | PARTS | {"requests", "registry", "settings"},
+    "generation": BOTTOM | TOOLS | PARTS | {"catalogues", "requests", "registry", "settings"},
     **{
         room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry", "flags", "settings"}
         for room in JOBS
@@ -54,7 +55,11 @@ MAY_IMPORT = {
     "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
     "demo": BOTTOM | TOOLS | {"registry", "worlds"},
     # a demonstration runs other commands
-    "commands": BOTTOM | TOOLS | PARTS | JOBS | {"flags", "requests", "registry", "hookspecs", "demo", "main"},
+    "commands": BOTTOM
+    | TOOLS
+    | PARTS
+    | JOBS
+    | {"catalogues", "flags", "requests", "registry", "hookspecs", "demo", "main"},
     "main": BOTTOM | {"registry", "requests", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},

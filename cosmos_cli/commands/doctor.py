@@ -8,8 +8,8 @@ from pathlib import Path
 import typer
 
 from cosmos_cli import output, registry
+from cosmos_cli.catalogues import catalogues
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, download_command
-from cosmos_cli.commands.catalogues import catalogues
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.runtime.health import CHECKS, Check, Finding

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmos_cli import output
+from cosmos_cli.catalogues import choose, models_of
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Repository, download_command
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
-from cosmos_cli.commands.catalogues import choose, models_of
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 from cosmos_cli.flags import JsonFlag

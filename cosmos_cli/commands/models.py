@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_cli import output
+from cosmos_cli.catalogues import catalogues
 from cosmos_cli.checkpoints.catalogue import DATA_SETS, DEFAULT_ROOT, Repository
-from cosmos_cli.commands.catalogues import catalogues
 from cosmos_cli.commands.formats import show_formats
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.flags import JsonFlag

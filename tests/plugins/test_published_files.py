@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli import output, registry
+from cosmos_cli.catalogues import catalogues
 from cosmos_cli.checkpoints.formats import RULES, STAND_INS
 from cosmos_cli.checkpoints.keys import AVERAGED, Naming
-from cosmos_cli.commands.catalogues import catalogues
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation import networks as predict1
