@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import DATA_SETS, T5_FLOAT32, PublishedFile, Repository, asked_for
-from cosmos_cli.errors import InputError
+from cosmos_cli.checkpoints.catalogue import (
+    DATA_SETS,
+    T5_FLOAT32,
+    PublishedFile,
+    Repository,
+    asked_for,
+    download_command,
+)
+from cosmos_cli.errors import CosmosError, InputError
 
 _SIZE = re.compile(r"\d+(\.\d+)?B", re.IGNORECASE)
 
@@ -23,11 +32,16 @@ def catalogues() -> dict[str, Catalogue]:
     Raises:
         CosmosError: one of them cannot be loaded.
     """
-    return {
-        name: registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
-        for name, family in sorted(registry.current().families.items())
-        if family.checkpoints is not None
-    }
+    families = sorted(registry.current().families.items())
+    return {name: _catalogue(family) for name, family in families if family.checkpoints is not None}
+
+
+def _catalogue(family: registry.Family) -> Catalogue:
+    """Raises CosmosError: it cannot be loaded."""
+    if family.checkpoints is None:
+        return {}
+    known: Catalogue = registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
+    return known
 
 
 def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repository]:
@@ -60,6 +74,59 @@ def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repositor
             fix="See `cosmos models` for what each model has.",
         )
     return merge(chosen)
+
+
+def published(path: str) -> Repository | None:
+    """What the catalogues say of one file; None if nobody publishes it.
+
+    Args:
+        path: repository and file, as it lies under the checkpoint folder.
+    """
+    for family in registry.current().families.values():
+        with contextlib.suppress(CosmosError):  # that of a broken plugin is no reason to stop others
+            for model in _catalogue(family).values():
+                for repository in model:
+                    files = [file for file in repository.files if f"{repository.name}/{file.path}" == path]
+                    if files and repository.belongs_to is None:
+                        return asked_for(_with_files(repository, files))
+    return None
+
+
+_MAX_EXTRA = 0.1
+"""Share of what is missing that a short command line may fetch beside it."""
+
+
+def command_for(needed: Sequence[Repository], names: Sequence[str], root: Path) -> str:
+    """The shortest command line that fetches what is missing of these files, and next to nothing else.
+
+    Args:
+        names: of all that is missing, as `choose` understands them.
+    """
+    missing = _bytes_missing(needed, root)
+    controls = sorted(_used(needed, _control_branches()))
+    best: tuple[int, str] = (0, "")
+    for family, models in catalogues().items() if len(names) > 1 else ():
+        for word in (family, *(f"{family}/{model}" for model in models)):
+            with contextlib.suppress(InputError):  # it has not all of these controls
+                fetched = _bytes_missing(choose([word], controls), root)
+                extra = sum(fetched[file] for file in fetched.keys() - missing.keys())
+                num_covered = len(fetched.keys() & missing.keys())
+                if extra <= _MAX_EXTRA * sum(missing.values()) and num_covered > best[0]:
+                    best = num_covered, word
+    if best[0] < 2:
+        return download_command(names, root)
+    covered = {path for _, path in _bytes_missing(choose([best[1]], controls), root)}
+    rest = [name for name in names if not any(_is_or_holds(path, name) or path.startswith(name) for path in covered)]
+    return download_command([best[1], *rest], root, controls)
+
+
+def _bytes_missing(repositories: Iterable[Repository], root: Path) -> dict[tuple[str, str], int]:
+    """Revision and path of the files that are missing, each with its size."""
+    return {
+        (repository.revision, f"{repository.belongs_to or repository.name}/{file.path}"): file.num_bytes
+        for repository in repositories
+        for file in repository.missing(root)
+    }
 
 
 def merge(repositories: Iterable[Repository]) -> list[Repository]:

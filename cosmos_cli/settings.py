@@ -36,7 +36,9 @@ class MachineSettings(StrictModel):
     """On a GPU, round alike in every run: without TF32, which has some 8 times the peak, and without trying kernels."""
     num_gpus: int = Field(default=1, ge=1)
     """Number of GPUs; the command starts one worker on each."""
-    cache_dir: Annotated[Path | None, Flag(env="COSMOS_CACHE_DIR", default="~/.cache/cosmos-cli")] = None
+    cache_dir: Annotated[
+        Path | None, Flag(env="COSMOS_CACHE_DIR", default="the user's caches, such as ~/.cache/cosmos-cli")
+    ] = None
     """Folder for what is computed once, such as text embeddings."""
 
     @property
@@ -46,8 +48,12 @@ class MachineSettings(StrictModel):
 
     @property
     def cache_folder(self) -> Path:
-        """`cache_dir`, or where caches usually lie; "~" is found by whoever opens it, since there may be no home."""
-        return self.cache_dir or Path("~/.cache/cosmos-cli")
+        """`cache_dir`, or where caches lie on this system; "~" is found by whoever opens it: there may be no home."""
+        if self.cache_dir is not None:
+            return self.cache_dir
+        from platformdirs import user_cache_path
+
+        return user_cache_path("cosmos-cli", appauthor=False)
 
     def check_single(self) -> None:
         """Raises InputError if several GPUs are asked for, for models that run on one."""

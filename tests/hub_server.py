@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_right"
 
 _API = re.compile(
-    r"/api/(models/|(?P<kind>datasets/))(?P<name>[^/]+/[^/]+)/(?P<question>auth-check|paths-info|tree)"
+    r"/api/(models/|(?P<kind>datasets/))(?P<name>[^/]+/[^/]+)/(?P<question>auth-check|paths-info|tree|xet-read-token)"
     r"(/(?P<revision>[^/]+))?(/(?P<folder>.+))?"
 )
 _CONTENT = re.compile(
@@ -41,6 +42,8 @@ class Hub:
     busy: path to answers of status 429 still to give. ignores_ranges: everything is sent from the first byte on.
     raw: part of an address to the status, headers and body that are sent to whoever asks for it, whatever they are.
     then: as `raw`, for questions about the rest of a file.
+    xet: path to what the store of chunks calls the content; the store is at `xet_store`.
+    commit: what every revision is called in full.
     is_mirror: it cannot tell who has access to what.
     chunk_bytes, pause_s: how slowly content is sent.
     """
@@ -58,6 +61,9 @@ class Hub:
     busy: dict[str, int] = field(default_factory=dict)
     raw: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
     then: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
+    xet: dict[str, str] = field(default_factory=dict)
+    xet_store: str = ""
+    commit: str = "0123456789" * 4
     ignores_ranges: bool = False
     is_mirror: bool = False
     chunk_bytes: int = 1 << 16
@@ -109,6 +115,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_HEAD(self) -> None:
+        """What the Hub's own client asks before it fetches."""
+        found = _CONTENT.fullmatch(self.path)
+        if found is None or f"{found['repository']}/{found['path']}" not in self.hub.files:
+            self._refuse(404, code="EntryNotFound")
+            return
+        facts: dict[str, Any] = self._facts(found["repository"], found["path"])
+        self.send_response(200)
+        self.send_header("ETag", f'"{facts.get("lfs", facts)["oid"]}"')
+        self.send_header("X-Repo-Commit", self.hub.commit)
+        self.send_header("Content-Length", str(facts["size"]))
+        self.end_headers()
+
     def do_POST(self) -> None:
         self._answer()
 
@@ -157,6 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _api(self, repository: str, question: str, revision: str, body: str) -> None:
+        if question == "xet-read-token":
+            token = {"casUrl": self.hub.xet_store, "exp": int(time.time()) + 3600, "accessToken": "chunks"}
+            self._send(json.dumps(token).encode())
+            return
         if question == "auth-check":
             self._send(b"{}", 404 if self.hub.is_mirror else 200)
             return
@@ -186,6 +209,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self.hub.large:
             sha256 = hashlib.sha256(content).hexdigest()
             facts["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+        if path in self.hub.xet:
+            facts["xetHash"] = self.hub.xet[path]
         return facts
 
     def _content(self, path: str, revision: str, *, in_place: bool) -> None:

@@ -166,15 +166,28 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
-    with file:
-        is_free = try_lock(file) if is_ours else True
-        if is_free is None:
-            output.notice(f"{path.parent} knows no locks: take care that no other cosmos works on this batch")
-        if is_free is False:
-            raise InputError(
-                "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."
-            )
+    with file, _alone(path) if is_ours else contextlib.nullcontext():
         yield Ledger(file, path)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """A block in which nobody else works on the batch of a ledger."""
+    place = path.with_name(f".{path.name}.lock")  # not the ledger itself, in which a lock has no business
+    with writing(place):
+        lock = try_lock(place)
+    if lock is None:
+        raise InputError(
+            "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."
+        )
+    if not lock.is_real:
+        output.notice(f"{path.parent} knows no locks: take care that no other cosmos works on this batch")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            place.unlink()  # while it is held: who waits for it makes another
+        lock.release()
 
 
 def read_ledger(path: Path) -> Ledger:

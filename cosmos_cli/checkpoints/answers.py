@@ -37,12 +37,17 @@ _NOT_THE_HUB = (
 
 @dataclass(frozen=True)
 class Entry:
-    """A file as the Hub lists it. sha256: of the content, where git keeps a pointer in its place."""
+    """A file as the Hub lists it.
+
+    sha256: of the content, where git keeps a pointer in its place.
+    xet_hash: what the store that is shared by all repositories calls the content, where it lies there.
+    """
 
     path: str
     num_bytes: int
     git_sha1: str
     sha256: str | None
+    xet_hash: str | None = None
 
 
 def request_headers() -> dict[str, str]:
@@ -156,7 +161,8 @@ def entry(facts: Any, where: str) -> Entry | None:
         raise not_understood(where, f"it says that {path} has {str(num_bytes)[:40]!r} bytes")
     if (large is not None and not _is_digest(sha256, 64)) or not _is_digest(git_sha1, 40):
         raise not_understood(where, f"it does not say what the content of {path} is known by")
-    return Entry(path, num_bytes, str(git_sha1), sha256)
+    xet_hash = facts.get("xetHash")
+    return Entry(path, num_bytes, str(git_sha1), sha256, xet_hash if _is_digest(xet_hash, 64) else None)
 
 
 def not_understood(where: str, why: str) -> CosmosError:

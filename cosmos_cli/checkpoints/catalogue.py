@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
-
-from cosmos_cli.errors import CheckpointError, Problem
 
 DEFAULT_ROOT = Path("checkpoints")
 """The checkpoint folder if none is named."""
@@ -194,6 +192,12 @@ VIDEO_TOKENIZER = Repository(
 )
 """The tokenizer of the EDM families."""
 
+
+def is_published_tokenizer(name: str) -> bool:
+    """Whether a folder under the checkpoint folder is that of `VIDEO_TOKENIZER`."""
+    return name == VIDEO_TOKENIZER.name.rpartition("/")[2]
+
+
 BLOCKLIST = "blocklist"
 CONTENT_CLASSIFIER = PublishedFile("video_content_safety_filter/safety_filter.pt", 2_910_000)
 FACE_DETECTOR = PublishedFile("face_blur_filter/Resnet50_Final.pth", 109_498_000)
@@ -268,40 +272,12 @@ def folder_named(root: Path, name: str) -> Path:
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def require(repositories: Iterable[Repository], root: Path) -> None:
-    """Make sure that all files are there. Nothing is opened.
+def download_command(what: Iterable[str], root: Path, controls: Sequence[str] = ()) -> str:
+    """The command line that fetches families, models, repositories or files into the checkpoint folder `root`.
 
-    Raises:
-        CheckpointError: for each folder what is missing, how large it is, and the command that fetches it.
+    Args:
+        controls: of families and models only what these control modalities need.
     """
-    needed = dict.fromkeys(repositories)
-    # of these nobody needs less, so their name is enough; but that of T5 means the smaller form of its weights
-    fetched_whole = {*GUARDRAILS, *(TEXT_ENCODER if T5_BFLOAT16 in needed else ())}
-    # and what is read if there, such as a chat template, comes with the name alone: named itself it would be required
-    fetched_whole |= {each for each in needed if any(file.is_read_if_there for file in each.files)}
-    lacking: dict[Path, list[Repository]] = {}
-    for repository in needed:
-        if repository.missing(root):
-            lacking.setdefault(repository.folder(root), []).append(repository)
-    problems = []
-    for folder, together in lacking.items():
-        missing = [(repository, file) for repository in together for file in repository.missing(root)]
-        size = sum(file.num_bytes for _, file in missing) / 1e9
-        names = ", ".join(file.path for _, file in missing)
-        licences = ", ".join(dict.fromkeys(repository.licence for repository in together))
-        paths = [
-            repository.belongs_to or repository.name
-            if repository in fetched_whole
-            else f"{repository.name}/{file.path}"
-            for repository, file in missing
-        ]
-        what = f"{names} missing ({size:.1f} GB, {licences})."
-        problems.append(Problem(what, str(folder), download_command(paths, root)))
-    if problems:
-        raise CheckpointError.from_problems(problems)
-
-
-def download_command(what: Iterable[str], root: Path) -> str:
-    """The command line that fetches families, models, repositories or files into the checkpoint folder `root`."""
+    chosen = ["--controls", ",".join(controls)] if controls else []
     place = [] if root == DEFAULT_ROOT else ["--checkpoint-dir", str(root)]
-    return shlex.join(["cosmos", "download", *dict.fromkeys(what), *place])
+    return shlex.join(["cosmos", "download", *dict.fromkeys(what), *chosen, *place])

@@ -1,4 +1,9 @@
-"""Fetches published files: in parallel, resuming, verified, and under their final names only when they are right."""
+"""Fetches published files: in parallel, resuming, verified, and under their final names only when they are right.
+
+What the Hub's cache has is linked. What lies in the Hub's store of chunks comes by the Hub's own client of that store.
+The rest comes by HTTP: the Hub's own download into a folder drops the half of a file that a cut line leaves, removes
+the old file before the new one is whole, and compares sizes alone.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,9 @@ from huggingface_hub.utils import get_session
 from cosmos_cli import output
 from cosmos_cli.checkpoints.answers import bounded, raise_for_status, request_headers, transport_errors
 from cosmos_cli.checkpoints.hub import RemoteFile, refusal
+from cosmos_cli.checkpoints.hub_cache import blob
+from cosmos_cli.checkpoints.xet import can_stream
+from cosmos_cli.checkpoints.xet import stream as xet_stream
 from cosmos_cli.errors import CheckpointError, CosmosError, DiskFull, Problem
 from cosmos_cli.files.failures import FULL
 from cosmos_cli.files.locks import try_lock
@@ -53,8 +61,21 @@ def pending(files: Iterable[RemoteFile], root: Path) -> list[RemoteFile]:
 
 
 def missing_bytes(files: Iterable[RemoteFile], root: Path) -> int:
-    """What is still to be fetched of these files; parts of earlier attempts count as there."""
-    return sum(file.num_bytes - min(file.num_bytes, _size(_part(root / file.local_path, file))) for file in files)
+    """What is still to be fetched of these files; parts of earlier attempts count as there, and what can be linked."""
+    return sum(
+        file.num_bytes - min(file.num_bytes, _size(_part(root / file.local_path, file)))
+        for file in files
+        if not is_from_cache(file)
+    )
+
+
+def is_from_cache(file: RemoteFile) -> bool:
+    """Whether the Hub's cache has a file under its hash."""
+    return _cached(file) is not None
+
+
+def _cached(file: RemoteFile) -> Path | None:
+    return blob(file.repository, file.digest, file.num_bytes)
 
 
 def download(
@@ -112,14 +133,19 @@ def verify(file: RemoteFile, root: Path, on_bytes: Callable[[int], None]) -> Pro
         return Problem("is missing.", str(path))
     if _size(path) != file.num_bytes:
         return Problem(f"has {_size(path)} bytes instead of {file.num_bytes}.", str(path))
+    if not _is_published(file, path, on_bytes):
+        return Problem("is damaged: its content is not the published one.", str(path))
+    return None
+
+
+def _is_published(file: RemoteFile, path: Path, on_bytes: Callable[[int], None]) -> bool:
     content = file.new_hash()
     with path.open("rb") as stream:
         while chunk := stream.read(CHUNK_BYTES):
             content.update(chunk)
             on_bytes(len(chunk))
-    if content.hexdigest() != file.digest:
-        return Problem("is damaged: its content is not the published one.", str(path))
-    return None
+    digest: str = content.hexdigest()
+    return digest == file.digest
 
 
 def _raise_failures(jobs: Iterable[Future[None]]) -> None:
@@ -144,8 +170,17 @@ def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Call
                 part.unlink()
                 on_bytes(file.num_bytes)
                 return
+            cached = _cached(file)
+            if cached is not None and not _is_published(file, cached, on_bytes):
+                output.notice(f"{cached} is damaged, and {file.local_path} is fetched instead")
+                on_bytes(-file.num_bytes)
+                cached = None
+            if cached is not None and _link(cached, part, target):
+                _remove_other_parts(target, part)
+                part.unlink()
+                return
             for _ in range(2):
-                if _fill(file, stream, stop, on_bytes):
+                if _fill(file, stream, stop, on_bytes, cached):
                     os.fsync(stream.fileno())
                     part.replace(target)
                     _remove_other_parts(target, part)
@@ -179,8 +214,26 @@ def _not_written(file: RemoteFile, part: Path, error: OSError) -> CosmosError:
     )
 
 
-def _fill(file: RemoteFile, stream: BinaryIO, stop: threading.Event, on_bytes: Callable[[int], None]) -> bool:
-    """Complete a part. Returns whether the content is the published one."""
+def _link(cached: Path, part: Path, target: Path) -> bool:
+    """Let a file stand under its final name too, where links work; a hard one outlives the cache."""
+    temporary = part.with_suffix(".link.part")
+    temporary.unlink(missing_ok=True)
+    for link in (os.link, os.symlink):
+        with contextlib.suppress(OSError):
+            link(cached.resolve(), temporary)
+            temporary.replace(target)
+            return True
+    return False
+
+
+def _fill(
+    file: RemoteFile,
+    stream: BinaryIO,
+    stop: threading.Event,
+    on_bytes: Callable[[int], None],
+    cached: Path | None = None,
+) -> bool:
+    """Complete a part, out of the cache if a place in it is given. Returns whether the content is the published one."""
     content = file.new_hash()
     stream.seek(0)
     if os.fstat(stream.fileno()).st_size > file.num_bytes:
@@ -192,7 +245,7 @@ def _fill(file: RemoteFile, stream: BinaryIO, stop: threading.Event, on_bytes: C
     while (begin := stream.tell()) < file.num_bytes:
         _check(stop)
         try:
-            for chunk in _chunks(file, begin):
+            for chunk in _chunks(file, begin, cached, by_xet=attempts == 0 and can_stream(file)):
                 if chunk is None:
                     stream.seek(0)
                     stream.truncate()
@@ -226,8 +279,23 @@ def _fill(file: RemoteFile, stream: BinaryIO, stop: threading.Event, on_bytes: C
     return digest == file.digest
 
 
-def _chunks(file: RemoteFile, begin: int) -> Iterator[bytes | None]:
+def _chunks(file: RemoteFile, begin: int, cached: Path | None, *, by_xet: bool) -> Iterator[bytes | None]:
     """Content from byte `begin` on; None first if the server sends everything from byte 0 instead."""
+    if cached is not None:
+        with cached.open("rb") as stored:
+            stored.seek(begin)
+            while chunk := stored.read(CHUNK_BYTES):
+                yield chunk
+    elif by_xet:
+        try:
+            yield from xet_stream(file, begin)
+        except Exception as error:  # the client has kinds of its own, and next HTTP is tried
+            raise _Incomplete(f"the connection failed ({str(error) or type(error).__name__})") from error
+    else:
+        yield from _by_http(file, begin)
+
+
+def _by_http(file: RemoteFile, begin: int) -> Iterator[bytes | None]:
     headers = request_headers()
     if begin:
         headers["Range"] = f"bytes={begin}-"
@@ -269,13 +337,18 @@ def _locked(part: Path, stop: threading.Event) -> Iterator[BinaryIO]:
     """The part, open for reading and appending, and no other process's meanwhile."""
     while True:
         with _open(part) as stream:
-            while not _lock(stream, part.parent):
+            while (lock := try_lock(part)) is None:
                 _check(stop)
                 stop.wait(LOCK_POLL_S)
-            # whoever held it may have renamed it to its final name, and then this is not the part any more
-            if _inode(part) == os.fstat(stream.fileno()).st_ino:
-                yield stream
-                return
+            if not lock.is_real:
+                output.notice(f"{part.parent} knows no locks: take care that no other cosmos downloads to it")
+            try:
+                # whoever held it may have renamed it to its final name, and then this is not the part any more
+                if _inode(part) == os.fstat(stream.fileno()).st_ino:
+                    yield stream
+                    return
+            finally:
+                lock.release()
 
 
 def _open(part: Path) -> BinaryIO:
@@ -304,13 +377,6 @@ def _inode(path: Path) -> int | None:
         return path.lstat().st_ino
     except FileNotFoundError:
         return None
-
-
-def _lock(stream: BinaryIO, folder: Path) -> bool:
-    is_free = try_lock(stream)
-    if is_free is None:
-        output.notice(f"{folder} knows no locks: take care that no other cosmos downloads to it")
-    return is_free is not False
 
 
 def _check(stop: threading.Event) -> None:

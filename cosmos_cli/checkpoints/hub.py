@@ -22,6 +22,7 @@ from huggingface_hub.errors import (
 
 from cosmos_cli.checkpoints.answers import Entry, ask, check, entry, not_understood, pages, transport_errors
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository, download_command
+from cosmos_cli.checkpoints.hub_cache import contents
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN."
@@ -34,6 +35,7 @@ class RemoteFile:
     folder: of its repository under the checkpoint folder.
     is_optional: whether the catalogue says so of it.
     sha256: of the content; None for small files, whose content git names by `git_sha1`.
+    xet_hash: of the content in the Hub's store of chunks; None where it is not there.
     """
 
     repository: Repository
@@ -43,6 +45,7 @@ class RemoteFile:
     sha256: str | None
     git_sha1: str
     is_optional: bool = False
+    xet_hash: str | None = None
 
     @cached_property
     def local_path(self) -> Path:
@@ -89,6 +92,28 @@ class Listing:
     files: list[RemoteFile] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+
+def look_up_in_cache(repositories: Iterable[Repository], root: Path) -> Listing:
+    """What the Hub's cache has of the files that are missing, for who may ask nobody.
+
+    Raises:
+        InputError: it has not all of them.
+    """
+    found, lost = Listing(), []
+    for repository in repositories:
+        folder = repository.folder(root).relative_to(root)
+        for file in repository.missing(root):
+            known = contents(repository, file)
+            lost += [] if known else [f"{repository.name}/{file.path}"]
+            for path, (digest, num_bytes) in sorted(known.items()):
+                sha256 = digest if len(digest) == 64 else None
+                found.files.append(RemoteFile(repository, folder, path, num_bytes, sha256, digest))
+    if lost:
+        raise InputError(
+            "files are missing, and HF_HUB_OFFLINE forbids to fetch them.", where=", ".join(lost), fix="Unset it."
+        )
+    return found
 
 
 def is_offline() -> bool:
@@ -263,4 +288,13 @@ def _files_inside(repository: Repository, folder: str) -> list[Entry]:
 
 
 def _remote(repository: Repository, folder: Path, answer: Entry, is_optional: bool) -> RemoteFile:
-    return RemoteFile(repository, folder, answer.path, answer.num_bytes, answer.sha256, answer.git_sha1, is_optional)
+    return RemoteFile(
+        repository,
+        folder,
+        answer.path,
+        answer.num_bytes,
+        answer.sha256,
+        answer.git_sha1,
+        is_optional,
+        answer.xet_hash,
+    )

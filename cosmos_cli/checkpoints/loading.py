@@ -16,7 +16,7 @@ from cosmos_cli.checkpoints.keys import Naming, compare_keys, list_names, printa
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
-__all__ = ["load_network", "module_bytes"]
+__all__ = ["check_network", "load_network", "module_bytes"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -62,12 +62,9 @@ def load_network(
         with open_checkpoint(checkpoint, naming.wrappers) as opened:
             return load_network(build, opened, naming=naming, dtype=dtype, device=device)
 
-    with torch.device("meta"):
-        network = build()
+    network, key_of = _matched(build, checkpoint, naming)
     network.requires_grad_(False)
     network.eval()
-
-    key_of = _match_keys(network, checkpoint, naming)
     # One tensor at a time: each source is released before the next is read.
     weights = {name: _convert(checkpoint.tensor(key), dtype, device) for name, key in key_of.items()}
     network.load_state_dict(weights, assign=True)
@@ -79,6 +76,15 @@ def load_network(
             f"{', '.join(unfilled)}. Compute tables outside of the network."
         )
     return network
+
+
+def check_network(build: Callable[[], nn.Module], checkpoint: Checkpoint | str | Path, *, naming: Naming) -> None:
+    """Whether a checkpoint fits a network, without reading a weight. Arguments and errors as for `load_network`."""
+    if not isinstance(checkpoint, Checkpoint):
+        with open_checkpoint(checkpoint, naming.wrappers) as opened:
+            return check_network(build, opened, naming=naming)
+    _matched(build, checkpoint, naming)
+    return None
 
 
 def module_bytes(network: nn.Module) -> int:
@@ -111,6 +117,13 @@ def _kind(dtype: torch.dtype) -> str:
 
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
+
+
+def _matched(build: Callable[[], M], checkpoint: Checkpoint, naming: Naming) -> tuple[M, Mapping[str, str]]:
+    """The network on the meta device, and the checkpoint's key for each of its parameters and buffers."""
+    with torch.device("meta"):
+        network = build()
+    return network, _match_keys(network, checkpoint, naming)
 
 
 def _match_keys(network: nn.Module, checkpoint: Checkpoint, naming: Naming) -> Mapping[str, str]:

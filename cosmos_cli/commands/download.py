@@ -13,6 +13,7 @@ from cosmos_cli import output
 from cosmos_cli.catalogues import choose, models_of
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Repository, download_command
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
+from cosmos_cli.checkpoints.hub_cache import IN_CACHE, is_cached
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 from cosmos_cli.flags import JsonFlag
@@ -109,14 +110,12 @@ def _listed(names: str) -> list[str]:
 
 def _preview(chosen: list[Repository], root: Path) -> None:
     files = [(repository, file, _path(repository, file, root)) for repository in chosen for file in repository.files]
-    missing = {
-        _path(repository, file, root)
-        for repository in chosen
-        for file in (*repository.missing(root), *repository.optional_missing(root))
-    }
-    states = {path: "missing" if path in missing else "present" for _, _, path in files}
+    states = {path: "present" for _, _, path in files}
+    for repository in chosen:
+        for file in (*repository.missing(root), *repository.optional_missing(root)):
+            states[_path(repository, file, root)] = IN_CACHE if is_cached(repository, file) else "missing"
     total = sum(file.num_bytes for _, file, _ in files)
-    to_fetch = sum(file.num_bytes for _, file, path in files if path in missing)
+    to_fetch = sum(file.num_bytes for _, file, path in files if states[path] == "missing")
     free = free_bytes(root)
     licences: dict[str, list[str]] = {}
     for repository in chosen:
@@ -194,9 +193,9 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
     fetched: list[RemoteFile] = []
     if incomplete:
         from cosmos_cli.checkpoints import download as engine
-        from cosmos_cli.checkpoints.hub import look_up
+        from cosmos_cli.checkpoints.hub import is_offline, look_up, look_up_in_cache
 
-        listing = look_up(incomplete, root)
+        listing = look_up_in_cache(incomplete, root) if is_offline() else look_up(incomplete, root)
         fetched = engine.pending(listing.files, root)
         present += [file.local_path.as_posix() for file in listing.files if file not in fetched]
         for note in _notes([r for r in incomplete if any(file.repository is r for file in fetched)], root):
@@ -211,10 +210,13 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
             fetched = _fetch(fetched, root, max_workers, lost=listing.problems)
         if listing.problems:
             raise CheckpointError.from_problems(listing.problems)
+    linked = [file for file in fetched if engine.is_from_cache(file)] if fetched else []
     states = [(path, "present") for path in present]
-    states += [(file.local_path.as_posix(), "fetched") for file in fetched]
-    amount = sum(file.num_bytes for file in fetched)
-    text = f"{len(fetched)} files fetched, {_amount(amount)}" if fetched else "all files are there"
+    states += [(file.local_path.as_posix(), "from cache" if file in linked else "fetched") for file in fetched]
+    amount = sum(file.num_bytes for file in fetched if file not in linked)
+    text = f"{len(fetched) - len(linked)} files fetched, {_amount(amount)}" if fetched else "all files are there"
+    if linked:
+        text += f"; {len(linked)} from the Hub's cache, {_amount(sum(file.num_bytes for file in linked))}"
     output.result(
         f"{text}: {root}",
         {

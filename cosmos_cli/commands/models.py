@@ -11,6 +11,7 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.catalogues import catalogues
 from cosmos_cli.checkpoints.catalogue import DATA_SETS, DEFAULT_ROOT, Repository
+from cosmos_cli.checkpoints.hub_cache import IN_CACHE, cached_bytes
 from cosmos_cli.commands.formats import show_formats
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.flags import JsonFlag
@@ -50,15 +51,18 @@ def models(
     )
 
 
-_AMOUNTS = ("bytes", "missing_bytes", "optional_missing_bytes")
+_AMOUNTS = ("bytes", "missing_bytes", "optional_missing_bytes", "hub_cache_bytes")
 
 
 def _row(name: str, document: Mapping[str, Any], parts: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    total, missing, optional = (f"{document[key] / 1e9:.1f} GB" if document[key] else "-" for key in _AMOUNTS)
+    total, missing, optional, cached = (f"{document[key] / 1e9:.1f} GB" if document[key] else "-" for key in _AMOUNTS)
     if optional == "0.0 GB":  # some small file, which nobody need look for
         optional = "-"
     licences = "; ".join(dict.fromkeys(part["licence"] for part in parts))
-    return name, total, document["state"], missing, optional, licences
+    state = document["state"]
+    if document["hub_cache_bytes"]:
+        state += f", {cached} {IN_CACHE}"
+    return name, total, state, missing, optional, licences
 
 
 def _state(repositories: Iterable[Repository], root: Path) -> str:
@@ -83,5 +87,6 @@ def _part(repository: Repository, root: Path) -> dict[str, Any]:
         "missing_files": [file.path for file in missing],
         "optional_missing_bytes": sum(file.num_bytes for file in optional),
         "optional_missing_files": [file.path for file in optional],
+        "hub_cache_bytes": cached_bytes(repository, missing),
         "note": repository.note,
     }

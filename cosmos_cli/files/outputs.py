@@ -13,7 +13,7 @@ from pathlib import Path
 from cosmos_cli import interrupts, output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.failures import FULL, disk_full, error_number, writing
-from cosmos_cli.files.locks import try_lock
+from cosmos_cli.files.locks import Lock, try_lock
 from cosmos_cli.files.names import PREFIX, check_name, same_file
 from cosmos_cli.files.transactions import finish_interrupted, transaction
 from cosmos_cli.files.writing import remove_remains
@@ -53,22 +53,41 @@ def clear_up(path: Path) -> None:
     if not os.path.lexists(place):
         return
     with contextlib.suppress(OSError):
-        descriptor = os.open(place, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        lock = try_lock(place)
+        if lock is None:
+            return
         try:
             # only a lock tells that nobody is at it
-            if try_lock(descriptor) and _is_at(place, descriptor):
+            if lock.is_real:
                 remove_remains(path, is_ours=True)
                 place.unlink()
         finally:
-            os.close(descriptor)
+            lock.release()
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A claim file that is locked, and which file that is."""
+
+    lock: Lock
+    inode: int
+    device: int
+
+    def is_at(self, place: Path) -> bool:
+        """Whether it is still the file under this name."""
+        try:
+            there = place.lstat()
+        except OSError:
+            return False
+        return (there.st_ino, there.st_dev) == (self.inode, self.device)
 
 
 @dataclass
 class Claim:
     """Outputs that are this process's until `release`."""
 
-    held: dict[Path, int] = field(default_factory=dict)
-    """Claim file to its open descriptor."""
+    held: dict[Path, _Held] = field(default_factory=dict)
+    """Claim file to its lock."""
     new_folders: list[Path] = field(default_factory=list)
     """Folders that it made, outermost first."""
 
@@ -78,8 +97,8 @@ class Claim:
         Raises:
             CosmosError: one was moved or removed, or somebody took the claim away.
         """
-        for path, descriptor in self.held.items():
-            if not _is_at(path, descriptor):
+        for path, held in self.held.items():
+            if not held.is_at(path):
                 raise CosmosError(
                     "was moved or removed while cosmos worked for it.",
                     where=str(path.parent),
@@ -88,11 +107,11 @@ class Claim:
 
     def release(self) -> None:
         """Let others have them."""
-        for path, descriptor in self.held.items():
+        for path, held in self.held.items():
             with contextlib.suppress(OSError):
-                if _is_at(path, descriptor):
+                if held.is_at(path):
                     path.unlink()
-            os.close(descriptor)
+            held.lock.release()
         self.held.clear()
         for folder in reversed(self.new_folders):
             with contextlib.suppress(OSError):
@@ -104,9 +123,9 @@ class Claim:
         with writing(path):
             self._make_folder(path.parent)
             place = _place(path)
-            if (descriptor := _take(place)) is None:
+            if (held := _take(place)) is None:
                 raise _is_taken(path, place)
-        self.held[place] = descriptor
+        self.held[place] = held
 
     def _make_folder(self, folder: Path) -> None:
         missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
@@ -173,34 +192,25 @@ def _place(path: Path) -> Path:
     return path.with_name(f"{PREFIX}{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.claim")
 
 
-def _take(place: Path) -> int | None:
-    """An open descriptor that holds the claim; None if another process does."""
-    while True:
-        descriptor = os.open(place, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        try:
-            is_ours = try_lock(descriptor)
-            if is_ours is None:
-                output.notice(f"{place.parent} knows no locks: take care that no other cosmos writes the same there")
-            if is_ours is False:
-                os.close(descriptor)
-                return None
-            # whoever held it may have removed it between the two calls
-            if _is_at(place, descriptor):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"{os.getpid()} {os.uname().nodename}\n".encode())
-                return descriptor
-        except BaseException:
-            os.close(descriptor)
-            raise
-        os.close(descriptor)
-
-
-def _is_at(place: Path, descriptor: int) -> bool:
+def _take(place: Path) -> _Held | None:
+    """The claim, in which stands whose it is; None if another process has it."""
+    lock = try_lock(place)
+    if lock is None:
+        return None
     try:
-        there, own = place.lstat(), os.fstat(descriptor)
-    except OSError:
-        return False
-    return (there.st_ino, there.st_dev) == (own.st_ino, own.st_dev)
+        if not lock.is_real:
+            output.notice(f"{place.parent} knows no locks: take care that no other cosmos writes the same there")
+        descriptor = os.open(place, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()} {os.uname().nodename}\n".encode())
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        lock.release()
+        raise
+    return _Held(lock, status.st_ino, status.st_dev)
 
 
 def _is_taken(path: Path, place: Path) -> InputError:

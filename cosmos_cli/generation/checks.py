@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, require, with_text_encoder
+from cosmos_cli.catalogues import command_for
+from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, with_text_encoder
+from cosmos_cli.checkpoints.required import require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.files.names import check_name
@@ -126,6 +128,23 @@ def check_weights(
         raise CheckpointError.from_problems(problems)
 
 
+_STATISTICS = "mean_std.pt"
+_WEIGHTS = {".jit", ".pt", ".pth", ".safetensors", ".bin", ".ckpt"}
+
+
+def tokenizer_problems(folder: Path) -> list[Problem]:
+    """What is wrong with the folder of a tokenizer that a user names, as far as the names in it tell."""
+    if not exists(folder):
+        return [Problem(f"{folder} does not exist.", "--tokenizer-dir", "Check the name.")]
+    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    has_weights = any(Path(name).suffix in _WEIGHTS and name != _STATISTICS for name in names)
+    lacking = [*([] if has_weights else ["autoencoder.jit"]), *([] if _STATISTICS in names else [_STATISTICS])]
+    if lacking:
+        what = f"{folder} is no folder of a tokenizer: it has no {' and no '.join(lacking)}."
+        return [Problem(what, "--tokenizer-dir", "Give the folder of a Cosmos-Tokenize1 model.")]
+    return []
+
+
 def check_lora(path: Path | None, alpha: float | None) -> None:
     """Raises InputError: a strength is given, and nothing whose strength it is."""
     if alpha is not None and path is None:
@@ -137,7 +156,7 @@ def require_published(settings: GenerationSettings, repositories: Iterable[Repos
     if settings.is_tiny:
         return
     try:
-        require(with_text_encoder(settings.text_weights, repositories), settings.checkpoint_dir)
+        require(with_text_encoder(settings.text_weights, repositories), settings.checkpoint_dir, command_for)
     except CheckpointError as error:
         raise CheckpointError.from_problems([*error.problems, TRY_TINY]) from None
 

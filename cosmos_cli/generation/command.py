@@ -78,6 +78,9 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
             plans = _plans_of(inputs, settings, request) if settings.num_gpus == 1 else ()
         # before networks compute what is missing of the input
         guardrails = checked_guardrails(settings, [inputs.prompts_of(settings, request)])
+        check_networks: Callable[[Any, Any], None] | None = getattr(inputs, "check_networks", None)
+        if check_networks is not None:
+            together(lambda: check_networks(settings, request))
         sample = together(read)
         with making_together(sample.outputs.values(), overwrite=request.overwrite):
             pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request], guardrails)

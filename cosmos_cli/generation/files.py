@@ -7,17 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, with_text_encoder
+from cosmos_cli.checkpoints.hub_cache import IN_CACHE, is_cached
 from cosmos_cli.generation.settings import GenerationSettings
 
 
 @dataclass(frozen=True)
 class NeededFile:
-    """One file, or a folder, that a run reads. num_bytes: 0 where it is missing and nobody knows."""
+    """One file, or a folder, that a run reads.
+
+    num_bytes: 0 where it is missing and nobody knows.
+    is_cached: whether it is missing, and `cosmos download` takes it from the Hub's cache.
+    """
 
     path: Path
     num_bytes: int
     is_present: bool
     licence: str
+    is_cached: bool = False
+
+    @property
+    def state(self) -> str:
+        """Empty where it is there."""
+        return "" if self.is_present else IN_CACHE if self.is_cached else "missing"
 
 
 def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededFile]:
@@ -33,7 +44,8 @@ def needed_files(repositories: Iterable[Repository], root: Path) -> list[NeededF
             if there is None and file.is_optional:
                 continue
             size = file.num_bytes if there is None else there
-            found.append(NeededFile(folder / file.path, size, there is not None, repository.licence))
+            cached = there is None and is_cached(repository, file)
+            found.append(NeededFile(folder / file.path, size, there is not None, repository.licence, cached))
     return found
 
 

@@ -59,7 +59,9 @@ class Inputs(Protocol):
     For the pipeline of one model it has `read(settings, request)`, which gives the sample of a request that was
     checked, `work_of(settings, request)` and `job_of(settings, request)`, its cost. A kind of several models has
     `plans_of(settings, request)` instead, a plan of each, and `plan_of(settings, request)`, that of all. A kind with
-    batches has `key_of(settings, request)`, see `cosmos_cli.generation.identity.work_key`.
+    batches has `key_of(settings, request)`, see `cosmos_cli.generation.identity.work_key`. A kind whose input takes
+    long to read has `check_networks(settings, request)`, which looks into the weights before: it raises CheckpointError
+    for what is damaged or of another network.
     """
 
     PIPELINE: str

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output, registry
+from cosmos_cli.checkpoints.hub_cache import IN_CACHE
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.files import NeededFile
 from cosmos_cli.generation.rates import (
@@ -137,10 +138,14 @@ class Plan:
 
     def problems(self) -> list[str]:
         """What would keep the run from ending well, a sentence each."""
-        missing_bytes = sum(file.num_bytes for file in self.missing)
+        missing_bytes = sum(file.num_bytes for file in self.missing if not file.is_cached)
         found = list(self.faults)
         if self.missing:
-            found.append(f"{len(self.missing)} of {len(self.files)} files are missing ({_size(missing_bytes)}).")
+            cached = sum(file.num_bytes for file in self.missing if file.is_cached)
+            there = f", and {_size(cached)} {IN_CACHE}" if cached else ""
+            found.append(
+                f"{len(self.missing)} of {len(self.files)} files are missing ({_size(missing_bytes)} to fetch{there})."
+            )
         if missing_bytes > self.checkpoint_free_bytes:
             found.append(f"The disk for checkpoints has {_size(self.checkpoint_free_bytes)} free.")
         device_bytes = self.device_peak.num_bytes if self.device_peak else 0
@@ -205,10 +210,7 @@ class Plan:
             "",
             output.table(
                 ["file", "size", "", "licence"],
-                [
-                    [str(file.path), _size(file.num_bytes), "" if file.is_present else "missing", file.licence]
-                    for file in self.files
-                ],
+                [[str(file.path), _size(file.num_bytes), file.state, file.licence] for file in self.files],
             ),
             "",
             output.table(

@@ -80,7 +80,6 @@ def _require(*needed: tuple[Repository, Path], root: Path) -> None:
     """All these files and folders, each of its repository, are there."""
     missing = [(repository, path) for repository, path in needed if not path.exists()]
     if missing:
-        raise CheckpointError.from_problems(
-            Problem("a file of the guardrails is missing.", str(path), download_command([repository.name], root))
-            for repository, path in missing
-        )
+        *others, last = [Problem("a file of the guardrails is missing.", str(path)) for _, path in missing]
+        fetch = download_command((repository.name for repository, _ in missing), root)
+        raise CheckpointError.from_problems([*others, Problem(last.what, last.where, fetch)])

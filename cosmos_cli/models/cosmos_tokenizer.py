@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, cycle, islice
 from pathlib import Path
 
@@ -434,8 +435,21 @@ def load_tokenizer(
 
     config = config or CosmosTokenizerConfig()
     with _open_weights(path) as checkpoint:
-        naming = Naming(("network.", ""), unlearnt=_unused_names(config), beside=("ema.*",))
-        return load_network(lambda: CosmosTokenizer(config), checkpoint, naming=naming, dtype=dtype, device=device)
+        build = partial(CosmosTokenizer, config)
+        return load_network(build, checkpoint, naming=_naming(config), dtype=dtype, device=device)
+
+
+def check_chunked_tokenizer(folder: Path, *, config: CosmosTokenizerConfig) -> None:
+    """Whether a folder holds this tokenizer with its statistics; no weight is read. Errors as for `load_tokenizer`."""
+    from cosmos_cli.checkpoints.loading import check_network
+
+    with _open_weights(folder) as checkpoint:
+        check_network(partial(CosmosTokenizer, config), checkpoint, naming=_naming(config))
+    read_statistics(folder / "mean_std.pt", config.latent_channels)
+
+
+def _naming(config: CosmosTokenizerConfig) -> Naming:
+    return Naming(("network.", ""), unlearnt=_unused_names(config), beside=("ema.*",))
 
 
 def read_statistics(path: Path, channels: int = 16) -> LatentStatistics:

@@ -157,10 +157,12 @@ def claimed(folder: Path, wait_s: float = _LOCK_S) -> Iterator[None]:
     """
     with writing(folder / _LOCK):
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        end, waits = time.monotonic() + wait_s, False
-        while try_lock(descriptor) is False:
+    end, waits = time.monotonic() + wait_s, False
+    lock = None
+    while lock is None:
+        with writing(folder / _LOCK):
+            lock = try_lock(folder / _LOCK)
+        if lock is None:
             if time.monotonic() > end:
                 raise InputError(
                     "is being written by another run.",
@@ -171,9 +173,10 @@ def claimed(folder: Path, wait_s: float = _LOCK_S) -> Iterator[None]:
                 output.status(f"waiting for the run that is leaving {folder}")
             waits = True
             time.sleep(0.2)
+    try:
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def check_same_run(job: Path, recipe: Recipe) -> None:

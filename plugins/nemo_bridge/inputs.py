@@ -157,8 +157,8 @@ def check_checkpoints(settings: NemoSettings, request: VideoOptions) -> None:
     if model.is_own and not exists(model.paths.dit):
         fix = "Give a folder of NeMo or diffusers, a native file, or the folder of a training."
         missing.append(Problem(f"{model.paths.dit} does not exist.", CHECKPOINT, fix))
-    if not has_published_tokenizer(settings) and not exists(model.paths.tokenizer):
-        missing.append(Problem(f"{model.paths.tokenizer} does not exist.", "--tokenizer-dir", "Check the name."))
+    if not has_published_tokenizer(settings):
+        missing += checks.tokenizer_problems(model.paths.tokenizer)
     if settings.t5_cache_dir is not None and not exists(model.paths.text_encoder / "config.json"):
         fix = "Give the folder of the text encoder, or the cache that has google-t5/t5-11b."
         missing.append(Problem(f"{settings.t5_cache_dir} holds no text encoder.", "--t5-cache-dir", fix))

@@ -51,10 +51,11 @@ def cosmos_register_controls(register: RegisterControl) -> None:
     )
     register(
         name="keypoint",
-        help="Human skeletons: rtmlib, an extra.",
+        help="Human skeletons: RTMW by rtmlib, an extra.",
         checkpoint=f"{folder}/keypoint_control.pt",
         compute="cosmos_plugins.transfer1.controls:keypoint",
         source_frames=True,
+        models="cosmos_plugins.transfer1.checkpoints:PEOPLE_FINDER",
         needs=Package("rtmlib", does="finds people", install="cosmos-cli[keypoint]"),
     )
     register(

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cosmos_cli import registry
+from cosmos_cli.catalogues import merge, published
 from cosmos_cli.checkpoints.catalogue import (
     GUARDRAILS,
     TEXT_ENCODER,
@@ -22,7 +23,7 @@ from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Paths
-from cosmos_plugins.transfer1.variants import VARIANTS, Variant
+from cosmos_plugins.transfer1.variants import PERSON_DETECTOR, POSE_ESTIMATOR, VARIANTS, Variant
 
 _LICENCE = "NVIDIA Open Model License"
 _BASE_BYTES, _CONTROL_BYTES, _AV_CONTROL_BYTES = 14_472_000_000, 1_787_000_000, 1_783_000_000
@@ -61,8 +62,23 @@ _TRACKER = Repository(
     "Apache-2.0",
     gated=False,
 )
+_PEOPLE = Repository(
+    "Tau-J/RTMPose",
+    "cd4d7095f5cfc9cfc4f46289bee91ea4a1e1d9fd",
+    (
+        PublishedFile(PERSON_DETECTOR, 94_223_081),
+        PublishedFile(POSE_ESTIMATOR, 213_433_855),
+    ),
+    "Apache-2.0",
+    gated=False,
+)
+"""What rtmlib calls "performance", as its author publishes it."""
+
 DEPTH_ESTIMATOR = (_DEPTH,)
 """What computes depth."""
+
+PEOPLE_FINDER = (_PEOPLE,)
+"""What computes keypoint."""
 
 OBJECT_FINDER = (_DETECTOR, _TRACKER)
 """What computes seg, and finds the objects of a prompt."""
@@ -144,28 +160,23 @@ def distilled_file(name: str) -> PurePosixPath:
     return PurePosixPath(distilled)
 
 
-def repositories(variant: Variant, controls: Iterable[str], *, driving: bool, distilled: bool) -> list[Repository]:
-    """What a run with the published weights of these controls needs, guardrails apart."""
-    files = [base_file(variant, driving), *(control_file(name) for name in controls)]
-    if distilled:
-        files = [distilled_file(name) for name in controls]
-    folders = dict.fromkeys(str(file.parent) for file in files)
-    models = [
-        Repository(
-            folder,
-            _REVISION,
-            tuple(_published(file, distilled) for file in files if str(file.parent) == folder),
-            _LICENCE,
-        )
-        for folder in folders
-    ]
-    return [*models, VIDEO_TOKENIZER, *TEXT_ENCODER]
+def branch_file(name: str, *, distilled: bool) -> PurePosixPath:
+    """Weights of a modality under the checkpoint folder: of its branch, or of its distilled model."""
+    return distilled_file(name) if distilled else control_file(name)
 
 
-def _published(file: PurePosixPath, distilled: bool) -> PublishedFile:
-    if file.name == "base_model.pt":
-        return PublishedFile(file.name, _BASE_BYTES)
-    return PublishedFile(file.name, _DISTILLED_BYTES if distilled else _CONTROL_BYTES)
+def repositories(
+    variant: Variant, controls: Iterable[str], *, driving: bool, distilled: bool, tokenizer: bool = True
+) -> list[Repository]:
+    """What a run with these controls needs and somebody publishes, guardrails apart.
+
+    Args:
+        tokenizer: whether the published one is used.
+    """
+    base = [] if distilled else [base_file(variant, driving)]
+    files = [*base, *(branch_file(name, distilled=distilled) for name in controls)]
+    models = merge(found for file in files if (found := published(str(file))) is not None)
+    return [*models, *([VIDEO_TOKENIZER] if tokenizer else []), *TEXT_ENCODER]
 
 
 def _model(folder: str, control_bytes: int, controls: tuple[str, ...]) -> Repository:
@@ -182,6 +193,7 @@ CATALOGUE: Mapping[str, tuple[Repository, ...]] = {
         *GUARDRAILS,
         *only_for("depth", DEPTH_ESTIMATOR),
         *only_for("seg and masks of named objects", OBJECT_FINDER),
+        *only_for("keypoint", PEOPLE_FINDER),
     ),
     "7B-edge-distilled": (
         Repository(
@@ -225,7 +237,8 @@ def weight_paths(settings: TransferSettings, request: TransferRequest) -> Paths:
 def annotator_paths(settings: TransferSettings) -> dict[str, Path]:
     """Folders of the models that make control videos and weight maps, by what they do."""
     root = checkpoint_root(settings)
-    return {name: root / folder for name, folder in VARIANTS[settings.model_size].annotators.items()}
+    found = {name: root / folder for name, folder in VARIANTS[settings.model_size].annotators.items()}
+    return found | {"people": _PEOPLE.folder(settings.checkpoint_dir)}  # of which there is no tiny one
 
 
 def checkpoint_root(settings: TransferSettings) -> Path:

@@ -7,12 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cosmos_cli import registry
-from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER, Repository
+from cosmos_cli.catalogues import published
+from cosmos_cli.checkpoints.catalogue import Repository
+from cosmos_cli.checkpoints.required import require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
-from cosmos_cli.generation.files import NeededFile, files_of, needed_files
+from cosmos_cli.generation.files import NeededFile, files_of, needed_files, own_file
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
@@ -23,7 +25,9 @@ from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.checkpoints import (
     OBJECT_FINDER,
+    PEOPLE_FINDER,
     UPSAMPLER,
+    branch_file,
     choose_control,
     repositories,
     upsampler_folder,
@@ -257,15 +261,63 @@ def check_checkpoints(settings: TransferSettings, request: TransferRequest) -> N
             for name, path in paths.controls.items()
             if name not in own and not path.exists()
         ]
+    else:
+        missing += [
+            Problem(
+                "the weights of this control are not published, and not there.",
+                name,
+                f"Place them at {paths.controls[name]}, or name them as ckpt_path.",
+            )
+            for name in unpublished(settings, request)
+            if not exists(paths.controls[name])
+        ]
+    if not settings.has_published_tokenizer:
+        missing += checks.tokenizer_problems(paths.tokenizer)
+    missing += _lacking_beside_tiny(settings, request)
     needed = [*_repositories(settings, request), *needed_annotators(request), *_needed_upsampler(settings, request)]
     checks.check_weights(settings, lambda: needed, missing=missing)
 
 
+def check_networks(settings: TransferSettings, request: TransferRequest) -> None:
+    """See `cosmos_cli.generation.pipeline.Inputs`; where no control is computed, loading finds it as soon."""
+    if any(control.input_control is None for control in request.active_controls.values()):
+        from cosmos_plugins.transfer1.networks import check_files as check_weights
+
+        check_weights(settings, weight_paths(settings, request))
+
+
+def unpublished(settings: TransferSettings, request: TransferRequest) -> list[str]:
+    """The controls whose weights no catalogue knows, those that the user brings apart."""
+    return [
+        name
+        for name, control in request.active_controls.items()
+        if control.ckpt_path is None and published(str(branch_file(name, distilled=settings.use_distilled))) is None
+    ]
+
+
 def _repositories(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
     """What is published of the model and of the branches that the user does not bring."""
-    published = [name for name, control in request.active_controls.items() if control.ckpt_path is None]
-    variant, is_distilled = VARIANTS[settings.model_size], settings.use_distilled
-    return repositories(variant, published, driving=settings.is_av_sample, distilled=is_distilled)
+    names = [name for name, control in request.active_controls.items() if control.ckpt_path is None]
+    return repositories(
+        VARIANTS[settings.model_size],
+        names,
+        driving=settings.is_av_sample,
+        distilled=settings.use_distilled,
+        tokenizer=settings.has_published_tokenizer,
+    )
+
+
+def _lacking_beside_tiny(settings: TransferSettings, request: TransferRequest) -> list[Problem]:
+    """What a run of the tiny model opens that is published in full size alone, and is not there."""
+    try:
+        require(_full_size_alone(request) if settings.is_tiny else (), settings.checkpoint_dir)
+    except CheckpointError as error:
+        return error.problems
+    return []
+
+
+def _full_size_alone(request: TransferRequest) -> list[Repository]:
+    return [repository for repository in needed_annotators(request) if repository in PEOPLE_FINDER]
 
 
 def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> list[Repository]:
@@ -282,6 +334,8 @@ def _needed_upsampler(settings: TransferSettings, request: TransferRequest) -> l
 
 def check_annotators(settings: TransferSettings, request: TransferRequest) -> None:
     """The models that make the missing controls and weight maps are there. Raises CheckpointError if not."""
+    if missing := _lacking_beside_tiny(settings, request):
+        raise CheckpointError.from_problems(missing)
     checks.require_published(settings, needed_annotators(request))
 
 
@@ -417,19 +471,21 @@ def files_needed(settings: TransferSettings, request: TransferRequest) -> list[N
     paths = weight_paths(settings, request)
     own_names = [name for name, control in request.active_controls.items() if control.ckpt_path is not None]
     own = [paths.controls[name] for name in own_names]
-    is_own_tokenizer = not settings.is_tiny and settings.tokenizer_dir != VIDEO_TOKENIZER.name.rpartition("/")[2]
-    if is_own_tokenizer:
+    if not settings.is_tiny and not settings.has_published_tokenizer:
         own.append(paths.tokenizer)
-    return files_of(
+    files = files_of(
         settings,
         own=own,
         shipped=[path for path in paths.named().values() if path not in own],
         needed=lambda: [
-            *(each for each in _repositories(settings, request) if not (is_own_tokenizer and each == VIDEO_TOKENIZER)),
+            *_repositories(settings, request),
             *needed_annotators(request),
             *([UPSAMPLER] if upsamples_itself(settings, list(request.active_controls)) else []),
         ],
     )
+    if settings.is_tiny:
+        return [*files, *needed_files(_full_size_alone(request), settings.checkpoint_dir)]
+    return [*files, *(own_file(paths.controls[name], "not published") for name in unpublished(settings, request))]
 
 
 def _upsampler_bytes(settings: TransferSettings, controls: Sequence[str]) -> int:

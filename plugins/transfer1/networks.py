@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.checkpoints.loading import check_network, load_network
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, check_chunked_tokenizer, load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_plugins.transfer1.formats import BASE, BRANCH, DISTILLED_BASE, DISTILLED_BRANCH
 from cosmos_plugins.transfer1.requests import TransferSettings
@@ -47,6 +47,22 @@ def networks(
         return Built(base, tokenizer, loaded)
 
     return build
+
+
+def check_files(settings: TransferSettings, paths: Paths) -> None:
+    """Whether the files hold the base, the control branches and the tokenizer of these settings; no weight is read.
+
+    Raises:
+        CheckpointError: one is missing, damaged or of another network.
+    """
+    variant = VARIANTS[settings.model_size]
+    driving, distilled = settings.is_av_sample, settings.use_distilled
+    base = variant.base(driving=driving, distilled=distilled)
+    branch = variant.branch(driving=driving, distilled=distilled)
+    check_network(lambda: GeneralDiT(base), paths.base, naming=DISTILLED_BASE if distilled else BASE)
+    for path in paths.controls.values():
+        check_network(lambda: ControlBranch(branch), path, naming=DISTILLED_BRANCH if distilled else BRANCH)
+    check_chunked_tokenizer(paths.tokenizer, config=variant.tokenizer)
 
 
 def load_base(

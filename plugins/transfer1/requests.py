@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli import registry
+from cosmos_cli.checkpoints.catalogue import is_published_tokenizer
 from cosmos_cli.files.names import PlainName
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, NonEmptyPrompt, UpsamplerSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
@@ -93,6 +94,11 @@ class ModelSettings(UpsamplerSettings):
     """Keep the base model and the control branches in host memory and stream them block by block while they denoise."""
     upsample_prompt: bool = False
     """Have a short prompt rewritten by a model that looks at the controls."""
+
+    @property
+    def has_published_tokenizer(self) -> bool:
+        """Whether `tokenizer_dir` is the published one."""
+        return is_published_tokenizer(self.tokenizer_dir)
 
 
 class TransferSettings(ModelSettings):

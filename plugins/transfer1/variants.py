@@ -26,6 +26,10 @@ _PUBLISHED_ANNOTATORS: Mapping[str, str] = {
     "tracker": "facebook/sam2-hiera-large",
 }
 
+PERSON_DETECTOR = "rtmposev1/onnx_sdk/yolox_m_8xb8-300e_humanart-c2c7a14a.zip"
+POSE_ESTIMATOR = "rtmw/onnx_sdk/rtmw-dw-x-l_simcc-cocktail14_270e-384x288_20231122.zip"
+"""The networks that find people and their joints, in the folder of both."""
+
 UPSCALE_FACTOR = 3
 """How much larger an upscaled video is along each side, and how many tiles it is made in."""
 

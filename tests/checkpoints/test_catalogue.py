@@ -10,9 +10,9 @@ from cosmos_cli.checkpoints.catalogue import (
     TEXT_ENCODER,
     PublishedFile,
     Repository,
-    require,
 )
-from cosmos_cli.errors import CheckpointError
+from cosmos_cli.checkpoints.required import require
+from cosmos_cli.errors import CheckpointError, Problem
 
 FILES = (PublishedFile("model.pt", 4_000_000_000), PublishedFile("tokenizer/tokenizer.pth", 500_000_000))
 MODEL = Repository("org/model", "abc123", FILES, "Some License")
@@ -28,20 +28,21 @@ def test_what_is_missing_its_size_and_the_command_that_fetches_it_are_told(tmp_p
     assert problem.fix == f"cosmos download org/model/model.pt --checkpoint-dir {tmp_path}"
 
 
-def test_each_repository_has_a_command_of_its_own() -> None:
+def test_one_command_fetches_all_that_is_missing() -> None:
     with pytest.raises(CheckpointError) as caught:
         require([MODEL, *TEXT_ENCODER], DEFAULT_ROOT)
-    assert [problem.fix for problem in caught.value.problems] == [
-        "cosmos download org/model/model.pt org/model/tokenizer/tokenizer.pth",
-        "cosmos download google-t5/t5-11b",
-    ]
+    *told, last = caught.value.problems
+    assert [problem.fix for problem in told] == [None, None]
+    assert last.what.startswith("14.2 GB in all")
+    assert last.fix == "cosmos download org/model/model.pt org/model/tokenizer/tokenizer.pth google-t5/t5-11b"
 
 
 def test_the_command_also_fetches_what_is_read_where_it_is_published() -> None:
     template = PublishedFile("chat_template.json", 1_000, is_read_if_there=True)
     with pytest.raises(CheckpointError) as caught:
         require([MODEL, Repository("org/chat", "main", (*FILES, template), "Some License")], DEFAULT_ROOT)
-    assert caught.value.problems[1].fix == "cosmos download org/chat"
+    fix = caught.value.problems[-1].fix
+    assert fix == "cosmos download org/model/model.pt org/model/tokenizer/tokenizer.pth org/chat"
 
 
 @pytest.mark.parametrize("weights", ["text_encoder/model.safetensors", "pytorch_model.bin"])
@@ -82,8 +83,8 @@ def test_a_folder_is_there_once_it_holds_files_and_none_that_was_begun(tmp_path:
 def test_missing_guardrails_are_named_with_the_rest(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         require([MODEL, *GUARDRAILS, *GUARDRAILS], tmp_path)  # what two ask for is named, and counted, once
-    fixes = [problem.fix for problem in caught.value.problems]
-    assert fixes[1:] == [f"cosmos download {r.name} --checkpoint-dir {tmp_path}" for r in GUARDRAILS]
+    fix = str(caught.value.problems[-1].fix)
+    assert fix.endswith(f"{' '.join(r.name for r in GUARDRAILS)} --checkpoint-dir {tmp_path}")
     assert caught.value.problems[1].what.count("blocklist/custom/") == 1
 
 
@@ -100,3 +101,38 @@ def test_the_image_encoder_is_recognised_where_the_originals_cache_it_if_it_is_c
         (tmp_path / SIGLIP.name / file.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / SIGLIP.name / file.path).touch()
     assert SIGLIP.folder(tmp_path) == tmp_path / SIGLIP.name
+
+
+def put(root: Path, repository: Repository) -> None:
+    for file in repository.files:
+        (root / repository.name / file.path).parent.mkdir(parents=True, exist_ok=True)
+        (root / repository.name / file.path).touch()
+
+
+@pytest.mark.parametrize(
+    ("named", "right", "where"),
+    [
+        ("checkpoints/org", "checkpoints", "above it"),
+        ("checkpoints/org/model", "checkpoints", "above it"),
+        (".", "checkpoints", "in it"),
+        ("deeper/checkpoints", "checkpoints", "beside it"),
+    ],
+)
+def test_a_checkpoint_folder_that_is_one_level_off_is_named(named: str, right: str, where: str) -> None:
+    put(Path(right), MODEL)
+    Path(named).mkdir(parents=True, exist_ok=True)
+    with pytest.raises(CheckpointError) as caught:
+        require([MODEL], Path(named))
+    assert caught.value.problems == [
+        Problem(f"the checkpoint folder is {right}, {where}.", str(Path(named)), f"--checkpoint-dir {right}")
+    ]
+    with pytest.raises(CheckpointError) as caught:
+        require([MODEL, SIGLIP], Path(named))
+    assert caught.value.problems[1].fix == f"cosmos download {SIGLIP.name}"
+
+
+def test_a_folder_without_the_name_of_its_organisation_is_said_to_belong_elsewhere() -> None:
+    Path("checkpoints/model").mkdir(parents=True)
+    with pytest.raises(CheckpointError) as caught:
+        require([MODEL], DEFAULT_ROOT)
+    assert caught.value.problems[-1].fix == "Move it there: mv checkpoints/model checkpoints/org/model"

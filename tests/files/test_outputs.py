@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.files import locks, outputs
+from cosmos_cli.files import outputs
+from cosmos_cli.files.locks import try_lock
 from cosmos_cli.files.outputs import check_writable, claim, making
 from cosmos_cli.files.writing import replacing, write_json
 
@@ -130,7 +131,7 @@ def test_without_locks_it_goes_on_and_says_so(monkeypatch: pytest.MonkeyPatch) -
     def no_locks(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(locks.fcntl, "flock", no_locks)
+    monkeypatch.setattr("fcntl.flock", no_locks)
     output.configure(speaking=False)
     with making([Path("a.json")], overwrite=False):
         outputs.clear_up(Path("a.json"))  # by another process, say: it cannot know that nobody is at it
@@ -158,8 +159,8 @@ def test_a_planted_pipe_keeps_nobody_waiting() -> None:
     os.mkfifo(place)
     with pytest.raises(CosmosError), making([Path("a.json")], overwrite=False):
         write_json(Path("a.json"), 1)
-    holder = os.open(place, os.O_RDWR)
-    locks.try_lock(holder)  # as if somebody made it
+    holder = try_lock(place)  # as if somebody made it
+    assert holder is not None
     with pytest.raises(InputError, match="another process is making it"), making([Path("a.json")], overwrite=False):
         pass
-    os.close(holder)
+    holder.release()

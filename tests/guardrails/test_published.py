@@ -97,7 +97,11 @@ def test_all_missing_files_are_named_at_once(tmp_path: Path) -> None:
         str(tmp_path / LISTS / "custom"),
         str(tmp_path / LLAMA_GUARD / "config.json"),
     ]
-    assert raised.value.problems[1].fix == f"cosmos download {LLAMA_GUARD} --checkpoint-dir {tmp_path}"
+    names = f"nvidia/Cosmos-Guardrail1 {LLAMA_GUARD}"
+    assert [problem.fix for problem in raised.value.problems] == [
+        None,
+        f"cosmos download {names} --checkpoint-dir {tmp_path}",
+    ]
     with pytest.raises(CheckpointError) as raised:
         video_guardrails(tmp_path, offload=False, **LENIENT)
     assert [problem.where for problem in raised.value.problems] == [

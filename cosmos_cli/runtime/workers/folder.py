@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from cosmos_cli import interrupts
 from cosmos_cli.files.locks import try_lock
 
 PREFIX = "cosmos-workers-"
+_LOCK = ".lock"
 
 
 @contextlib.contextmanager
@@ -25,9 +27,8 @@ def launcher_folder() -> Iterator[Path]:
     _remove_abandoned(place)
     # it gets the name by which others find it once it is locked
     new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}", dir=place))
-    lock = os.open(new, os.O_RDONLY | os.O_DIRECTORY)
+    lock = try_lock(new / _LOCK)  # on a file system without locks, nobody removes the folders of others
     try:
-        try_lock(lock)  # on a file system without locks, nobody removes the folders of others
         folder = new.rename(place / new.name.removeprefix("."))
         with interrupts.at_leave(lambda: shutil.rmtree(folder, ignore_errors=True)):
             try:
@@ -35,7 +36,8 @@ def launcher_folder() -> Iterator[Path]:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)  # a worker may still be telling something
     finally:
-        os.close(lock)
+        if lock is not None:
+            lock.release()
 
 
 def _remove_abandoned(place: Path) -> None:
@@ -48,9 +50,13 @@ def _remove_abandoned(place: Path) -> None:
 
 def _remove_if_abandoned(folder: Path) -> None:
     """Remove it if it is a folder of this user, no link, and its launcher is dead. Raises OSError: it is none such."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        if os.fstat(opened).st_uid == os.getuid() and try_lock(opened):
-            shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(opened)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+        return
+    lock = try_lock(folder / _LOCK)
+    if lock is not None:
+        try:
+            if lock.is_real:
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            lock.release()

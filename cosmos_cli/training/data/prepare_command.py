@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.catalogue import T5_11B, TEXT_ENCODER_FORMS, require
+from cosmos_cli.checkpoints.catalogue import T5_11B, TEXT_ENCODER_FORMS
+from cosmos_cli.checkpoints.required import require
 from cosmos_cli.registry import resolve
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings, TextEncodingSettings
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, VIDEO_TOKENIZER, Repository
+from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, VIDEO_TOKENIZER, Repository, is_published_tokenizer
 from cosmos_cli.errors import Problem, report_together
 from cosmos_cli.files.missing import exists
 from cosmos_cli.generation import checks
@@ -100,21 +100,17 @@ def check_checkpoints(settings: MultiviewSettings, kind: Kind) -> None:
         where = "--diffusion-transformer-dir"
         fix = "Give a folder under the checkpoint folder, or the path of a folder, of a file or of a training's folder."
         missing.append(Problem(f"{paths.dit} does not exist.", where, fix))
-    if not _has_published_tokenizer(settings) and not exists(paths.tokenizer):
-        missing.append(Problem(f"{paths.tokenizer} does not exist.", "--tokenizer-dir", "Check the name."))
+    if not is_published_tokenizer(settings.tokenizer_dir):
+        missing += checks.tokenizer_problems(paths.tokenizer)
     lora = {"--lora-path": settings.lora_path}
     checks.check_weights(settings, lambda: _repositories(settings, kind), own=lora, missing=missing)
-
-
-def _has_published_tokenizer(settings: MultiviewSettings) -> bool:
-    return settings.tokenizer_dir == VIDEO_TOKENIZER.name.rpartition("/")[2]
 
 
 def _repositories(settings: MultiviewSettings, kind: Kind) -> list[Repository]:
     """What is published of the model, but for what the user brings."""
     return [
         *([MULTIVIEW_MODELS[kind]] if settings.diffusion_transformer_dir is None else []),
-        *([VIDEO_TOKENIZER] if _has_published_tokenizer(settings) else []),
+        *([VIDEO_TOKENIZER] if is_published_tokenizer(settings.tokenizer_dir) else []),
         *TEXT_ENCODER,
     ]
 
@@ -205,7 +201,7 @@ def job_of(settings: MultiviewSettings, request: MultiviewRequest) -> Job:
 def _files(settings: MultiviewSettings, request: MultiviewRequest) -> list[NeededFile]:
     paths = weight_paths(settings, request.kind)
     own: list[Path] = [] if settings.diffusion_transformer_dir is None else [paths.dit]
-    if not settings.is_tiny and not _has_published_tokenizer(settings):
+    if not settings.is_tiny and not is_published_tokenizer(settings.tokenizer_dir):
         own.append(paths.tokenizer)
     if paths.lora is not None:
         own.append(paths.lora)

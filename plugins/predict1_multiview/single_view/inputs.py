@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.checkpoints.catalogue import is_published_tokenizer
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.missing import exists
 from cosmos_cli.generation import checks, input_frames
@@ -127,8 +127,8 @@ def check_checkpoints(settings: SingleViewSettings, request: SingleViewOptions) 
         where = "--diffusion-transformer-dir"
         fix = "Give a folder under the checkpoint folder, or the path of a folder, of a file or of a training's folder."
         missing.append(Problem(f"{model.paths.dit} does not exist.", where, fix))
-    if not _has_published_tokenizer(settings) and not exists(model.paths.tokenizer):
-        missing.append(Problem(f"{model.paths.tokenizer} does not exist.", "--tokenizer-dir", "Check the name."))
+    if not is_published_tokenizer(settings.tokenizer_dir):
+        missing += checks.tokenizer_problems(model.paths.tokenizer)
     if uses_own_upsampler(settings, request):
         missing += upsampling.upsampler_problems(settings)
         chat = [each for each in upsampling.needed_upsampler(settings) if each.missing(settings.checkpoint_dir)]
@@ -142,12 +142,8 @@ def check_checkpoints(settings: SingleViewSettings, request: SingleViewOptions) 
     )
 
 
-def _has_published_tokenizer(settings: SingleViewSettings) -> bool:
-    return settings.tokenizer_dir == VIDEO_TOKENIZER.name.rpartition("/")[2]
-
-
 def _repositories(settings: SingleViewSettings) -> list[Any]:
-    published = _has_published_tokenizer(settings)
+    published = is_published_tokenizer(settings.tokenizer_dir)
     return model_of(settings).repositories(settings.kind, has_published_tokenizer=published)
 
 
@@ -206,7 +202,7 @@ def job_of(settings: SingleViewSettings, request: SingleViewOptions) -> Job:
 def _files(settings: SingleViewSettings, request: SingleViewOptions) -> list[NeededFile]:
     model = model_of(settings)
     own: list[Path] = [model.paths.dit] if model.is_own else []
-    if not settings.is_tiny and not _has_published_tokenizer(settings):
+    if not settings.is_tiny and not is_published_tokenizer(settings.tokenizer_dir):
         own.append(model.paths.tokenizer)
     if model.paths.lora is not None:
         own.append(model.paths.lora)

@@ -70,9 +70,9 @@ def keypoint(frames_FHWC: np.ndarray, job: ControlJob) -> np.ndarray:
     """Skeletons of people on black."""
 
     def compute() -> np.ndarray:
-        return skeleton_estimator(job.device).estimate(frames_FHWC, job.advance)
+        return skeleton_estimator(job.models["people"], job.device).estimate(frames_FHWC, job.advance)
 
-    return job.cached({"control": "keypoint"}, compute)
+    return job.cached({"control": "keypoint", "models": fingerprints(job, "people")}, compute)
 
 
 def upscale(frames_FHWC: np.ndarray, _job: ControlJob) -> np.ndarray:

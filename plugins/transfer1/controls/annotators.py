@@ -35,9 +35,9 @@ def object_finder(detector: Path, tracker: Path, device: str) -> Iterator[Object
 
 
 @functools.lru_cache(maxsize=1)
-def skeleton_estimator(device: str) -> SkeletonEstimator:
-    """The model of human poses, which stays where it runs. Raises InputError if its packages are not installed."""
-    return SkeletonEstimator(choose_device(device))
+def skeleton_estimator(folder: Path, device: str) -> SkeletonEstimator:
+    """The model of human poses, which stays where it runs. Errors as for `SkeletonEstimator`."""
+    return SkeletonEstimator(folder, choose_device(device))
 
 
 def fingerprints(job: ControlJob, *names: str) -> list[str]:

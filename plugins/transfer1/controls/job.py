@@ -25,7 +25,7 @@ class ControlJob:
 
     request: the whole request. control: the part of it that describes this control.
     device: where to compute, such as "cuda:0".
-    models: "depth", "detector" and "tracker" to the folders of our models that annotate videos.
+    models: "depth", "detector", "tracker" and "people" to the folders of our models that annotate videos.
     checkpoint_dir: the checkpoint folder of the run, for the models of other packages.
     source: what identifies the frames: equal for equal pixels.
     cache: for what was made; None keeps nothing.

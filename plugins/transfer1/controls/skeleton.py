@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shutil
 import sys
+import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
 
-from cosmos_cli.errors import InputError
+from cosmos_cli.checkpoints.file_formats import DOWNLOAD_AGAIN
+from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_plugins.transfer1.variants import PERSON_DETECTOR, POSE_ESTIMATOR
 
 # P people, K points of a person, 2 = x and y in pixels; F frames, H and W pixel height and width, C = 3 colours
 
 _SURE = 0.6
 """Points below this score are not drawn."""
 _RADIUS_PX, _THICKNESS_PX = 2, 4
+
+NETWORKS = (PERSON_DETECTOR, POSE_ESTIMATOR)
+"""In the folder, in the order in which they work."""
+_DETECTOR_SIZE, _ESTIMATOR_SIZE = (640, 640), (288, 384)
+"""Pictures that they see, as rtmlib's mode "performance" has it: of the detector (height, width), then (width, height).
+"""
+_INSIDE = "end2end.onnx"
+_MAX_BYTES = 1 << 30
+"""Of a network: several times what is published."""
 
 Colour = tuple[int, int, int]
 
@@ -97,13 +113,16 @@ they cover something."""
 
 
 class SkeletonEstimator:
-    """People's poses by rtmlib, an optional package, which fetches its own networks (RTMW, YOLOX) on first use.
+    """People's poses by rtmlib, an optional package, with its networks (YOLOX, RTMW) out of a folder.
 
+    Args:
+        folder: holds both as they are published, each in an archive, or beside that as `NAME.onnx`.
     Raises:
-        InputError: rtmlib is not installed, or its networks cannot be fetched.
+        InputError: rtmlib is not installed.
+        CheckpointError: a network is missing or damaged.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, folder: Path, device: torch.device) -> None:
         try:
             # any backend but ONNX Runtime would need packages of its own
             rtmlib = importlib.import_module("rtmlib")
@@ -114,20 +133,26 @@ class SkeletonEstimator:
                 where="keypoint",
                 fix="Install it: pip install 'cosmos-cli[keypoint]'. Or give the control video as input_control.",
             ) from error
-        self._load = rtmlib.Wholebody
+        self._load, self._folder = rtmlib.Wholebody, folder
         self.move(device)
 
     def move(self, device: torch.device) -> None:
         """Load the networks on a device; the next frames are estimated there."""
-        # rtmlib prints what it loads, but stdout is for results
-        with contextlib.redirect_stdout(sys.stderr):
+        # what it is not given, rtmlib fetches; and it prints what it loads, but stdout is for results
+        with tempfile.TemporaryDirectory() as place, contextlib.redirect_stdout(sys.stderr):
+            detector, estimator = (_network(self._folder / name, Path(place)) for name in NETWORKS)
             try:
-                self._people: Any = self._load(mode="performance", backend="onnxruntime", device=device.type)
-            except OSError as error:
-                raise InputError(
-                    f"rtmlib cannot fetch its networks: {error}",
-                    where="keypoint",
-                    fix="Check the connection, or give the control video as input_control.",
+                self._people: Any = self._load(
+                    det=str(detector),
+                    det_input_size=_DETECTOR_SIZE,
+                    pose=str(estimator),
+                    pose_input_size=_ESTIMATOR_SIZE,
+                    backend="onnxruntime",
+                    device=device.type,
+                )
+            except Exception as error:  # ONNX Runtime has kinds of its own for damage
+                raise CheckpointError(
+                    f"cannot be loaded as a network for people: {error}", where=str(self._folder), fix=DOWNLOAD_AGAIN
                 ) from error
         if device.index:  # rtmlib takes the first GPU, whichever is current
             for network in (self._people.det_model, self._people.pose_model):
@@ -149,6 +174,29 @@ class SkeletonEstimator:
             draw(canvas_HWC, *to_openpose(points_PK2, scores_PK), OPENPOSE)
             on_frame()
         return drawn_FHWC
+
+
+def _network(archive: Path, place: Path) -> Path:
+    """The network of an archive, unpacked into a folder, unless it lies beside the archive already.
+
+    Raises:
+        CheckpointError: there is no such archive, or it is damaged, or of something else.
+    """
+    beside = archive.with_suffix(".onnx")
+    if beside.is_file():
+        return beside
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            inside = [each for each in opened.infolist() if PurePosixPath(each.filename).name == _INSIDE]
+            if len(inside) != 1 or inside[0].file_size > _MAX_BYTES:
+                raise CheckpointError(f"holds no {_INSIDE}.", where=str(archive), fix=DOWNLOAD_AGAIN)
+            with opened.open(inside[0]) as packed, (place / beside.name).open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
+    except FileNotFoundError as error:
+        raise CheckpointError("does not exist.", where=str(archive), fix="Download it.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError(f"is damaged: {error}", where=str(archive), fix=DOWNLOAD_AGAIN) from error
+    return place / beside.name
 
 
 def to_openpose(points_PK2: np.ndarray, scores_PK: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, VIDEO_TOKENIZER, Repository
+from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER, VIDEO_TOKENIZER, Repository, is_published_tokenizer
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation import checks
@@ -148,13 +148,16 @@ def check_checkpoints(settings: MultiviewSettings, request: MultiviewRequest) ->
         for name, path in paths.controls.items()
         if not exists(path) and not is_published(settings, request.controls[name])
     ]
+    if not is_published_tokenizer(settings.tokenizer_dir):
+        missing += checks.tokenizer_problems(paths.tokenizer)
     checks.check_weights(settings, lambda: _repositories(settings, request), missing=missing)
 
 
 def _repositories(settings: MultiviewSettings, request: MultiviewRequest) -> list[Repository]:
     """What is published of the model and of the branches that the user does not bring."""
     published = [name for name, control in request.active_controls.items() if is_published(settings, control)]
-    return [repository([request.kind], published), VIDEO_TOKENIZER, *TEXT_ENCODER]
+    tokenizer = [VIDEO_TOKENIZER] if is_published_tokenizer(settings.tokenizer_dir) else []
+    return [repository([request.kind], published), *tokenizer, *TEXT_ENCODER]
 
 
 def is_published(settings: MultiviewSettings, control: MultiviewControl) -> bool:
@@ -279,13 +282,11 @@ def _files(settings: MultiviewSettings, request: MultiviewRequest) -> list[Neede
         own = [paths.controls[name] for name, control in request.active_controls.items() if control.ckpt_path]
     else:
         own = [path for name, path in paths.controls.items() if not is_published(settings, request.controls[name])]
-        if settings.tokenizer_dir != VIDEO_TOKENIZER.name.rpartition("/")[2]:
+        if not is_published_tokenizer(settings.tokenizer_dir):
             own.append(paths.tokenizer)
     return files_of(
         settings,
         own=own,
         shipped=[path for path in paths.named().values() if path not in own],
-        needed=lambda: [
-            each for each in _repositories(settings, request) if paths.tokenizer not in own or each != VIDEO_TOKENIZER
-        ],
+        needed=lambda: _repositories(settings, request),
     )

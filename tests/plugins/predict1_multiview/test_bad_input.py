@@ -101,8 +101,10 @@ def test_missing_weights_are_named_with_what_fetches_them(cosmos: Cosmos) -> Non
     assert result.exit_code == 4
     text = " ".join(result.stderr.replace("│", " ").split())
     model = "nvidia/Cosmos-Predict1-7B-Text2World-Sample-AV-Multiview"
-    assert f"cosmos download {model}/model.pt" in text
-    for part in ("autoencoder.jit", "google-t5/t5-11b", "Llama-Guard-3-8B", "--model tiny"):
+    assert "cosmos download predict1-multiview --checkpoint-dir nothing" in text or (
+        f"cosmos download predict1-multiview/{model.partition('Predict1-')[2]} --checkpoint-dir nothing" in text
+    )
+    for part in (model, "autoencoder.jit", "google-t5/t5-11b", "Llama-Guard-3-8B", "--model tiny"):
         assert part in text
 
 

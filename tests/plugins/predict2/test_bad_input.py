@@ -139,8 +139,7 @@ def test_without_checkpoints_the_missing_files_their_size_and_the_download_are_n
         "tokenizer/tokenizer.pth",
         "text_encoder/",
         "GB",
-        f"cosmos download nvidia/Cosmos-Predict2-{size}-Video2World/model-720p-16fps.pt",
-        "cosmos download google-t5/t5-11b",
+        "cosmos download predict2/14B" if size == "14B" else "cosmos download predict2",
         "--model tiny",
     ):
         assert part in text

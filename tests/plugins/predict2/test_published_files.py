@@ -135,7 +135,7 @@ def test_gr00t_dreams_can_be_fetched_and_a_run_says_how(cosmos: Cosmos, picture:
         *("--input-path", picture, "--prompt", "Lift the lid."),
     )
     assert result.exit_code == 4
-    assert f"cosmos download {weights}" in words(result.stderr)
+    assert f"cosmos download predict2/14B-GR00T-Dreams-{robot}" in words(result.stderr)
     assert "model-720p" not in result.stderr and "Reason1" not in result.stderr
 
 

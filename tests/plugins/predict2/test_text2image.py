@@ -157,5 +157,7 @@ def test_missing_checkpoints_are_named_with_their_download(size: str, steps: int
         check(Text2ImageSettings(model_size=size, distill_steps=steps), a_request())
     text = str(caught.value)
     folder = f"nvidia/Cosmos-Predict2-{size}-Text2Image"
-    assert f"cosmos download {folder}/{file} {folder}/tokenizer/tokenizer.pth" in text
+    assert f"{folder}: {file}, tokenizer/tokenizer.pth missing" in text
+    name = f"{folder}/{file} {folder}/tokenizer/tokenizer.pth" if steps else f"predict2/text2image-{size}"
+    assert f"cosmos download {name}" in text
     assert "--model tiny" in text

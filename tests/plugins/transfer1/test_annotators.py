@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +24,7 @@ from cosmos_plugins.transfer1.controls.depth import DepthEstimator
 from cosmos_plugins.transfer1.controls.detector import ObjectDetector
 from cosmos_plugins.transfer1.controls.objects import FoundObject, ObjectFinder, union
 from cosmos_plugins.transfer1.controls.painting import paint, random_colours
-from cosmos_plugins.transfer1.controls.skeleton import OPENPOSE, SkeletonEstimator, draw
+from cosmos_plugins.transfer1.controls.skeleton import NETWORKS, OPENPOSE, SkeletonEstimator, draw
 from cosmos_plugins.transfer1.controls.tracker import ObjectTracker
 from tests.clips import moving_gradient
 
@@ -298,27 +299,61 @@ def test_unsure_points_of_a_skeleton_are_not_drawn() -> None:
 def test_without_rtmlib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(InputError, match=r"pip install 'cosmos-cli\[keypoint\]'"):
-        SkeletonEstimator(CPU)
+        SkeletonEstimator(Path(), CPU)
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """The folder of the networks that find people, in archives as they are published, with content of our own."""
+    for name in NETWORKS:
+        (tmp_path / name).parent.mkdir(parents=True)
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("2023/end2end.onnx", Path(name).stem)
+            archive.writestr("2023/detail.json", "{}")
+    return tmp_path
+
+
+class Wholebody:
+    """rtmlib's, with networks that it reads as it is built, and one person who is everywhere."""
+
+    def __init__(self, *, det: str, pose: str, device: str, backend: str, **sizes: tuple[int, int]) -> None:
+        self.read = [Path(path).read_text() for path in (det, pose)]
+        assert sizes == {"det_input_size": (640, 640), "pose_input_size": (288, 384)}
+        sys.stdout.write(f"load network {device} {' '.join(self.read)}")
+
+    def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self.seen = tuple(frame[0, 0])
+        return np.tile(np.array([12.0, 9.0]), (1, 133, 1)), np.ones((1, 133))
+
+
+def test_networks_that_find_people_come_out_of_their_archives_and_from_nowhere_else(
+    people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody=Wholebody))
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
+    SkeletonEstimator(people, CPU)
+    assert capsys.readouterr().err == f"load network cpu {' '.join(Path(name).stem for name in NETWORKS)}"
+    unpacked = (people / NETWORKS[1]).with_suffix(".onnx")
+    unpacked.write_text("unpacked")
+    SkeletonEstimator(people, CPU)
+    assert capsys.readouterr().err.endswith("unpacked")
+    archive = people / NETWORKS[0]
+    archive.write_bytes(archive.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        SkeletonEstimator(people, CPU)
+    archive.unlink()
+    with pytest.raises(CheckpointError, match="does not exist"):
+        SkeletonEstimator(people, CPU)
 
 
 def test_rtmlib_gets_frames_as_opencv_has_them_and_keeps_off_stdout(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen = []
-
-    class Wholebody:
-        def __init__(self, **options: str) -> None:
-            sys.stdout.write(f"load network {options['device']}")
-
-        def __call__(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            seen.append(tuple(frame[0, 0]))
-            points = np.tile(np.array([12.0, 9.0]), (1, 133, 1))
-            return points, np.ones((1, 133))
-
     monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody=Wholebody))
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
-    drawn = SkeletonEstimator(CPU).estimate(np.full((2, 20, 30, 3), (1, 2, 3), np.uint8))
-    assert seen == [(3, 2, 1)] * 2
+    estimator = SkeletonEstimator(people, CPU)
+    drawn = estimator.estimate(np.full((2, 20, 30, 3), (1, 2, 3), np.uint8))
+    assert estimator._people.seen == (3, 2, 1)
     assert drawn.shape == (2, 20, 30, 3)
     assert drawn[:, 9, 12].any()
     assert not drawn[:, 0].any()
@@ -327,7 +362,7 @@ def test_rtmlib_gets_frames_as_opencv_has_them_and_keeps_off_stdout(
     assert "load network cpu" in captured.err
 
 
-def test_rtmlib_works_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rtmlib_works_on_the_gpu_that_was_asked_for(people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices: list[tuple[list[str], list[dict[str, int]]]] = []
 
     class Session:
@@ -335,15 +370,15 @@ def test_rtmlib_works_on_the_gpu_that_was_asked_for(monkeypatch: pytest.MonkeyPa
             devices.append((names, options))
 
     class Wholebody:
-        def __init__(self, device: str, **_: str) -> None:
+        def __init__(self, device: str, **_: object) -> None:
             assert device == "cuda"  # it knows no number
             self.det_model = self.pose_model = SimpleNamespace(session=Session())
 
     monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody=Wholebody))
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace())
-    SkeletonEstimator(torch.device("cuda", 0))
+    SkeletonEstimator(people, torch.device("cuda", 0))
     assert not devices
-    SkeletonEstimator(torch.device("cuda", 1))
+    SkeletonEstimator(people, torch.device("cuda", 1))
     assert devices == [(["CUDAExecutionProvider"], [{"device_id": 1}])] * 2
 
 

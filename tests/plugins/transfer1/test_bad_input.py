@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult, run_cosmos
+from cosmos_plugins.transfer1.checkpoints import control_file
 from tests.clips import encode, moving_gradient
 
 REGION = {"prompt": "A tree.", "region_definitions_path": [0, 0, 0.5, 1]}
@@ -194,15 +198,78 @@ def test_a_control_whose_checkpoint_is_missing_is_exit_code_4(
     [
         ("depth", ["Depth-Anything-V2-Small-hf"]),
         ("seg", ["grounding-dino-tiny", "sam2-hiera-large"]),
+        ("keypoint", ["Tau-J/RTMPose", "yolox_m_8xb8-300e_humanart", "rtmw-dw-x-l_simcc"]),
     ],
 )
-def test_the_models_that_compute_a_control_are_named_when_missing(folder: Path, control: str, parts: list[str]) -> None:
+def test_the_models_that_compute_a_control_are_named_when_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, control: str, parts: list[str]
+) -> None:
+    monkeypatch.setattr("cosmos_plugins.transfer1.inputs._lacking", lambda _: None)  # as if all extras were installed
     (folder / "spec.json").write_text(json.dumps({control: {}, "input_video_path": "clip.mp4"}))
     for command in ("run", "annotate"):
         result = run_cosmos("transfer", command, "--controlnet-specs", "spec.json")
         assert result.exit_code == 4
         assert all(part in words(result.stderr) for part in parts)
         assert ("base_model.pt" in words(result.stderr)) == (command == "run")
+
+
+def test_the_networks_that_find_people_have_no_tiny_form_and_are_named_for_the_tiny_model_too(
+    folder: Path, transfer: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_plugins.transfer1.inputs._lacking", lambda _: None)
+    spec = {"keypoint": {}, "input_video_path": "clip.mp4"}
+    result = transfer(spec)
+    assert result.exit_code == 4
+    assert "Tau-J/RTMPose" in words(result.stderr) and "base_model.pt" not in words(result.stderr)
+    needed = transfer(spec, "--plan", "--json").json["files"]["needed"]
+    [*_, detector, estimator] = needed
+    assert [file["is_present"] for file in (detector, estimator)] == [False, False]
+    assert detector["path"].startswith("checkpoints/Tau-J/RTMPose/")
+
+
+def no_weights_in(folder: Path) -> None:
+    """A folder of a tokenizer whose file holds something else."""
+    folder.mkdir(parents=True)
+    torch.save({"elsewhere.weight": torch.zeros(2, 2)}, folder / "model.pt")
+    torch.save((torch.zeros(16), torch.ones(16)), folder / "mean_std.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "where", "what"),
+    [
+        (("--tokenizer-dir", "gone"), "--tokenizer-dir", "does not exist"),
+        (("--tokenizer_dir", "empty"), "--tokenizer-dir", "no autoencoder.jit and no mean_std.pt"),
+        (("--tokenizer_dir", "wrong"), "wrong/model.pt", "belongs to another network"),
+        (("--ckpt", "four_axes.pt"), "four_axes.pt", ""),
+        (("--ckpt", "hdmap"), "hdmap_control.pt", "does not fit ControlBranch"),
+    ],
+)
+def test_weights_that_are_none_are_found_before_a_control_is_computed(
+    folder: Path,
+    transfer: Callable[..., CommandResult],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, str],
+    where: str,
+    what: str,
+) -> None:
+    def computed(*_: object) -> None:
+        raise AssertionError("a control was computed")
+
+    monkeypatch.setattr("cosmos_plugins.transfer1.videos.read_sample", computed)
+    monkeypatch.setattr("cosmos_plugins.transfer1.checkpoints.folder_named", lambda root, name: folder / "made" / name)
+    (folder / "made" / "empty").mkdir(parents=True)
+    no_weights_in(folder / "made" / "wrong")
+    shutil.copytree(
+        TINY_ROOT / VIDEO_TOKENIZER.name, folder / "made" / VIDEO_TOKENIZER.name.rpartition("/")[2], symlinks=True
+    )
+    name, value = options
+    if name == "--ckpt":
+        path = str(TINY_ROOT / control_file(value)) if value == "hdmap" else value
+        result = transfer(edge(ckpt_path=path))
+    else:
+        result = transfer(EDGE, *options)
+    assert result.exit_code == 4, result.stderr
+    assert where in words(result.stderr).replace(" ", "") and what in words(result.stderr)
 
 
 def test_without_checkpoints_only_what_the_controls_need_is_named(folder: Path) -> None:
@@ -212,7 +279,23 @@ def test_without_checkpoints_only_what_the_controls_need_is_named(folder: Path) 
     text = words(result.stderr)
     for part in ("base_model.pt", "edge_control.pt", "autoencoder.jit", "google-t5/t5-11b", "--model tiny"):
         assert part in text
+    assert text.count("cosmos download") == 1
+    assert "cosmos download transfer --controls edge" in text
     assert "vis_control.pt" not in text
+
+
+def test_a_plan_says_what_the_hubs_cache_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "spec.json").write_text(json.dumps(EDGE))
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+    cached = folder / "hub/models--nvidia--Cosmos-Transfer1-7B"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs/main").write_text("a" * 40)
+    (cached / "snapshots" / ("a" * 40)).mkdir(parents=True)
+    (cached / "snapshots" / ("a" * 40) / "edge_control.pt").touch()
+    line = ("transfer", "run", "--controlnet-specs", "spec.json", "--plan")
+    files = run_cosmos(*line, "--json").json["files"]["needed"]
+    assert [Path(file["path"]).name for file in files if file["is_cached"]] == ["edge_control.pt"]
+    assert "in the Hub's cache" in words(run_cosmos(*line).stdout)
 
 
 def test_no_specification_at_all(folder: Path) -> None:

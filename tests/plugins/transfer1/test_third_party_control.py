@@ -144,6 +144,35 @@ def test_a_modality_that_needs_a_package_says_so_while_its_video_is_not_given(cl
     assert 'pip install "greys[all]"' in problem["fix"]
 
 
+FAMILY = """
+from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
+from cosmos_cli.hookspecs import hookimpl
+
+CATALOGUE = {"greys": (Repository("grey", "main", (PublishedFile("grey_control.pt", 3_000_000_000),), "MIT"),)}
+
+@hookimpl
+def cosmos_register_families(register):
+    register(name="greys", help="Grey.", commands=__name__ + ":app", checkpoints=__name__ + ":CATALOGUE")
+"""
+
+
+def test_weights_that_no_catalogue_knows_are_said_to_be_unpublished_and_those_of_a_plugins_own_as_it_says(
+    clip: Path, tmp_path: Path
+) -> None:
+    grey = Grey(tmp_path, clip)
+    missing = grey.run(branch=None)
+    assert missing.exit_code == 4
+    first, *others = problems(missing)
+    assert first["where"] == "grey" and "not published" in first["what"]
+    assert first["fix"] == "Place them at checkpoints/grey/grey_control.pt, or name them as ckpt_path."
+    assert not any("grey" in f"{problem['what']} {problem['fix']}" for problem in others)
+    planned = {file["path"]: file for file in grey.run("--plan", branch=None).json["files"]["needed"]}
+    assert planned["checkpoints/grey/grey_control.pt"]["licence"] == "not published"
+    write_distribution(grey.packages, "cosmos-greys", {"greys_family": FAMILY}, {"greys": "greys_family"})
+    told = " ".join(problem["what"] for problem in problems(grey.run(branch=None)))
+    assert "grey_control.pt missing (3.0 GB, MIT)" in told and "not published" not in told
+
+
 def test_models_that_compute_a_modality_come_from_the_checkpoint_folder(clip: Path, tmp_path: Path) -> None:
     grey = Grey(tmp_path, clip, "models='MODULE:MODELS', compute='MODULE:level'")
     missing = grey.run("--checkpoint-dir", "weights", command="annotate")
