@@ -91,7 +91,8 @@ def test_distilled_weights_are_listed_where_they_are_published_at_the_revision_t
 def test_a_distilled_run_says_how_to_get_its_weights_and_an_ordinary_one_does_not_miss_them(cosmos: Cosmos) -> None:
     line = ("predict2", "text2image", "--model", "0.6B", "--prompt", "A bus.")
     distilled = words(cosmos(*line, "--distill-steps", 2).stderr)
-    assert "cosmos download nvidia/Cosmos-Predict2-0.6B-Text2Image/model_distilled.pt" in distilled
+    weights = "nvidia/Cosmos-Predict2-0.6B-Text2Image/model_distilled.pt"
+    assert f"cosmos download predict2/text2image-0.6B {weights}" in distilled
     assert "model_distilled.pt missing (1.2 GB" in distilled or "model_distilled.pt, tokenizer" in distilled
     assert "model_distilled" not in cosmos(*line).stderr
     [file] = cosmos(
