@@ -23,7 +23,8 @@ ROOMS = {"ball.mp4": 13, "cylinder.mp4": 2}
 """Clip to seed."""
 FRAMES, FPS = 33, 24
 """What the tiny models of Transfer1 and of Cosmos-1.0 make at a time."""
-VIEW_FRAMES = 17
+VIEW_FRAMES = 57
+"""Of a clip of several cameras by Transfer1."""
 ROBOT_COLOURS = {(140, 25, 255): "robot_arm", (40, 200, 90): "cup", (10, 10, 10): "BACKGROUND"}
 
 

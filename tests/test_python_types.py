@@ -26,7 +26,6 @@ ignore_missing_imports = true
 
 @pytest.mark.slow
 def test_the_python_of_readme_and_the_guides_passes_a_strict_type_checker(tmp_path: Path) -> None:
-    pytest.importorskip("mypy")
     (tmp_path / "cosmos_cli").symlink_to(ROOT / "cosmos_cli")
     (tmp_path / "cosmos_plugins").symlink_to(ROOT / "plugins")
     (tmp_path / "mypy.ini").write_text(_CONFIG.format(folder=tmp_path))
@@ -37,9 +36,12 @@ def test_the_python_of_readme_and_the_guides_passes_a_strict_type_checker(tmp_pa
         module = tmp_path / f"page_{page.stem.lower().replace('-', '_')}.py"
         module.write_text("\n".join(blocks))
         modules.append(module)
+    (tmp_path / "wrong.py").write_text((tmp_path / "page_readme.py").read_text() + "print(pipeline(request).vidoe)\n")
     command = [sys.executable, "-m", "mypy", "--config-file", str(tmp_path / "mypy.ini"), *map(str, modules)]
     checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=580)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+    slip = subprocess.run([*command[:5], "wrong.py"], cwd=tmp_path, capture_output=True, text=True, timeout=580)
+    assert '"VideoResult" has no attribute "vidoe"' in slip.stdout
 
 
 @pytest.mark.parametrize("package", ["cosmos_cli", "cosmos_plugins"])

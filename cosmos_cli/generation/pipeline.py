@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from cosmos_cli.runtime.memory.placement import Stages
 from cosmos_cli.runtime.shortcuts import COST
 from cosmos_cli.runtime.workers.agreement import deciding, together
 from cosmos_cli.runtime.workers.team import Team
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # F frames, V views, H and W pixel height and width, C = 3 colours
 
@@ -177,7 +180,7 @@ class Pipeline(ABC, Generic[S, R]):
     # What stands once
 
     @classmethod
-    def load(cls, settings: Any, requests: Sequence[Any] = (), guardrails: Guardrails | None = None) -> Any:
+    def load(cls, settings: Any, requests: Sequence[Any] = (), guardrails: Guardrails | None = None) -> Self:
         """Load a model, to serve many requests.
 
         Args:

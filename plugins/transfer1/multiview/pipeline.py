@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,6 +26,9 @@ from cosmos_plugins.transfer1.multiview.networks import networks
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.samples import Sample
 from cosmos_plugins.transfer1.multiview.variants import Kind
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # V views, F frames of one, H and W height and width; B batch, L text tokens, D embedding width
 
@@ -79,8 +82,8 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
         settings: MultiviewSettings,
         requests: Sequence[MultiviewRequest] = (),
         guardrails: Guardrails | None = None,
-    ) -> MultiviewPipeline:
-        pipeline: MultiviewPipeline = super().load(settings, requests, guardrails)
+    ) -> Self:
+        pipeline = super().load(settings, requests, guardrails)
         pipeline.kind = requests[0].kind
         return pipeline
 
