@@ -51,7 +51,7 @@ NAMED = "Cosmos-1.0-Diffusion-7B"
             f"is required by {NAMED}-Video2World. Give a picture or a video",
         ),
         (f"--prompt a --model {NAMED}-Text2World {INPUT} arm.png", 2, f"but {NAMED}-Text2World takes no frames."),
-        ("--prompt a --enable_prompt_upsampler", 4, "is published in a form of its own, which cosmos does not read."),
+        ("--prompt a --enable_prompt_upsampler --model 7B", 4, "is published in a form of its own, which cosmos does"),
         (
             "--prompt a --upsampler_url http://h",
             2,

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.generation.tiny_rewriter import WORDS
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.testing import run_cosmos
 from cosmos_plugins.predict2.video2world.inputs import Sample, check, check_length, num_frames_of
@@ -56,7 +57,7 @@ def test_each_chunk_begins_with_the_very_frames_that_the_one_before_ends_with(
     assert len(frames) == num_frames_of(3, num_frames, num_given)
     assert frames.dtype == np.uint8
     assert [part.request.seed for part in parts] == [3, 4, 5]
-    assert prompts == ["The slope drifts on."] * 3
+    assert prompts == [f"The slope drifts on. {WORDS}"] * 3
     for earlier, part in zip(chunks, parts[1:], strict=False):
         np.testing.assert_array_equal(part.frames_FHWC, earlier[-num_given:])
     vae = pipeline.models.tokenizer

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from cosmos_cli.generation.steps import Step
+from cosmos_cli.generation.tiny_rewriter import WORDS
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -34,5 +35,5 @@ def test_a_callback_sees_every_step_and_frames_come_back_without_a_file(
     num_latents = 1 + (num_frames - 1) // 4
     assert {tuple(step.x0_BCTHW.shape) for step in seen} == {(1, 16, num_latents, 8, 14)}
     assert (made.frames.shape, made.frames.dtype) == ((num_frames, 64, 112, 3), np.uint8)
-    assert made.prompts == ["A bus."]
+    assert made.prompts == [f"A bus. {WORDS}" if kind == "video2world" else "A bus."]
     assert not list(Path().iterdir())
