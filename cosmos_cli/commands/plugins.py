@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import shlex
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +13,7 @@ from cosmos_cli import output, registry
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.flags import JsonFlag
 
-app = typer.Typer(help="List the installed plugins and what they bring.", no_args_is_help=True)
+app = typer.Typer(help="List the installed plugins and what they bring, or begin one.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -43,6 +45,21 @@ def info(name: Annotated[str, typer.Argument(help="Name of a plugin or of a fami
         raise InputError(f"There is no plugin or family named {name!r}.", where="NAME", fix=hint)
     documents = [_document(plugin, commands=True) for plugin in matches]
     output.result("\n\n".join(_describe(document) for document in documents), {"plugins": documents})
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Of the family: lower-case words joined by hyphens.")],
+    folder: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="cosmos-NAME")] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write a package with a family that works, its tests and a training. Example: cosmos plugins new night-rain"""
+    from cosmos_cli.commands.new_plugin import write_plugin
+
+    written = write_plugin(name, folder)
+    steps = (f"cd {shlex.quote(str(written))}", 'pip install -e ".[test]"', "pytest", f"cosmos {name} --help")
+    told = "\n".join((f"{written}: a package with the family {name}. Next:", "", *(f"  {step}" for step in steps)))
+    output.result(told, {"status": "ok", "folder": str(written)})
 
 
 def _document(plugin: registry.Plugin, commands: bool = False) -> dict[str, Any]:
