@@ -53,6 +53,7 @@ CORE_COMMANDS = {
         ("demo", "Make a video with each family's tiny model, and one page that shows them."),
         ("models", "List the published models and what of them is there."),
         ("download", "Fetch what models need: resuming, verified, and nothing else."),
+        ("batch", "Look at batches that run, or have run."),
         ("doctor", "Check this machine, with the way to mend what is wrong."),
         ("plugins", "List the installed plugins and what they bring."),
     )

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 Status = Literal["started", "written", "done", "failed", "blocked"]
 """`written`: its files are whole, and about to get their names."""
 
+_LOOKING_S = 0.1
+"""Longer than `is_in_use` takes."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -96,6 +99,10 @@ class Ledger:
     def __getitem__(self, key: str) -> Entry | None:
         """The last that is known of an item."""
         return self._entries.get(key)
+
+    def entries(self) -> list[Entry]:
+        """The last that is known of every item, in the order in which they were begun."""
+        return list(self._entries.values())
 
     def knows(self, item: Item[Any], file: Path) -> bool:
         """Whether a file is there and is still what this item wrote last."""
@@ -173,9 +180,12 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
 @contextlib.contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """A block in which nobody else works on the batch of a ledger."""
-    place = path.with_name(f".{path.name}.lock")  # not the ledger itself, in which a lock has no business
+    place = _lock_of(path)
     with writing(place):
         lock = try_lock(place)
+        if lock is None:  # somebody may only have looked whether it is in use
+            time.sleep(_LOOKING_S)
+            lock = try_lock(place)
     if lock is None:
         raise InputError(
             "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."
@@ -195,6 +205,22 @@ def read_ledger(path: Path) -> Ledger:
     _check_is_file(path)
     with writing(path):
         return Ledger(None, path)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process works on the batch of a ledger now; False where the file system knows no locks."""
+    place = _lock_of(path)
+    if not place.exists():
+        return False
+    lock = try_lock(place)
+    if lock is not None:
+        lock.release()
+    return lock is None
+
+
+def _lock_of(path: Path) -> Path:
+    """Not the ledger itself, in which a lock has no business."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def _check_is_file(path: Path) -> None:

@@ -1,0 +1,69 @@
+"""`cosmos batch`: how far batches are, whoever makes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cosmos_cli import output
+from cosmos_cli.errors import InputError
+from cosmos_cli.flags import JsonFlag
+
+app = typer.Typer(help="Look at batches that run, or have run.", no_args_is_help=True)
+
+_ENDING = ".ledger.jsonl"
+
+
+@app.callback()
+def _group() -> None:
+    """Look at batches that run, or have run."""
+
+
+@app.command()
+def status(
+    path: Annotated[Path, typer.Argument(help="A ledger, or a folder with ledgers: where the videos go.")],
+    json: JsonFlag = False,
+) -> None:
+    """Tell what became of every item that was begun. Example: cosmos batch status outputs/drives"""
+    batches = [_batch(ledger) for ledger in _ledgers(path)]
+    output.result("\n\n".join(_told(batch) for batch in batches), {"status": "ok", "batches": batches})
+
+
+def _ledgers(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(path.glob(f"*{_ENDING}"))
+    if not found:
+        what = "is no folder and no ledger." if not path.is_dir() else "holds no ledger of a batch."
+        raise InputError(what, where=str(path), fix="Name the folder that the batch writes to.")
+    return found
+
+
+def _batch(path: Path) -> dict[str, Any]:
+    """A ledger as a document; an item that was begun is being made as long as its batch runs."""
+    from cosmos_cli.batch.ledger import is_in_use, read_ledger
+
+    runs = is_in_use(path)
+    items = []
+    for entry in read_ledger(path).entries():
+        is_begun = entry.status in ("started", "written")
+        state = ("being made" if runs else "stopped") if is_begun else entry.status
+        seconds = None if is_begun else round(entry.seconds, 3)
+        items.append(
+            {"name": entry.name, "status": state, "seconds": seconds, "time": entry.time, "error": entry.error}
+        )
+    return {"ledger": str(path), "runs": runs, "items": items, "counts": dict(Counter(i["status"] for i in items))}
+
+
+def _told(batch: dict[str, Any]) -> str:
+    counts = ", ".join(f"{count} {status}" for status, count in sorted(batch["counts"].items())) or "nothing begun"
+    state = "runs" if batch["runs"] else "does not run now"
+    rows = [
+        (i["name"], i["status"], "" if i["seconds"] is None else f"{i['seconds']:.1f} s", i["time"], i["error"])
+        for i in batch["items"]
+    ]
+    lines = f"{batch['ledger']} {state}: {counts}"
+    return f"{lines}\n{output.table(('ITEM', 'STATUS', 'TIME', 'LAST CHANGE', 'ERROR'), rows)}" if rows else lines
