@@ -12,11 +12,6 @@ from cosmos_cli.testing import run_cosmos
 LEDGER = Path("out/drives.ledger.jsonl")
 
 
-@pytest.fixture(autouse=True)
-def there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def test_items_are_told_while_the_batch_runs_and_after_it_was_stopped() -> None:
     with open_ledger(LEDGER) as ledger:
         for entry in (

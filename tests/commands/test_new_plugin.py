@@ -46,28 +46,26 @@ def test_a_new_package_installs_and_passes_its_own_tests(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("name", ["Night", "night_rain", "night--rain", "2night", "class", "../night", "a" * 41])
-def test_a_name_that_is_none_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_name_that_is_none_is_refused(name: str) -> None:
     failed = run_cosmos("plugins", "new", name)
-    assert (failed.exit_code, "night-rain" in failed.stderr, list(tmp_path.iterdir())) == (2, True, [])
+    assert (failed.exit_code, "night-rain" in failed.stderr, list(Path.cwd().iterdir())) == (2, True, [])
 
 
 @pytest.mark.parametrize("name", ["predict2", "transfer", "plugins"])
-def test_a_name_that_is_taken_is_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_name_that_is_taken_is_refused(name: str) -> None:
     failed = run_cosmos("plugins", "new", name)
-    assert (failed.exit_code, "taken" in failed.stderr, list(tmp_path.iterdir())) == (2, True, [])
+    assert (failed.exit_code, "taken" in failed.stderr, list(Path.cwd().iterdir())) == (2, True, [])
 
 
-def test_nothing_is_replaced_and_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "file").write_text("mine")
-    failed = run_cosmos("plugins", "new", "night", "--folder", tmp_path / "own")
-    assert (failed.exit_code, (tmp_path / "own" / "file").read_text()) == (2, "mine")
+def test_nothing_is_replaced_and_nothing_half_written_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own").mkdir()
+    Path("own/file").write_text("mine")
+    failed = run_cosmos("plugins", "new", "night", "--folder", "own")
+    assert (failed.exit_code, Path("own/file").read_text()) == (2, "mine")
 
     def out_of_breath(text: str, name: str) -> str:
         raise KeyboardInterrupt if "batch" in text else OSError(5, "Input/output error")
 
     monkeypatch.setattr(new_plugin, "_renamed", out_of_breath)
-    assert run_cosmos("plugins", "new", "night", "--folder", tmp_path / "new").exit_code == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+    assert run_cosmos("plugins", "new", "night", "--folder", "new").exit_code == 1
+    assert [path.name for path in Path.cwd().iterdir()] == ["own"]
