@@ -27,10 +27,8 @@ def new_network(seed: int) -> MirageNetwork:
     """A network that has learnt nothing: it repeats the frame."""
     torch.manual_seed(seed)
     network = MirageNetwork()
-    last = network.layers[-1]
-    assert isinstance(last, nn.Conv2d)
-    nn.init.zeros_(last.weight)
-    nn.init.zeros_(last.bias)
+    for parameter in network.layers[-1].parameters():
+        nn.init.zeros_(parameter)
     return network
 
 
