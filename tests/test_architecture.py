@@ -21,6 +21,7 @@ SOURCES = {
     path.relative_to(ROOT).as_posix(): ast.parse(path.read_text())
     for folder in ("cosmos_cli", "plugins")
     for path in sorted((ROOT / folder).rglob("*.py"))
+    if "plugin_template" not in path.parts  # a stranger's package, which lies there to be copied
 }
 CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_cli/")}
 
