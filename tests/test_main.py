@@ -180,7 +180,7 @@ def test_a_reader_that_goes_away_gets_no_traceback() -> None:
 
 def test_tab_offers_commands_options_and_choices() -> None:
     assert complete("cosmos pl") == ["plugins"]
-    assert complete("cosmos plugins ") == ["list", "info"]
+    assert complete("cosmos plugins ") == ["list", "info", "new"]
     assert complete("cosmos predict2 video2world --num-s") == ["--num-steps"]
     assert complete("cosmos predict2 video2world --num_steps 3 --fps ") == ["10", "16"]
 
