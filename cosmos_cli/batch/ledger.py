@@ -212,7 +212,10 @@ def is_in_use(path: Path) -> bool:
     place = _lock_of(path)
     if not place.exists():
         return False
-    lock = try_lock(place)
+    try:
+        lock = try_lock(place)
+    except OSError:  # somebody else's, who lets nobody touch it: it goes away with its batch
+        return True
     if lock is not None:
         lock.release()
     return lock is None
