@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cosmos_cli.generation.tiny_rewriter import WORDS
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.testing import CommandResult
 from tests.chat_models import chat_server, says
@@ -134,7 +135,7 @@ def test_a_run_says_once_what_is_checked_and_records_it(video2world: Run, pictur
     result = video2world("--input-path", picture)
     assert result.exit_code == 0, result.stderr
     assert result.stderr.splitlines().count(f"note: {ONLY_WORDS}") == 1
-    assert LOG.read_text().splitlines() == ["The slope drifts on."]
+    assert LOG.read_text().splitlines() == ["The slope drifts on.", f"The slope drifts on. {WORDS}"]
     sidecar = json.loads(Path("out.json").read_text())
     assert sidecar["checked_by"] == ["blocklist", "blocklist of a plugin"]
     assert ONLY_WORDS in sidecar["result"]["not_run"]
@@ -161,7 +162,7 @@ def test_a_blocked_row_does_not_stop_the_others(batch: Run, guardrail: Install) 
     assert [sample["status"] for sample in result.json["samples"]] == ["done", "blocked", "done"]
     assert "guardrail blocklist: the exact list forbids 'torture'" in result.json["samples"][1]["error"]
     assert videos() == ["0.mp4", "2.mp4"]
-    assert LOG.read_text().splitlines() == ["A bus."]
+    assert LOG.read_text().splitlines() == ["A bus.", f"A bus. {WORDS}"]  # each once, whatever row it is of
 
 
 def test_a_row_that_fails_weighs_more_than_one_that_is_blocked(batch: Run) -> None:

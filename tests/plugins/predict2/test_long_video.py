@@ -98,4 +98,4 @@ def test_a_long_video_on_the_command_line(clip: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.json["num_frames"] == num_frames_of(3, 9, 1) == 25
     sidecar = json.loads(Path("output/generated_video.json").read_text())
-    assert sidecar["prompts_of_chunks"] == ["On and on."] * 3
+    assert sidecar["prompts_of_chunks"] == [f"On and on. {WORDS}"] * 3
