@@ -161,8 +161,8 @@ def models_of(words: Sequence[str], sizes: Sequence[str], types: Sequence[str]) 
     places = [word for word in words if word in families] or list(families)
     found = []
     for family in places:
-        for model in families[family]:
-            parts = {*model.lower().split("-", 1)}
+        for model, held in families[family].items():
+            parts = {*model.lower().split("-", 1), *(repository.model_type for repository in held)}
             if all(not wanted or parts & wanted for wanted in (wanted_sizes, wanted_types)):
                 found.append(f"{family}/{model}")
     if not found:

@@ -64,6 +64,7 @@ class Repository:
     other_forms: files of the folder any of which serves as well, if it is there, so that nothing is missing.
     also_in: other folders under the checkpoint folder in which originals keep it, where it serves as well.
     note: what a user should know of these files before fetching them.
+    model_type: what the originals' scripts call the models that are fetched with it, where their names do not say it.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Repository:
     other_forms: tuple[str, ...] = ()
     also_in: tuple[str, ...] = ()
     note: str = ""
+    model_type: str = ""
 
     @property
     def num_bytes(self) -> int:

@@ -14,7 +14,7 @@ from cosmos_cli.catalogues import choose, models_of
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Repository, download_command
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
 from cosmos_cli.checkpoints.hub_cache import IN_CACHE, is_cached
-from cosmos_cli.commands.options import CheckpointDir
+from cosmos_cli.commands.options import DownloadDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 from cosmos_cli.flags import JsonFlag
 
@@ -48,12 +48,14 @@ app = typer.Typer(
 def download(
     what: Annotated[
         list[str] | None,
-        typer.Argument(help="Families, models, repositories or files, as `cosmos models` lists them."),
+        typer.Argument(
+            metavar="[WHAT]...", help="Families, models, repositories or files, as `cosmos models` lists them."
+        ),
     ] = None,
     controls: Controls = "",
     model_sizes: ModelSizes = "",
     model_types: ModelTypes = "",
-    checkpoint_dir: CheckpointDir = DEFAULT_ROOT,
+    checkpoint_dir: DownloadDir = DEFAULT_ROOT,
     dry_run: DryRun = False,
     verify: Verify = False,
     max_workers: MaxWorkers = 4,
@@ -69,17 +71,18 @@ def download(
 
 def for_family(family: str) -> Any:
     """The command `cosmos <family> download`."""
-    own = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
+    own = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
     @own.command("download")
     def download(
         models: Annotated[
-            list[str] | None, typer.Argument(help="Models of this family; its main one if none is named.")
+            list[str] | None,
+            typer.Argument(metavar="[MODEL]...", help="Models of this family; its main one if none is named."),
         ] = None,
         controls: Controls = "",
         model_sizes: ModelSizes = "",
         model_types: ModelTypes = "",
-        checkpoint_dir: CheckpointDir = DEFAULT_ROOT,
+        checkpoint_dir: DownloadDir = DEFAULT_ROOT,
         dry_run: DryRun = False,
         verify: Verify = False,
         max_workers: MaxWorkers = 4,

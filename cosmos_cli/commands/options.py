@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,13 +17,18 @@ def as_meant(value: Path) -> Path:
         raise typer.BadParameter(str(error)) from error
 
 
-CheckpointDir = Annotated[
-    Path,
-    typer.Option(
-        "--checkpoint-dir",
+def _checkpoint_dir(*names: str) -> Any:
+    return typer.Option(
+        *names,
+        metavar="PATH",
         envvar="COSMOS_CHECKPOINT_DIR",
         callback=as_meant,
         help="Folder of checkpoints in the original layout.",
-    ),
-]
+    )
+
+
+CheckpointDir = Annotated[Path, _checkpoint_dir("--checkpoint-dir")]
 """Annotation of a command's `checkpoint_dir` parameter."""
+
+DownloadDir = Annotated[Path, _checkpoint_dir("--checkpoint-dir", "--output-dir")]
+"""The same, where files are fetched, with the name that it has in the originals' scripts."""

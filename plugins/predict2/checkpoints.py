@@ -79,7 +79,13 @@ def _published(model_size: str) -> Repository:
         PublishedFile(dit_file(*which), _DIT_BYTES[model_size], only_for=_options(*which))
         for which in (*dense, ("720", 16, True), ("720", 10, True))
     )
-    return Repository(VARIANTS[model_size].folder, _REVISIONS[model_size], (*files, _TOKENIZER), _NVIDIA)
+    return Repository(
+        VARIANTS[model_size].folder,
+        _REVISIONS[model_size],
+        (*files, _TOKENIZER),
+        _NVIDIA,
+        model_type="video2world",
+    )
 
 
 def _options(resolution: str, fps: int, natten: bool) -> str:
@@ -128,7 +134,13 @@ _GR00T_REVISIONS = {
 def gr00t_repositories(name: str, own_dit: bool) -> list[Repository]:
     """What a run with `--gr00t-variant` needs: the tokenizer is that of Video2World 14B."""
     folder, _, file = GR00T_DREAMS[name].rpartition("/")
-    dit = Repository(folder, _GR00T_REVISIONS[name], (PublishedFile(file, _DIT_BYTES["14B"]),), _NVIDIA)
+    dit = Repository(
+        folder,
+        _GR00T_REVISIONS[name],
+        (PublishedFile(file, _DIT_BYTES["14B"]),),
+        _NVIDIA,
+        model_type=f"sample_gr00t_dreams_{name}",
+    )
     tokenizer = Repository(VARIANTS["14B"].folder, _REVISIONS["14B"], (_TOKENIZER,), _NVIDIA)
     return [*([] if own_dit else [dit]), tokenizer, *TEXT_ENCODER]
 
@@ -153,16 +165,16 @@ def multiview_repositories(own_dit: bool) -> list[Repository]:
 def action_repositories(own_dit: bool) -> list[Repository]:
     """What `cosmos predict2 action` needs: the tokenizer is that of Video2World, and there is no text."""
     # the originals pin no revision of this one
-    dit = [] if own_dit else [_single(ACTION["2B"], 4_050_000_000, "main")]
+    dit = [] if own_dit else [_single(ACTION["2B"], 4_050_000_000, "main", "sample_action_conditioned")]
     return [*dit, _VIDEO_TOKENIZER]
 
 
 _VIDEO_TOKENIZER = Repository(VARIANTS["2B"].folder, _REVISIONS["2B"], (_TOKENIZER,), _NVIDIA)
 
 
-def _single(variant: SampleVariant, num_bytes: int, revision: str) -> Repository:
+def _single(variant: SampleVariant, num_bytes: int, revision: str, model_type: str = "") -> Repository:
     name = variant.dit_file.rpartition("/")[2]
-    return Repository(variant.folder, revision, (PublishedFile(name, num_bytes),), _NVIDIA)
+    return Repository(variant.folder, revision, (PublishedFile(name, num_bytes),), _NVIDIA, model_type=model_type)
 
 
 def _published_text2image(model_size: str) -> list[Repository]:

@@ -589,6 +589,28 @@ def test_a_family_fetches_its_own_models(cosmos: Cosmos) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "first"),
+    [
+        ("transfer download", "Cosmos-Transfer1-7B/base_model.pt"),
+        ("predict1 download --model_sizes 7B 14B --model_types Text2World", "Cosmos-Predict1-7B-Text2World/model.pt"),
+        (
+            "predict2 download --model_sizes 2B --model_types video2world",
+            "Cosmos-Predict2-2B-Video2World/model-720p-16fps.pt",
+        ),
+        (
+            "download --model_types sample_gr00t_dreams_gr1",
+            "Cosmos-Predict2-14B-Sample-GR00T-Dreams-GR1/model-480p-16fps.pt",
+        ),
+    ],
+)
+def test_the_originals_downloads_run_under_their_own_words(cosmos: Cosmos, line: str, first: str) -> None:
+    result = cosmos(*line.split(), "--output_dir", "weights/", "--dry-run", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert result.json["checkpoint_dir"] == "weights"
+    assert result.json["files"][0]["path"] == f"nvidia/{first}"
+
+
+@pytest.mark.parametrize(
     "line", ["models", "download --help", "download transfer --controls edge --dry-run", "doctor --help"]
 )
 def test_what_only_shows_something_imports_nothing_heavy(line: str) -> None:
