@@ -410,6 +410,19 @@ def as_request(kind: type[M], options: StrictModel, **changes: Any) -> M:
     return request
 
 
+def without_misplaced(values: Mapping[str, Any], places: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The values but those that belong elsewhere, each of which gets a notice: the originals read past them too.
+
+    Args:
+        places: field that belongs elsewhere to where it belongs, such as "at the top level".
+        where: the place of these values in messages.
+    """
+    for name in values:
+        if name in places:
+            output.notice(f"{where}: {name} has no effect here; it belongs {places[name]}")
+    return {name: value for name, value in values.items() if name not in places}
+
+
 def _choice(value: Any, field: FieldInfo) -> Any:
     """Text from the command line as the member of a Literal it spells: "16" for Literal[10, 16] is 16."""
     if isinstance(value, str):

@@ -23,6 +23,7 @@ from cosmos_cli.runtime.machine import find_machine
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, job_of, key_of, work_of
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import output_paths
+from cosmos_plugins.transfer1.spec import as_control
 
 _OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
 """Fields of a request that rows cannot change; controls have `control_overrides`."""
@@ -171,9 +172,7 @@ def _overridden(common: TransferRequest, overrides: Any, row: Row, folder: Path)
     for name, control in common.controls.items():
         given = {key: getattr(control, key) for key in control.model_fields_set} | overrides.get(name, {})
         try:
-            [made] = validate([ControlSpec], given, where=f"{where}, {name}")
-            assert isinstance(made, ControlSpec)
-            controls[name] = _found(made, folder)
+            controls[name] = _found(as_control(given, f"{where}, {name}"), folder)
         except InputError as error:
             problems += error.problems
     if problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,24 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.missing import exists
 from cosmos_cli.files.paths import given_path
-from cosmos_cli.requests import FileOption, StrictModel, shortened, validate
+from cosmos_cli.requests import FileOption, StrictModel, option_name, shortened, validate, without_misplaced
+from cosmos_cli.settings import Planning
+from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
-from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.requests import BatchInput, ControlSpec, TransferRequest, TransferSettings
 
 _PATHS = ("input_control", "control_weight", "region_definitions_path")
+_FIELDS = {*TransferRequest.model_fields, *TransferSettings.model_fields} - {"controls"}
+_OF_MULTIVIEW = {*MultiviewRequest.model_fields, *MultiviewSettings.model_fields} - _FIELDS - {"controls"}
+
+_NOT_OF_A_CONTROL = dict.fromkeys(_FIELDS, "at the top level of the specification")
+"""Field to where it belongs, in place of the object of a control."""
+_NOT_OF_A_SPEC = {
+    **dict.fromkeys(set(ControlSpec.model_fields) - _FIELDS, "into the object of a control"),
+    **{
+        name: f"on the command line: {option_name(name)}" for name in (*BatchInput.model_fields, *Planning.model_fields)
+    },
+}
 
 
 def read_spec(path: Path) -> dict[str, Any]:
@@ -23,15 +37,17 @@ def read_spec(path: Path) -> dict[str, Any]:
 
     Every object in the file is a control under the name of its modality, in an order that is kept; every other entry
     is a field of the request or the settings. Relative paths are looked up in the working folder, as the originals do,
-    and then beside the specification.
+    and then beside the specification. A field that belongs elsewhere is left out with a notice.
 
     Raises:
-        InputError: the file is not JSON, or names fields or modalities that do not exist: all of them at once.
+        InputError: the file is not JSON, is for several cameras, or names fields or modalities that do not exist: all
+            of them at once.
     """
     document = read_json(path, from_pipes=True)
     if not isinstance(document, dict):
         raise InputError("must hold one JSON object.", where=str(path))
-    fields = {*TransferRequest.model_fields, *TransferSettings.model_fields} - {"controls"}
+    _refuse_multiview(document, path)
+    document = without_misplaced(document, _NOT_OF_A_SPEC, str(path))
     modalities = sorted(registry.current().controls)
     values: dict[str, Any] = {}
     controls: dict[str, Any] = {}
@@ -39,8 +55,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     for name, value in document.items():
         if name in modalities and isinstance(value, dict):
             try:
-                [control] = validate([ControlSpec], _found(value, path.parent), where=f"{path}, {name}")
-                controls[name] = control
+                controls[name] = as_control(_found(value, path.parent), f"{path}, {name}")
             except InputError as error:
                 problems += error.problems
         elif name in modalities:
@@ -52,10 +67,10 @@ def read_spec(path: Path) -> dict[str, Any]:
                 values[name] = _regions(value, path)
             except InputError as error:
                 problems += error.problems
-        elif name in fields:
+        elif name in _FIELDS:
             values[name] = value
         else:
-            problems.append(_unknown(name, isinstance(value, dict), modalities, sorted(fields), path))
+            problems.append(_unknown(name, isinstance(value, dict), modalities, sorted(_FIELDS), path))
     if problems:
         raise InputError.from_problems(problems)
     if not controls:
@@ -63,6 +78,28 @@ def read_spec(path: Path) -> dict[str, Any]:
     if isinstance(values.get("input_video_path"), str):
         values["input_video_path"] = beside_spec(values["input_video_path"], path.parent)
     return {**values, "controls": controls}
+
+
+def as_control(value: dict[str, Any], where: str) -> ControlSpec:
+    """The object of a control, without fields that belong elsewhere. Raises InputError for all that is wrong with it."""
+    [control] = validate([ControlSpec], without_misplaced(value, _NOT_OF_A_CONTROL, where), where=where)
+    assert isinstance(control, ControlSpec)
+    return control
+
+
+def _refuse_multiview(document: dict[str, Any], path: Path) -> None:
+    """Raises InputError if it has what only a specification for several cameras has."""
+    entries = (f"{name}, input_control" for name, value in document.items() if _has_several_videos(value))
+    for name in (*(name for name in document if name in _OF_MULTIVIEW), *entries):
+        raise InputError(
+            "is what a specification for several cameras has.",
+            where=f"{path}, {name}",
+            fix=f"cosmos transfer multiview --controlnet-specs {shlex.quote(str(path))}",
+        )
+
+
+def _has_several_videos(control: object) -> bool:
+    return isinstance(control, dict) and isinstance(control.get("input_control"), list)
 
 
 def _regions(value: object, path: Path) -> list[StrictModel]:

@@ -49,6 +49,8 @@ CASES: dict[str, tuple[Any, tuple[object, ...], str, str]] = {
     "unknown field": ({**EDGE, "promt": "x"}, (), "spec.json", "Did you mean 'prompt'?"),
     "unknown modality": ({**EDGE, "edgee": {}}, (), "spec.json", "Did you mean 'edge'?"),
     "unknown key of a control": (edge(control_wieght=1), (), "edge", "Did you mean 'control_weight'?"),
+    "several cameras": (edge(input_control=["clip.mp4"] * 6), (), "edge, input_control", "cosmos transfer multiview"),
+    "word of several cameras": ({**EDGE, "prompt_left": "x"}, (), "spec.json, prompt_left", "cosmos transfer multiview"),
     "control is no object": ({"edge": 0.5, "input_video_path": "clip.mp4"}, (), "edge", "must be an object"),
     "weight above 1": (edge(control_weight=1.5), (), "control_weight", "must be in [0, 1]"),
     "weight below 0": (edge(control_weight="-0.1"), (), "control_weight", "must be in [0, 1]"),
@@ -296,6 +298,27 @@ def test_a_plan_says_what_the_hubs_cache_has(folder: Path, monkeypatch: pytest.M
     files = run_cosmos(*line, "--json").json["files"]["needed"]
     assert [Path(file["path"]).name for file in files if file["is_cached"]] == ["edge_control.pt"]
     assert "in the Hub's cache" in words(run_cosmos(*line).stdout)
+
+
+@pytest.mark.parametrize(
+    ("spec", "place", "name", "belongs"),
+    [
+        (edge(sigma_max=50), "spec.json, edge", "sigma_max", "at the top level of the specification"),
+        ({**EDGE, "control_weight": 0.1}, "spec.json", "control_weight", "into the object of a control"),
+        ({**EDGE, "batch_input_path": "gone.jsonl"}, "spec.json", "batch_input_path", "--batch-input-path"),
+    ],
+)
+@pytest.mark.usefixtures("folder")
+def test_a_field_at_the_wrong_level_is_read_past_and_told(
+    transfer: Callable[..., CommandResult], spec: dict[str, Any], place: str, name: str, belongs: str
+) -> None:
+    plain = transfer(EDGE, "--plan", "--json").json
+    result = transfer(spec, "--plan", "--json")
+    assert result.exit_code == 0, result.stderr
+    [note] = [note for note in result.json["notices"] if name in note]
+    assert note.startswith(f"{place}: {name} has no effect here")
+    assert belongs in note
+    assert result.json["request"] == plain["request"]
 
 
 def test_no_specification_at_all(folder: Path) -> None:

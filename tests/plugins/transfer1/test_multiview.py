@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.mosaic import mosaic_frames
@@ -27,7 +28,7 @@ from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.clips import plan_clips
 from cosmos_plugins.transfer1.multiview.pipeline import MultiviewPipeline, MultiviewResult
-from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
+from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import read_multiview_spec
 from cosmos_plugins.transfer1.multiview.variants import FOLDER
 from tests.clips import encode, moving_gradient
@@ -294,6 +295,17 @@ def test_a_specification_as_they_are_published(tmp_path: Path) -> None:
     assert request.view_condition_video == tmp_path / "assets" / "front.mp4"
     assert set(request.controls["hdmap"].input_control) == {tmp_path / "assets" / "front.mp4"}
     assert (request.num_steps, request.controls["hdmap"].control_weight) == (30, 1.0)
+
+
+def test_a_field_at_the_wrong_level_is_read_past_and_told(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.json"
+    control = {"input_control": ["front.mp4"] * 6}
+    spec.write_text(json.dumps({"hdmap": {**control, "num_steps": 3}, "control_weight": 0.3, "plan": True}))
+    with output.recording():
+        values = read_multiview_spec(spec)
+        notes = output.notices()
+    assert values == {"controls": {"hdmap": validate([MultiviewControl], control)[0]}}
+    assert [note.partition(": ")[2].partition(" ")[0] for note in notes] == ["control_weight", "plan", "num_steps"]
 
 
 @pytest.mark.parametrize(
