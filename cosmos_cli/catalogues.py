@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import typer
+
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import (
     DATA_SETS,
@@ -42,6 +44,25 @@ def _catalogue(family: registry.Family) -> Catalogue:
         return {}
     known: Catalogue = registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
     return known
+
+
+def complete_names() -> list[str]:
+    """What a shell offers where a user says what to fetch: families, their models, and repositories."""
+    models = {f"{family}/{model}": held for family, known in catalogues().items() for model, held in known.items()}
+    repositories = dict.fromkeys(repository.name for held in models.values() for repository in held)
+    return [*catalogues(), *models, *repositories]
+
+
+def complete_models(context: typer.Context) -> list[str]:
+    """What a shell offers where a user says which models of a family to fetch."""
+    family = context.parent.info_name if context.parent else None
+    return list(catalogues().get(family or "", ()))
+
+
+def complete_controls(incomplete: str) -> list[str]:
+    """What a shell offers in a list of control modalities: those that it has not yet."""
+    *given, _ = incomplete.split(",")
+    return [",".join((*given, name)) for name in registry.current().controls if name not in given]
 
 
 def choose(names: Sequence[str], controls: Sequence[str] = ()) -> list[Repository]:

@@ -10,13 +10,24 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from cosmos_cli import __version__, interrupts, output, registry
+from cosmos_cli import __version__, help, interrupts, output, registry
 from cosmos_cli.errors import CosmosError, InputError, TooLittleMemory
 from cosmos_cli.registry import Family, Registry
 from cosmos_cli.runtime.memory.host import WAY_OUT, is_too_little
 from cosmos_cli.runtime.workers import rank, worker
 
 HELP = "Run, batch and post-train the Cosmos world-foundation-model families."
+EPILOG = """
+Examples:
+
+\b
+  cosmos predict2 text2world --model tiny --prompt "A bus drives off."
+  cosmos transfer run --model tiny --edge 0.5 --input-video-path street.mp4
+
+Underscores work as well as dashes: --num_steps is --num-steps.
+
+Guides: README.md, and docs/ beside it.
+"""
 
 
 def main() -> NoReturn:
@@ -114,10 +125,15 @@ def build_app(found: Registry) -> typer.Typer:
         name="cosmos",
         cls=_Root,
         help=HELP,
+        epilog=EPILOG,
         rich_markup_mode=None,  # rich-drawn help costs 70 ms on every --help
         pretty_exceptions_enable=False,
         # both --num-steps and --num_steps: users paste command lines of the original scripts
-        context_settings={"token_normalize_func": lambda token: token.replace("_", "-"), "max_content_width": 100},
+        context_settings={
+            "token_normalize_func": lambda token: token.replace("_", "-"),
+            "help_option_names": ["--help", "-h"],
+            "max_content_width": 100,
+        },
     )
     app.callback(invoke_without_command=True)(_root)
     for family in (*found.families.values(), *registry.CORE_COMMANDS.values()):
@@ -125,7 +141,7 @@ def build_app(found: Registry) -> typer.Typer:
     return app
 
 
-class _Root(TyperGroup):
+class _Root(help.Group):
     def invoke(self, ctx: Any) -> None:
         super().invoke(ctx)  # what a command returns is not an exit code
 
@@ -150,17 +166,20 @@ def _with_values(group: TyperGroup, args: list[str]) -> list[str]:
     from cosmos_cli.requests import with_values  # what parses requests takes its time, and a command loads it anyway
 
     command = group.commands.get(args[0].replace("_", "-")) if args else None
-    return args if command is None else with_values({name for each in command.params for name in each.opts}, args)
+    return (
+        args
+        if command is None
+        else with_values({name: each.metavar for each in command.params for name in each.opts}, args)
+    )
 
 
 def _lazy_group(family: Family) -> type[TyperGroup]:
     """A group that shows its one line of help for free and becomes the family's own group when entered."""
 
-    class LazyGroup(TyperGroup):
+    class LazyGroup(help.Group):
         def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
             app = registry.resolve(family.commands, needed_by=f"plugin {family.plugin}")
-            app.rich_markup_mode = None
-            app.pretty_exceptions_enable = False
+            help.lay_out(app)
             group = typer.main.get_group(app)
             group.help = group.help or family.help
             if family.checkpoints is not None and "download" not in group.commands:

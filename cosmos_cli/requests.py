@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.flags import JsonFlag
+from cosmos_cli.help import OLD, HelpAll, Panel, panel_of
 
 
 class StrictModel(BaseModel):
@@ -88,6 +90,10 @@ class Flag:
         option: False for a field that only files and Python can give; its first alias is the option of that file.
         argument: True for a field that is given by its place on the command line, without a name; a field of several
             values takes all that are left.
+        panel: of the help, where its name does not say it.
+        usual: whether help shows it without being asked for all options, where its name does not say it.
+        old_names: names of the originals' options that mean the same; help has them apart.
+        complete: what the shell offers for it, as Typer's `autocompletion`.
     """
 
     aliases: tuple[str, ...] = ()
@@ -95,6 +101,10 @@ class Flag:
     default: str | None = None
     option: bool = True
     argument: bool = False
+    panel: str | None = None
+    usual: bool = False
+    old_names: tuple[str, ...] = ()
+    complete: Callable[..., Iterable[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,9 +122,28 @@ class FileOption:
     read: Callable[[Path], dict[str, Any]]
 
 
+@dataclass(frozen=True)
+class OptionGroup:
+    """Options that together make up what one field holds, whatever files say of it.
+
+    Args:
+        field: the field.
+        describe: the options, and where help shows them; asked for each command line, since plugins may bring some.
+            One whose values are in brackets may stand alone, and is 1 then.
+        merge: what the field holds, from the options that were given, by name with underscores, and from the values of
+            all fields; raises InputError.
+    """
+
+    field: str
+    describe: Callable[[], Iterable[tuple[OptionDescription, Panel]]]
+    merge: Callable[[Mapping[str, str], Mapping[str, Any]], Any]
+
+
 def request_options(
     *models: type[StrictModel],
     files: Sequence[FileOption] = (),
+    groups: Sequence[OptionGroup] = (),
+    used: Collection[str] | None = None,
     check: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorate a command so that the fields of `models` become its options.
@@ -126,6 +155,8 @@ def request_options(
     Precedence: option, environment variable, `files` from last to first, `--from-file`, default of the model.
 
     Args:
+        groups: options beside those of the fields. `wrapper.renew_options` asks for them anew.
+        used: the fields that help shows; others are taken too, for command lines that serve several commands.
         check: looks at all values that were given, by field name, before they are converted; what it raises is reported
             together with what is wrong with the fields.
     """
@@ -137,7 +168,7 @@ def request_options(
     )
     fields = [item for model in models for item in model.model_fields.items()]
     names = {name: _name_on_the_command_line(name, field) for name, field in fields}
-    readers = {option.name.strip("-").replace("-", "_"): option.read for option in (from_file, *files)}
+    readers = {_field_name(option.name): option.read for option in (from_file, *files)}
     switched_on = [name for name, field in _option_fields(models) if _is_switched_on(field)]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -146,28 +177,51 @@ def request_options(
             if given.pop("schema"):
                 output.data(json_schema(*models))
                 return
-            given.pop("json")
+            for name in ("json", "help_all"):
+                given.pop(name)
             _turn_off(given, switched_on)
             values: dict[str, Any] = {}
             for name, read in readers.items():
                 if (path := given.pop(name)) is not None:
                     values |= read(_named_file(name, path))
-            values |= {name: value for name, value in given.items() if value is not None}
+            values |= {name: value for name, value in given.items() if name in names and value is not None}
+            of_groups = {name: value for name, value in given.items() if name not in names and value is not None}
             instances: list[StrictModel] = []
             report_together(
-                lambda: instances.extend(validate(models, values, name_of=names.__getitem__)), lambda: check(values)
+                *(functools.partial(_merge, group, of_groups, values) for group in groups),
+                lambda: instances.extend(validate(models, values, name_of=names.__getitem__)),
+                lambda: check(values),
             )
             command(*instances)
 
-        parameters = [_file_parameter(option) for option in files]
+        def renew() -> None:
+            parameters = [_file_parameter(option) for option in files]
+            parameters += [_group_parameter(*each) for group in groups for each in group.describe()]
+            parameters += own
+            wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+            wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+
+        own: list[inspect.Parameter] = []
         for name, field in _option_fields(models):
-            parameters += [_parameter(name, field), *([_off(name)] if name in switched_on else [])]
-        parameters += [_file_parameter(from_file), _schema_parameter(), _json_parameter()]
-        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+            is_hidden = used is not None and name not in used
+            own += [_parameter(name, field, is_hidden=is_hidden), *([_off(name)] if name in switched_on else [])]
+        own += [_file_parameter(from_file), _schema_parameter(), _switch("json", JsonFlag)]
+        own.append(_switch("help_all", HelpAll))
+        if groups:
+            wrapper.renew_options = renew  # type: ignore[attr-defined]
+        else:
+            renew()
         return wrapper
 
     return decorate
+
+
+def _merge(group: OptionGroup, given: Mapping[str, str], values: dict[str, Any]) -> None:
+    named = {_field_name(described.names[0]) for described, _ in group.describe()}
+    own = {name: value for name, value in given.items() if name in named}
+    known = dict(values)
+    values[group.field] = {}  # so that what is wrong with it is told once
+    values[group.field] = group.merge(own, known)
 
 
 def _named_file(option: str, path: str) -> Path:
@@ -175,6 +229,10 @@ def _named_file(option: str, path: str) -> Path:
         return given_path(path)
     except ValueError as error:
         raise InputError(str(error), where=option_name(option), fix="Give the path of a file.") from error
+
+
+def _field_name(option: str) -> str:
+    return option.strip("-").replace("-", "_")
 
 
 def option_name(field: str) -> str:
@@ -205,15 +263,18 @@ class OptionDescription:
     names: tuple[str, ...]
     values: str
     help: str
-    default: str | None
-    required: bool
-    env: str | None
+    default: str | None = None
+    required: bool = False
+    env: str | None = None
 
 
-def describe_options(*models: type[StrictModel], files: Sequence[FileOption] = ()) -> list[OptionDescription]:
-    """The options of `request_options` that come from files and fields, in order."""
-    from_files = [OptionDescription((file.name,), "PATH", file.help, None, False, None) for file in files]
-    return from_files + [_describe(name, field) for name, field in _option_fields(models)]
+def describe_options(
+    *models: type[StrictModel], files: Sequence[FileOption] = (), groups: Sequence[OptionGroup] = ()
+) -> list[OptionDescription]:
+    """The options of `request_options` that come from files, groups and fields, in order."""
+    from_files = [OptionDescription((file.name,), "PATH", file.help) for file in files]
+    from_groups = [described for group in groups for described, _ in group.describe()]
+    return from_files + from_groups + [_describe(name, field) for name, field in _option_fields(models)]
 
 
 def _option_fields(models: Iterable[type[StrictModel]]) -> list[tuple[str, FieldInfo]]:
@@ -224,7 +285,7 @@ def _option_fields(models: Iterable[type[StrictModel]]) -> list[tuple[str, Field
 def _describe(name: str, field: FieldInfo) -> OptionDescription:
     flag = _flag(field)
     return OptionDescription(
-        names=(_name_on_the_command_line(name, field), *flag.aliases),
+        names=(_name_on_the_command_line(name, field), *flag.aliases, *flag.old_names),
         values=_values(field),
         help=" ".join((field.description or "").split()),
         default=flag.default or _show(name, field),
@@ -239,10 +300,10 @@ def _values(field: FieldInfo) -> str:
     return "" if field.annotation is bool else _metavar(field.annotation, _choices(field.annotation))
 
 
-def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
-    described = _describe(name, field)
+def _parameter(name: str, field: FieldInfo, *, is_hidden: bool = False) -> inspect.Parameter:
+    described, flag = _describe(name, field), _flag(field)
     choices = _choices(field.annotation)
-    if _flag(field).argument:
+    if flag.argument:
         return _argument(name, field, described)
     extra = f"  [default: {described.default}]" if described.default else ""
     option = typer.Option(
@@ -251,11 +312,23 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         envvar=described.env,
         show_default=False,
         metavar=described.values or None,
-        autocompletion=(lambda: list(choices)) if choices else None,
+        autocompletion=flag.complete or ((lambda: list(choices)) if choices else None),
+        hidden=is_hidden,
+        rich_help_panel=panel_of(
+            name,
+            panel=OLD if _has_no_effect(field) else flag.panel,
+            is_usual=flag.usual or described.required,
+            old_names=flag.old_names,
+        ),
     )
     # everything but a switch arrives as text: pydantic converts, so all wrong fields are reported together
     annotation = Annotated[str | None, option] if described.values else Annotated[bool | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _has_no_effect(field: FieldInfo) -> bool:
+    """Whether it is there for old command lines alone: then its description says so, in these words."""
+    return re.search("Accepted (for|from) ", field.description or "") is not None
 
 
 def _is_switched_on(field: FieldInfo) -> bool:
@@ -272,17 +345,33 @@ def _off(name: str) -> inspect.Parameter:
     return inspect.Parameter(_OFF + name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
-def with_values(options: Collection[str], args: Sequence[str]) -> list[str]:
-    """A command line on which a switch that is on by default says so where it stands alone, as other switches do.
+def with_values(options: Mapping[str, str | None], args: Sequence[str]) -> list[str]:
+    """A command line on which what stands alone, where a value may follow, has one.
+
+    That of a switch that is on by default is "true", and that of an option whose values are in brackets is 1.
 
     Args:
-        options: all names of the command's options.
+        options: all names of the command's options, with what help says of their values.
     """
     switches = {name for name in options if option_name(_OFF + name.removeprefix("--")) in options}
-    return [
-        f"{arg}=true" if arg.replace("_", "-") in switches and (not following or following.startswith("-")) else arg
-        for arg, following in zip(args, (*args[1:], ""), strict=True)
-    ]
+    numbers = {name for name, values in options.items() if values and values.startswith("[") and name.startswith("--")}
+
+    def given(arg: str, following: str) -> str:
+        name = arg.replace("_", "-")
+        if name in switches and (not following or following.startswith("-")):
+            return f"{arg}=true"
+        # only a number is taken: what follows may be an argument of the command
+        return f"{arg}=1" if name in numbers and not _is_number(following) else arg
+
+    return [given(arg, following) for arg, following in zip(args, (*args[1:], ""), strict=True)]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _turn_off(given: dict[str, Any], switched_on: Iterable[str]) -> None:
@@ -344,22 +433,37 @@ def _metavar(annotation: Any, choices: Sequence[str]) -> str:
 
 
 def _file_parameter(file: FileOption) -> inspect.Parameter:
-    option = typer.Option(file.name, metavar="PATH", help=file.help, show_default=False)
-    name = file.name.strip("-").replace("-", "_")
+    name = _field_name(file.name)
+    option = typer.Option(file.name, metavar="PATH", help=file.help, show_default=False, rich_help_panel=panel_of(name))
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )
 
 
-def _schema_parameter() -> inspect.Parameter:
-    option = typer.Option("--schema", help="Print the JSON Schema of the request and exit.", show_default=False)
+def _group_parameter(described: OptionDescription, panel: Panel) -> inspect.Parameter:
+    option = typer.Option(
+        *described.names, metavar=described.values, help=described.help, show_default=False, rich_help_panel=panel
+    )
     return inspect.Parameter(
-        "schema", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+        _field_name(described.names[0]),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[str | None, option],
     )
 
 
-def _json_parameter() -> inspect.Parameter:
-    return inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonFlag)
+def _schema_parameter() -> inspect.Parameter:
+    option = typer.Option(
+        "--schema",
+        help="Print the JSON Schema of the request and exit.",
+        show_default=False,
+        rich_help_panel=panel_of("schema"),
+    )
+    return _switch("schema", Annotated[bool, option])
+
+
+def _switch(name: str, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
 
 
 def validate(

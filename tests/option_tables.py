@@ -29,6 +29,7 @@ from cosmos_plugins.predict2.multiview import requests as predict2_multiview
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
+from cosmos_plugins.transfer1.control_options import CONTROL_OPTIONS
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
@@ -61,7 +62,9 @@ COMMANDS: dict[str, list[OptionDescription]] = {
         predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings, Planning
     ),
     "predict2 action": describe_options(ActionRequest, ActionSettings, Planning),
-    "transfer run": describe_options(TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS]),
+    "transfer run": describe_options(
+        TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+    ),
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
     "transfer guided": describe_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS]),

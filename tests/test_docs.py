@@ -145,7 +145,7 @@ def test_every_command_of_the_tables_is_in_a_guide() -> None:
 def test_every_flag_of_a_command_is_described(command: str) -> None:
     [guide] = [page.read_text() for page in PAGES if command in commands_in(page.read_text())]
     # not followed by a dash: a long one may be broken at the end of a line
-    flags = set(re.findall(r"--[a-z][a-z0-9-]*(?<!-)(?![a-z0-9-])", run_cosmos(*command.split(), "--help").stdout))
+    flags = set(re.findall(r"--[a-z][a-z0-9-]*(?<!-)(?![a-z0-9-])", run_cosmos(*command.split(), "--help-all").stdout))
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![a-z0-9-])", guide)}
 
 

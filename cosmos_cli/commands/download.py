@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cosmos_cli import output
-from cosmos_cli.catalogues import choose, models_of
+from cosmos_cli.catalogues import choose, complete_controls, complete_models, complete_names, models_of
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Repository, download_command
 from cosmos_cli.checkpoints.disk import check_disk, free_bytes
 from cosmos_cli.checkpoints.hub_cache import IN_CACHE, is_cached
 from cosmos_cli.commands.options import DownloadDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
 from cosmos_cli.flags import JsonFlag
+from cosmos_cli.help import Command, HelpAll
 
 if TYPE_CHECKING:
     from cosmos_cli.checkpoints.hub import RemoteFile
 
 Controls = Annotated[
-    str, typer.Option("--controls", metavar="LIST", help="Only what these control modalities need, such as edge,depth.")
+    str,
+    typer.Option(
+        "--controls",
+        metavar="LIST",
+        help="Only what these control modalities need, such as edge,depth.",
+        autocompletion=complete_controls,
+    ),
 ]
 ModelSizes = Annotated[
     str, typer.Option("--model-sizes", metavar="LIST", help="Models by size, such as 7B, as in the originals' scripts.")
@@ -49,7 +56,9 @@ def download(
     what: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[WHAT]...", help="Families, models, repositories or files, as `cosmos models` lists them."
+            metavar="WHAT",
+            help="Families, models, repositories or files, as `cosmos models` lists them.",
+            autocompletion=complete_names,
         ),
     ] = None,
     controls: Controls = "",
@@ -60,6 +69,7 @@ def download(
     verify: Verify = False,
     max_workers: MaxWorkers = 4,
     json: JsonFlag = False,
+    help_all: HelpAll = False,
 ) -> None:
     """Fetch what models need. Example: cosmos download transfer --controls edge"""
     if model_sizes or model_types:
@@ -73,11 +83,15 @@ def for_family(family: str) -> Any:
     """The command `cosmos <family> download`."""
     own = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False)
 
-    @own.command("download")
+    @own.command("download", cls=Command)
     def download(
         models: Annotated[
             list[str] | None,
-            typer.Argument(metavar="[MODEL]...", help="Models of this family; its main one if none is named."),
+            typer.Argument(
+                metavar="MODEL",
+                help="Models of this family; its main one if none is named.",
+                autocompletion=complete_models,
+            ),
         ] = None,
         controls: Controls = "",
         model_sizes: ModelSizes = "",
@@ -87,6 +101,7 @@ def for_family(family: str) -> Any:
         verify: Verify = False,
         max_workers: MaxWorkers = 4,
         json: JsonFlag = False,
+        help_all: HelpAll = False,
     ) -> None:
         """Fetch what models of this family need, as `cosmos download` does."""
         what = [f"{family}/{model}" for model in models or []] or [family]

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_cli.files.paths import given_path
+from cosmos_cli.help import panel_of
 
 
 def as_meant(value: Path) -> Path:
@@ -17,9 +18,11 @@ def as_meant(value: Path) -> Path:
         raise typer.BadParameter(str(error)) from error
 
 
-def _checkpoint_dir(*names: str) -> Any:
+def _checkpoint_dir(*old_names: str) -> Any:
     return typer.Option(
-        *names,
+        "--checkpoint-dir",
+        *old_names,
+        rich_help_panel=panel_of("checkpoint_dir", old_names=old_names),
         metavar="PATH",
         envvar="COSMOS_CHECKPOINT_DIR",
         callback=as_meant,
@@ -27,8 +30,8 @@ def _checkpoint_dir(*names: str) -> Any:
     )
 
 
-CheckpointDir = Annotated[Path, _checkpoint_dir("--checkpoint-dir")]
+CheckpointDir = Annotated[Path, _checkpoint_dir()]
 """Annotation of a command's `checkpoint_dir` parameter."""
 
-DownloadDir = Annotated[Path, _checkpoint_dir("--checkpoint-dir", "--output-dir")]
+DownloadDir = Annotated[Path, _checkpoint_dir("--output-dir")]
 """The same, where files are fetched, with the name that it has in the originals' scripts."""

@@ -91,5 +91,5 @@ class RunOptions(StrictModel):
 class BatchInput(StrictModel):
     """Many videos instead of one."""
 
-    batch_input_path: Path | None = None
+    batch_input_path: Annotated[Path | None, Flag(usual=True)] = None
     """Make what every row of this JSON Lines file asks for; started again, it goes on where it stopped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from pydantic import Field
 
 from cosmos_cli.requests import Flag, StrictModel
@@ -14,16 +15,23 @@ from cosmos_cli.settings import MachineSettings
 from cosmos_cli.training.recipe import Recipe
 
 
+def _experiments(context: typer.Context) -> list[str]:
+    from cosmos_cli.training.experiments import experiments
+
+    family = context.parent.info_name if context.parent else None
+    return list(experiments(family)) if family else []
+
+
 class PostTraining(StrictModel):
     """Which recipe, with which changes."""
 
     overrides: Annotated[tuple[str, ...], Flag(argument=True)] = ()
     """Changes of the recipe after `--`, such as trainer.max_iter=500; experiment=NAME too, as the originals have it."""
-    experiment: str | None = None
+    experiment: Annotated[str | None, Flag(complete=_experiments)] = None
     """Name of the recipe; `recipes` lists them."""
     config: Annotated[str | None, Flag(default="none is needed")] = None
     """Accepted from older command lines; recipes have no configuration file."""
-    dry_run: Annotated[bool, Flag(aliases=("--dryrun",))] = False
+    dry_run: Annotated[bool, Flag(old_names=("--dryrun",))] = False
     """Show the recipe with all changes, the memory that each rank needs, and what will be written; train nothing."""
     gpu_memory: Annotated[Memory | None, Flag(default="that of this machine's GPUs")] = None
     """Memory of each GPU that --dry-run shall plan for, such as 80GB; a number alone is in GiB."""

@@ -12,6 +12,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.generation.requests import NetworkSettings, Pixels, RunOptions
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, REFINER, NonEmptyPrompt, Prompt, UpsamplerSettings
 from cosmos_cli.generation.variants import Kind
+from cosmos_cli.help import INPUT
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 
@@ -44,13 +45,13 @@ class NemoSettings(UpsamplerSettings, NetworkSettings):
     ] = "7B"
     """Model: a size, which is Video2World with an input and else Text2World, or a published name; tiny ships with
     cosmos and runs anywhere."""
-    nemo_checkpoint: Annotated[Path | None, Flag(default="the published model")] = None
+    nemo_checkpoint: Annotated[Path | None, Flag(default="the published model", usual=True)] = None
     """Weights of your own: a folder of NeMo, a native model.pt or training's folder, or a folder of diffusers."""
-    checkpoint_dir: Annotated[Path, Flag(env="COSMOS_CHECKPOINT_DIR", aliases=("--cosmos-assets-dir",))] = Path(
+    checkpoint_dir: Annotated[Path, Flag(env="COSMOS_CHECKPOINT_DIR", old_names=("--cosmos-assets-dir",))] = Path(
         "checkpoints"
     )
     """Folder of downloaded checkpoints in the original layout."""
-    num_gpus: Annotated[int, Field(ge=1), Flag(aliases=("--num-devices",))] = 1
+    num_gpus: Annotated[int, Field(ge=1), Flag(old_names=("--num-devices",))] = 1
     """Number of GPUs; the command starts one worker on each."""
     cp_size: Annotated[int | None, Field(ge=1)] = None
     """Number of GPUs again, which old command lines give."""
@@ -94,7 +95,7 @@ class VideoOptions(RunOptions):
     """What to avoid; an empty text guides away from no text at all."""
     subject_name: Annotated[str, StringConstraints(max_length=200, strip_whitespace=True)] = ""
     """Subject that the model was post-trained on: puts "A video of sks NAME." in front of the prompt."""
-    conditioned_image_or_video_path: Source | None = None
+    conditioned_image_or_video_path: Annotated[Source | None, Flag(panel=INPUT, usual=True)] = None
     """Picture or video to continue, by a Video2World model."""
     num_input_frames: Literal[1, 9] = 1
     """Last frames of the input that begin the video; 1 also accepts a picture."""

@@ -12,11 +12,12 @@ from cosmos_cli.requests import request_options
 from cosmos_cli.runtime.machine import check_device
 from cosmos_cli.settings import Planning
 from cosmos_cli.training.command import add_commands
+from cosmos_plugins.transfer1.control_options import CONTROL_OPTIONS
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.spec import MULTIVIEW_SPECS
 from cosmos_plugins.transfer1.prompts.requests import PromptsRequest, PromptsSettings
-from cosmos_plugins.transfer1.requests import BatchFile, BatchInput, TransferRequest, TransferSettings
+from cosmos_plugins.transfer1.requests import OF_ANNOTATIONS, BatchFile, BatchInput, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.robot_weights import RobotWeightsRequest
 from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
@@ -29,11 +30,13 @@ def transfer() -> None:
 
 
 @app.command()
-@request_options(TransferRequest, TransferSettings, BatchInput, Planning, files=[CONTROLNET_SPECS])
+@request_options(
+    TransferRequest, TransferSettings, BatchInput, Planning, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+)
 def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput, planning: Planning) -> None:
     """Make one video from an input video, a prompt and controls.
 
-    Example: cosmos transfer run --model tiny --input-video-path street.mp4 --controlnet-specs edge.json
+    Example: cosmos transfer run --model tiny --edge 0.5 --input-video-path street.mp4
     """
     if batch_input.batch_input_path is not None:
         _run_batch(settings, request, batch_input.batch_input_path, planning)
@@ -44,21 +47,25 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
 
 
 @app.command()
-@request_options(BatchFile, TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS])
+@request_options(
+    BatchFile, TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+)
 def batch(rows: BatchFile, request: TransferRequest, settings: TransferSettings, planning: Planning) -> None:
     """Make a video of every row of a JSON Lines file; started again, it goes on where it stopped.
 
-    Example: cosmos transfer batch streets.jsonl --controlnet-specs edge.json --video-save-folder out
+    Example: cosmos transfer batch streets.jsonl --edge 0.5 --video-save-folder out
     """
     _run_batch(settings, request, rows.file, planning)
 
 
 @app.command()
-@request_options(TransferRequest, TransferSettings, files=[CONTROLNET_SPECS])
+@request_options(
+    TransferRequest, TransferSettings, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS], used=OF_ANNOTATIONS
+)
 def annotate(request: TransferRequest, settings: TransferSettings) -> None:
     """Make the control videos and weight maps alone, and show them side by side.
 
-    Example: cosmos transfer annotate --input-video-path street.mp4 --controlnet-specs auto.json
+    What else `run` takes has no effect here. Example: cosmos transfer annotate --edge --input-video-path street.mp4
     """
     check_device(settings.device)
     from cosmos_plugins.transfer1.annotate import annotate as make_annotations

@@ -170,6 +170,16 @@ class TransferRequest(StrictModel):
         return self.input_video_path is not None and self.sigma_max < PURE_NOISE_SIGMA
 
 
+OF_ANNOTATIONS = frozenset(
+    {
+        *("input_video_path", "prompt", "seed", "fps", "blur_strength", "canny_threshold", "use_distilled"),
+        *("video_save_folder", "video_save_name", "overwrite", "is_av_sample", "model_size"),
+        *("checkpoint_dir", "device", "deterministic", "cache_dir"),
+    }
+)
+"""Fields that control videos and weight maps depend on."""
+
+
 class BatchInput(StrictModel):
     """Many videos instead of one."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import shlex
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,15 @@ _NOT_OF_A_SPEC = {
 }
 
 
-def read_spec(path: Path) -> dict[str, Any]:
+def read_spec(path: Path, *, needs_control: bool = True) -> dict[str, Any]:
     """Field values of a request out of a control specification.
 
     Every object in the file is a control under the name of its modality, in an order that is kept; every other entry
     is a field of the request or the settings. Relative paths are looked up in the working folder, as the originals do,
     and then beside the specification. A field that belongs elsewhere is left out with a notice.
 
+    Args:
+        needs_control: whether a control must be there; else there may be none among the values.
     Raises:
         InputError: the file is not JSON, is for several cameras, or names fields or modalities that do not exist: all
             of them at once.
@@ -73,15 +76,15 @@ def read_spec(path: Path) -> dict[str, Any]:
             problems.append(_unknown(name, isinstance(value, dict), modalities, sorted(_FIELDS), path))
     if problems:
         raise InputError.from_problems(problems)
-    if not controls:
+    if needs_control and not controls:
         raise InputError("holds no control.", where=str(path), fix=f"Add at least one of: {', '.join(modalities)}.")
     if isinstance(values.get("input_video_path"), str):
         values["input_video_path"] = beside_spec(values["input_video_path"], path.parent)
-    return {**values, "controls": controls}
+    return {**values, "controls": controls} if controls else values
 
 
 def as_control(value: dict[str, Any], where: str) -> ControlSpec:
-    """The object of a control, without fields that belong elsewhere. Raises InputError for all that is wrong with it."""
+    """The object of a control, without fields that belong elsewhere. Raises InputError for all that is wrong."""
     [control] = validate([ControlSpec], without_misplaced(value, _NOT_OF_A_CONTROL, where), where=where)
     assert isinstance(control, ControlSpec)
     return control
@@ -152,5 +155,7 @@ def beside_spec(text: str, folder: Path) -> str:
 
 
 CONTROLNET_SPECS = FileOption(
-    "--controlnet-specs", "Control specification, a JSON file: which modalities control the video, and how.", read_spec
+    "--controlnet-specs",
+    "Control specification, a JSON file: which modalities control the video, and how.",
+    functools.partial(read_spec, needs_control=False),
 )

@@ -51,5 +51,5 @@ class DatasetSettings(TextEncodingSettings):
 
     model_size: Annotated[Literal["cosmos-1.0", "tiny"], Flag(aliases=("--model",))] = "cosmos-1.0"
     """Tokenizer and text encoder: those of the published models, or those of the tiny ones, which ship with cosmos."""
-    num_gpus: Annotated[int, Flag(aliases=("--num-workers",))] = Field(default=1, ge=1)
+    num_gpus: Annotated[int, Flag(old_names=("--num-workers",))] = Field(default=1, ge=1)
     """Number of GPUs, or with --device cpu of processes; the command starts one worker on each."""

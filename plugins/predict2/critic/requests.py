@@ -7,7 +7,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cosmos_cli import registry
 from cosmos_cli.requests import Flag, StrictModel
+
+
+def _critics() -> list[str]:
+    return list(registry.current().extensions.get("critics", {}))
 
 
 class Judging(StrictModel):
@@ -15,7 +20,7 @@ class Judging(StrictModel):
 
     num_critic_trials: int = Field(default=3, ge=1, le=1000)
     """How often the critic is asked about each video."""
-    critic: Annotated[str | None, Flag(default="reason1")] = None
+    critic: Annotated[str | None, Flag(default="reason1", complete=_critics)] = None
     """Who judges, see `cosmos plugins list`; what the tiny model makes in best-of-n is judged by measured."""
     again: bool = False
     """Ask the critic again about videos that it has judged before."""

@@ -114,7 +114,7 @@ class Video2WorldRequest(Video2WorldOptions):
 class BatchInput(StrictModel):
     """Many videos instead of one."""
 
-    batch: Annotated[Path | None, Flag(aliases=("--batch-input-json",))] = None
+    batch: Annotated[Path | None, Flag(old_names=("--batch-input-json",))] = None
     """Make a video of every row of this file, see `cosmos predict2 batch`; --save-path says where its ledger goes."""
 
 
@@ -141,7 +141,7 @@ class BestOfNOptions(Video2WorldOptions):
     """Picture or video to continue; required, except with --skip-generation."""
     prompt: NonEmptyPrompt | None = None
     """What shall happen; required, except with --skip-generation."""
-    num_generations: int = Field(default=5, ge=1, le=1000)
+    num_generations: Annotated[int, Flag(usual=True)] = Field(default=5, ge=1, le=1000)
     """Videos to make, with the seeds from --seed on."""
     skip_generation: bool = False
     """Only judge the videos that are in --save-path."""

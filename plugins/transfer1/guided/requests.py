@@ -47,9 +47,9 @@ class GuidedSettings(ModelSettings):
 class GuidedRequest(StrictModel):
     """Episodes to make realistic; the sidecar of one keeps its own file as `source_data_dir`."""
 
-    source_data_dir: Path | None = None
+    source_data_dir: Annotated[Path | None, Flag(usual=True)] = None
     """Folder of the episodes, *.hdf5 or *.h5 files; or one such file."""
-    output_data_dir: Annotated[Path | None, Flag(default="the folder of the episodes")] = None
+    output_data_dir: Annotated[Path | None, Flag(default="the folder of the episodes", usual=True)] = None
     """Folder of the new episodes, and of their videos."""
     save_name_offset: int = Field(default=0, ge=0, le=10**9)
     """Added to the number at the end of each episode's name, so that copies lie beside their originals."""

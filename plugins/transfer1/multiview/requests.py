@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from cosmos_cli.files.names import PlainName
 from cosmos_cli.generation.cameras import SENTENCES
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TextEncoderSettings
+from cosmos_cli.help import INPUT
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.transfer1.multiview.variants import Kind
@@ -64,9 +65,9 @@ class MultiviewRequest(StrictModel):
 
     controls: Annotated[dict[str, MultiviewControl], Flag(aliases=("--controlnet-specs",), option=False)]
     """Modality, hdmap or lidar, to how it controls the videos."""
-    view_condition_video: Source
+    view_condition_video: Annotated[Source, Flag(panel=INPUT)]
     """Video of the front camera, which the other views are made to fit."""
-    initial_condition_video: Source | None = None
+    initial_condition_video: Annotated[Source | None, Flag(panel=INPUT)] = None
     """First frames of every view: one video with the views one after the other, such as an earlier result, or a folder
     of 000.mp4, 001.mp4 and so on. Makes clip after clip."""
     prompt: Prompt = DEFAULT_PROMPT

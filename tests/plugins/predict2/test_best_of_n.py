@@ -304,6 +304,6 @@ def test_the_critic_of_the_guide_s_package_judges(
 
 @pytest.mark.parametrize("command", ["batch", "best-of-n", "critic"])
 def test_every_option_is_in_the_guide(cosmos: Run, command: str) -> None:
-    flags = set(re.findall(r"--[a-z][a-z0-9-]*(?<!-)(?![a-z0-9-])", cosmos("predict2", command, "--help").stdout))
+    flags = set(re.findall(r"--[a-z][a-z0-9-]*(?<!-)(?![a-z0-9-])", cosmos("predict2", command, "--help-all").stdout))
     guide = (HERE.parents[1] / "docs" / "predict2.md").read_text()
     assert not {flag for flag in flags if not re.search(rf"{flag}(?![a-z0-9-])", guide)}

@@ -181,7 +181,7 @@ def test_a_batch_of_which_all_is_blocked_loads_nothing(cosmos: Run, clip: Path) 
 
 @pytest.mark.parametrize("command", ["run", "batch", "multiview"])
 def test_nothing_disables_the_guardrails(cosmos: Run, transfer: Run, clip: Path, command: str) -> None:
-    words = cosmos("transfer", command, "--help").stdout.split()
+    words = cosmos("transfer", command, "--help-all").stdout.split()
     options = {word for word in words if word.startswith("--") and "guardrail" in word}
     assert options == {"--offload-guardrail-models"}
     refused = cosmos("transfer", command, "--disable-guardrail")
