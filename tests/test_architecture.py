@@ -40,8 +40,9 @@ MAY_IMPORT = {
     "files": {"errors", "interrupts", "output", "redaction"},
     "hookspecs": set(),
     "critics": BOTTOM,
-    "flags": {"output"},
-    "requests": BOTTOM | {"flags"},
+    "help": {"output"},
+    "flags": {"output", "help"},
+    "requests": BOTTOM | {"flags", "help"},
     "settings": {"errors", "requests", "runtime"},
     "registry": {"errors", "hookspecs"},
     "catalogues": {"checkpoints", "errors", "registry"},
@@ -60,8 +61,8 @@ MAY_IMPORT = {
     | TOOLS
     | PARTS
     | JOBS
-    | {"catalogues", "flags", "requests", "registry", "hookspecs", "demo", "main"},
-    "main": BOTTOM | {"registry", "requests", "runtime"},
+    | {"catalogues", "flags", "help", "requests", "registry", "hookspecs", "demo", "main"},
+    "main": BOTTOM | {"help", "registry", "requests", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},
 }
