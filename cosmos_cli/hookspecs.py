@@ -26,7 +26,14 @@ hookimpl = pluggy.HookimplMarker("cosmos")
 
 class RegisterFamily(Protocol):
     def __call__(
-        self, *, name: str, help: str, commands: str, checkpoints: str | None = None, formats: str | None = None
+        self,
+        *,
+        name: str,
+        help: str,
+        commands: str,
+        checkpoints: str | None = None,
+        formats: str | None = None,
+        example: str | None = None,
     ) -> None:
         """Claim `cosmos <name>`.
 
@@ -38,6 +45,7 @@ class RegisterFamily(Protocol):
                 `cosmos_cli.checkpoints.catalogue.Repository`, its own first. The main model comes first.
             formats: import string of the shapes in which those files load, a sequence of
                 `cosmos_cli.checkpoints.formats.Format`.
+            example: a short command line, from its name on; `cosmos --help` shows two of all.
         """
 
 

@@ -21,8 +21,7 @@ EPILOG = """
 Examples:
 
 \b
-  cosmos predict2 text2world --model tiny --prompt "A bus drives off."
-  cosmos transfer run --model tiny --edge 0.5 --input-video-path street.mp4
+{examples}
 
 Underscores work as well as dashes: --num_steps is --num-steps.
 
@@ -121,11 +120,12 @@ def describe(error: Exception) -> CosmosError:
 
 def build_app(found: Registry) -> typer.Typer:
     """The command tree. Families are groups that import their commands when they are entered."""
+    examples = [f"  cosmos {family.example}" for family in found.families.values() if family.example]
     app = typer.Typer(
         name="cosmos",
         cls=_Root,
         help=HELP,
-        epilog=EPILOG,
+        epilog=EPILOG.format(examples="\n".join(examples[:2])),
         rich_markup_mode=None,  # rich-drawn help costs 70 ms on every --help
         pretty_exceptions_enable=False,
         # both --num-steps and --num_steps: users paste command lines of the original scripts

@@ -45,6 +45,7 @@ class Family:
     checkpoints: str | None
     plugin: str
     formats: str | None = None
+    example: str | None = None
 
 
 CORE_COMMANDS = {
@@ -450,6 +451,7 @@ def _register_family(
     commands: str,
     checkpoints: str | None = None,
     formats: str | None = None,
+    example: str | None = None,
 ) -> None:
     _check(name, [commands, *filter(None, [checkpoints, formats])])
     if name in CORE_COMMANDS:
@@ -458,7 +460,7 @@ def _register_family(
         holder = _holder(registry, registry.families[name].plugin)
         plugin.faults.append(f"the family name '{name}' is already taken by {holder}")
     else:
-        family = Family(name, help, commands, checkpoints, plugin.name, formats)
+        family = Family(name, help, commands, checkpoints, plugin.name, formats, example)
         registry.families[name] = family
         plugin.families.append(family)
 

@@ -11,6 +11,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.predict2.commands:app",
         checkpoints="cosmos_plugins.predict2.checkpoints:CATALOGUE",
         formats="cosmos_plugins.predict2.formats:FORMATS",
+        example='predict2 text2world --model tiny --prompt "A bus drives off."',
     )
 
 

@@ -11,6 +11,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.transfer1.commands:app",
         checkpoints="cosmos_plugins.transfer1.checkpoints:CATALOGUE",
         formats="cosmos_plugins.transfer1.formats:FORMATS",
+        example="transfer run --model tiny --edge 0.5 --input-video-path street.mp4",
     )
 
 
