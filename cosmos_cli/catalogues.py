@@ -125,20 +125,22 @@ def command_for(needed: Sequence[Repository], names: Sequence[str], root: Path) 
     """
     missing = _bytes_missing(needed, root)
     controls = sorted(_used(needed, _control_branches()))
-    best: tuple[int, str] = (0, "")
+    known = {}
     for family, models in catalogues().items() if len(names) > 1 else ():
         for word in (family, *(f"{family}/{model}" for model in models)):
             with contextlib.suppress(InputError):  # it has not all of these controls
                 fetched = _bytes_missing(choose([word], controls), root)
                 extra = sum(fetched[file] for file in fetched.keys() - missing.keys())
-                num_covered = len(fetched.keys() & missing.keys())
-                if extra <= _MAX_EXTRA * sum(missing.values()) and num_covered > best[0]:
-                    best = num_covered, word
-    if best[0] < 2:
-        return download_command(names, root)
-    covered = {path for _, path in _bytes_missing(choose([best[1]], controls), root)}
-    rest = [name for name in names if not any(_is_or_holds(path, name) or path.startswith(name) for path in covered)]
-    return download_command([best[1], *rest], root, controls)
+                if extra <= _MAX_EXTRA * sum(missing.values()):
+                    known[word] = fetched.keys() & missing.keys()
+    words: list[str] = []
+    covered: set[tuple[str, str]] = set()
+    while known and len(known[best := max(known, key=lambda word: len(known[word] - covered))] - covered) > 1:
+        words.append(best)
+        covered |= known[best]
+    paths = [path for _, path in covered]
+    rest = [name for name in names if not any(_is_or_holds(path, name) or path.startswith(name) for path in paths)]
+    return download_command([*words, *rest], root, controls if words else ())
 
 
 def _bytes_missing(repositories: Iterable[Repository], root: Path) -> dict[tuple[str, str], int]:

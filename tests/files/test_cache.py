@@ -12,6 +12,7 @@ import pytest
 from cosmos_cli import output
 from cosmos_cli.files import cache as cache_module
 from cosmos_cli.files.cache import Cache
+from cosmos_cli.settings import MachineSettings
 
 LIMIT = 1 << 20
 
@@ -217,3 +218,9 @@ def test_without_a_limit_everything_stays(tmp_path: Path) -> None:
     for number in range(3):
         cache.put(str(number), bytes(LIMIT))
     assert [cache.get(str(number)) for number in range(3)] == [bytes(LIMIT)] * 3
+
+
+def test_the_cache_lies_where_the_system_keeps_caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert MachineSettings().cache_folder == tmp_path / "cosmos-cli"
+    assert MachineSettings(cache_dir=Path("elsewhere")).cache_folder == Path("elsewhere")

@@ -94,10 +94,10 @@ def check_files(request: Text2ImageRequest) -> None:
 
 def check_checkpoints(settings: Text2ImageSettings) -> None:
     """All files of the model are there. Raises CheckpointError that says how to get those that are not."""
-    check_weights(settings, lambda: _repositories(settings), missing=_unpublished(settings))
+    check_weights(settings, lambda: published(settings), missing=unpublished(settings))
 
 
-def _unpublished(settings: Text2ImageSettings) -> list[Problem]:
+def unpublished(settings: Text2ImageSettings) -> list[Problem]:
     """What is missing, and cannot be downloaded: distilled weights of sizes other than those that NVIDIA distilled."""
     if not _needs_distilled(settings) or settings.model_size in DISTILLED:
         return []
@@ -113,7 +113,7 @@ def _needs_distilled(settings: Text2ImageSettings) -> bool:
     return settings.distill_steps > 0 and settings.dit_path is None and not settings.is_tiny
 
 
-def _repositories(settings: Text2ImageSettings) -> list[Repository]:
+def published(settings: Text2ImageSettings) -> list[Repository]:
     """What is published of the model and not brought by the user."""
     is_distilled = _needs_distilled(settings)
     own_dit = settings.dit_path is not None or (is_distilled and settings.model_size not in DISTILLED)
@@ -152,5 +152,5 @@ def job_of(settings: Text2ImageSettings, request: Text2ImageRequest) -> Job:
             "seed": request.seed,
         },
         output=output_paths(request)["image"],
-        needed=lambda: _repositories(settings),
+        needed=lambda: published(settings),
     )

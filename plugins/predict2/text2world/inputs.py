@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cosmos_cli.errors import CheckpointError, InputError, report_together
+from cosmos_cli.errors import InputError, report_together
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job, renamed
 from cosmos_plugins.predict2.settings import RefinerSettings, TextSettings
@@ -54,18 +54,12 @@ def check(
         lambda: video_inputs.check_files(sample.video_request) if writes else None,
         lambda: image_inputs.check_files(sample.image_request) if writes else None,
     )
-    problems = []
-    for look in (
-        lambda: image_inputs.check_checkpoints(sample.image_settings),
-        lambda: video_inputs.check_checkpoints(sample.video_settings),
-    ):
-        try:
-            if needs_weights:
-                look()
-        except CheckpointError as error:
-            problems += [problem for problem in error.problems if problem not in problems]
-    if problems:
-        raise CheckpointError.from_problems(problems)
+    if needs_weights:
+        video_inputs.check_checkpoints(
+            sample.video_settings,
+            also=image_inputs.published(sample.image_settings),
+            missing=image_inputs.unpublished(sample.image_settings),
+        )
     return lambda: sample
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -181,9 +181,13 @@ def check_length(settings: Video2WorldSettings, request: Video2WorldRequest) -> 
         )
 
 
-def check_checkpoints(settings: Video2WorldSettings) -> None:
+def check_checkpoints(
+    settings: Video2WorldSettings, *, also: Iterable[Repository] = (), missing: Iterable[Problem] = ()
+) -> None:
     """All files of the model are there.
 
+    Args:
+        also: what else must be. missing: what else is known not to be.
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
     """
@@ -191,7 +195,8 @@ def check_checkpoints(settings: Video2WorldSettings) -> None:
     way_out = Problem("To do without Cosmos-Reason1: --disable-prompt-refiner, or --refiner-url.")
     checks.check_weights(
         settings,
-        lambda: [*_repositories(settings), *refiner],
+        lambda: [*also, *_repositories(settings), *refiner],
+        missing=missing,
         own={"--dit-path": settings.dit_path, "--lora-path": settings.lora_path},
         ways_out=[way_out] if refiner else [],
     )

@@ -87,6 +87,6 @@ def test_missing_checkpoints_of_both_models_are_named_each_once() -> None:
     text = str(caught.value)
     for name in ("2B-Text2Image: model.pt", "2B-Video2World: model-720p-16fps.pt"):
         assert f"nvidia/Cosmos-Predict2-{name}" in text
-    assert "cosmos download predict2/text2image-2B" in text and "cosmos download predict2\n" in text
+    assert "cosmos download predict2 predict2/text2image-2B\n" in text and text.count("cosmos download") == 1
     assert text.count("google-t5/t5-11b") == 1
     assert text.count("--model tiny") == 1

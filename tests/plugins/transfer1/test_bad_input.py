@@ -217,6 +217,8 @@ def test_the_models_that_compute_a_control_are_named_when_missing(
         result = run_cosmos("transfer", command, "--controlnet-specs", "spec.json")
         assert result.exit_code == 4
         assert all(part in words(result.stderr) for part in parts)
+        if command == "run":
+            assert f"cosmos download transfer --controls {control} " in words(result.stderr)
         assert ("base_model.pt" in words(result.stderr)) == (command == "run")
 
 
