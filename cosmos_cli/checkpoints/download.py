@@ -24,7 +24,7 @@ from huggingface_hub.utils import get_session
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.answers import bounded, raise_for_status, request_headers, transport_errors
-from cosmos_cli.checkpoints.hub import RemoteFile, refusal
+from cosmos_cli.checkpoints.hub import RemoteFile, is_offline, refusal
 from cosmos_cli.checkpoints.hub_cache import blob
 from cosmos_cli.checkpoints.xet import can_stream
 from cosmos_cli.checkpoints.xet import stream as xet_stream
@@ -65,13 +65,8 @@ def missing_bytes(files: Iterable[RemoteFile], root: Path) -> int:
     return sum(
         file.num_bytes - min(file.num_bytes, _size(_part(root / file.local_path, file)))
         for file in files
-        if not is_from_cache(file)
+        if _cached(file) is None
     )
-
-
-def is_from_cache(file: RemoteFile) -> bool:
-    """Whether the Hub's cache has a file under its hash."""
-    return _cached(file) is not None
 
 
 def _cached(file: RemoteFile) -> Path | None:
@@ -84,7 +79,7 @@ def download(
     *,
     max_workers: int,
     show: Callable[[RemoteFile], contextlib.AbstractContextManager[Callable[[int], None]]],
-    on_file: Callable[[RemoteFile], None],
+    on_file: Callable[[RemoteFile, bool], None],
 ) -> list[tuple[RemoteFile, Problem]]:
     """Fetch files into the checkpoint folder. What was fetched stays, whatever happens.
 
@@ -93,7 +88,8 @@ def download(
         max_workers: files at a time.
         show: a context for the time that a file is at work, from several threads. It yields what is told of its bytes
             that are on the disk, those of earlier attempts too; negative where they proved wrong.
-        on_file: told of each file that is complete and verified, from several threads.
+        on_file: told of each file that is complete and verified, and whether it was in the Hub's cache, from several
+            threads.
     Returns:
         The optional files that could not be fetched, and why.
     Raises:
@@ -107,13 +103,13 @@ def download(
     def one(file: RemoteFile) -> None:
         try:
             with show(file) as on_bytes:
-                _fetch(file, root / file.local_path, stop, on_bytes)
+                is_from_cache = _fetch(file, root / file.local_path, stop, on_bytes)
         except (CheckpointError, _GaveUp) as error:
             if not file.is_optional:
                 raise
             left_out.append((file, error.problems[0]))
         else:
-            on_file(file)
+            on_file(file, is_from_cache)
 
     try:
         # large files first, so that none is left over at the end with the line to itself
@@ -160,7 +156,8 @@ def _raise_failures(jobs: Iterable[Future[None]]) -> None:
         raise first
 
 
-def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Callable[[int], None]) -> None:
+def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Callable[[int], None]) -> bool:
+    """See that a file is there. Returns whether it came out of the Hub's cache."""
     part = _part(target, file)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -169,22 +166,28 @@ def _fetch(file: RemoteFile, target: Path, stop: threading.Event, on_bytes: Call
                 # another process was faster
                 part.unlink()
                 on_bytes(file.num_bytes)
-                return
+                return False
             cached = _cached(file)
             if cached is not None and not _is_published(file, cached, on_bytes):
+                if is_offline():
+                    raise CheckpointError(
+                        "is damaged: its content is not the published one.",
+                        where=str(cached),
+                        fix="Remove it, and unset HF_HUB_OFFLINE to fetch it.",
+                    )
                 output.notice(f"{cached} is damaged, and {file.local_path} is fetched instead")
                 on_bytes(-file.num_bytes)
                 cached = None
             if cached is not None and _link(cached, part, target):
                 _remove_other_parts(target, part)
                 part.unlink()
-                return
+                return True
             for _ in range(2):
                 if _fill(file, stream, stop, on_bytes, cached):
                     os.fsync(stream.fileno())
                     part.replace(target)
                     _remove_other_parts(target, part)
-                    return
+                    return cached is not None
                 on_bytes(-stream.tell())
                 stream.truncate(0)
             part.unlink()

@@ -35,7 +35,7 @@ def snapshot(repository: Repository) -> Path | None:
         except (OSError, ValueError):
             return None
     place = folder / "snapshots" / commit
-    return place if _COMMIT.fullmatch(commit) and place.is_dir() else None
+    return place if _COMMIT.fullmatch(commit) and os.access(place, os.R_OK | os.X_OK) else None
 
 
 def cached_bytes(repository: Repository, files: Iterable[PublishedFile]) -> int:
@@ -53,7 +53,10 @@ def is_cached(repository: Repository, file: PublishedFile) -> bool:
 def blob(repository: Repository, digest: str, num_bytes: int) -> Path | None:
     """The cached content that is called by its hash; nobody has compared the two. None if there is none."""
     path = _folder(repository) / "blobs" / digest
-    return path if path.is_file() and path.stat().st_size == num_bytes else None
+    with contextlib.suppress(OSError):  # somebody else's cache
+        if path.is_file() and path.stat().st_size == num_bytes and os.access(path, os.R_OK):
+            return path
+    return None
 
 
 def contents(repository: Repository, file: PublishedFile) -> dict[str, tuple[str, int]]:

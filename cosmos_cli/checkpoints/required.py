@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -93,7 +94,9 @@ def _one_level_off(needed: Sequence[Repository], root: Path) -> Path | None:
     """The folder above a checkpoint folder, beside it or in it that holds more of what is needed, if one does."""
     here = root.absolute()
     above = [here.parent, here.parent.parent, here.parent.parent / here.name]
-    inside = sorted(path for path in here.iterdir() if path.is_dir())[:_MAX_FOLDERS] if here.is_dir() else []
+    inside: list[Path] = []
+    with contextlib.suppress(OSError):  # it is not there, or not to be read
+        inside = sorted(path for path in here.iterdir() if path.is_dir())[:_MAX_FOLDERS]
     counts = {place: len(_missing(needed, place)) for place in (*above, *inside)}
     best = min(counts, key=counts.__getitem__)
     if counts[best] >= len(_missing(needed, root)):

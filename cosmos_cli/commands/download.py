@@ -209,6 +209,7 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
     incomplete = [repository for repository in chosen if _may_lack(repository, root)]
     present = [_path(r, file, root) for r in chosen if r not in incomplete for file in _there(r, root)]
     fetched: list[RemoteFile] = []
+    linked: set[RemoteFile] = set()
     if incomplete:
         from cosmos_cli.checkpoints import download as engine
         from cosmos_cli.checkpoints.hub import is_offline, look_up, look_up_in_cache
@@ -225,10 +226,9 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
                 output.notice(f"{root / file.local_path} has not the published size and is fetched again.")
         if fetched:
             check_disk(engine.missing_bytes(fetched, root), root)
-            fetched = _fetch(fetched, root, max_workers, lost=listing.problems)
+            fetched, linked = _fetch(fetched, root, max_workers, lost=listing.problems)
         if listing.problems:
             raise CheckpointError.from_problems(listing.problems)
-    linked = [file for file in fetched if engine.is_from_cache(file)] if fetched else []
     states = [(path, "present") for path in present]
     states += [(file.local_path.as_posix(), "from cache" if file in linked else "fetched") for file in fetched]
     amount = sum(file.num_bytes for file in fetched if file not in linked)
@@ -245,13 +245,25 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
     )
 
 
-def _fetch(files: list[RemoteFile], root: Path, max_workers: int, *, lost: Iterable[Problem]) -> list[RemoteFile]:
-    """Fetch files, and name the optional ones that cannot be. Returns the others.
+def _fetch(
+    files: list[RemoteFile], root: Path, max_workers: int, *, lost: Iterable[Problem]
+) -> tuple[list[RemoteFile], set[RemoteFile]]:
+    """Fetch files, and name the optional ones that cannot be.
 
+    Returns:
+        The others, and which of them were in the Hub's cache.
     Raises:
         CosmosError: some could not be fetched; together with what is `lost` anyway.
     """
     from cosmos_cli.checkpoints import download as engine
+
+    linked: set[RemoteFile] = set()
+
+    def done(file: RemoteFile, is_from_cache: bool) -> None:
+        if is_from_cache:
+            linked.add(file)
+        where = f", {IN_CACHE}" if is_from_cache else ""
+        output.status(f"{file.local_path}: {_amount(file.num_bytes)}{where}, verified")
 
     try:
         with output.files_progress("Downloading", sum(file.num_bytes for file in files)) as of_file:
@@ -260,7 +272,7 @@ def _fetch(files: list[RemoteFile], root: Path, max_workers: int, *, lost: Itera
                 root,
                 max_workers=max_workers,
                 show=lambda file: of_file(file.local_path.name, file.num_bytes),
-                on_file=lambda file: output.status(f"{file.local_path}: {_amount(file.num_bytes)}, verified"),
+                on_file=done,
             )
     except CosmosError as error:
         error.problems += lost
@@ -268,7 +280,7 @@ def _fetch(files: list[RemoteFile], root: Path, max_workers: int, *, lost: Itera
     if left_out:
         reasons = (f"{file.name}: {problem.what}" for file, problem in left_out)
         output.notice(f"optional, and not fetched: {'; '.join(reasons)}")
-    return [file for file in files if file not in {file for file, _ in left_out}]
+    return [file for file in files if file not in {file for file, _ in left_out}], linked
 
 
 def _may_lack(repository: Repository, root: Path) -> bool:

@@ -68,10 +68,15 @@ def test_where_links_do_not_work_the_next_best_is_done(
     assert files_in(Path("checkpoints")) == {TEXT: FILES[TEXT]}
 
 
-def test_what_is_damaged_in_the_cache_is_fetched(hub: Hub, cosmos: Cosmos) -> None:
+def test_what_is_damaged_in_the_cache_is_fetched(hub: Hub, cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
     put_in_cache(TEXT, b"x" * len(FILES[TEXT]), revision="main")
-    result = cosmos("download", "other")
-    assert result.exit_code == 0 and "is damaged" in result.stderr
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    alone = cosmos("download", "other", "--json")
+    assert alone.exit_code == 4 and "is damaged" in alone.json["problems"][0]["what"]
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    result = cosmos("download", "other", "--json")
+    assert result.exit_code == 0 and "is damaged" in result.json["notices"][0]
+    assert [file["state"] for file in result.json["files"]] == ["fetched"]
     assert files_in(Path("checkpoints")) == {TEXT: FILES[TEXT]}
 
 
