@@ -57,7 +57,7 @@ def check(
     if needs_weights:
         video_inputs.check_checkpoints(
             sample.video_settings,
-            also=image_inputs.published(sample.image_settings),
+            also=lambda: image_inputs.published(sample.image_settings),
             missing=image_inputs.unpublished(sample.image_settings),
         )
     return lambda: sample

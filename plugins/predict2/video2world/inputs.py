@@ -182,12 +182,13 @@ def check_length(settings: Video2WorldSettings, request: Video2WorldRequest) -> 
 
 
 def check_checkpoints(
-    settings: Video2WorldSettings, *, also: Iterable[Repository] = (), missing: Iterable[Problem] = ()
+    settings: Video2WorldSettings, *, also: Callable[[], Iterable[Repository]] = tuple, missing: Iterable[Problem] = ()
 ) -> None:
     """All files of the model are there.
 
     Args:
-        also: what else must be. missing: what else is known not to be.
+        also: tells what else is published that must be; not asked for the tiny model.
+        missing: what else is known not to be there.
     Raises:
         CheckpointError: which are not, how large they are, and how to get them.
     """
@@ -195,7 +196,7 @@ def check_checkpoints(
     way_out = Problem("To do without Cosmos-Reason1: --disable-prompt-refiner, or --refiner-url.")
     checks.check_weights(
         settings,
-        lambda: [*also, *_repositories(settings), *refiner],
+        lambda: [*also(), *_repositories(settings), *refiner],
         missing=missing,
         own={"--dit-path": settings.dit_path, "--lora-path": settings.lora_path},
         ways_out=[way_out] if refiner else [],
