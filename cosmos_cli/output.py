@@ -11,17 +11,24 @@ import io
 import itertools
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
+from cosmos_cli import bars, text_layout
+from cosmos_cli.bars import FileProgress
+from cosmos_cli.durations import duration
 from cosmos_cli.redaction import hide, hide_in, json_visible, visible
 
 if TYPE_CHECKING:
     from cosmos_cli.errors import CosmosError
+
+T = TypeVar("T")
 
 _speaking = False
 _mute = False
@@ -185,7 +192,7 @@ def _in_background() -> bool:
 
 @contextlib.contextmanager
 def progress(label: str, total: int | None = None, unit: str = "steps") -> Iterator[Callable[[], None]]:
-    """Show a stage on stderr: a bar on a terminal, one line when it is done elsewhere.
+    """Show a stage on stderr: a bar on a terminal, elsewhere a line every half minute; a line when it is done.
 
     Yields a function to be called after each of the `total` units.
     """
@@ -194,13 +201,21 @@ def progress(label: str, total: int | None = None, unit: str = "steps") -> Itera
         return
     start = time.perf_counter()
     _tell_follower(label)
-    if _speaking and sys.stderr.isatty():
-        with _bar(label, total) as advance:
-            yield _counted(advance, label, total, unit)
-    else:
-        yield _counted(lambda: None, label, total, unit)
-    amount = f" {total} {unit}" if total else ""
-    _say(f"{label}{amount}: {time.perf_counter() - start:.1f} s")
+
+    def amount(done: int) -> str:
+        return f"{done} of {total} {unit}, " if total else ""
+
+    with _shown(lambda: bars.bar(_clean(label), total), lambda: bars.lines(label, amount, total, _say)) as advance:
+        yield _counted(lambda: advance(1), label, total, unit)
+    whole = f" {total} {unit}" if total else ""
+    _say(f"{label}{whole}: {duration(time.perf_counter() - start)}")
+
+
+def _shown(
+    bar: Callable[[], AbstractContextManager[T]], lines: Callable[[], AbstractContextManager[T]]
+) -> AbstractContextManager[T]:
+    """What shows work in progress here."""
+    return bar() if _speaking and sys.stderr.isatty() else lines()
 
 
 def _counted(advance: Callable[[], None], label: str, total: int | None, unit: str) -> Callable[[], None]:
@@ -215,86 +230,25 @@ def _counted(advance: Callable[[], None], label: str, total: int | None, unit: s
 
 
 @contextlib.contextmanager
-def _bar(label: str, total: int | None) -> Iterator[Callable[[], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    known = (MofNCompleteColumn(), TimeRemainingColumn()) if total else ()
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *known, TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(_clean(label), total=total)
-        yield lambda: bar.advance(task)
-
-
-FileProgress = Callable[[str, int], contextlib.AbstractContextManager[Callable[[int], None]]]
-"""Called with the name and the bytes of a file: a context for the time that it is at work.
-
-It yields a function to be told of bytes that are done, negative where they have to be done again.
-"""
-
-
-@contextlib.contextmanager
 def files_progress(label: str, num_bytes: int) -> Iterator[FileProgress]:
-    """Show work on files on stderr: on a terminal a bar for all bytes and one for each file at work, else one line.
+    """Show work on files on stderr: on a terminal a bar for all bytes and one for each file at work, else lines.
 
     What it yields may be called from several threads.
     """
     start = time.perf_counter()
     _tell_follower(label)
-    if _speaking and sys.stderr.isatty():
-        with _file_bars(label, num_bytes) as of_file:
-            yield of_file
-    else:
-        yield _no_bar
-    _say(f"{label} {num_bytes // 1_000_000} MB: {time.perf_counter() - start:.1f} s")
-
-
-@contextlib.contextmanager
-def _no_bar(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-    yield lambda done: None
-
-
-@contextlib.contextmanager
-def _file_bars(label: str, num_bytes: int) -> Iterator[FileProgress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        *(DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True, expand=True) as bars:
-        of_all = bars.add_task(_clean(label), total=num_bytes)
-
-        @contextlib.contextmanager
-        def of_file(name: str, num_bytes: int) -> Iterator[Callable[[int], None]]:
-            own = bars.add_task(_clean(name), total=num_bytes)
-
-            def advance(done: int) -> None:
-                bars.advance(own, done)
-                bars.advance(of_all, done)
-
-            try:
-                yield advance
-            finally:
-                bars.remove_task(own)
-
+    with _shown(lambda: bars.file_bars(_clean(label), num_bytes, _clean), lambda: _lines(label, num_bytes)) as of_file:
         yield of_file
+    _say(f"{label} {num_bytes // 1_000_000} MB: {duration(time.perf_counter() - start)}")
+
+
+@contextlib.contextmanager
+def _lines(label: str, num_bytes: int) -> Iterator[FileProgress]:
+    def amount(done: int) -> str:
+        return f"{done // 1_000_000} of {num_bytes // 1_000_000} MB, "
+
+    with bars.lines(label, amount, num_bytes, _say) as advance:
+        yield lambda name, num_bytes: contextlib.nullcontext(advance)
 
 
 def result(text: str, document: Mapping[str, Any]) -> None:
@@ -319,12 +273,14 @@ def text(lines: str) -> None:
     _write(sys.stdout, lines)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Left-aligned columns, two spaces apart, as plain text."""
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Left-aligned columns as plain text, as wide as the terminal; wide enough for all where stdout is none.
+
+    columns: their titles; all empty for none.
+    """
     # what a file is called must not look like another row
-    cells = [[visible(cell).replace("\n", "\\n") for cell in row] for row in (columns, *rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in cells)
+    cells = [[visible(cell).replace("\n", "\\n") for cell in row] for row in rows]
+    return text_layout.table(columns, cells, shutil.get_terminal_size().columns if sys.stdout.isatty() else None)
 
 
 def error(failure: CosmosError) -> None:
@@ -333,21 +289,16 @@ def error(failure: CosmosError) -> None:
         problems = [{"what": p.what, "where": p.where, "fix": p.fix} for p in failure.problems]
         document = {"status": "failed", "exit_code": failure.exit_code, "error": failure.title, "problems": problems}
         data({**document, "notices": notices()})
-    from rich.console import Console, Group
-    from rich.panel import Panel
+    from rich.console import Console
     from rich.text import Text
 
-    lines: list[Text] = []
-    for problem in failure.problems:
-        if lines:
-            lines.append(Text(""))
-        if problem.where:
-            lines.append(Text(_clean(problem.where), style="bold"))
-        lines.append(Text(_clean(problem.what)))
-        if problem.fix:
-            lines.append(Text(_clean(problem.fix), style="green"))
     console = Console(stderr=True, highlight=False)
-    console.print(Panel(Group(*lines), title=failure.title, title_align="left", border_style="red"))
+    clean = [
+        replace(p, what=_clean(p.what), where=_clean(p.where or ""), fix=_clean(p.fix or "")) for p in failure.problems
+    ]
+    plain = not _can_show(sys.stderr, "─")
+    for line, style in text_layout.panel(failure.title, clean, console.width, is_plain=plain):
+        console.print(Text(line, style=style), soft_wrap=True)
 
 
 def trace(lines: str) -> None:

@@ -7,8 +7,10 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -105,25 +107,73 @@ def test_progress_fails_with_the_stage_it_shows(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == ""  # no "Denoising: 0.0 s" as if it were done
 
 
+def test_a_stage_that_takes_long_says_so_now_and_then_where_no_terminal_shows_a_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cosmos_cli.bars.LINE_S", 0.05)
+    with output.progress("Denoising", 4) as advance:
+        advance()
+        time.sleep(0.5)  # one unit that takes longer than the lines are apart
+    *lines, last = capsys.readouterr().err.splitlines()
+    assert len(lines) > 1
+    assert re.fullmatch(r"Denoising: 1 of 4 steps, \d\.\d s so far, about \d\.\d s left", lines[-1])
+    assert last.startswith("Denoising 4 steps: ")
+    with output.files_progress("Downloading", 4_000_000) as of_file, of_file("a.bin", 4_000_000) as done:
+        done(3_000_000)
+        done(-1_000_000)
+        time.sleep(0.5)
+    assert "Downloading: 2 of 4 MB, " in capsys.readouterr().err
+
+
 def test_columns_of_a_table_line_up() -> None:
     assert output.table(("A", "LONG"), [("wide cell", "x"), ("", "y")]) == "A          LONG\nwide cell  x\n           y"
+    assert output.table(("", ""), [("橋", "[b]x")]) == "橋  [b]x"
 
 
-def on_a_terminal(code: str) -> str:
-    """What a program writes on a terminal of 80 columns."""
-    terminal, stderr = pty.openpty()
-    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "80"}
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_table_on_a_terminal_keeps_to_its_width_and_loses_nothing(columns: int) -> None:
+    path, words = "checkpoints/" + "folder" * 20 + "/model.pt", "several words " * 12
+    code = f"print(output.table(('FILE', 'SIZE', 'ABOUT'), [({path!r}, '4.1 GB', {words!r})]))"
+    shown = on_a_terminal(code, columns=columns, shows="stdout").replace("\r", "").splitlines()
+    assert max(map(len, shown)) <= columns
+    assert "".join(line.partition(" ")[0] for line in shown[1:]) == path
+    assert sum(line.count("several") for line in shown) == 12
+    assert sum("4.1 GB" in line for line in shown) == 1  # the widest give way, not the others
+
+
+COMMAND = "cosmos download nvidia/Cosmos-Predict2-2B-Video2World --checkpoint-dir /data/of/all/of/us/checkpoints"
+
+
+@pytest.mark.parametrize("fix", [COMMAND, f"Fetch it with `{COMMAND}`, or choose --model tiny.\n{COMMAND}"])
+def test_commands_and_paths_of_an_error_can_be_copied_from_a_narrow_terminal(fix: str) -> None:
+    path = "/data/of/all/of/us/checkpoints/nvidia/Cosmos-Predict2-2B-Video2World/model-720p-16fps.pt"
+    failure = f"CheckpointError('a b ' * 40, where={path!r}, fix={fix!r})"
+    code = f"from cosmos_cli.errors import CheckpointError\noutput.error({failure})"
+    shown = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal(code).replace("\r", "")).splitlines()
+    assert shown[0].startswith("╭─ Checkpoint missing or damaged ──")
+    assert path in shown
+    assert sum(COMMAND in line for line in shown) == fix.count(COMMAND)
+    assert not any(side in line for line in shown[1:-1] for side in "│|")
+    assert all(len(line) <= 80 for line in shown if COMMAND not in line and path not in line)
+
+
+def on_a_terminal(code: str, *, columns: int = 80, shows: str = "stderr") -> str:
+    """What a program writes on a terminal, which is its stderr or its stdout; nothing may come from the other."""
+    terminal, shown_on = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
     program = f"from cosmos_cli import output\noutput.configure(speaking=True)\n{code}"
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=stderr, env=environment)
-    os.close(stderr)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | {shows: shown_on}
+    process = subprocess.Popen([sys.executable, "-c", program], env=environment, **streams)  # type: ignore[call-overload]
+    os.close(shown_on)
     pieces = []
     with contextlib.suppress(OSError):  # Linux says so when the other end is closed
         while piece := os.read(terminal, 65536):
             pieces.append(piece)
     os.close(terminal)
-    stdout, _ = process.communicate(timeout=60)
+    others = process.communicate(timeout=60)
     shown = b"".join(pieces).decode()
-    assert (process.returncode, stdout) == (0, b""), shown
+    assert process.returncode == 0, shown
+    assert not any(others)
     return shown
 
 

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 # F frames, H and W pixel height and width, C = 3 colours
 
 
-def read_given(source: Source | None, count: int, *, where: str) -> np.ndarray | None:
-    """The last `count` frames of an input, in its own size; None if there is no input.
+def read_given(source: Source | None, count: int, *, where: str) -> tuple[np.ndarray | None, int]:
+    """The last `count` frames of an input, in its own size, and the number of the first of them in it.
 
     Args:
         where: the option that names the input.
     Returns:
-        (count, H, W, 3) uint8.
+        (count, H, W, 3) uint8 and a number from 0; None and 0 if there is no input.
     Raises:
         InputError: the input is missing, unreadable, a picture where several frames are needed, or too short.
     """
     if source is None:
-        return None
+        return None, 0
     check_file(source, where, "a picture or a video")
 
     from cosmos_cli.media.image import is_image, read_image
@@ -34,11 +34,11 @@ def read_given(source: Source | None, count: int, *, where: str) -> np.ndarray |
     if is_image(source):
         if count > 1:
             raise _too_short(source, 1, count, where)
-        return read_image(source)[None]
+        return read_image(source)[None], 0
     clip = read_last_frames(source, count)
     if len(clip.frames_FHWC) < count:
         raise _too_short(source, clip.num_source_frames, count, where)
-    return clip.frames_FHWC
+    return clip.frames_FHWC, clip.num_source_frames - count
 
 
 def check_given(source: Source | None, count: int, *, where: str) -> int:

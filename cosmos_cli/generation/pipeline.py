@@ -23,7 +23,7 @@ from cosmos_cli.generation.record import Result, write_sidecar
 from cosmos_cli.generation.steps import Clock, OnStep
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
-from cosmos_cli.media.preview import contact_sheet
+from cosmos_cli.media.preview import Row, contact_sheet
 from cosmos_cli.media.video import write_video
 from cosmos_cli.runtime.devices import choose_device, computing, cores
 from cosmos_cli.runtime.memory.placement import Stages
@@ -337,13 +337,13 @@ class Pipeline(ABC, Generic[S, R]):
         return computing(self.device, self.settings.shortcuts)
 
     def write_video(
-        self, generated: Generated[S], frames: Iterable[np.ndarray], fps: float, rows: Iterable[tuple[str, np.ndarray]]
+        self, generated: Generated[S], frames: Iterable[np.ndarray], fps: float, rows: Iterable[Row]
     ) -> None:
         """Write the video of a sample and, where one is asked for, its contact sheet.
 
         Args:
             frames: (H, W, 3) uint8 each.
-            rows: title and (F, H, W, 3) uint8 frames of each row of the sheet.
+            rows: of the sheet.
         """
         outputs = generated.sample.outputs
         write_video(outputs["video"], frames, fps)

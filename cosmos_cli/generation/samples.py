@@ -24,6 +24,7 @@ class VideoSample(Generic[Request]):
     given_FHWC: the frames that it begins with, uint8 in the input's own size; None if there are none.
     height, width: of the video in pixels.
     num_frames: of the video.
+    first_given: number of the first given frame in the input.
     """
 
     request: Request
@@ -33,6 +34,7 @@ class VideoSample(Generic[Request]):
     num_frames: int
     outputs: Mapping[str, Path]
     paths: Paths
+    first_given: int = 0
 
     @property
     def weights(self) -> Mapping[str, Path]:

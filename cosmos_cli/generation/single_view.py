@@ -25,6 +25,7 @@ from cosmos_cli.generation.samples import VideoSample
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated
+from cosmos_cli.media.preview import Row
 from cosmos_cli.media.source import digest_of, is_there
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
@@ -129,8 +130,8 @@ class SingleViewPipeline(Pipeline[S, SingleViewResult]):
 
     def write_media(self, generated: Generated[S]) -> None:
         sample = generated.sample
-        rows = [] if sample.given_FHWC is None else [("input", sample.given_FHWC)]
-        rows.append((f"output, seed {sample.request.seed}", generated.frames))
+        rows = [] if sample.given_FHWC is None else [Row("input", sample.given_FHWC, sample.first_given)]
+        rows.append(Row(f"output, seed {sample.request.seed}", generated.frames))
         self.write_video(generated, generated.frames, sample.request.fps, rows)
         with replacing(sample.outputs["prompt"]) as temporary:
             temporary.write_text(f"{generated.prompt}\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
+from cosmos_cli.durations import duration
 from cosmos_cli.files.documents import json_lines
 from cosmos_cli.files.side_work import reason
 from cosmos_cli.files.writing import replacing
@@ -254,17 +255,6 @@ def keep_lines(path: Path, last: int) -> None:
                 break
             end += len(line)
         file.truncate(end)
-
-
-def duration(seconds: float) -> str:
-    """In words: 40 s, 12 min, 3 h 20 min, 2 d 4 h."""
-    minutes = round(seconds / 60)
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours = minutes // 60
-    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
 
 
 def _finite(value: Any) -> Any:

@@ -56,7 +56,7 @@ def check(
     settings: NemoSettings, request: NemoRequest, *, writes: bool = True, needs_weights: bool = True
 ) -> Callable[[], Sample]:
     """See `cosmos_cli.generation.pipeline.Inputs`. A plan looks at the input without decoding it."""
-    given: list[np.ndarray | None] = []
+    given: list[tuple[np.ndarray | None, int]] = []
     report_together(
         lambda: check_request(settings, request),
         lambda: check_outputs(request) if writes else None,
@@ -66,19 +66,19 @@ def check(
     check_sharing(settings, network.num_heads, guided=request.guidance > 0)
     if needs_weights:
         check_checkpoints(settings, request)
-    return lambda: with_frames(settings, request, given[0])
+    return lambda: with_frames(settings, request, *given[0])
 
 
 def read(settings: NemoSettings, request: NemoRequest) -> Sample:
     """The input of a request that was checked. Raises InputError if it can no longer be read."""
-    return with_frames(settings, request, read_given(request))
+    return with_frames(settings, request, *read_given(request))
 
 
-def with_frames(settings: NemoSettings, request: NemoRequest, frames_FHWC: np.ndarray | None) -> Sample:
+def with_frames(settings: NemoSettings, request: NemoRequest, frames_FHWC: np.ndarray | None, first: int = 0) -> Sample:
     """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
     paths, (height, width) = model_of(settings, request.kind).paths, size_of(settings, request)
     num_frames = num_frames_of(settings, request)
-    return Sample(request, frames_FHWC, height, width, num_frames, output_paths(request), paths)
+    return Sample(request, frames_FHWC, height, width, num_frames, output_paths(request), paths, first)
 
 
 def size_of(settings: NemoSettings, request: VideoOptions) -> tuple[int, int]:
@@ -137,7 +137,7 @@ def check_outputs(request: RunVideoOptions) -> None:
     )
 
 
-def read_given(request: VideoOptions) -> np.ndarray | None:
+def read_given(request: VideoOptions) -> tuple[np.ndarray | None, int]:
     """The frames that the video begins with, see `cosmos_cli.generation.input_frames.read_given`."""
     return input_frames.read_given(request.source, request.num_given, where=INPUT)
 

@@ -81,7 +81,7 @@ def annotate(settings: TransferSettings, request: TransferRequest) -> Annotation
                 with replacing(map_path) as temporary:
                     save_file({"control_weight": torch.as_tensor(control.weight)}, temporary)
         rows = list(preview_rows(sample))
-        write_video(side_by_side, _side_by_side([frames for _, frames in rows], sample), request.fps)
+        write_video(side_by_side, _side_by_side([row.frames for row in rows], sample), request.fps)
         write_png(sheet, contact_sheet(request.prompt, rows))
     return Annotations(sheet, side_by_side, paths)
 

@@ -17,6 +17,7 @@ from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.upsampler import choose_upsampler
 from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.media.preview import Row
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_plugins.transfer1 import inputs
@@ -120,7 +121,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     def write_media(self, generated: Generated[Sample]) -> None:
         sample, request = generated.sample, generated.sample.request
-        rows = [*preview_rows(sample), (f"output, seed {request.seed}", generated.frames)]
+        rows = [*preview_rows(sample), Row(f"output, seed {request.seed}", generated.frames)]
         self.write_video(generated, generated.frames, request.fps, rows)
         write_computed(sample, sample.outputs)
 
@@ -154,13 +155,13 @@ def write_computed(sample: Sample, paths: Mapping[str, Path]) -> None:
             write_video(path, map_frames_of(control, sample.height, sample.width), sample.request.fps)
 
 
-def preview_rows(sample: Sample) -> Iterator[tuple[str, np.ndarray]]:
+def preview_rows(sample: Sample) -> Iterator[Row]:
     """Titles and frames of what a sample starts from: the input, the controls and their weight maps."""
     if sample.frames_FHWC is not None:
-        yield "input", sample.frames_FHWC
+        yield Row("input", sample.frames_FHWC)
     for control in sample.controls:
         if isinstance(control.weight, float):
-            yield f"{control.name}, weight {control.weight:g}", control.frames_FHWC
+            yield Row(f"{control.name}, weight {control.weight:g}", control.frames_FHWC)
         else:
-            yield control.name, control.frames_FHWC
-            yield f"{control.name}, weight map", map_frames_of(control, sample.height, sample.width)
+            yield Row(control.name, control.frames_FHWC)
+            yield Row(f"{control.name}, weight map", map_frames_of(control, sample.height, sample.width))

@@ -16,7 +16,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.writing import replacing, write_json
 from cosmos_cli.media.image import read_image, write_png
-from cosmos_cli.media.preview import contact_sheet
+from cosmos_cli.media.preview import Row, contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import shortened
@@ -174,10 +174,10 @@ def write_maps(example: Example, segmentation: Segmentation, strengths: Mapping[
         with replacing(example.weights(control)) as temporary:
             torch.save(torch.from_numpy(np.where(is_robot, np.float16(robot), np.float16(elsewhere))), temporary)
     masks_FhwC = np.stack([_thumbnail(mask[..., None].astype(np.uint8), cv2.INTER_NEAREST) for mask in is_robot])
-    rows = [("input", clip.frames_FHWC), ("segmentation", segmentation.thumbnails_FhwC)]
+    rows = [Row("input", clip.frames_FHWC), Row("segmentation", segmentation.thumbnails_FhwC)]
     for control, (robot, elsewhere) in strengths.items():
         picture_Fhw1 = np.where(masks_FhwC, np.uint8(255 * robot), np.uint8(255 * elsewhere))
-        rows.append((f"{control}: robot {robot:g}, elsewhere {elsewhere:g}", picture_Fhw1.repeat(3, axis=-1)))
+        rows.append(Row(f"{control}: robot {robot:g}, elsewhere {elsewhere:g}", picture_Fhw1.repeat(3, axis=-1)))
     write_png(example.preview, contact_sheet(f"{example.folder.name}, weights of the controls", rows))
     write_json(example.spec, _spec(example, strengths))
 

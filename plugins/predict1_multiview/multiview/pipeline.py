@@ -29,6 +29,7 @@ from cosmos_cli.generation.variants import Kind
 from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated
+from cosmos_cli.media.preview import Row
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_dit import MultiViewDiT
@@ -232,9 +233,9 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
         return {"prompts_used": dict(zip(names, generated.prompts, strict=True))}
 
 
-def _preview_rows(generated: Generated[Sample]) -> Iterator[tuple[str, np.ndarray]]:
+def _preview_rows(generated: Generated[Sample]) -> Iterator[Row]:
     sample = generated.sample
     for number, camera in enumerate(sample.cameras):
         if sample.given_VFHWC is not None:
-            yield f"{camera.name}, given", sample.given_VFHWC[number]
-        yield f"{camera.name}, output, seed {sample.request.seed}", generated.frames[number]
+            yield Row(f"{camera.name}, given", sample.given_VFHWC[number], sample.first_given)
+        yield Row(f"{camera.name}, output, seed {sample.request.seed}", generated.frames[number])

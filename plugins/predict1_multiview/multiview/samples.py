@@ -25,6 +25,7 @@ class Sample:
 
     given_VFHWC: the frames that begin every view, (V, `num_input_frames`, H, W, 3) uint8 in the input's own size; None
         if there are none.
+    first_given: number of the first of them in the video of each view.
     height, width: of every view in pixels.
     """
 
@@ -35,6 +36,7 @@ class Sample:
     width: int
     outputs: Mapping[str, Path]
     paths: Paths
+    first_given: int = 0
 
     @property
     def weights(self) -> Mapping[str, Path]:

@@ -24,11 +24,11 @@ _WHERE = "--input-image-or-video-path"
 def read_sample(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
     """The frames that begin every view. Raises InputError: the input cannot be read, or does not fit the cameras."""
     cameras = cameras_of(network_of(settings, request.kind).n_views)
-    given = None
+    given, first = None, 0
     if request.input_image_or_video_path is not None:
-        given = _last_frames(request.input_image_or_video_path, cameras, request.num_input_frames)
+        given, first = _last_frames(request.input_image_or_video_path, cameras, request.num_input_frames)
     paths = weight_paths(settings, request.kind)
-    return Sample(request, cameras, given, *size_of(settings, request), output_paths(request), paths)
+    return Sample(request, cameras, given, *size_of(settings, request), output_paths(request), paths, first)
 
 
 def check_input(source: Source, cameras: Sequence[Camera], num_given: int) -> tuple[int, int, int]:
@@ -61,12 +61,14 @@ def _check_frames(source: Source, num_frames: int, cameras: Sequence[Camera], nu
         )
 
 
-def _last_frames(source: Source, cameras: Sequence[Camera], num_given: int) -> np.ndarray:
+def _last_frames(source: Source, cameras: Sequence[Camera], num_given: int) -> tuple[np.ndarray, int]:
+    """Of every view, and the number of the first of them."""
     check_input(source, cameras, num_given)
     frames_FHWC = read_video(source).frames_FHWC
     _check_frames(source, len(frames_FHWC), cameras, num_given)
     views_VFHWC = frames_FHWC.reshape(len(cameras), -1, *frames_FHWC.shape[1:])
-    return views_VFHWC[:, -num_given:].copy()  # lets go of the frames that are not used
+    # the copy lets go of the frames that are not used
+    return views_VFHWC[:, -num_given:].copy(), views_VFHWC.shape[1] - num_given
 
 
 def _order(cameras: Sequence[Camera]) -> str:

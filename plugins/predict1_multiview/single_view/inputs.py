@@ -52,7 +52,7 @@ def check(
     settings: SingleViewSettings, request: SingleViewOptions, *, writes: bool = True, needs_weights: bool = True
 ) -> Callable[[], Sample]:
     """See `cosmos_cli.generation.pipeline.Inputs`. A plan looks at the input without decoding it."""
-    given: list[np.ndarray | None] = []
+    given: list[tuple[np.ndarray | None, int]] = []
     report_together(
         lambda: check_request(settings, request),
         lambda: check_outputs(request) if writes else None,
@@ -61,19 +61,21 @@ def check(
     )
     if needs_weights:
         check_checkpoints(settings, request)
-    return lambda: with_frames(settings, request, given[0])
+    return lambda: with_frames(settings, request, *given[0])
 
 
 def read(settings: SingleViewSettings, request: SingleViewOptions) -> Sample:
     """The input of a request that was checked. Raises InputError if it can no longer be read."""
-    return with_frames(settings, request, read_given(request))
+    return with_frames(settings, request, *read_given(request))
 
 
-def with_frames(settings: SingleViewSettings, request: SingleViewOptions, frames_FHWC: np.ndarray | None) -> Sample:
+def with_frames(
+    settings: SingleViewSettings, request: SingleViewOptions, frames_FHWC: np.ndarray | None, first: int = 0
+) -> Sample:
     """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
     model, (height, width) = model_of(settings), size_of(settings, request)
     num_frames = model.variant.chunk_frames
-    return Sample(request, frames_FHWC, height, width, num_frames, output_paths(request), model.paths)
+    return Sample(request, frames_FHWC, height, width, num_frames, output_paths(request), model.paths, first)
 
 
 def size_of(settings: SingleViewSettings, request: SingleViewOptions) -> tuple[int, int]:
@@ -99,7 +101,7 @@ def check_outputs(request: SingleViewOptions) -> None:
     check_all_writable(output_paths(request).values(), field="--video-save-folder", overwrite=request.overwrite)
 
 
-def read_given(request: SingleViewOptions) -> np.ndarray | None:
+def read_given(request: SingleViewOptions) -> tuple[np.ndarray | None, int]:
     """The frames that the video begins with, see `cosmos_cli.generation.input_frames.read_given`."""
     return input_frames.read_given(request.source, request.num_given, where=INPUT)
 

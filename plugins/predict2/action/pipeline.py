@@ -14,6 +14,7 @@ from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
+from cosmos_cli.media.preview import Row
 from cosmos_cli.models.t5 import NUM_TOKENS
 from cosmos_plugins.predict2.action import inputs
 from cosmos_plugins.predict2.action.inputs import Sample
@@ -90,7 +91,7 @@ class ActionPipeline(Predict2Pipeline[Sample, ActionResult]):
 
     def write_media(self, generated: Generated[Sample]) -> None:
         sample = generated.sample
-        rows = [("input", sample.frames_FHWC), (f"output, seed {sample.request.seed}", generated.frames)]
+        rows = [Row("input", sample.frames_FHWC), Row(f"output, seed {sample.request.seed}", generated.frames)]
         self.write_video(generated, generated.frames, ACTION_FPS, rows)
 
     def title(self, generated: Generated[Sample]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,12 +36,14 @@ class Sample:
 
     request: its prompt is what the first camera shall see, read out of the file if it named one.
     given_VFHWC: the conditioning frames of every view, (V, 0, 1 or 5, height, width, 3) uint8.
+    first_given: number of the first of them in the video of each view; empty where there are none.
     """
 
     request: MultiviewRequest
     given_VFHWC: np.ndarray
     outputs: Mapping[str, Path]
     weights: Mapping[str, Path]
+    first_given: Sequence[int] = ()
 
 
 def check(
@@ -49,7 +51,7 @@ def check(
 ) -> Callable[[], Sample]:
     """See `cosmos_cli.generation.pipeline.Inputs`."""
     num_heads = MULTIVIEW[settings.model_size].dit.num_heads
-    views: list[list[np.ndarray]] = []
+    views: list[list[tuple[np.ndarray, int]]] = []
     report_together(
         lambda: check_settings(settings),
         lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
@@ -67,18 +69,19 @@ def read(settings: MultiviewSettings, request: MultiviewRequest) -> Sample:
     return _sample(settings, request, read_views(request))
 
 
-def _sample(settings: MultiviewSettings, request: MultiviewRequest, views_FHWC: list[np.ndarray]) -> Sample:
+def _sample(settings: MultiviewSettings, request: MultiviewRequest, views: Sequence[tuple[np.ndarray, int]]) -> Sample:
     import numpy as np
 
     from cosmos_cli.media.resize import cover_and_crop
 
     height, width = MULTIVIEW[settings.model_size].sizes["16:9"]
     given_VFHWC = np.zeros((request.n_views, 0, height, width, 3), np.uint8)
-    if views_FHWC:
-        given_VFHWC = np.stack([cover_and_crop(view_FHWC, height, width) for view_FHWC in views_FHWC])
+    if views:
+        given_VFHWC = np.stack([cover_and_crop(view_FHWC, height, width) for view_FHWC, _ in views])
     # a prompt out of a file that may change is kept as it was
     request = request.model_copy(update={"prompt": read_prompt(request.prompt)})
-    return Sample(request, given_VFHWC, output_paths(request), weight_paths(settings))
+    first_given = [first for _, first in views]
+    return Sample(request, given_VFHWC, output_paths(request), weight_paths(settings), first_given)
 
 
 def prompts_of(settings: MultiviewSettings, request: MultiviewRequest) -> list[str]:
@@ -158,9 +161,11 @@ def read_prompt(prompt: str) -> str:
     return first_line
 
 
-def read_views(request: MultiviewRequest) -> list[np.ndarray]:
-    """The last frames of every view of the input, (1 or 5, H, W, 3) uint8 each; nothing where none are needed.
+def read_views(request: MultiviewRequest) -> list[tuple[np.ndarray, int]]:
+    """The last frames of every view of the input; nothing where none are needed.
 
+    Returns:
+        (1 or 5, H, W, 3) uint8, and the number of the first of them in the view.
     Raises:
         InputError: the input is missing, unreadable, too short, or not of as many views.
     """
@@ -183,7 +188,7 @@ def read_views(request: MultiviewRequest) -> list[np.ndarray]:
     return _read_folder(path, num_views, count) if path.is_dir() else _read_video(path, num_views, count)
 
 
-def _read_video(path: Source, num_views: int, count: int) -> list[np.ndarray]:
+def _read_video(path: Source, num_views: int, count: int) -> list[tuple[np.ndarray, int]]:
     """Of one video with the views one after the other."""
     from cosmos_cli.media.video import read_video
 
@@ -196,10 +201,11 @@ def _read_video(path: Source, num_views: int, count: int) -> list[np.ndarray]:
             where="--input-path",
             fix="Give one video with equally long views one after the other, or a folder, and pass --n-views.",
         )
-    return [frames_FHWC[(view + 1) * num_each - count : (view + 1) * num_each] for view in range(num_views)]
+    first = num_each - count
+    return [(frames_FHWC[view * num_each + first : (view + 1) * num_each], first) for view in range(num_views)]
 
 
-def _read_folder(folder: Path, num_views: int, count: int) -> list[np.ndarray]:
+def _read_folder(folder: Path, num_views: int, count: int) -> list[tuple[np.ndarray, int]]:
     """Of one video per view."""
     from cosmos_cli.media.video import read_last_frames
 
@@ -213,7 +219,7 @@ def _read_folder(folder: Path, num_views: int, count: int) -> list[np.ndarray]:
     views, problems = [], []
     for view, path in enumerate(files):
         clip = read_last_frames(path, count)
-        views.append(clip.frames_FHWC)
+        views.append((clip.frames_FHWC, clip.num_source_frames - count))
         if len(clip.frames_FHWC) < count:
             problems.append(
                 Problem(

@@ -17,6 +17,7 @@ from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_video
+from cosmos_cli.media.preview import Row
 from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.predict2.denoise import decode
 from cosmos_plugins.predict2.multiview import inputs
@@ -110,9 +111,9 @@ def stacked(frames_VFHWC: np.ndarray) -> Iterator[np.ndarray]:
         yield views_VHWC.reshape(-1, *views_VHWC.shape[2:])
 
 
-def _preview_rows(generated: Generated[Sample]) -> Iterator[tuple[str, np.ndarray]]:
+def _preview_rows(generated: Generated[Sample]) -> Iterator[Row]:
     sample = generated.sample
     for view, (given_FHWC, frames_FHWC) in enumerate(zip(sample.given_VFHWC, generated.frames, strict=True)):
         if len(given_FHWC):
-            yield f"view {view}, input", given_FHWC
-        yield f"view {view}, output, seed {sample.request.seed}", frames_FHWC
+            yield Row(f"view {view}, input", given_FHWC, sample.first_given[view])
+        yield Row(f"view {view}, output, seed {sample.request.seed}", frames_FHWC)

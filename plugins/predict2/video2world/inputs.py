@@ -38,6 +38,7 @@ class Sample:
 
     frames_FHWC: the conditioning frames, (1 or 5, height, width, 3) uint8.
     source_FHWC: the same in the input's own size, uncropped, for the prompt refiner.
+    first_given: number of the first of them in the input.
     """
 
     request: Video2WorldRequest
@@ -46,6 +47,7 @@ class Sample:
     num_frames: int
     outputs: Mapping[str, Path]
     weights: Mapping[str, Path]
+    first_given: int = 0
 
 
 def check(
@@ -53,22 +55,22 @@ def check(
 ) -> Callable[[], Sample]:
     """See `cosmos_cli.generation.pipeline.Inputs`. A plan looks at the input without decoding it."""
     num_heads = VARIANTS[settings.model_size].dit.num_heads
-    frames: list[np.ndarray] = []
+    given: list[tuple[np.ndarray, int]] = []
     report_together(
         lambda: check_settings(settings),
         lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
         lambda: check_length(settings, request),
         lambda: check_files(request) if writes else None,
-        lambda: frames.append(read_conditioning_frames(request)) if needs_weights else _check_given(request),
+        lambda: given.append(read_conditioning_frames(request)) if needs_weights else _check_given(request),
     )
     if needs_weights:
         check_checkpoints(settings)
-    return lambda: with_frames(settings, request, frames[0])
+    return lambda: with_frames(settings, request, *given[0])
 
 
 def read(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sample:
     """The input of a request that was checked. Raises InputError if it can no longer be read."""
-    return with_frames(settings, request, read_conditioning_frames(request))
+    return with_frames(settings, request, *read_conditioning_frames(request))
 
 
 def prompts_of(settings: Video2WorldSettings, request: Video2WorldRequest) -> list[str]:
@@ -80,7 +82,9 @@ def full_prompt(settings: Video2WorldSettings, request: Video2WorldRequest) -> s
     return f"{settings.prompt_prefix_used}{request.prompt}"
 
 
-def with_frames(settings: Video2WorldSettings, request: Video2WorldRequest, frames_FHWC: np.ndarray) -> Sample:
+def with_frames(
+    settings: Video2WorldSettings, request: Video2WorldRequest, frames_FHWC: np.ndarray, first: int = 0
+) -> Sample:
     """A sample that begins with these frames, (F, H, W, 3) uint8 of any size, wherever the request has its input."""
     from cosmos_cli.media.resize import cover_and_crop
 
@@ -92,6 +96,7 @@ def with_frames(settings: Video2WorldSettings, request: Video2WorldRequest, fram
         chunk_frames(settings, request),
         output_paths(request),
         weight_paths(settings),
+        first,
     )
 
 
@@ -236,11 +241,11 @@ def _needed_refiner(settings: Video2WorldSettings) -> list[Repository]:
     return [REASON1] if refines_itself(settings) and not is_there else []
 
 
-def read_conditioning_frames(request: Video2WorldRequest) -> np.ndarray:
-    """The last 1 or 5 frames of the input, in its own size.
+def read_conditioning_frames(request: Video2WorldRequest) -> tuple[np.ndarray, int]:
+    """The last 1 or 5 frames of the input, in its own size, and the number of the first of them in it.
 
     Returns:
-        (1 or 5, H, W, 3) uint8.
+        (1 or 5, H, W, 3) uint8, and a number from 0.
     Raises:
         InputError: the input is missing, unreadable, a picture where 5 frames are needed, or too short.
     """
@@ -257,11 +262,11 @@ def read_conditioning_frames(request: Video2WorldRequest) -> np.ndarray:
                 where="--input-path",
                 fix="Give a video, or pass --num-conditional-frames 1.",
             )
-        return read_image(path)[None]
+        return read_image(path)[None], 0
     clip = read_last_frames(path, count)
     if len(clip.frames_FHWC) < count:
         raise _too_short(request, clip.num_source_frames)
-    return clip.frames_FHWC
+    return clip.frames_FHWC, clip.num_source_frames - count
 
 
 def _check_given(request: Video2WorldRequest) -> int:

@@ -16,6 +16,7 @@ from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.settings import TOKENIZER
 from cosmos_cli.generation.steps import Clock, OnStep
+from cosmos_cli.media.preview import Row
 from cosmos_cli.media.source import digest_of, is_there
 from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_plugins.predict2.denoise import begin_with, decode
@@ -99,7 +100,10 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
 
     def write_media(self, generated: Generated[Sample]) -> None:
         sample = generated.sample
-        rows = [("input", sample.frames_FHWC), (f"output, seed {sample.request.seed}", generated.frames)]
+        rows = [
+            Row("input", sample.frames_FHWC, sample.first_given),
+            Row(f"output, seed {sample.request.seed}", generated.frames),
+        ]
         self.write_video(generated, generated.frames, self.settings.fps, rows)
 
     def tells(self, generated: Generated[Sample]) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cosmos_cli.media.image import write_png
-from cosmos_cli.media.preview import caption, contact_sheet
+from cosmos_cli.media.preview import Row, caption, contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import write_video
 from cosmos_plugins.transfer1.guided.controls import AnyFrames
@@ -27,7 +27,7 @@ _AT_ONCE = 16
 def write_sheet(path: Path, title: str, rows: Rows) -> None:
     """Write a picture with a row of evenly spaced frames of each, whole or not at all."""
     # frames that are made when they are needed are indexed like an array
-    write_png(path, contact_sheet(title, cast(Any, rows)))
+    write_png(path, contact_sheet(title, [Row(label, cast(Any, frames)) for label, frames in rows]))
 
 
 def write_side_by_side(path: Path, rows: Rows, fps: float) -> None:
@@ -41,9 +41,7 @@ def side_by_side(rows: Rows) -> Iterator[np.ndarray]:
     The last frames of shorter ones stay.
     """
     widths = [_width(frames) for _, frames in rows]
-    labels = np.concatenate(
-        [caption(label, width, scale=0.5) for (label, _), width in zip(rows, widths, strict=True)], axis=1
-    )
+    labels = np.concatenate([caption(label, width) for (label, _), width in zip(rows, widths, strict=True)], axis=1)
     for first in range(0, num_frames := max(len(frames) for _, frames in rows), _AT_ONCE):
         places = np.arange(first, min(first + _AT_ONCE, num_frames))
         parts = [frames[places.clip(max=len(frames) - 1)] for _, frames in rows]

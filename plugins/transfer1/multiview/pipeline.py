@@ -18,6 +18,7 @@ from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.guardrails import Guardrails
+from cosmos_cli.media.preview import Row
 from cosmos_cli.media.video import write_video
 from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of
@@ -146,10 +147,10 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
         return {"prompts_used": dict(zip(names, generated.prompts, strict=True))}
 
 
-def _preview_rows(generated: Generated[Sample]) -> Iterator[tuple[str, np.ndarray]]:
+def _preview_rows(generated: Generated[Sample]) -> Iterator[Row]:
     sample = generated.sample
-    yield "front video", sample.front_FHWC
+    yield Row("front video", sample.front_FHWC)
     for number, camera in enumerate(sample.cameras):
         for control in sample.controls:
-            yield f"{camera.name}, {control.name}, weight {control.weight:g}", control.frames_VFHWC[number]
-        yield f"{camera.name}, output, seed {sample.request.seed}", generated.frames[number]
+            yield Row(f"{camera.name}, {control.name}, weight {control.weight:g}", control.frames_VFHWC[number])
+        yield Row(f"{camera.name}, output, seed {sample.request.seed}", generated.frames[number])

@@ -113,6 +113,7 @@ def test_the_last_frames_of_every_view_begin_it(num_given: int, like_original: b
     given = sample.given_VFHWC
     assert given is not None
     assert given.shape == (6, num_given, 36, 64, 3)
+    assert sample.first_given == 12 - num_given
     source = read_video(Path("longer.mp4")).frames_FHWC
     np.testing.assert_array_equal(given[2], source[3 * 12 - num_given : 3 * 12])
     with torch.inference_mode():

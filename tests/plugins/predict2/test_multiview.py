@@ -50,8 +50,10 @@ def a_request(**changes: object) -> MultiviewRequest:
 @pytest.mark.parametrize("count", [1, 5])
 def test_a_folder_and_one_video_give_the_last_frames_of_every_view(folder: Path, one_video: Path, count: int) -> None:
     for path in (folder, one_video):
-        given = check(TINY, a_request(input_path=path, num_conditional_frames=count))().given_VFHWC
+        sample = check(TINY, a_request(input_path=path, num_conditional_frames=count))()
+        given = sample.given_VFHWC
         assert given.shape == (2, count, 48, 80, 3)
+        assert list(sample.first_given) == [6 - count] * 2
         for view, frames in enumerate(views(2, 6)):
             assert np.abs(given[view].astype(int) - frames[-count:]).mean() < 3, path
 

@@ -19,6 +19,7 @@ from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames, to_video
 from cosmos_cli.media.image import read_image
+from cosmos_cli.media.preview import Row, contact_sheet
 from cosmos_cli.media.resize import cover_and_crop
 from cosmos_cli.media.video import read_last_frames, read_video, write_video
 from cosmos_cli.models.minimal_dit import MinimalDiT
@@ -112,8 +113,13 @@ def test_the_picture_comes_back_as_the_first_frame_as_well_as_the_tokenizer_hold
 
 
 def test_the_last_five_frames_of_a_clip_begin_the_video(video2world: Run, clip: Path) -> None:
-    assert video2world("--input-path", clip, "--num-conditional-frames", 5).exit_code == 0
-    expected = held(cover_and_crop(read_last_frames(clip, 5).frames_FHWC, 64, 112))
+    prompt = "港口的雨夜"
+    options = ("--num-conditional-frames", 5, "--prompt", prompt, "--preview")
+    assert video2world("--input-path", clip, *options).exit_code == 0
+    given = cover_and_crop(read_last_frames(clip, 5).frames_FHWC, 64, 112)
+    above = contact_sheet(prompt, [Row("input", given, 7)])[:-12]  # without its margin; 7 is the first of the last five
+    np.testing.assert_array_equal(read_image(Path("out.png"))[: len(above)], above)
+    expected = held(given)
     video = read_video(Path("out.mp4")).frames_FHWC
     assert len(video) == 9
     assert mean_difference(video[:5], expected) < 4  # H.264 spends its bits otherwise in a clip that goes on

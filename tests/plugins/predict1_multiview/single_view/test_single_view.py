@@ -125,6 +125,7 @@ def test_the_last_frames_of_the_input_begin_the_video(
     assert given is not None
     expected = read_image(picture)[None] if num_given == 1 else read_video(clip).frames_FHWC[-9:]
     np.testing.assert_array_equal(given, expected)
+    assert sample.first_given == (0 if num_given == 1 else len(read_video(clip).frames_FHWC) - 9)
     with torch.inference_mode():
         latents, mask = loaded._condition(sample, given)
         video = to_video_over_128(given, loaded.device, torch.float32)
