@@ -190,14 +190,28 @@ def _in_background() -> bool:
     return record is not None and record.in_background
 
 
+class StageProgress:
+    """A stage that is shown; to be called after each of its units.
+
+    closing: the line that stands when the stage is done, where it turned out to be something else than was announced.
+    """
+
+    def __init__(self, count: Callable[[], None]) -> None:
+        self._count = count
+        self.closing: str | None = None
+
+    def __call__(self) -> None:
+        self._count()
+
+
 @contextlib.contextmanager
-def progress(label: str, total: int | None = None, unit: str = "steps") -> Iterator[Callable[[], None]]:
+def progress(label: str, total: int | None = None, unit: str = "steps") -> Iterator[StageProgress]:
     """Show a stage on stderr: a bar on a terminal, elsewhere a line every half minute; a line when it is done.
 
     Yields a function to be called after each of the `total` units.
     """
     if _in_background():
-        yield lambda: None
+        yield StageProgress(lambda: None)
         return
     start = time.perf_counter()
     _tell_follower(label)
@@ -206,9 +220,10 @@ def progress(label: str, total: int | None = None, unit: str = "steps") -> Itera
         return f"{done} of {total} {unit}, " if total else ""
 
     with _shown(lambda: bars.bar(_clean(label), total), lambda: bars.lines(label, amount, total, _say)) as advance:
-        yield _counted(lambda: advance(1), label, total, unit)
+        stage = StageProgress(_counted(lambda: advance(1), label, total, unit))
+        yield stage
     whole = f" {total} {unit}" if total else ""
-    _say(f"{label}{whole}: {duration(time.perf_counter() - start)}")
+    _say(stage.closing or f"{label}{whole}: {duration(time.perf_counter() - start)}")
 
 
 def _shown(

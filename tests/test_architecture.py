@@ -25,7 +25,7 @@ SOURCES = {
 }
 CORE = {path: tree for path, tree in SOURCES.items() if path.startswith("cosmos_cli/")}
 
-BOTTOM = {"errors", "interrupts", "output", "files", "redaction", "page"}
+BOTTOM = {"errors", "durations", "interrupts", "output", "files", "redaction", "page"}
 TOOLS = {"media", "checkpoints", "runtime"}
 PARTS = {"guardrails", "diffusion", "models"}
 GENERATION = {"generation"}
@@ -36,7 +36,10 @@ MAY_IMPORT = {
     "interrupts": set(),
     "redaction": set(),
     "page": set(),
-    "output": {"errors", "redaction"},
+    "durations": set(),
+    "bars": {"durations"},
+    "text_layout": {"errors"},
+    "output": {"bars", "durations", "errors", "redaction", "text_layout"},
     "files": {"errors", "interrupts", "output", "redaction"},
     "hookspecs": set(),
     "critics": BOTTOM,

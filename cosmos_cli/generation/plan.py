@@ -11,6 +11,7 @@ from typing import Any
 
 from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.hub_cache import IN_CACHE
+from cosmos_cli.durations import duration
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.files import NeededFile
 from cosmos_cli.generation.rates import (
@@ -46,6 +47,8 @@ _BASELINE_BYTES = {"cpu": 450e6, "cuda": 3e9}
 """Host memory of Python with everything imported: measured on a CPU; with a CUDA context it is assumed."""
 _CUDA_CONTEXT_BYTES = 0.6e9
 """What the driver and libraries take of a GPU beside the tensors; assumed."""
+_ABSURD_S = 7 * 86_400.0
+"""What nobody waits for."""
 _OUTPUT_BITS_PER_PX = 0.25
 """Of H.264 at the quality that videos are written in; moving scenes take more, still ones less."""
 _PICTURE_BITS_PER_PX = 8.0
@@ -157,6 +160,11 @@ class Plan:
                 found.append(f"{_size(needed)} of {name} memory are needed and {_size(free)} are free.")
         if self.output_bytes > self.disk_free_bytes:
             found.append(f"The disk for the output has {_size(self.disk_free_bytes)} free.")
+        if self.seconds > _ABSURD_S:
+            found.append(
+                f"It would take {duration(self.seconds)} on {self.machine.name}, which nobody waits for: take a "
+                "smaller model, fewer frames or steps, or another machine."
+            )
         return found
 
     def document(self) -> dict[str, Any]:
@@ -216,24 +224,29 @@ class Plan:
             output.table(
                 ["stage", "time", "PFLOP", "from"],
                 [
-                    [e.stage.name, _time(e.seconds), f"{e.stage.flops / 1e15:.3g}" if e.stage.flops else "", e.source]
+                    [
+                        e.stage.name,
+                        duration(e.seconds),
+                        f"{e.stage.flops / 1e15:.3g}" if e.stage.flops else "",
+                        e.source,
+                    ]
                     for e in self.estimates
                 ],
             ),
             "",
-            f"time         {_time(self.seconds)}",
         ]
+        sums = [("time", duration(self.seconds))]
         for name, peak in (("GPU memory", self.device_peak), ("host memory", self.host_peak)):
             if peak is not None:
                 largest = sorted(peak.parts.items(), key=lambda item: -item[1])[:3]
                 parts = ", ".join(f"{part} {_size(num_bytes)}" for part, num_bytes in largest)
-                lines.append(f"{name:<12} {_size(peak.num_bytes)} in {peak.stage} ({parts})")
+                sums.append((name, f"{_size(peak.num_bytes)} in {peak.stage} ({parts})"))
         if self.device_peak is not None:
-            lines.append(f"{'weights':<12} {self.weights}")
-        lines.append(f"{'disk':<12} {_size(self.output_bytes)} of output")
-        lines += [f"{'problem':<12} {problem}" for problem in self.problems()]
-        lines += [f"{'not counted':<12} {notice}" for notice in self.notices]
-        return "\n".join(lines)
+            sums.append(("weights", self.weights))
+        sums.append(("disk", f"{_size(self.output_bytes)} of output"))
+        sums += [("problem", problem) for problem in self.problems()]
+        sums += [("not counted", notice) for notice in self.notices]
+        return "\n".join([*lines, output.table(("", ""), sums)])
 
     def _output(self) -> str:
         """What would be made."""
@@ -528,9 +541,3 @@ def _size(num_bytes: float) -> str:
     if num_bytes >= 1e9:
         return f"{num_bytes / 1e9:.1f} GB"
     return f"{num_bytes / 1e6:.1f} MB" if num_bytes >= 1e5 else f"{num_bytes / 1e3:.1f} kB"
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -195,8 +195,8 @@ class _Maker:
         """A control video, (F, height, width, 3) uint8."""
         modality = registry.current().controls[name]
         frames_FHWC = self._frames(source=modality.source_frames)
-        with output.progress(f"Computing {name}", len(frames_FHWC), unit="frames") as advance:
-            job = self._job(control, frames_FHWC, advance)
+        with output.progress(f"Computing {name}", len(frames_FHWC), unit="frames") as stage:
+            job = self._job(control, frames_FHWC, stage, kept=f"{name}: from the cache")
             made = agree(lambda: _computed(name, modality, frames_FHWC, job), f"computing {name}")
         if made is None:
             made = frames_FHWC
@@ -208,8 +208,8 @@ class _Maker:
     def find(self, name: str, control: ControlSpec, prompt: str, *, best_only: bool = False) -> np.ndarray:
         """Where the objects of a prompt are, (F, h, w) bool at the size that annotators see."""
         frames_FHWC = self._frames(source=True)
-        with output.progress(f"Finding objects for {name}", len(frames_FHWC), unit="frames") as advance:
-            job = self._job(control, frames_FHWC, advance)
+        with output.progress(f"Finding objects for {name}", len(frames_FHWC), unit="frames") as stage:
+            job = self._job(control, frames_FHWC, stage, kept=f"objects for {name}: from the cache")
             return agree(
                 lambda: objects_mask(frames_FHWC, prompt, job, best_only=best_only), f"finding objects for {name}"
             )
@@ -220,8 +220,14 @@ class _Maker:
         assert frames_FHWC is not None
         return frames_FHWC
 
-    def _job(self, control: ControlSpec, frames_FHWC: np.ndarray, advance: Callable[[], None]) -> ControlJob:
+    def _job(
+        self, control: ControlSpec, frames_FHWC: np.ndarray, stage: output.StageProgress, *, kept: str
+    ) -> ControlJob:
         assert self.clip is not None
+
+        def take_kept() -> None:
+            stage.closing = kept
+
         return ControlJob(
             request=self.request,
             control=control,
@@ -230,7 +236,8 @@ class _Maker:
             checkpoint_dir=self.settings.checkpoint_dir,
             source=self._digest(frames_FHWC),
             cache=Cache(self.settings.cache_folder, "controls", limit_bytes=CACHED_CONTROLS_BYTES),
-            advance=advance,
+            advance=stage,
+            take_kept=take_kept,
         )
 
     def _digest(self, frames_FHWC: np.ndarray) -> str:

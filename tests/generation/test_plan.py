@@ -4,7 +4,7 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,15 @@ def test_missing_files_are_listed_with_their_size_and_licence() -> None:
     assert document["files"]["licences"] == ["Some Licence"]
     assert document["problems"] == ["1 of 2 files are missing (0.0 kB)."]
     assert "missing" in made.text()
+
+
+def test_a_plan_that_nobody_waits_for_says_so_in_years() -> None:
+    made = plan()
+    slow = [replace(estimate, seconds=56_301.5 * 1800) for estimate in made.estimates[:2]]
+    made = replace(made, estimates=tuple(slow))
+    assert "6.4 years" in made.text()
+    [problem] = made.problems()
+    assert problem.startswith("It would take 6.4 years on NVIDIA H200")
 
 
 def test_the_document_has_these_keys() -> None:

@@ -30,6 +30,7 @@ class ControlJob:
     source: what identifies the frames: equal for equal pixels.
     cache: for what was made; None keeps nothing.
     advance: to be called after each frame, for the progress.
+    take_kept: to be called where nothing is computed, since an earlier run has.
     """
 
     request: TransferRequest
@@ -40,6 +41,7 @@ class ControlJob:
     source: str
     cache: Cache | None = None
     advance: Callable[[], None] = field(default=lambda: None)
+    take_kept: Callable[[], None] = field(default=lambda: None)
 
     def cached(self, how: Mapping[str, Any], compute: Callable[[], np.ndarray]) -> np.ndarray:
         """What `compute` gives, (F, H, W, 3) or (F, H, W) uint8, or an earlier run gave for the same frames and `how`.
@@ -54,6 +56,7 @@ class ControlJob:
         identity = json.dumps({"source": self.source, "how": how, "by": by}, sort_keys=True, default=str)
         kept = self.cache.get(identity)
         if kept is not None and (frames := unpack_frames(kept)) is not None:
+            self.take_kept()
             return frames
         made = compute()
         with side_work("a computed control is not kept"):

@@ -63,11 +63,16 @@ def test_a_weight_prompt_confines_a_control_to_what_it_finds(transfer: Run, clip
 
 def test_what_was_computed_once_is_taken_from_the_cache(transfer: Run, clip: Path, tmp_path: Path) -> None:
     spec = {"depth": {}, "vis": {}, "input_video_path": str(clip)}
-    assert transfer(spec).exit_code == 0
+    made = transfer(spec)
+    assert made.exit_code == 0
+    assert "Computing depth 9 frames: " in made.stderr
     cached = sorted((tmp_path / "cache" / "controls").iterdir())
     assert len(cached) == 2
     times = [path.stat().st_ino for path in cached]
-    assert transfer(spec, "--video_save_name", "again").exit_code == 0
+    again = transfer(spec, "--video_save_name", "again")
+    assert again.exit_code == 0
+    assert {"depth: from the cache", "vis: from the cache"} <= {*again.stderr.splitlines()}
+    assert "Computing" not in again.stderr
     assert [path.stat().st_ino for path in cached] == times  # read, not written anew
     for name in ("depth", "vis"):
         first, second = (Path(f"outputs/{stem}_{name}_input_control.mp4").read_bytes() for stem in ("output", "again"))
