@@ -116,7 +116,7 @@ def _describe(document: dict[str, Any]) -> str:
         lines += ["", f"family {family['name']}: {family['help']}"]
         rows = [(f"  cosmos {family['name']} {name}", text) for name, text in family["commands"].items()]
         if rows:
-            lines += output.table(("", ""), rows).splitlines()[1:]
+            lines.append(output.table(("", ""), rows))
         for model, repositories in family["models"].items():
             lines += [f"  model {model}:"]
             lines += [f"    {r['repository']}  {r['bytes'] / 1e9:.1f} GB  {r['licence']}" for r in repositories]
