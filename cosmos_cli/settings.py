@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.runtime.backends import check_backend
+from cosmos_cli.runtime.cards import parse_card
+from cosmos_cli.runtime.machine import in_place_of_this
 from cosmos_cli.runtime.memory.amounts import Memory, parse_memory
 from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
 
@@ -85,6 +88,21 @@ class Planning(StrictModel):
 
     plan: bool = False
     """Say what would be done on this machine and what it would cost; load nothing."""
+    plan_for: Annotated[str | None, Flag(aliases=("--for",), default="this machine")] = None
+    """With --plan, a GPU that this machine need not have: a card such as h100 or rtx-4090, or 24GiB of any."""
+
+    @field_validator("plan_for")
+    @classmethod
+    def _card(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            parse_card(value)
+            if not info.data.get("plan"):
+                raise ValueError("says which machine to plan for, so it needs --plan.")
+        return value
+
+    def machine(self) -> AbstractContextManager[None]:
+        """A block in which plans are for the machine that is meant."""
+        return nullcontext() if self.plan_for is None else in_place_of_this(*parse_card(self.plan_for))
 
 
 MACHINE_ONLY = {

@@ -32,7 +32,7 @@ class Reported(Protocol):
 def run(inputs: Inputs, settings: Any, request: Any, planning: Planning) -> None:
     """Make one picture or video and tell of it, or say what that would cost."""
     if planning.plan:
-        tell_plan(plan_one(inputs, settings, request))
+        tell_plan(lambda: plan_one(inputs, settings, request), planning)
     else:
         make_one(inputs, settings, request)
 
@@ -111,7 +111,10 @@ def _require_guardrails(settings: Any) -> None:
         registry.current().require_guardrails()
 
 
-def tell_plan(planned: Plan) -> None:
+def tell_plan(plan: Callable[[], Plan], planning: Planning) -> None:
+    """Say what a run would cost, on this machine or on the one that the user names."""
+    with planning.machine():
+        planned = plan()
     output.result(planned.text(), {"status": "ok", **planned.document()})
 
 

@@ -149,16 +149,16 @@ class Plan:
             found.append(
                 f"{len(self.missing)} of {len(self.files)} files are missing ({_size(missing_bytes)} to fetch{there})."
             )
-        if missing_bytes > self.checkpoint_free_bytes:
+        if self.machine.is_here and missing_bytes > self.checkpoint_free_bytes:
             found.append(f"The disk for checkpoints has {_size(self.checkpoint_free_bytes)} free.")
         device_bytes = self.device_peak.num_bytes if self.device_peak else 0
-        for name, needed, free in (
-            ("GPU", device_bytes, self.machine.device_free_bytes),
-            ("host", self.host_needed_bytes, self.machine.host_free_bytes),
-        ):
+        memories = [("GPU", device_bytes, self.machine.device_free_bytes)]
+        if self.machine.is_here:
+            memories.append(("host", self.host_needed_bytes, self.machine.host_free_bytes))
+        for name, needed, free in memories:
             if needed > free:
                 found.append(f"{_size(needed)} of {name} memory are needed and {_size(free)} are free.")
-        if self.output_bytes > self.disk_free_bytes:
+        if self.machine.is_here and self.output_bytes > self.disk_free_bytes:
             found.append(f"The disk for the output has {_size(self.disk_free_bytes)} free.")
         if self.seconds > _ABSURD_S:
             found.append(
@@ -293,7 +293,7 @@ def plan_job(
     files = list({file.path: file for each in jobs for file in each.files}.values())
     stages = work.stages(files, job.frames, is_first=is_first)
     rig, memory = foresee_memory(settings, [each.work for each in jobs], machine, files)
-    runs = similar_runs(read_runs(settings.cache_folder), machine, job.model, precision)
+    runs = similar_runs(read_runs(settings.cache_folder), machine, job.model, precision) if machine.is_here else []
     flops_per_s, estimates = _estimate(stages, runs, machine, precision)
     names = [stage.name for stage in stages]
     baseline = runs[-1].baseline_bytes if runs else _BASELINE_BYTES[machine.kind]
@@ -372,6 +372,8 @@ def _estimate(
 
 def _not_counted(settings: GenerationSettings, machine: Machine) -> list[str]:
     found = []
+    if not machine.is_here:
+        found.append("whether the host memory and the disks of that machine suffice")
     if not machine.is_sure:
         found.append("that CUDA may mean another of the GPUs here; CUDA_DEVICE_ORDER=PCI_BUS_ID settles which")
     if settings.is_guarded and (names := registry.current().extensions.get("guardrails")):

@@ -10,45 +10,17 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.cache import Cache
 from cosmos_cli.files.documents import parse_json
+from cosmos_cli.runtime.cards import UNKNOWN, find_card
 from cosmos_cli.runtime.machine import Machine
 
 Amount = Literal["attention", "convolution", "loading", "frames"]
 """What a stage does: arithmetic in FLOPs, loading in bytes, reading and writing frames in pixels of all of them."""
 
-
-class _Gpu(NamedTuple):
-    peak: float
-    share: float
-    measured: bool
-
-
-# Dense bfloat16 peak in FLOP/s as NVIDIA's data sheets give it, and the share of it that a whole generation reaches.
-# Where that is measured it follows from NVIDIA's published times of Predict2-2B Video2World, 720p at 16 frames per
-# second where given and 480p elsewhere; the other shares are assumed. The first name that a device's name holds counts.
-_GPUS: Mapping[str, _Gpu] = {
-    "GB200": _Gpu(2500e12, 0.36, True),
-    "B200": _Gpu(2250e12, 0.50, True),
-    "H200 NVL": _Gpu(836e12, 0.62, True),
-    "H200": _Gpu(989e12, 0.63, True),
-    "H100 NVL": _Gpu(835e12, 0.46, True),
-    "H100 PCIe": _Gpu(756e12, 0.48, True),
-    "H100": _Gpu(989e12, 0.61, True),
-    "H20": _Gpu(148e12, 0.88, True),
-    "A100": _Gpu(312e12, 0.55, False),
-    "L40S": _Gpu(362e12, 0.50, True),
-    "RTX PRO 6000": _Gpu(503e12, 0.56, True),
-    "RTX 6000 Ada": _Gpu(364e12, 0.35, True),
-    "GB10": _Gpu(125e12, 0.54, True),
-    "RTX 5090": _Gpu(210e12, 0.55, False),
-    "RTX 4090": _Gpu(165e12, 0.55, False),
-    "RTX 3090": _Gpu(71e12, 0.55, False),
-}
-_UNKNOWN_GPU = _Gpu(100e12, 0.5, False)
 
 _FLOAT32_SHARE = 1 / 16
 """Peak without tensor cores, as float32 runs on a GPU, beside that of bfloat16; that of the A100 and the H100."""
@@ -148,9 +120,9 @@ def find_rate(machine: Machine, precision: str) -> Rate:
     if machine.kind == "cpu":
         share = _CPU_SHARE * (_BFLOAT16_ON_CPU if precision == "bfloat16" else 1.0)
         return Rate(_matmul_rate() * share, "a matrix product just measured on this machine")
-    gpu = next((row for name, row in _GPUS.items() if name.lower() in machine.name.lower()), None)
+    gpu = find_card(machine.name)
     source = "the table" if gpu else "an assumption: this GPU is in no table"
-    row = gpu or _UNKNOWN_GPU
+    row = gpu or UNKNOWN
     peak = row.peak * machine.device_share
     if gpu:
         source += ", measured by NVIDIA" if gpu.measured else ", share of its peak assumed"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import os
 import re
 import sys
 import time
+from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -25,6 +28,7 @@ class Machine:
     host_bytes, host_free_bytes: the same of the host.
     device_share: of the GPU's multiprocessors, less than 1 for a slice (MIG).
     is_sure: False where CUDA may mean another of the GPUs here, see `find_gpus`.
+    is_here: False for one that is only planned for, see `in_place_of_this`.
     """
 
     kind: Literal["cuda", "cpu"]
@@ -35,6 +39,24 @@ class Machine:
     host_free_bytes: int
     device_share: float = 1.0
     is_sure: bool = True
+    is_here: bool = True
+
+
+_other: ContextVar[Machine | None] = ContextVar("other machine", default=None)
+
+
+@contextlib.contextmanager
+def in_place_of_this(gpu: str, num_bytes: int) -> Iterator[None]:
+    """Plan for a machine with another GPU: within the block it is what `find_machine` finds.
+
+    Args:
+        gpu: its name. num_bytes: of its memory, all of it free.
+    """
+    token = _other.set(Machine("cuda", gpu, num_bytes, num_bytes, *host_memory(), is_here=False))
+    try:
+        yield
+    finally:
+        _other.reset(token)
 
 
 def parse_device(name: str) -> tuple[Literal["auto", "cpu", "cuda"], int | None]:
@@ -60,6 +82,8 @@ def find_machine(device: str) -> Machine:
     Raises:
         InputError: no such device on this machine.
     """
+    if (other := _other.get()) is not None:
+        return other
     host_bytes, host_free_bytes = host_memory()
     kind, index = parse_device(device)
     found = usable_gpus() if kind != "cpu" else []

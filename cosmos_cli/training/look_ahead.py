@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
+from cosmos_cli.runtime.cards import parse_card
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.training.checks import check_fits, disk_bytes, whole_batch, workload_of
 from cosmos_cli.training.job_folder import CHECKPOINTS, differences, iteration_name, job_folder, latest
 from cosmos_cli.training.layout import training_layout
@@ -121,7 +121,7 @@ def look_ahead(named: Recipe, recipe: Recipe, training: PostTraining, settings: 
 def _device(recipe: Recipe, training: PostTraining, settings: TrainingSettings) -> tuple[float | None, str]:
     """Memory of a rank's device, None for a CPU, and the precision that it computes in."""
     if training.gpu_memory is not None:
-        return float(parse_memory(training.gpu_memory)), precision_on(recipe, settings.precision, "cuda")
+        return float(parse_card(training.gpu_memory)[1]), precision_on(recipe, settings.precision, "cuda")
     machine = find_machine(settings.device)
     device_bytes = float(machine.device_bytes) if machine.kind == "cuda" else None
     return device_bytes, precision_on(recipe, settings.precision, machine.kind)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from cosmos_cli.requests import Flag, StrictModel
-from cosmos_cli.runtime.memory.amounts import Memory
+from cosmos_cli.runtime.cards import parse_card
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.settings import MachineSettings
 from cosmos_cli.training.recipe import Recipe
@@ -33,14 +33,21 @@ class PostTraining(StrictModel):
     """Accepted from older command lines; recipes have no configuration file."""
     dry_run: Annotated[bool, Flag(old_names=("--dryrun",))] = False
     """Show the recipe with all changes, the memory that each rank needs, and what will be written; train nothing."""
-    gpu_memory: Annotated[Memory | None, Flag(default="that of this machine's GPUs")] = None
-    """Memory of each GPU that --dry-run shall plan for, such as 80GB; a number alone is in GiB."""
+    gpu_memory: Annotated[str | None, Flag(aliases=("--for",), default="that of this machine's GPUs")] = None
+    """GPU that --dry-run shall plan for: a card such as h100 or rtx-4090, or 80GB of any; a number alone is in GiB."""
     slurm: bool = False
     """Print a batch file for Slurm, which goes on after a time limit or a lost node; train nothing."""
     nodes: int = Field(default=1, ge=1)
     """Machines that the batch file asks for, with --num-gpus on each."""
     time_limit: str = Field(default="24:00:00", pattern=r"^[\d:-]+$")
     """Time limit in the batch file."""
+
+    @field_validator("gpu_memory")
+    @classmethod
+    def _card(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_card(value)
+        return value
 
 
 class TrainingSettings(MachineSettings):

@@ -119,6 +119,6 @@ def batch(rows: BatchFile, options: VideoOptions, settings: NemoSettings, planni
 
     videos = VideoBatch(settings, options, rows.file, NemoRequest, PIPELINE)
     if planning.plan:
-        command.tell_plan(videos.plan())
+        command.tell_plan(videos.plan, planning)
         return
     command.make_many(settings, videos.run, check=videos.check_workers)

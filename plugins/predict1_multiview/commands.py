@@ -58,7 +58,7 @@ def _run_batch(settings: MultiviewSettings, options: MultiviewOptions, path: Pat
 
     rows = SceneBatch(settings, options, path, MultiviewRequest, inputs.PIPELINE)
     if planning.plan:
-        command.tell_plan(rows.plan())
+        command.tell_plan(rows.plan, planning)
         return
     command.make_many(settings, rows.run, check=rows.check_workers)
 

@@ -70,7 +70,7 @@ def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSe
     from cosmos_plugins.predict2.video2world.best_of_n import plan, run
 
     if planning.plan:
-        command.tell_plan(plan(settings, options))
+        command.tell_plan(lambda: plan(settings, options), planning)
         return
     command.tell_report(run(settings, options, judging))
 
@@ -139,7 +139,7 @@ def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path:
     from cosmos_plugins.predict2.video2world.batch import check_workers, plan, run
 
     if planning.plan:
-        command.tell_plan(plan(settings, options, path))
+        command.tell_plan(lambda: plan(settings, options, path), planning)
         return
     given = settings, options, path
     command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))

@@ -102,7 +102,7 @@ def guided(request: GuidedRequest, settings: GuidedSettings, demo: DemoEpisode, 
     from cosmos_plugins.transfer1.guided import batch as episodes
 
     if planning.plan:
-        command.tell_plan(episodes.plan(settings, request))
+        command.tell_plan(lambda: episodes.plan(settings, request), planning)
         return
     given = settings, request
     command.make_many(settings, lambda: episodes.run(*given), check=lambda: episodes.check_workers(*given))
@@ -138,7 +138,7 @@ def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path,
     from cosmos_plugins.transfer1.batch import run as run_rows
 
     if planning.plan:
-        command.tell_plan(plan(settings, request, path))
+        command.tell_plan(lambda: plan(settings, request, path), planning)
         return
     given = settings, request, path
     command.make_many(settings, lambda: run_rows(*given), check=lambda: check_workers(*given))

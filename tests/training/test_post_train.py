@@ -248,7 +248,7 @@ def test_a_folder_of_another_run_is_left_alone(undisturbed: Path) -> None:
 
 
 def test_a_dry_run_says_what_fits_on_8_gpus_of_80_gb_and_what_would(cosmos: Callable[..., CommandResult]) -> None:
-    line = ("predict1-multiview", "post-train", "--dry-run", "--num-gpus", 8, "--gpu-memory", "80GB", "--json")
+    line = ("predict1-multiview", "post-train", "--dry-run", "--num-gpus", 8, "--for", "h100", "--json")
     document = cosmos(*line, "--", "experiment=video2world_multiview_7b_example").json
     memory = document["memory"]
     assert (memory["fits"], memory["layout"]["dp_shard"]) == (False, 8)

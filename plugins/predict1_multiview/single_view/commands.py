@@ -81,7 +81,7 @@ def _make(
 
     batch = VideoBatch(settings, options, path, request, inputs.PIPELINE)
     if planning.plan:
-        command.tell_plan(batch.plan())
+        command.tell_plan(batch.plan, planning)
         return
     command.make_many(settings, batch.run, check=batch.check_workers)
 

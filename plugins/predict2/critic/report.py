@@ -232,7 +232,8 @@ def _verdict(trial: Trial) -> tuple[str, str]:
     kind = {True: "good", False: "bad", None: "none"}[trial.verdict]
     words = {True: "no anomaly", False: "anomaly", None: ""}[trial.verdict]
     if trial.score is not None:
-        words = f"{trial.score:.1f} of 100{', ' * bool(words)}{words}"
+        # cut as the score of the video is, so that one number is not shown as two
+        words = f"{int(trial.score)} / 100{', ' * bool(words)}{words}"
     return kind, words
 
 
