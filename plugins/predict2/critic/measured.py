@@ -65,7 +65,7 @@ class MeasuredCritic:
             anomalies.append(None)  # whoever differs from the others need not be wrong
         total = math.prod(measure.score for measure in measures) ** (1 / len(measures))
         components = tuple(
-            Component(f"{measure.name}: {measure.score:.0f} of 100", measure.account, anomaly)
+            Component(f"{measure.name}: {int(measure.score)} / 100", measure.account, anomaly)
             for measure, anomaly in zip(measures, anomalies, strict=True)
         )
         parts = ", ".join(f"{measure.name.lower()} {measure.score:.1f}" for measure in measures)

@@ -18,6 +18,7 @@ from cosmos_cli.errors import InputError
 from cosmos_plugins.predict2.critic.files import find_judged, find_videos
 from cosmos_plugins.predict2.critic.judgement import Judgement, best, rank
 from cosmos_plugins.predict2.critic.measured import measured
+from cosmos_plugins.predict2.critic.report import Facts, video_page
 from cosmos_plugins.predict2.critic.run import judge_videos
 from tests.browser import CHROMIUM, PLAYED, WIDEST, Page, chromium
 from tests.clips import encode, moving_gradient
@@ -248,6 +249,15 @@ def test_equal_scores_are_ranked_by_what_was_cut_off_and_ties_are_said() -> None
     assert best([one, two, three]) == [two]
     assert best([one, judged("d", 95.2)]) == [one, judged("d", 95.2)]
     assert best([three]) == []
+
+
+def test_a_number_is_the_same_as_the_score_of_a_video_and_of_its_only_trial() -> None:
+    trial = Trial("", None, 10.96)
+    page = video_page(Judgement(Path("a.mp4"), score([trial]), (trial,)), Facts("a critic", 1, 0, DATE))
+    assert "10<small> / 100</small>" in page
+    assert ">10 / 100<" in page
+    assert "11" not in page.partition("<body>")[2].replace(DATE.isoformat(), "")
+    assert " of 100" not in page
 
 
 @needs_chromium
