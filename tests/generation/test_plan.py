@@ -101,7 +101,7 @@ def test_missing_files_are_listed_with_their_size_and_licence() -> None:
     document = made.document()
     assert (document["files"]["present_bytes"], document["files"]["missing_bytes"]) == (3, 7)
     assert document["files"]["licences"] == ["Some Licence"]
-    assert document["problems"] == ["1 of 2 files are missing (0.0 kB)."]
+    assert document["problems"] == ["1 of 2 files are missing (0.0 kB to fetch)."]
     assert "missing" in made.text()
 
 
