@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TOKENIZER, TextEncoderSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TOKENIZER, Guidance, TextEncoderSettings
 from cosmos_cli.requests import Flag, StrictModel
 
 _PATCH_PX = 16
@@ -70,7 +70,7 @@ class RunSettings(NetworkSettings):
 class RunOptions(StrictModel):
     """What all requests say."""
 
-    guidance: float = Field(default=7.0, ge=0, allow_inf_nan=False)
+    guidance: Guidance = None
     """Classifier-free guidance; 0 is unguided and twice as fast."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from cosmos_cli.generation.parts import DIT, GUARDRAILS, REFINER, TEXT, TOKENIZER
 from cosmos_cli.models.prompt_length import MAX_PROMPT_CHARACTERS
@@ -24,13 +24,19 @@ __all__ = [
     "TOKENIZER",
     "UNGUARDED",
     "GenerationSettings",
+    "Guidance",
     "NonEmptyPrompt",
     "Prompt",
     "TextEncoderSettings",
     "UpsamplerSettings",
+    "guidance_of",
 ]
 
 Prompt = Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
+Guidance = Annotated[float | None, Field(ge=0, allow_inf_nan=False), Flag(default="7; 1 of tiny")]
+"""Strength of classifier-free guidance as a field of requests; None is what suits the model, see `guidance_of`."""
+_GUIDANCE, _TINY_GUIDANCE = 7.0, 1.0
+"""As the originals have it; and where little is known to be led by, so that more burns it out."""
 NonEmptyPrompt = Annotated[Prompt, StringConstraints(min_length=1, strip_whitespace=True)]
 
 UNGUARDED = "guardrail: disabled, nothing is checked"
@@ -128,3 +134,15 @@ def as_made(settings: S, text_folder: Path | None) -> S:
         return settings
     stored = find_encoder(text_folder).stored
     return settings.model_copy(update={"text_encoder": next((f for f, s in STORED_IN.items() if s == stored), "auto")})
+
+
+class _Asks(Protocol):
+    @property
+    def guidance(self) -> float | None: ...
+
+
+def guidance_of(settings: GenerationSettings, request: _Asks) -> float:
+    """Strength of classifier-free guidance that a request asks for, or that suits the model; 0 is unguided."""
+    if request.guidance is not None:
+        return request.guidance
+    return _TINY_GUIDANCE if settings.is_tiny else _GUIDANCE

@@ -22,7 +22,7 @@ from cosmos_cli.generation.load import Models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.samples import VideoSample
-from cosmos_cli.generation.settings import DIT, TOKENIZER
+from cosmos_cli.generation.settings import DIT, TOKENIZER, guidance_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.preview import Row
@@ -92,7 +92,7 @@ class SingleViewPipeline(Pipeline[S, SingleViewResult]):
             Side(text_BLD, mask),
             Side(negative_BLD, mask),
             shape[2:],
-            guidance=request.guidance,
+            guidance=guidance_of(self.settings, request),
             fps=request.fps,
             dtype=self.dtype,
             guidance_group=self.team.guidance_group,

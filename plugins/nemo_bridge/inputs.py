@@ -13,7 +13,7 @@ from cosmos_cli.generation.checks import check_all_writable, check_lora, check_p
 from cosmos_cli.generation.files import NeededFile, files_of, own_file
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.settings import as_made, guidance_of
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
@@ -63,7 +63,7 @@ def check(
         lambda: given.append(read_given(request)) if needs_weights else _check_given(request),
     )
     network = model_of(settings, request.kind).network
-    check_sharing(settings, network.num_heads, guided=request.guidance > 0)
+    check_sharing(settings, network.num_heads, guided=guidance_of(settings, request) > 0)
     if needs_weights:
         check_checkpoints(settings, request)
     return lambda: with_frames(settings, request, *given[0])
@@ -188,6 +188,7 @@ def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
     """What a request asks of the networks."""
     model, (height, width) = model_of(settings, request.kind), size_of(settings, request)
     num_frames, chunk_frames = num_frames_of(settings, request), model.variant.chunk_frames
+    guidance = guidance_of(settings, request)
     return Work(
         Networks(
             cost_of(model.network),
@@ -198,12 +199,12 @@ def work_of(settings: NemoSettings, request: NemoRequest) -> Work:
         clip_px=(min(chunk_frames, num_frames), height, width),
         num_clips=max(1, num_frames // chunk_frames),
         # the last evaluation is at the lowest level, and gives the video
-        num_passes=(request.num_steps + 1) * (2 if request.guidance else 1),
+        num_passes=(request.num_steps + 1) * (2 if guidance else 1),
         encoded=((1, request.num_given),) if request.num_given else (),
         num_texts=1 + bool(request.negative_prompt),
-        num_contexts=2 if request.guidance else 1,
+        num_contexts=2 if guidance else 1,
         num_states=NUM_STATES,
-        is_guided=bool(request.guidance),
+        is_guided=bool(guidance),
     )
 
 
@@ -214,10 +215,10 @@ def job_of(settings: NemoSettings, request: NemoRequest) -> Job:
     made = num_frames_of(settings, request)
     frames = Frames(_check_given(request), made, made, chunks=1, height=height, width=width, fps=request.fps)
     given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
-    told = ("num_steps", "guidance", "seed")
+    told = ("num_steps", "seed")
     return Job(
         f"nemo {request.kind} {model_of(settings, request.kind).size}",
-        {**given, **{name: getattr(request, name) for name in told}},
+        {**given, "guidance": guidance_of(settings, request), **{name: getattr(request, name) for name in told}},
         work,
         frames,
         _files(settings, request),

@@ -19,7 +19,7 @@ _FPS = 16
 _GIVEN = 5
 """Frames that begin a video which continues a clip."""
 _NUM_GENERATIONS = 3
-_MODEL = ("--model", "tiny", "--disable-prompt-refiner", "--guidance", "1")  # more burns out what little it knows
+_MODEL = ("--model", "tiny", "--disable-prompt-refiner")
 
 
 def video2world(folder: Path, seed: int) -> Part:

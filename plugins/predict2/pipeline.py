@@ -12,7 +12,7 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.generation.load import BuildNetworks, Models, OwnRefiner, load_models
 from cosmos_cli.generation.pipeline import Pipeline, Sample
 from cosmos_cli.generation.record import Result
-from cosmos_cli.generation.settings import DIT
+from cosmos_cli.generation.settings import DIT, guidance_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.prompts import Refiner
@@ -74,7 +74,7 @@ class Predict2Pipeline(Pipeline[S, R]):
                 context_BLD,
                 negative_BLD,
                 conditioning,
-                guidance=request.guidance,
+                guidance=guidance_of(self.settings, request),
                 dtype=self.dtype,
                 guidance_group=self.team.guidance_group,
                 fps=fps,

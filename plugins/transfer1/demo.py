@@ -74,7 +74,7 @@ def depth(folder: Path, seed: int) -> Part:
 def _run(spec: Path, clip: Path, folder: Path, prompt: str, seed: int) -> tuple[str, ...]:
     return (
         *("transfer", "run", *_MODEL, "--controlnet-specs", str(spec), "--input-video-path", str(clip)),
-        *("--prompt", prompt, "--guidance", "1", "--seed", str(seed), "--fps", str(_FPS)),
+        *("--prompt", prompt, "--seed", str(seed), "--fps", str(_FPS)),
         *("--video-save-folder", str(folder), "--video-save-name", "video", "--overwrite"),
     )
 

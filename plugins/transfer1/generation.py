@@ -56,7 +56,8 @@ class Generation:
     Args:
         branches: the branch of each of the sample's controls.
         clock: what the stages take is added there.
-        is_distilled: the networks need one step, and no guidance.
+        guidance: strength of classifier-free guidance; 0 is unguided.
+        is_distilled: the networks need one step.
     """
 
     def __init__(
@@ -67,10 +68,12 @@ class Generation:
         texts: Texts,
         clock: Clock,
         *,
+        guidance: float,
         is_distilled: bool = False,
     ) -> None:
         self._models, self._sample, self._branches = models, sample, branches
-        self._texts, self._clock, self._is_distilled = texts, clock, is_distilled
+        self._texts, self._clock = texts, clock
+        self._guidance, self._is_distilled = guidance, is_distilled
         self._tile = (sample.height, sample.width)
 
     def frames(self) -> np.ndarray:
@@ -207,7 +210,7 @@ class Generation:
                 start_NCTHW.shape[2:],
                 self._texts.prompt_BLD,
                 self._texts.negative_BLD,
-                guidance=0.0 if self._is_distilled else request.guidance,
+                guidance=self._guidance,
                 fps=request.fps,
                 regions=self._regions(chunk),
             )

@@ -17,7 +17,7 @@ from cosmos_cli.generation.checks import check_all_writable, check_parallel, che
 from cosmos_cli.generation.files import NeededFile, files_of, needed_files, own_file
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.settings import as_made, guidance_of
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.hookspecs import Package
 from cosmos_cli.media.source import Source, is_there
@@ -50,11 +50,16 @@ def check(
     report_together(
         lambda: check_request(settings, request),
         lambda: check_outputs(request) if writes else None,
-        lambda: check_sharing(settings, num_heads, guided=request.guidance > 0 and not settings.use_distilled),
+        lambda: check_sharing(settings, num_heads, guided=guidance_used(settings, request) > 0),
     )
     if needs_weights:
         check_checkpoints(settings, request)
     return lambda: read(settings, request)
+
+
+def guidance_used(settings: TransferSettings, request: TransferRequest) -> float:
+    """Strength of classifier-free guidance; the distilled model knows none."""
+    return 0.0 if settings.use_distilled else guidance_of(settings, request)
 
 
 def read(settings: TransferSettings, request: TransferRequest) -> Sample:
@@ -403,7 +408,7 @@ def work_on(
         paths.text_encoder,
         _upsampler_bytes(settings, list(request.active_controls)),
     )
-    is_guided = request.guidance > 0 and not settings.use_distilled
+    is_guided = guidance_used(settings, request) > 0
     num_regions, num_tiles = len(request.regional_prompts), _num_tiles(request)
     tile_px = tile[0] * tile[1]
     return Work(
@@ -433,7 +438,7 @@ def job_of(settings: TransferSettings, request: TransferRequest) -> Job:
             "input_video_path": str(request.input_video_path) if request.input_video_path else None,
             "controls": list(request.active_controls),
             "num_steps": 1 if settings.use_distilled else request.num_steps,
-            "guidance": 0.0 if settings.use_distilled else request.guidance,
+            "guidance": guidance_used(settings, request),
             "seed": request.seed,
         },
         work,

@@ -98,8 +98,15 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
             text, negative = self.models.encode_prompts(prompt, sample.request.negative_prompt)
             texts = Texts(text, negative, tuple(self.models.encode_text(region.prompt) for region in sample.regions))
         branches = [self.models.branches[sample.paths.controls[control.name]] for control in sample.controls]
-        is_distilled = self.settings.use_distilled
-        return Generation(self.models, sample, branches, texts, clock, is_distilled=is_distilled).frames()
+        return Generation(
+            self.models,
+            sample,
+            branches,
+            texts,
+            clock,
+            guidance=inputs.guidance_used(self.settings, sample.request),
+            is_distilled=self.settings.use_distilled,
+        ).frames()
 
     def result(self, generated: Generated[Sample], **common: Any) -> TransferResult:
         sample, request = generated.sample, generated.sample.request

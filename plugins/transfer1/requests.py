@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints, field_validator
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import is_published_tokenizer
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, NonEmptyPrompt, UpsamplerSettings
+from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, Guidance, NonEmptyPrompt, UpsamplerSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -125,7 +125,7 @@ class TransferRequest(StrictModel):
     """What to avoid; an empty text guides away from no text at all."""
     sigma_max: float = Field(default=70.0, gt=0.002, allow_inf_nan=False)
     """Noise added to the input video; from 80 on the video starts from pure noise."""
-    guidance: float = Field(default=7.0, ge=0, allow_inf_nan=False)
+    guidance: Guidance = None
     """Classifier-free guidance; 0 is unguided and twice as fast."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps."""

@@ -15,7 +15,7 @@ from cosmos_cli.generation.checks import check_all_writable, check_file, check_l
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.settings import as_made, guidance_of
 from cosmos_cli.generation.variants import NUM_STATES, Kind
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
@@ -70,7 +70,7 @@ def check_settings(settings: MultiviewSettings, request: MultiviewRequest) -> No
     check_lora(settings.lora_path, settings.lora_alpha)
     variant = MULTIVIEW[settings.model_size]
     checks.check_num_video_frames(request.num_video_frames, variant.chunk_frames)
-    check_sharing(settings, variant.dit.num_heads, guided=request.guidance > 0)
+    check_sharing(settings, variant.dit.num_heads, guided=guidance_of(settings, request) > 0)
 
 
 def check_files(request: MultiviewRequest) -> None:
@@ -143,6 +143,7 @@ def _measure(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[Wo
     num_views, (height, width) = config.n_views, size_of(settings, request)
     num_frames, pixels = num_views * variant.chunk_frames, height * width
     num_given, given_px, held_px = _given(request, num_views)
+    guidance = guidance_of(settings, request)
     work = Work(
         Networks(
             cost_of(config),
@@ -150,13 +151,13 @@ def _measure(settings: MultiviewSettings, request: MultiviewRequest) -> tuple[Wo
             text_folder=weight_paths(settings, request.kind).text_encoder,
         ),
         clip_px=(variant.chunk_frames, height, width),
-        num_passes=request.num_steps * (2 if request.guidance else 1),
+        num_passes=request.num_steps * (2 if guidance else 1),
         num_clips=num_views,
         encoded=((num_views, request.num_input_frames),) if num_given else (),
         num_texts=num_views,
-        num_contexts=2 if request.guidance else 1,
+        num_contexts=2 if guidance else 1,
         num_states=NUM_STATES,
-        is_guided=bool(request.guidance),
+        is_guided=bool(guidance),
         read_px=given_px,
         held_px=held_px,
         num_copies=2,  # the video, and the grid
@@ -188,7 +189,7 @@ def job_of(settings: MultiviewSettings, request: MultiviewRequest) -> Job:
             "input_image_or_video_path": None if source is None else str(source),
             "cameras": [camera.name for camera in cameras],
             "num_steps": request.num_steps,
-            "guidance": request.guidance,
+            "guidance": guidance_of(settings, request),
             "seed": request.seed,
         },
         work,

@@ -23,7 +23,7 @@ from cosmos_cli.generation.mosaic import mosaic_frames
 from cosmos_cli.generation.networks import networks
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
-from cosmos_cli.generation.settings import DIT, TOKENIZER
+from cosmos_cli.generation.settings import DIT, TOKENIZER, guidance_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.variants import Kind
 from cosmos_cli.generation.weights import WEIGHTS
@@ -179,7 +179,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
             cond,
             uncond,
             size_THW,
-            guidance=request.guidance,
+            guidance=guidance_of(self.settings, request),
             fps=request.fps,
             dtype=self.dtype,
             guidance_group=self.team.guidance_group,

@@ -14,7 +14,7 @@ from cosmos_cli.generation.checks import check_all_writable, check_lora, check_p
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.settings import as_made, guidance_of
 from cosmos_cli.generation.variants import NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
@@ -57,7 +57,7 @@ def check(
         lambda: check_request(settings, request),
         lambda: check_outputs(request) if writes else None,
         lambda: given.append(read_given(request)) if needs_weights else _check_given(request),
-        lambda: check_sharing(settings, network_of(settings).num_heads, guided=request.guidance > 0),
+        lambda: check_sharing(settings, network_of(settings).num_heads, guided=guidance_of(settings, request) > 0),
     )
     if needs_weights:
         check_checkpoints(settings, request)
@@ -165,6 +165,7 @@ def work_of(settings: SingleViewSettings, request: SingleViewOptions) -> Work:
     """What a request asks of the networks."""
     model, (height, width) = model_of(settings), size_of(settings, request)
     has_own = uses_own_upsampler(settings, request)
+    guidance = guidance_of(settings, request)
     return Work(
         Networks(
             cost_of(network_of(settings)),
@@ -173,12 +174,12 @@ def work_of(settings: SingleViewSettings, request: SingleViewOptions) -> Work:
             refiner_bytes=upsampling.upsampler_bytes(settings) if has_own else 0,
         ),
         clip_px=(model.variant.chunk_frames, height, width),
-        num_passes=request.num_steps * (2 if request.guidance else 1),
+        num_passes=request.num_steps * (2 if guidance else 1),
         encoded=((1, request.num_given),) if request.num_given else (),
         num_texts=1 + bool(request.negative_prompt),
-        num_contexts=2 if request.guidance else 1,
+        num_contexts=2 if guidance else 1,
         num_states=NUM_STATES,
-        is_guided=bool(request.guidance),
+        is_guided=bool(guidance),
     )
 
 
@@ -188,11 +189,11 @@ def job_of(settings: SingleViewSettings, request: SingleViewOptions) -> Job:
     made, height, width = work.clip_px
     frames = Frames(_check_given(request), made, made, chunks=1, height=height, width=width, fps=request.fps)
     given = {} if request.source is None else {"input": str(request.source), "num_input_frames": request.num_given}
-    told = ("num_steps", "guidance", "seed")
+    told = ("num_steps", "seed")
     refines = request.source is not None and settings.may_upsample and upsampling.brings_refiner(settings)
     return Job(
         f"predict1 {settings.kind} {model_of(settings).size}",
-        {**given, **{name: getattr(request, name) for name in told}},
+        {**given, "guidance": guidance_of(settings, request), **{name: getattr(request, name) for name in told}},
         work,
         frames,
         _files(settings, request),

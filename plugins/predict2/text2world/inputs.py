@@ -9,6 +9,7 @@ from pathlib import Path
 from cosmos_cli.errors import InputError, report_together
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job, renamed
+from cosmos_cli.generation.settings import guidance_of
 from cosmos_plugins.predict2.settings import RefinerSettings, TextSettings
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest, Text2ImageSettings
@@ -93,7 +94,9 @@ def _check_sharing(sample: Sample) -> None:
     num_heads = TEXT2IMAGE[sample.image_settings.model_size].dit.num_heads
     check_sharing(sample.image_settings, num_heads, guided=True)
     num_heads = VARIANTS[sample.video_settings.model_size].dit.num_heads
-    check_sharing(sample.video_settings, num_heads, guided=bool(sample.video_request.guidance))
+    check_sharing(
+        sample.video_settings, num_heads, guided=bool(guidance_of(sample.video_settings, sample.video_request))
+    )
 
 
 def _check_ema(settings: Text2WorldSettings) -> None:

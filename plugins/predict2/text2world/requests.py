@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, NonEmptyPrompt, Prompt
+from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, NonEmptyPrompt, Prompt
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.predict2.settings import RefinerSettings
 
@@ -48,7 +48,7 @@ class Text2WorldRequest(StrictModel):
         int | None, Field(ge=1, le=509), Flag(default="93 at 16 fps, 61 at 10; 17 and 13 of tiny")
     ] = None
     """Length of the video in frames."""
-    guidance: float = Field(default=7.0, ge=0, allow_inf_nan=False)
+    guidance: Guidance = None
     """Classifier-free guidance of the video; that of the first frame is 4."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the noise of both models; the same seed gives the same video."""

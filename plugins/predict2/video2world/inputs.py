@@ -16,7 +16,7 @@ from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.files import needed_files
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made
+from cosmos_cli.generation.settings import as_made, guidance_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, gr00t_repositories, repositories, weights_of
@@ -58,7 +58,7 @@ def check(
     given: list[tuple[np.ndarray, int]] = []
     report_together(
         lambda: check_settings(settings),
-        lambda: check_sharing(settings, num_heads, guided=bool(request.guidance)),
+        lambda: check_sharing(settings, num_heads, guided=bool(guidance_of(settings, request))),
         lambda: check_length(settings, request),
         lambda: check_files(request) if writes else None,
         lambda: given.append(read_conditioning_frames(request)) if needs_weights else _check_given(request),
@@ -298,7 +298,7 @@ def work_of(settings: Video2WorldSettings, request: Video2WorldRequest | None = 
     if request is not None:
         height, width = sizes[request.aspect_ratio]
         num_frames, num_given = chunk_frames(settings, request), request.num_conditional_frames
-        guidance, num_steps = request.guidance, request.num_steps
+        guidance, num_steps = guidance_of(settings, request), request.num_steps
     networks = networks_of(variant, weights, variant.dit, refiner_bytes=_refiner_bytes(settings))
     tokenizer = networks.tokenizer
     num_latents = max(tokenizer.latent_frames(num_given), 1 - (1 - num_frames) // tokenizer.temporal_factor)
@@ -337,7 +337,7 @@ def job_of(settings: Video2WorldSettings, request: Video2WorldRequest, *, num_gi
         width=width,
         fps=settings.fps,
     )
-    told = ("num_steps", "guidance", "seed", "num_conditional_frames")
+    told = ("num_steps", "seed", "num_conditional_frames")
     refiners = registry.current().extensions.get("prompt_refiners")
     return job(
         settings,
@@ -345,7 +345,11 @@ def job_of(settings: Video2WorldSettings, request: Video2WorldRequest, *, num_gi
         work,
         frames,
         kind=f"video2world {settings.model_size}{_flavour(settings)}",
-        request={"input_path": str(request.input_path), **{name: getattr(request, name) for name in told}},
+        request={
+            "input_path": str(request.input_path),
+            "guidance": guidance_of(settings, request),
+            **{name: getattr(request, name) for name in told},
+        },
         output=output_paths(request)["video"],
         needed=lambda: [*_repositories(settings), *([REASON1] if refines_itself(settings) else [])],
         notices=[", ".join(refiners)] if refiners and settings.may_refine else [],

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, NonEmptyPrompt, Prompt
+from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, NonEmptyPrompt, Prompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel, option_name
 from cosmos_plugins.predict2.settings import DitSettings, RefinerSettings
@@ -86,7 +86,7 @@ class Video2WorldOptions(StrictModel):
     """Length of the video in frames, or of each chunk of it."""
     num_chunks: int = Field(default=1, ge=1, le=1000)
     """Chunks of a longer video: each begins with the last frames of the one before."""
-    guidance: float = Field(default=7.0, ge=0, allow_inf_nan=False)
+    guidance: Guidance = None
     """Classifier-free guidance; 0 is unguided and twice as fast."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Seed of the noise; the same seed gives the same video."""

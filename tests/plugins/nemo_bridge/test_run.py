@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cosmos_cli.diffusion.edm import SIGMA_DATA
+from cosmos_cli.generation.settings import guidance_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.image import read_image
@@ -62,7 +63,8 @@ def test_the_defaults_are_those_of_the_originals() -> None:
         121,
         24,
     )
-    assert (request.num_steps, request.guidance, request.seed, request.num_input_frames) == (35, 7, 1, 1)
+    assert (request.num_steps, request.seed, request.num_input_frames) == (35, 1, 1)
+    assert guidance_of(settings, request) == 7
     assert request.negative_prompt.startswith("The video captures a series of frames showing ugly scenes")
     assert inputs.work_of(settings, request).clip_latents == (16, 88, 160)
     assert model_of(settings, "text2world").paths.dit.parent.name == "Cosmos-1.0-Diffusion-7B-Text2World"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.generation.settings import guidance_of
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
@@ -35,7 +36,7 @@ def test_it_is_a_picture_and_what_video2world_makes_of_it() -> None:
     assert result.video.video.read_bytes() == video.video.read_bytes()
     assert read_video(Path("new/out.mp4")).frames_FHWC.shape == (5, 64, 112, 3)
     assert stages.image_request.guidance == 4
-    assert stages.video_request.guidance == 7
+    assert guidance_of(stages.video_settings, stages.video_request) == 1
     assert stages.image_request.negative_prompt == stages.video_request.negative_prompt
 
 
@@ -90,3 +91,10 @@ def test_missing_checkpoints_of_both_models_are_named_each_once() -> None:
     assert "cosmos download predict2 predict2/text2image-2B\n" in text and text.count("cosmos download") == 1
     assert text.count("google-t5/t5-11b") == 1
     assert text.count("--model tiny") == 1
+
+
+def test_guidance_is_what_is_asked_for_or_suits_the_model() -> None:
+    """No guidance at all is something to ask for, too."""
+    published, request = TINY.model_copy(update={"model_size": "2B"}), a_request()
+    assert [guidance_of(settings, request) for settings in (TINY, published)] == [1, 7]
+    assert [guidance_of(published, request.model_copy(update={"guidance": asked})) for asked in (0.0, 3.0)] == [0, 3]

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from cosmos_cli.generation.networks import build_dit
+from cosmos_cli.generation.settings import guidance_of
 from cosmos_cli.generation.single_view import SingleViewResult
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.tiny_rewriter import add_words
@@ -90,7 +91,8 @@ def test_the_options_are_those_of_the_original(cosmos: Cosmos, clip: Path) -> No
 def test_the_defaults_are_those_of_the_original() -> None:
     request, settings = Video2WorldRequest(input_image_or_video_path="a.jpg"), Video2WorldSettings()  # type: ignore[arg-type]
     assert (inputs.size_of(settings, request), request.fps) == ((704, 1280), 24)
-    assert (request.num_steps, request.guidance, request.seed, request.num_input_frames) == (35, 7, 1, 1)
+    assert (request.num_steps, request.seed, request.num_input_frames) == (35, 1, 1)
+    assert guidance_of(settings, request) == 7
     assert request.negative_prompt.startswith("The video captures a series of frames showing ugly scenes")
     work = inputs.work_of(settings, request)
     assert (work.clip_px[0], work.clip_latents) == (121, (16, 88, 160))
