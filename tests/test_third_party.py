@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -155,7 +156,7 @@ def test_ctrl_c_exits_with_130_keeps_what_is_saved_and_the_next_run_goes_on_from
 def test_help_lists_families_of_every_plugin_and_says_nothing_else(drift: Path) -> None:
     result = run_script("--help", path=drift)
     assert result.returncode == 0
-    listed = [line.split()[0] for line in result.stdout.partition("Commands:\n")[2].splitlines()]
+    listed = re.findall(r"^  (\S+)  ", result.stdout.partition("Commands:\n")[2], re.MULTILINE)
     assert {"predict2", "drift", "plugins"} <= set(listed)
     assert result.stderr == ""
 
