@@ -77,7 +77,7 @@ def test_a_chunk_begins_with_the_last_frame_of_the_one_before(clip: Path) -> Non
     request = TransferRequest(controls={"edge": {}}, input_video_path=clip, num_steps=1, guidance=0)  # type: ignore[dict-item]
     pipeline, sample = TransferPipeline.load(settings, [request]), inputs.check(settings, request)()
     nothing = torch.zeros(1, 1, 1)
-    generation = Generation(pipeline.models, sample, [], Texts(nothing, nothing), Clock())
+    generation = Generation(pipeline.models, sample, [], Texts(nothing, nothing), Clock(), guidance=0)
     with torch.inference_mode():
         previous = moving_gradient(1, 80, 112)
         start = torch.zeros(1, 16, 5, 10, 14)
