@@ -65,6 +65,7 @@ class Job:
     output: what it writes first.
     beside: what needs memory while others of a batch are prepared and written.
     notices: what the numbers leave out, beside what they always do.
+    told: what a user should know of the request before it runs, a sentence each.
     """
 
     model: str
@@ -75,6 +76,7 @@ class Job:
     output: Path
     beside: Sequence[Part] = ()
     notices: Sequence[str] = ()
+    told: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Plan:
     notices: what the numbers leave out.
     flops_per_s: the rate that the first guesses went by.
     faults: what is wrong with the request itself, a sentence each.
+    told: what a user should know of the request before it runs.
     num_items: pictures or videos; `frames` counts those of all, in the size of the first.
     """
 
@@ -128,6 +131,7 @@ class Plan:
     cache: Path
     notices: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
     num_items: int = 1
 
     @property
@@ -207,6 +211,7 @@ class Plan:
                 "checkpoint_free_bytes": self.checkpoint_free_bytes,
             },
             "problems": self.problems(),
+            "told": list(self.told),
             "not_counted": list(self.notices),
         }
 
@@ -245,6 +250,7 @@ class Plan:
             sums.append(("weights", self.weights))
         sums.append(("disk", f"{_size(self.output_bytes)} of output"))
         sums += [("problem", problem) for problem in self.problems()]
+        sums += [("note", line) for line in self.told]
         sums += [("not counted", notice) for notice in self.notices]
         return "\n".join([*lines, output.table(("", ""), sums)])
 
@@ -330,6 +336,7 @@ def plan_job(
         checkpoint_free_bytes=_free_bytes(settings.checkpoint_dir),
         cache=settings.cache_folder,
         notices=(*_not_counted(settings, machine), *job.notices),
+        told=tuple(job.told),
     )
 
 
@@ -424,6 +431,7 @@ def one_after_another(
         output_bytes=sum(plan.output_bytes for plan in plans),
         notices=tuple(dict.fromkeys(notice for plan in plans for notice in plan.notices)),
         faults=tuple(faults),
+        told=tuple(dict.fromkeys(line for plan in plans for line in plan.told)),
         num_items=len(plans),
     )
 

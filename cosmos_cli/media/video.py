@@ -16,6 +16,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.colours import ColourConverter, tag
 from cosmos_cli.media.held import HeldFrames
+from cosmos_cli.media.image import is_image, read_image
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.media.track import no_frames, open_track
 from cosmos_cli.media.whole import truncated
@@ -43,6 +44,18 @@ class Clip:
 def read_video(source: Source, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:
     """All frames of a video, each passed through `each` as it is decoded. Raises InputError like `read_last_frames`."""
     return read_last_frames(source, None, each)
+
+
+def check_decodes(source: Source) -> None:
+    """Decode a picture or a video to its end and keep nothing of it.
+
+    Raises:
+        InputError: as `read_last_frames` for a video, and `cosmos_cli.media.image.read_image` for a picture.
+    """
+    if is_image(source):
+        read_image(source)
+    else:
+        read_last_frames(source, 1)
 
 
 def read_last_frames(source: Source, count: int | None, each: Callable[[np.ndarray], np.ndarray] | None = None) -> Clip:

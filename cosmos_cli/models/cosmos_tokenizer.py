@@ -351,15 +351,17 @@ class ChunkedTokenizer:
         """Encode a video to normalised latents.
 
         Args:
-            video_BCFHW: RGB in [-1, 1], a multiple of `chunk_frames` frames, height and width multiples of 8. Any dtype
-                and device; it is moved step by step.
+            video_BCFHW: RGB in [-1, 1], a multiple of `chunk_frames` frames, or one, which is a picture; height and
+                width multiples of 8. Any dtype and device; it is moved step by step.
         Returns:
-            Latents, B C T H/8 W/8 with T = F / `chunk_frames` * `chunk_latents`, in the dtype of the video, on the
-            device of the weights.
+            Latents, B C T H/8 W/8 with T = F / `chunk_frames` * `chunk_latents`, 1 of a picture, in the dtype of the
+            video, on the device of the weights.
         Raises:
             ValueError: the shape is none of the above.
         """
         self.network.check_video(video_BCFHW)
+        if video_BCFHW.shape[2] == 1:
+            return self.normalise(self.network.encode(video_BCFHW).to(video_BCFHW.dtype))
         if video_BCFHW.shape[2] % self.chunk_frames:
             raise ValueError(f"{video_BCFHW.shape[2]} frames are not a multiple of the {self.chunk_frames} of a chunk.")
         return torch.cat(list(self.encode_chunks([video_BCFHW])), dim=2)

@@ -20,7 +20,7 @@ from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
-from cosmos_plugins.transfer1.inputs import check_checkpoints, check_request, job_of, key_of, work_of
+from cosmos_plugins.transfer1.inputs import check_checkpoints, check_decoding, check_request, job_of, key_of, work_of
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import output_paths
 from cosmos_plugins.transfer1.spec import as_control
@@ -102,11 +102,16 @@ def rows_of(
 ) -> Rows[TransferRequest]:
     """The rows of a batch file, checked; arguments and errors as for `run`, where weights are needed."""
     check_writable(common.video_save_folder / "video.mp4", field="--video-save-folder", overwrite=True)
+    if needs_weights:
+        output.status("Reading the inputs of all rows")
 
     def to_item(row: Row) -> Item[TransferRequest]:
         item = _item(settings, common, row, folder_of(path))
         if needs_weights:
             check_checkpoints(settings, item.request)
+            # what an earlier run has finished needs no input
+            if common.overwrite or not all(file.exists() for file in item.files):
+                check_decoding(item.request)
         return item
 
     return plan_batch(path, to_item)

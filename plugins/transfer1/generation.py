@@ -125,17 +125,17 @@ class Generation:
             for weight in weights
         ]
         height, width = self._sample.controls[0].frames_FHWC.shape[1:3]
-        maps = normalise_maps(parts, self._models.tokenizer.chunk_frames, height, width)
+        maps = normalise_maps(parts, chunk.stop - chunk.start, height, width)
         tiles = split_tiles(maps, *self._tile)
-        on_grid = [to_patch_grid(tile, self._grid()).to(self._models.device, self._models.dtype) for tile in tiles]
+        on_grid = [to_patch_grid(tile, self._grid(chunk)).to(self._models.device, self._models.dtype) for tile in tiles]
         return [list(of_control) for of_control in torch.stack(on_grid, dim=1)]
 
-    def _grid(self) -> tuple[int, int, int]:
-        """Latent frames, and rows and columns of patches, of one chunk of a tile."""
+    def _grid(self, chunk: Chunk) -> tuple[int, int, int]:
+        """Latent frames, and rows and columns of patches, of a chunk of one tile."""
         tokenizer = self._models.tokenizer
         _, patch_h, patch_w = self._models.dit.config.patch_THW
         height, width = (size // tokenizer.network.config.spatial_compression for size in self._tile)
-        return tokenizer.chunk_latents, height // patch_h, width // patch_w
+        return tokenizer.num_latent_frames(chunk.stop - chunk.start), height // patch_h, width // patch_w
 
     def _encode_tiles(self, frames_FHWC: np.ndarray) -> Tensor:
         """Latents of a whole chunk of frames, tile by tile, (N, C, T, h, w)."""
@@ -240,7 +240,7 @@ class Generation:
         if not self._sample.regions:
             return None
         maps = [take(region.map_Fhw, chunk) for region in self._sample.regions]
-        return RegionTexts(self._texts.regions_BLD, token_masks(maps, self._grid()))
+        return RegionTexts(self._texts.regions_BLD, token_masks(maps, self._grid(chunk)))
 
     def _canvas_latents(self) -> tuple[int, int]:
         compression = self._models.tokenizer.network.config.spatial_compression

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from cosmos_cli import registry
@@ -33,6 +34,7 @@ from cosmos_plugins.transfer1.checkpoints import (
     upsampler_folder,
     weight_paths,
 )
+from cosmos_plugins.transfer1.chunks import chunk_length, plan_chunks, shortest_of, spill_of
 from cosmos_plugins.transfer1.requests import PURE_NOISE_SIGMA, ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Sample, output_paths
 from cosmos_plugins.transfer1.variants import NUM_STATES, UPSCALE_FACTOR, VARIANTS, Variant
@@ -215,6 +217,27 @@ def check_files(request: TransferRequest) -> None:
         raise InputError.from_problems(missing)
 
 
+def check_decoding(request: TransferRequest) -> None:
+    """All files of a request that was checked can be read to their end. Raises InputError for those that cannot."""
+    from cosmos_cli.media.video import check_decodes
+    from cosmos_plugins.transfer1.weight_maps import read_weight_map
+
+    checks_of_files: list[Callable[[], object]] = []
+    if request.input_video_path is not None:
+        checks_of_files.append(partial(check_decodes, request.input_video_path))
+    for name, control in request.active_controls.items():
+        if control.input_control is not None:
+            checks_of_files.append(partial(check_decodes, control.input_control))
+        if isinstance(control.control_weight, Path):
+            where = f"{name}, control_weight"
+            checks_of_files.append(partial(read_weight_map, control.control_weight, where=where))
+    for region in request.regional_prompts:
+        path = region.region_definitions_path
+        if isinstance(path, Path) and path.suffix.lower() != ".json":
+            checks_of_files.append(partial(check_decodes, path))
+    report_together(*checks_of_files)
+
+
 _WITHOUT_EFFECT = MACHINE_ONLY | {
     *("overwrite", "preview", "video_save_folder", "video_save_name"),
     *TransferSettings.offload_options,
@@ -382,11 +405,11 @@ def work_of(settings: TransferSettings, request: TransferRequest) -> Work:
     return _measure(settings, request)[0]
 
 
-def _measure(settings: TransferSettings, request: TransferRequest) -> tuple[Work, Frames]:
-    frames, tile = _frames(request, VARIANTS[settings.model_size])
+def _measure(settings: TransferSettings, request: TransferRequest) -> tuple[Work, Frames, list[str]]:
+    frames, tile, told = _frames(request, VARIANTS[settings.model_size])
     # the controls, and the input where it is the start
     num_encoded = len(request.active_controls) + (request.starts_from_video and not settings.use_distilled)
-    return work_on(settings, request, frames, tile, num_encoded), frames
+    return work_on(settings, request, frames, tile, num_encoded), frames, told
 
 
 def work_on(
@@ -399,6 +422,7 @@ def work_on(
         num_encoded: videos that are encoded chunk by chunk.
     """
     variant, paths = VARIANTS[settings.model_size], weight_paths(settings, request)
+    chunk_frames = chunk_length(frames.made, variant.chunk_frames)
     kind = {"driving": settings.is_av_sample, "distilled": settings.use_distilled}
     branch = cost_of(variant.branch(**kind))
     networks = Networks(
@@ -413,11 +437,11 @@ def work_on(
     tile_px = tile[0] * tile[1]
     return Work(
         networks,
-        clip_px=(variant.chunk_frames, *tile),
+        clip_px=(chunk_frames, *tile),
         num_passes=1 if settings.use_distilled else (request.num_steps + 1) * (1 + is_guided),
         num_tiles=num_tiles,
         num_rounds=frames.chunks,
-        encoded=((num_encoded, variant.chunk_frames),),
+        encoded=((num_encoded, chunk_frames),),
         num_texts=1 + bool(request.negative_prompt) + num_regions,
         num_contexts=1 + is_guided + num_regions,
         num_regions=num_regions,
@@ -430,7 +454,7 @@ def work_on(
 
 def job_of(settings: TransferSettings, request: TransferRequest) -> Job:
     """What a request that was checked will cost. Raises InputError: a video cannot be read."""
-    work, frames = _measure(settings, request)
+    work, frames, told = _measure(settings, request)
     kind = " driving" if settings.is_av_sample else " distilled" if settings.use_distilled else ""
     return Job(
         f"transfer run {settings.model_size}{kind}",
@@ -446,6 +470,7 @@ def job_of(settings: TransferSettings, request: TransferRequest) -> Job:
         files_needed(settings, request),
         output_paths(request)["video"],
         notices=[f"the making of {repository.name}'s maps" for repository in needed_annotators(request)],
+        told=told,
     )
 
 
@@ -453,22 +478,23 @@ def _num_tiles(request: TransferRequest) -> int:
     return UPSCALE_FACTOR**2 if request.is_upscaling else 1
 
 
-def _frames(request: TransferRequest, variant: Variant) -> tuple[Frames, tuple[int, int]]:
-    """Lengths and sizes of the output, and the size of the picture that the networks see."""
+def _frames(request: TransferRequest, variant: Variant) -> tuple[Frames, tuple[int, int], list[str]]:
+    """Lengths and sizes of the output, the size of the picture that the networks see, and what to tell of them."""
     from cosmos_cli.media.facts import read_facts
-    from cosmos_plugins.transfer1.chunks import plan_chunks
 
-    given = [control.input_control for control in request.active_controls.values()]
-    videos = [read_facts(path) for path in (request.input_video_path, *given) if path is not None]
-    first = videos[0]
-    made = first.num_frames if request.input_video_path else min(video.num_frames for video in videos)
+    given = {"input": request.input_video_path}
+    given |= {name: control.input_control for name, control in request.active_controls.items()}
+    videos = {name: read_facts(path) for name, path in given.items() if path is not None}
+    first = next(iter(videos.values()))
+    made, cut = shortest_of({name: video.num_frames for name, video in videos.items()})
     ratios = {name: int(name.partition(":")[0]) / int(name.partition(":")[2]) for name in variant.sizes}
     nearest = min(ratios, key=lambda name: (ratios[name] - first.width / first.height) ** 2)
     height, width = variant.sizes[nearest]
     chunks = plan_chunks(made, request.num_input_frames, variant.chunk_frames)
+    spill = spill_of(made, request.num_input_frames, variant.chunk_frames)
     factor = UPSCALE_FACTOR if request.is_upscaling else 1
     frames = Frames(first.num_frames, made, chunks[-1].stop, len(chunks), factor * height, factor * width, request.fps)
-    return frames, (height, width)
+    return frames, (height, width), [line for line in (cut, spill) if line]
 
 
 def files_needed(settings: TransferSettings, request: TransferRequest) -> list[NeededFile]:

@@ -21,6 +21,7 @@ from cosmos_cli.runtime.devices import choose_device, computing
 from cosmos_cli.runtime.extensions import blaming
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_plugins.transfer1.checkpoints import annotator_paths, weight_paths
+from cosmos_plugins.transfer1.chunks import shortest_of, spill_of
 from cosmos_plugins.transfer1.controls import objects_mask
 from cosmos_plugins.transfer1.controls.job import ControlJob
 from cosmos_plugins.transfer1.regions import read_region, to_latent_grid
@@ -83,6 +84,8 @@ def read_sample(settings: TransferSettings, request: TransferRequest) -> Sample:
         clip = _read_input(request.input_video_path, frame, with_source=_needs_source(request))
     given = {name: _read_control(name, control, frame) for name, control in request.active_controls.items()}
     num_frames = _common_length(clip, given)
+    if spill := spill_of(num_frames, request.num_input_frames, frame.variant.chunk_frames):
+        output.notice(spill)
     if clip is not None:
         clip.frames_FHWC = clip.frames_FHWC[:num_frames]
         clip.source_FHWC = clip.source_FHWC[:num_frames] if clip.source_FHWC is not None else None
@@ -281,23 +284,13 @@ def _read_control(name: str, control: ControlSpec, frame: _Frame) -> Clip | None
 
 
 def _common_length(clip: _Input | None, given: dict[str, Clip | None]) -> int:
-    """Frames of the output: those of the input video, or of the shortest control without one.
-
-    Raises:
-        InputError: a control ends before the input video does.
-    """
-    lengths = {name: len(video.frames_FHWC) for name, video in given.items() if video is not None}
-    wanted = len(clip.frames_FHWC) if clip is not None else min(lengths.values())
-    for name, length in lengths.items():
-        if length < wanted:
-            raise InputError(
-                f"has {length} frames, fewer than the {wanted} of the input video.",
-                where=f"{name}, input_control",
-                fix="Give a control video of the input's length, or cut the input.",
-            )
-        if length > wanted:
-            output.notice(f"{name}: the control video has {length} frames; the first {wanted} are used")
-    return wanted
+    """Frames of the output: those of the shortest of the input and the controls that are given, as in the original."""
+    lengths = {"input": len(clip.frames_FHWC)} if clip is not None else {}
+    lengths |= {name: len(video.frames_FHWC) for name, video in given.items() if video is not None}
+    num_frames, cut = shortest_of(lengths)
+    if cut is not None:
+        output.notice(cut)
+    return num_frames
 
 
 def map_frames_of(control: Control, height: int, width: int) -> np.ndarray:

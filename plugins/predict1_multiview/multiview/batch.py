@@ -23,6 +23,10 @@ class SceneBatch(Batch):
         inputs.check_settings(settings, request)
         inputs.check_files(request)
         inputs.work_of(settings, request)  # memory is planned for all rows: one bad video must not stop the others
+        if request.input_image_or_video_path is not None:
+            from cosmos_cli.media.video import check_decodes
+
+            check_decodes(request.input_image_or_video_path)
 
     def check_checkpoints(self, request: MultiviewRequest) -> None:
         inputs.check_checkpoints(self.settings, request.kind)

@@ -104,7 +104,11 @@ def test_overrides_of_a_row_change_only_its_controls(folder: Path, cosmos: Calla
 def test_bad_rows_are_named_first_and_the_good_ones_finish(folder: Path, cosmos: Callable[..., CommandResult]) -> None:
     good = rows_of(6)
     (folder / "text.mp4").write_text("not a video")
-    rows = write(*good[:2], {"visual_input": "gone.mp4"}, *good[2:5], {"visual_input": "text.mp4"}, good[5])
+    # its headers and its first frame are good
+    whole = encode(folder / "damaged.mp4", moving_gradient(12, 72, 96), movflags="faststart").read_bytes()
+    (folder / "damaged.mp4").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    wrong = [{"visual_input": f"{name}.mp4"} for name in ("gone", "text", "damaged")]
+    rows = write(*good[:2], wrong[0], *good[2:5], wrong[1], good[5], wrong[2])
     result = cosmos("transfer", "batch", rows, *COMMON, "--json")
     assert result.exit_code == 1
     samples = result.json["samples"]
@@ -117,14 +121,17 @@ def test_bad_rows_are_named_first_and_the_good_ones_finish(folder: Path, cosmos:
         "done",
         "failed",
         "done",
+        "failed",
     ]
     assert "gone.mp4 does not exist" in samples[2]["error"]
     assert samples[2]["place"] == "rows.jsonl line 3"
     assert "text.mp4" in samples[6]["error"]
+    assert "damaged.mp4" in samples[8]["error"]
     assert len(videos("outputs")) == 6 * 3  # output, edge and vis each
-    assert result.stderr.index("gone.mp4") < result.stderr.index("Loading tiny")
+    for name in ("gone.mp4", "damaged.mp4"):
+        assert result.stderr.index(name) < result.stderr.index("Loading tiny")
     table = cosmos("transfer", "batch", rows, *COMMON)
-    assert "6 of 8 done, 2 failed" in table.stdout
+    assert "6 of 9 done, 3 failed" in table.stdout
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,12 @@ def test_frames_are_padded_to_chunks(tmp_path: Path) -> None:
     assert (frames.height, frames.width) == (80, 112)
 
 
+def test_a_clip_that_fills_one_more_chunk_hardly_is_told_of(tmp_path: Path) -> None:
+    planned = plan(tiny_or(), request(encode(tmp_path / "long.mp4", moving_gradient(34, 72, 96))))
+    assert "34 frames take 2 chunks of 33; 33 frames, 1 fewer, would take 1" in planned.told[0]
+    assert planned.told[0] in planned.text()
+
+
 def test_every_control_adds_its_branch_and_every_chunk_its_passes(clip: Path) -> None:
     settings = tiny_or()
     one, two = (stages(settings, request(clip, *names)) for names in (["edge"], ["edge", "vis"]))

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.steps import Clock
-from cosmos_cli.media.image import read_image
+from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1 import inputs
@@ -57,6 +57,26 @@ def test_several_controls_given_and_computed(transfer: Run, clip: Path, tmp_path
     sidecar = json.loads(Path("outputs/output.json").read_text())
     assert sidecar["request"]["prompt"] == "A harbour at dusk."
     assert list(sidecar["request"]["controls"]) == ["vis", "edge", "depth"]
+
+
+def test_a_picture_is_computed_as_one_frame(tmp_path: Path) -> None:
+    write_png(tmp_path / "street.png", moving_gradient(1, 72, 96)[0])
+    np.save(tmp_path / "map.npy", np.full((4, 6), 0.5, np.float32))
+    request = TransferRequest.model_validate(
+        {
+            "controls": {"edge": {"control_weight": tmp_path / "map.npy"}, "vis": {}},
+            "regional_prompts": [{"prompt": "A tree.", "region_definitions_path": [0, 0, 0.5, 1]}],
+            "input_video_path": tmp_path / "street.png",
+            "num_steps": 1,
+        }
+    )
+    settings = TransferSettings(model_size="tiny")
+    job, seen = inputs.job_of(settings, request), []
+    assert (job.frames.made, job.frames.computed, job.work.clip_px[0]) == (1, 1, 1)
+    pipeline = TransferPipeline.load(settings, [request])
+    made = pipeline.generate(request, on_step=lambda step: seen.append(step.x0_BCTHW.shape))
+    assert made.frames.shape == (1, 80, 112, 3)
+    assert [shape[2] for shape in seen] == [1]
 
 
 @pytest.mark.slow
@@ -163,12 +183,17 @@ def test_a_control_of_weight_0_is_neither_loaded_nor_computed(transfer: Run, cli
     assert "vis" not in json.loads(Path("outputs/output.json").read_text())["weights"]
 
 
-def test_a_longer_control_video_is_cut_and_it_is_said(transfer: Run, clip: Path, tmp_path: Path) -> None:
-    encode(tmp_path / "depth.mp4", moving_gradient(20, 72, 96), fps=15)
+def test_all_videos_are_cut_to_the_shortest_and_it_is_said(transfer: Run, clip: Path, tmp_path: Path) -> None:
+    encode(tmp_path / "depth.mp4", moving_gradient(5, 72, 96), fps=15)
     spec = {"depth": {"input_control": str(tmp_path / "depth.mp4")}, "input_video_path": str(clip)}
-    result = transfer(spec)
+    planned = transfer(spec, "--plan", "--json")
+    assert planned.json["frames"]["made"] == 5
+    [told] = planned.json["told"]
+    result = transfer(spec, "--json")
     assert result.exit_code == 0, result.stderr
-    assert "the first 9 are used" in result.stderr
+    assert result.json["num_frames"] == 5
+    assert result.stderr.count("(input 9, depth 5): the first 5 of each are used") == 1
+    assert told in result.stderr
     assert "15 frames per second" in result.stderr
 
 
