@@ -472,6 +472,7 @@ def validate(
     *,
     name_of: Callable[[str], str] = str,
     where: str | None = None,
+    not_offered: Collection[str] = (),
 ) -> list[StrictModel]:
     """Build one instance per model from one flat mapping.
 
@@ -479,6 +480,7 @@ def validate(
         values: field name to raw value; text is converted to the field's type.
         name_of: how a field is called in messages (`option_name` on the command line).
         where: prefix of the place in messages, such as "batch.jsonl line 3".
+        not_offered: fields that no message proposes in place of an unknown one.
     Raises:
         InputError: every wrong, missing and unknown field at once.
     """
@@ -487,7 +489,8 @@ def validate(
     known = {name for model in models for name in model.model_fields}
     for name in values:
         if name not in known:
-            problems.append(_unknown(name, where, known))
+            offered = {name_of(each).lstrip("-").replace("-", "_") for each in known - {*not_offered}}
+            problems.append(_unknown(name, where, offered))
     for model in models:
         own = {k: _choice(v, model.model_fields[k]) for k, v in values.items() if k in model.model_fields}
         try:

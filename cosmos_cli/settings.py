@@ -105,6 +105,22 @@ class Planning(StrictModel):
         return nullcontext() if self.plan_for is None else in_place_of_this(*parse_card(self.plan_for))
 
 
+class OneOutput(Planning):
+    """The same for a command that makes one picture or video, unless it is given a batch."""
+
+    numbered: bool = False
+    """Where the output exists, write NAME-2 beside it, or the next number that is free."""
+
+    def check_batch(self) -> None:
+        """Raises InputError if numbers are asked for, for many outputs: their rows name them."""
+        if self.numbered:
+            raise InputError(
+                "does not go with a batch, which goes on with what it has not made.",
+                where="--numbered",
+                fix="Leave it out.",
+            )
+
+
 MACHINE_ONLY = {
     *("device", "num_gpus", "attention", "compile", "deterministic"),
     *("cache_dir", "parallel", "max_memory"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.requests import OptionDescription, describe_options
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
@@ -40,32 +40,32 @@ from cosmos_plugins.transfer1.spec import CONTROLNET_SPECS
 
 DOCS = Path(__file__).parent.parent / "docs"
 COMMANDS: dict[str, list[OptionDescription]] = {
-    "nemo run": describe_options(NemoRequest, NemoSettings, Planning),
+    "nemo run": describe_options(NemoRequest, NemoSettings, OneOutput),
     "nemo prepare-dataset": describe_options(SubjectDataset, DatasetSettings),
     "nemo prepare-instruction-dataset": describe_options(InstructionDataset, DatasetSettings),
     "nemo convert": describe_options(ConversionRequest),
     "predict1 video2world": describe_options(
-        predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, Planning
+        predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, OneOutput
     ),
     "predict1 text2world": describe_options(
-        predict1_text2world.Text2WorldRequest, predict1_text2world.Text2WorldSettings, Planning
+        predict1_text2world.Text2WorldRequest, predict1_text2world.Text2WorldSettings, OneOutput
     ),
     "predict1-multiview run": describe_options(
-        predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, Planning
+        predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, OneOutput
     ),
     "predict1-multiview prepare-data": describe_options(Preparation, PreparationSettings),
-    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, Planning),
+    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, OneOutput),
     "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
-    "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings, Planning),
-    "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings, Planning),
+    "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings, OneOutput),
+    "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings, OneOutput),
     "predict2 multiview": describe_options(
-        predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings, Planning
+        predict2_multiview.MultiviewRequest, predict2_multiview.MultiviewSettings, OneOutput
     ),
-    "predict2 action": describe_options(ActionRequest, ActionSettings, Planning),
+    "predict2 action": describe_options(ActionRequest, ActionSettings, OneOutput),
     "transfer run": describe_options(
-        TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+        TransferRequest, TransferSettings, OneOutput, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
     ),
-    "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS]),
+    "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, OneOutput, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
     "transfer guided": describe_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS]),
     "transfer prompts": describe_options(PromptsRequest, PromptsSettings),

@@ -167,7 +167,11 @@ class Batch(ABC):
         values = {**given, "video_save_name": str(row.index), **values}
         try:
             [request] = validate(
-                [self.request], values, name_of=lambda name: _IN_ROWS if name == given_as else name, where=row.place
+                [self.request],
+                values,
+                name_of=lambda name: _IN_ROWS if name == given_as else name,
+                where=row.place,
+                not_offered=of_the_run,
             )
         except InputError as error:
             problems += error.problems

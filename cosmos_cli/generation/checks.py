@@ -19,6 +19,7 @@ from cosmos_cli.media.source import Source, is_there
 from cosmos_cli.runtime.workers.layout import Layout, layout_of
 from cosmos_cli.settings import ParallelSettings
 
+OTHER_OUTPUT = "Choose another name, or pass --numbered for the next that is free, or --overwrite."
 TRY_TINY = Problem("Or try the model that ships with cosmos: --model tiny.")
 
 
@@ -195,10 +196,23 @@ def check_outputs(
 
 
 def check_all_writable(paths: Iterable[Path], *, field: str, overwrite: bool) -> None:
-    """Every file can be written, and replaces nothing unasked. Raises InputError for all that cannot."""
+    """Every file can be written, and replaces nothing unasked. Raises InputError for all that cannot.
+
+    Those that are there already are told of together.
+    """
     paths = list(paths)
     check_name(paths[0], field=field)  # what goes beside it has the same fault, which need not be told twice
-    report_together(*(lambda path=path: check_writable(path, field=field, overwrite=overwrite) for path in paths))
+    report_together(
+        *(lambda path=path: check_writable(path, field=field, overwrite=True) for path in paths),
+        lambda: None if overwrite else _check_absent(paths, field),
+    )
+
+
+def _check_absent(paths: Iterable[Path], field: str) -> None:
+    there = [path for path in paths if os.path.lexists(path) and not path.is_dir()]
+    if there:
+        beside = f", with {' and '.join(path.name for path in there[1:])} beside it" if there[1:] else ""
+        raise InputError(f"{there[0]} exists already{beside}.", where=field, fix=OTHER_OUTPUT)
 
 
 def check_file(path: Source, field: str, wanted: str) -> None:

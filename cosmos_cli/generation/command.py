@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
 from cosmos_cli import output, registry
 from cosmos_cli.files.side_work import side_work
-from cosmos_cli.generation.outputs import making_together
+from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread
+from cosmos_cli.settings import OneOutput, Planning
 
 if TYPE_CHECKING:
     from cosmos_cli.generation.pipeline import Inputs
     from cosmos_cli.generation.plan import Plan
-    from cosmos_cli.settings import Planning
 
 
 class Reported(Protocol):
@@ -31,6 +34,8 @@ class Reported(Protocol):
 
 def run(inputs: Inputs, settings: Any, request: Any, planning: Planning) -> None:
     """Make one picture or video and tell of it, or say what that would cost."""
+    if isinstance(planning, OneOutput) and planning.numbered:
+        request = numbered(request)
     if planning.plan:
         tell_plan(lambda: plan_one(inputs, settings, request), planning)
     else:
@@ -45,12 +50,18 @@ def plan_one(inputs: Inputs, settings: Any, request: Any) -> Plan:
     Raises:
         InputError: all that is wrong with the settings, the input and the output.
     """
-    inputs.check(settings, request, needs_weights=False)
+    from cosmos_cli.generation.checks import OTHER_OUTPUT
+
+    # an output that is there is part of the plan too
+    inputs.check(settings, request.model_copy(update={"overwrite": True}), needs_weights=False)
     kind: Any = inputs
-    if hasattr(kind, "plan_of"):
-        planned: Plan = kind.plan_of(settings, request)
+    planned: Plan = (
+        kind.plan_of(settings, request) if hasattr(kind, "plan_of") else _plans_of(kind, settings, request)[0]
+    )
+    path = Path(planned.request["output"])
+    if request.overwrite or not os.path.lexists(path):
         return planned
-    return _plans_of(kind, settings, request)[0]
+    return replace(planned, faults=(*planned.faults, f"{path} exists already. {OTHER_OUTPUT}"))
 
 
 def _plans_of(kind: Any, settings: Any, request: Any) -> Sequence[Plan]:

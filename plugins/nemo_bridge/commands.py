@@ -7,7 +7,7 @@ import typer
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.generation import command
 from cosmos_cli.requests import as_request, request_options
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import list_recipes
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
 from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
@@ -96,8 +96,8 @@ def recipes(json: JsonFlag = False) -> None:
 
 
 @app.command()
-@request_options(RunVideoOptions, NemoSettings, Planning, check=has_prompt)
-def run(options: RunVideoOptions, settings: NemoSettings, planning: Planning) -> None:
+@request_options(RunVideoOptions, NemoSettings, OneOutput, check=has_prompt)
+def run(options: RunVideoOptions, settings: NemoSettings, planning: OneOutput) -> None:
     """Make a video out of a prompt or, with an input, one that begins with a picture or the end of a clip.
 
     Example: cosmos nemo run --model tiny --prompt "A robot lifts a box."

@@ -9,7 +9,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.generation.requests import BatchInput
 from cosmos_cli.requests import as_request, request_options
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.multiview.requests import (
     BatchFile,
@@ -28,13 +28,14 @@ def predict1_multiview() -> None:
 
 
 @app.command()
-@request_options(MultiviewOptions, MultiviewSettings, BatchInput, Planning, check=one_scene_or_a_batch)
-def run(options: MultiviewOptions, settings: MultiviewSettings, batch_input: BatchInput, planning: Planning) -> None:
+@request_options(MultiviewOptions, MultiviewSettings, BatchInput, OneOutput, check=one_scene_or_a_batch)
+def run(options: MultiviewOptions, settings: MultiviewSettings, batch_input: BatchInput, planning: OneOutput) -> None:
     """Make the videos of all cameras out of their prompts and, with an input, of their first frames.
 
     Example: cosmos predict1-multiview run --model tiny --prompt "The street is wet."
     """
     if batch_input.batch_input_path is not None:
+        planning.check_batch()
         _run_batch(settings, options, batch_input.batch_input_path, planning)
         return
     from cosmos_plugins.predict1_multiview.multiview import inputs

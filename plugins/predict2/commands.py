@@ -8,7 +8,7 @@ import typer
 
 from cosmos_cli.generation import command
 from cosmos_cli.requests import as_request, request_options
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
@@ -34,16 +34,17 @@ def predict2() -> None:
 
 
 @app.command()
-@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, Planning, check=one_video_or_a_batch)
+@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, OneOutput, check=one_video_or_a_batch)
 def video2world(
-    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: Planning
+    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: OneOutput
 ) -> None:
     """Make a video that begins with a picture or the end of a clip.
 
     Example: cosmos predict2 video2world --model tiny --input-path street.jpg --prompt "The bus drives off."
     """
     if batch_input.batch is not None:
-        _run_batch(settings, options, batch_input.batch, planning)
+        planning.check_batch()
+        _run_batch(settings, options, batch_input.batch, batch_input.output_root, planning)
         return
     from cosmos_plugins.predict2.video2world import inputs
 
@@ -57,7 +58,7 @@ def batch(rows: BatchFile, options: Video2WorldOptions, settings: Video2WorldSet
 
     Example: cosmos predict2 batch batch_example.json --model-size 2B
     """
-    _run_batch(settings, options, rows.file, planning)
+    _run_batch(settings, options, rows.file, rows.output_root, planning)
 
 
 @app.command()
@@ -88,8 +89,8 @@ def critic(request: CriticRequest, judging: Judging, settings: CriticSettings) -
 
 
 @app.command()
-@request_options(Text2ImageRequest, Text2ImageSettings, Planning)
-def text2image(request: Text2ImageRequest, settings: Text2ImageSettings, planning: Planning) -> None:
+@request_options(Text2ImageRequest, Text2ImageSettings, OneOutput)
+def text2image(request: Text2ImageRequest, settings: Text2ImageSettings, planning: OneOutput) -> None:
     """Make a picture out of a prompt.
 
     Example: cosmos predict2 text2image --model tiny --prompt "A bus in the rain." --save-path bus.png
@@ -100,8 +101,8 @@ def text2image(request: Text2ImageRequest, settings: Text2ImageSettings, plannin
 
 
 @app.command()
-@request_options(Text2WorldRequest, Text2WorldSettings, Planning)
-def text2world(request: Text2WorldRequest, settings: Text2WorldSettings, planning: Planning) -> None:
+@request_options(Text2WorldRequest, Text2WorldSettings, OneOutput)
+def text2world(request: Text2WorldRequest, settings: Text2WorldSettings, planning: OneOutput) -> None:
     """Make a video out of a prompt: first a picture, then a video that begins with it.
 
     Example: cosmos predict2 text2world --model tiny --prompt "A bus drives off in the rain."
@@ -112,8 +113,8 @@ def text2world(request: Text2WorldRequest, settings: Text2WorldSettings, plannin
 
 
 @app.command()
-@request_options(MultiviewRequest, MultiviewSettings, Planning)
-def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: Planning) -> None:
+@request_options(MultiviewRequest, MultiviewSettings, OneOutput)
+def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: OneOutput) -> None:
     """Make what several cameras of a car see.
 
     Example: cosmos predict2 multiview --model tiny --input-path cameras --prompt "The car turns left."
@@ -124,8 +125,8 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
 
 
 @app.command()
-@request_options(ActionRequest, ActionSettings, Planning)
-def action(request: ActionRequest, settings: ActionSettings, planning: Planning) -> None:
+@request_options(ActionRequest, ActionSettings, OneOutput)
+def action(request: ActionRequest, settings: ActionSettings, planning: OneOutput) -> None:
     """Make what a robot's camera sees while the robot does what it is told.
 
     Example: cosmos predict2 action --model tiny --input-video rgb.mp4 --input-annotation 13.json
@@ -135,13 +136,15 @@ def action(request: ActionRequest, settings: ActionSettings, planning: Planning)
     command.run(inputs, settings, request, planning)
 
 
-def _run_batch(settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, planning: Planning) -> None:
+def _run_batch(
+    settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, root: Path, planning: Planning
+) -> None:
     from cosmos_plugins.predict2.video2world.batch import check_workers, plan, run
 
     if planning.plan:
-        command.tell_plan(lambda: plan(settings, options, path), planning)
+        command.tell_plan(lambda: plan(settings, options, path, root), planning)
         return
-    given = settings, options, path
+    given = settings, options, path, root
     command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
 
 

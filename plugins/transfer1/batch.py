@@ -28,6 +28,9 @@ from cosmos_plugins.transfer1.spec import as_control
 _OF_THE_RUN = ("controls", "video_save_folder", "overwrite")
 """Fields of a request that rows cannot change; controls have `control_overrides`."""
 
+_NAMES_IN_ROWS = {"input_video_path": "visual_input", "controls": "control_overrides"}
+"""Fields of a request that rows call otherwise."""
+
 
 def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Report:
     """Make a video of every row of a batch file; finished ones of an earlier run are kept.
@@ -154,7 +157,13 @@ def _request(common: TransferRequest, row: Row, folder: Path) -> TransferRequest
         problems += error.problems
     values = {**dict(common), "video_save_name": f"video_{row.index}", **values, "controls": controls}
     try:
-        [request] = validate([TransferRequest], values, where=row.place)
+        [request] = validate(
+            [TransferRequest],
+            values,
+            name_of=lambda name: _NAMES_IN_ROWS.get(name, name),
+            where=row.place,
+            not_offered=_OF_THE_RUN[1:],
+        )
     except InputError as error:
         problems += error.problems
     if problems:

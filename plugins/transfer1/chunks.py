@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Chunk(NamedTuple):
@@ -72,6 +73,8 @@ def spill_of(num_frames: int, overlap: int, chunk_frames: int) -> str | None:
 
 def places_of(chunk: Chunk, num_frames: int) -> np.ndarray:
     """The places of the chunk's frames in a clip, that of the last one repeated past the end."""
+    import numpy as np
+
     return np.arange(chunk.start, chunk.stop).clip(max=num_frames - 1)
 
 

@@ -10,7 +10,7 @@ from cosmos_cli import output
 from cosmos_cli.generation import command
 from cosmos_cli.requests import request_options
 from cosmos_cli.runtime.machine import check_device
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.transfer1.control_options import CONTROL_OPTIONS
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
@@ -31,14 +31,15 @@ def transfer() -> None:
 
 @app.command()
 @request_options(
-    TransferRequest, TransferSettings, BatchInput, Planning, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+    TransferRequest, TransferSettings, BatchInput, OneOutput, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
 )
-def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput, planning: Planning) -> None:
+def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput, planning: OneOutput) -> None:
     """Make one video from an input video, a prompt and controls.
 
     Example: cosmos transfer run --model tiny --edge 0.5 --input-video-path street.mp4
     """
     if batch_input.batch_input_path is not None:
+        planning.check_batch()
         _run_batch(settings, request, batch_input.batch_input_path, planning)
         return
     from cosmos_plugins.transfer1 import inputs
@@ -75,8 +76,8 @@ def annotate(request: TransferRequest, settings: TransferSettings) -> None:
 
 
 @app.command()
-@request_options(MultiviewRequest, MultiviewSettings, Planning, files=[MULTIVIEW_SPECS])
-def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: Planning) -> None:
+@request_options(MultiviewRequest, MultiviewSettings, OneOutput, files=[MULTIVIEW_SPECS])
+def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: OneOutput) -> None:
     """Make the videos of all cameras of a car out of that of the front camera.
 
     Example: cosmos transfer multiview --model tiny --view-condition-video front.mp4 --controlnet-specs hdmap.json

@@ -52,6 +52,7 @@ def check(
     report_together(
         lambda: check_request(settings, request),
         lambda: check_outputs(request) if writes else None,
+        lambda: check_clips(request),
         lambda: check_sharing(settings, num_heads, guided=guidance_used(settings, request) > 0),
     )
     if needs_weights:
@@ -215,6 +216,14 @@ def check_files(request: TransferRequest) -> None:
     ]
     if missing:
         raise InputError.from_problems(missing)
+
+
+def check_clips(request: TransferRequest) -> None:
+    """The videos that are there begin as videos do. Raises InputError for those that do not; one that lacks is none."""
+    from cosmos_cli.media.facts import read_facts
+
+    given = [request.input_video_path, *(control.input_control for control in request.active_controls.values())]
+    report_together(*(partial(read_facts, path) for path in given if path is not None and is_there(path)))
 
 
 def check_decoding(request: TransferRequest) -> None:

@@ -97,6 +97,58 @@ def test_the_longest_name_and_one_like_an_address_are_made(cosmos: Run) -> None:
         assert "exists already" in again.stderr
 
 
+def test_what_is_there_is_told_of_once_and_numbered_goes_past_it(cosmos: Run) -> None:
+    line = (
+        "predict2",
+        "video2world",
+        "--input-path",
+        "picture.png",
+        *TINY,
+        "--num-frames",
+        1,
+        "--save-path",
+        "a.b.mp4",
+    )
+    for name in ("a.b.mp4", "a.b.json", "a.b-2.png"):
+        Path(name).touch()
+    wrong = cosmos(*line, "--num-conditional-frames", 5, "--json")
+    assert (wrong.exit_code, len(wrong.json["problems"])) == (2, 2)
+    assert wrong.json["problems"][0]["what"] == "a.b.mp4 exists already, with a.b.json beside it."
+    assert "is a still picture" in wrong.json["problems"][1]["what"]
+    made = cosmos(*line, "--numbered", "--json")
+    assert made.json["video"] == "a.b-3.mp4"
+    assert json.loads(Path("a.b-3.json").read_text())["request"]["save_path"].endswith("a.b-3.mp4")
+    again = cosmos(*line, "--numbered", "--plan", "--json")
+    assert again.json["request"]["output"] == "a.b-4.mp4"
+    Path("batch.json").write_text("[{}]")
+    assert "--numbered" in cosmos("predict2", "video2world", "--batch", "batch.json", "--numbered").stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("transfer", "run", "--controlnet-specs", "spec.json", "--input-video-path", "clip.mp4"),
+        ("nemo", "run", "--prompt", "A bus.", "--video-save-path", "outputs/output.mp4"),
+        ("predict1", "text2world", "--prompt", "A bus."),
+        ("predict1-multiview", "run", "--prompt", "A bus."),
+        ("predict2", "text2image", "--prompt", "A bus.", "--save-path", "outputs/output.png"),
+        ("predict2", "text2world", "--prompt", "A bus.", "--save-path", "outputs/output"),
+    ],
+)
+def test_every_command_that_makes_one_output_numbers_it(cosmos: Run, line: tuple[str, ...]) -> None:
+    Path("outputs/output.json").touch()
+    planned = cosmos(*line, *TINY, "--numbered", "--plan", "--json")
+    assert Path(planned.json["request"]["output"]).with_suffix("") == Path("outputs/output-2")
+
+
+def test_a_broken_input_is_told_of_beside_an_output_that_is_there(cosmos: Run) -> None:
+    Path("outputs/output.mp4").touch()
+    Path("clip.mp4").write_text("no clip")
+    line = ("transfer", "run", "--controlnet-specs", "spec.json", "--input-video-path", "clip.mp4", *TINY)
+    wrong = cosmos(*line, "--json").json["problems"]
+    assert [problem["where"] for problem in wrong] == ["--video-save-folder", "clip.mp4"]
+
+
 def test_two_runs_at_once_with_one_output_make_one_video(cosmos: Run) -> None:
     line = ["predict2", "video2world", "--input-path", "picture.png", "--prompt", "It drifts.", *map(str, TINY)]
     processes = [

@@ -9,7 +9,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.generation.requests import BatchInput
 from cosmos_cli.requests import as_request, request_options
-from cosmos_cli.settings import Planning
+from cosmos_cli.settings import OneOutput
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.text2world import requests as text2world_requests
@@ -35,10 +35,10 @@ def predict1() -> None:
 
 @app.command()
 @request_options(
-    Video2WorldOptions, Video2WorldSettings, BatchInput, Planning, check=video2world_requests.one_video_or_a_batch
+    Video2WorldOptions, Video2WorldSettings, BatchInput, OneOutput, check=video2world_requests.one_video_or_a_batch
 )
 def video2world(
-    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: Planning
+    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: OneOutput
 ) -> None:
     """Make a video that begins with a picture or the end of a clip, or one of every row of a batch file.
 
@@ -51,10 +51,10 @@ def video2world(
 
 @app.command()
 @request_options(
-    Text2WorldOptions, Text2WorldSettings, BatchInput, Planning, check=text2world_requests.one_video_or_a_batch
+    Text2WorldOptions, Text2WorldSettings, BatchInput, OneOutput, check=text2world_requests.one_video_or_a_batch
 )
 def text2world(
-    options: Text2WorldOptions, settings: Text2WorldSettings, batch_input: BatchInput, planning: Planning
+    options: Text2WorldOptions, settings: Text2WorldSettings, batch_input: BatchInput, planning: OneOutput
 ) -> None:
     """Make a video out of a prompt, or one of every row of a batch file.
 
@@ -71,12 +71,13 @@ def _make(
     settings: SingleViewSettings,
     options: SingleViewOptions,
     batch_input: BatchInput,
-    planning: Planning,
+    planning: OneOutput,
 ) -> None:
     path = batch_input.batch_input_path
     if path is None:
         command.run(inputs, settings, as_request(request, options), planning)
         return
+    planning.check_batch()
     from cosmos_plugins.predict1_multiview.single_view.batch import VideoBatch
 
     batch = VideoBatch(settings, options, path, request, inputs.PIPELINE)

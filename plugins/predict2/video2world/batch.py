@@ -38,19 +38,20 @@ _OF_THE_RUN = {"overwrite", *Video2WorldSettings.model_fields}
 """Fields that rows cannot change: the model is loaded once."""
 
 
-def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Report:
+def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> Report:
     """Make a video of every row of a batch file; finished ones of an earlier run are kept.
 
     Args:
         common: what holds for all rows that do not say otherwise. The ledger goes into the folder of its `save_path`.
         path: a JSON array or JSON Lines. A row has `input_video`, `prompt`, `output_video` (`output_<index>.mp4` by
             default) and any other field of a request. Inputs are looked up in the working folder and then beside the
-            file; outputs are relative to the working folder, which they must not leave.
+            file.
+        root: folder that outputs are relative to, and must not leave.
     Raises:
         InputError: the settings are wrong, the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    plan, ledger = _rows(settings, common, path)
+    plan, ledger = _rows(settings, common, path, root)
 
     def load(requests: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -60,32 +61,32 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -
     return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
 
 
-def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> None:
+def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> None:
     """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
     check_kept(path)
-    rows, ledger = _rows(settings, common, path)
+    rows, ledger = _rows(settings, common, path, root)
     left = left_to_do(rows, ledger=ledger, overwrite=common.overwrite)
     check_sharing_many(settings, [work_of(settings, item.request) for item in left])
 
 
 def _rows(
-    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path
+    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path
 ) -> tuple[Rows[Video2WorldRequest], Path]:
     """The rows of a batch file, and its ledger; arguments and errors as for `run`."""
     ledger = _check(settings, common, path)
-    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path)))
+    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path), root))
     check_checkpoints(settings)
     return rows, ledger
 
 
-def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Plan:
+def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> Plan:
     """What `run` will do and cost with all good rows of the file; it says of the others what is wrong.
 
     Raises:
         InputError: as for `run`.
     """
     _check(settings, common, path)
-    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path)))
+    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path), root))
     faults = [f"wrong row: {problem}" for fault in rows.faults for problem in fault.problems]
     num_rows = len(rows.items) + len(rows.faults)
     if faults:
@@ -149,12 +150,13 @@ def make_item(
 
 
 def _item(
-    settings: Video2WorldSettings, common: Video2WorldOptions, row: Row, folder: Path
+    settings: Video2WorldSettings, common: Video2WorldOptions, row: Row, folder: Path, root: Path
 ) -> Item[Video2WorldRequest]:
     request = _request(common, row, folder)
     try:
+        save_path = _below(root, request.save_path)
+        request = request.model_copy(update={"save_path": save_path})
         report_together(
-            lambda: within(Path(), str(request.save_path), field="output_video"),
             # whether a video that is there already may be replaced is for the ledger to tell
             lambda: check_files(request.model_copy(update={"overwrite": True})),
             lambda: read_conditioning_frames(request),
@@ -163,6 +165,25 @@ def _item(
         raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
     name = str(output_paths(request)["video"])
     return make_item(settings, request, name=name, place=row.place, index=row.index, folder=common.save_path.parent)
+
+
+def _below(root: Path, save_path: Path) -> Path:
+    """Where a row writes: relative to the root, or anywhere in it. Raises InputError: it leads out of it."""
+    name = save_path
+    if save_path.is_absolute():
+        real = same_file(save_path)
+        folder = Path(os.path.realpath(root))
+        name = real.relative_to(folder) if real.is_relative_to(folder) else save_path
+    try:
+        return within(root, str(name), field="output_video")
+    except InputError as error:
+        if not (name.is_absolute() or ".." in name.parts):
+            raise
+        raise InputError(
+            f"{str(save_path)!r} leads out of {os.path.realpath(root)}, where rows may write.",
+            where="output_video",
+            fix="Name the folder below which they shall: --output-root DIR.",
+        ) from error
 
 
 def _request(common: Video2WorldOptions, row: Row, folder: Path) -> Video2WorldRequest:
@@ -181,10 +202,16 @@ def _request(common: Video2WorldOptions, row: Row, folder: Path) -> Video2WorldR
     values = {**given, "save_path": f"output_{row.index}.mp4", **values}
     try:
         [request] = validate(
-            [Video2WorldRequest], values, name_of=lambda name: _NAMES_IN_ROWS.get(name, name), where=row.place
+            [Video2WorldRequest],
+            values,
+            name_of=lambda name: _NAMES_IN_ROWS.get(name, name),
+            where=row.place,
+            not_offered=_OF_THE_RUN,
         )
     except InputError as error:
         problems += error.problems
+    if "prompt" not in row.values and not common.prompt:  # left out by mistake, more often than not
+        problems.append(Problem("is required.", f"{row.place}, prompt", 'Give prompt; "" is none.'))
     if problems:
         raise InputError.from_problems(problems)
     assert isinstance(request, Video2WorldRequest)

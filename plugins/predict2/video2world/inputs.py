@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
-from cosmos_cli.generation import checks
+from cosmos_cli.generation import checks, input_frames
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.files import needed_files
 from cosmos_cli.generation.identity import describe_work, work_key
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 # F frames, H and W pixel height and width, C = 3 colours
 
 PIPELINE = "cosmos_plugins.predict2.video2world.pipeline:Video2WorldPipeline"
+
+_INPUT, _COUNT = "--input-path", "--num-conditional-frames"
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ def read(settings: Video2WorldSettings, request: Video2WorldRequest) -> Sample:
 
 
 def prompts_of(settings: Video2WorldSettings, request: Video2WorldRequest) -> list[str]:
-    return [full_prompt(settings, request)]
+    prompt = full_prompt(settings, request)
+    return [prompt] if prompt else []
 
 
 def full_prompt(settings: Video2WorldSettings, request: Video2WorldRequest) -> str:
@@ -249,44 +252,16 @@ def read_conditioning_frames(request: Video2WorldRequest) -> tuple[np.ndarray, i
     Raises:
         InputError: the input is missing, unreadable, a picture where 5 frames are needed, or too short.
     """
-    path, count = request.input_path, request.num_conditional_frames
-    checks.check_file(path, "--input-path", "a picture or a video")
-
-    from cosmos_cli.media.image import is_image, read_image
-    from cosmos_cli.media.video import read_last_frames
-
-    if is_image(path):
-        if count > 1:
-            raise InputError(
-                f"{path} is a still picture, but --num-conditional-frames {count} needs a video.",
-                where="--input-path",
-                fix="Give a video, or pass --num-conditional-frames 1.",
-            )
-        return read_image(path)[None], 0
-    clip = read_last_frames(path, count)
-    if len(clip.frames_FHWC) < count:
-        raise _too_short(request, clip.num_source_frames)
-    return clip.frames_FHWC, clip.num_source_frames - count
+    frames_FHWC, first = input_frames.read_given(
+        request.input_path, request.num_conditional_frames, where=_INPUT, option=_COUNT
+    )
+    assert frames_FHWC is not None
+    return frames_FHWC, first
 
 
 def _check_given(request: Video2WorldRequest) -> int:
     """Frames of the input, as its container counts them. Raises InputError: there is none, or too few of them."""
-    checks.check_file(request.input_path, "--input-path", "a picture or a video")
-    from cosmos_cli.media.facts import read_facts
-
-    num_frames = read_facts(request.input_path).num_frames
-    if num_frames < request.num_conditional_frames:
-        raise _too_short(request, num_frames)
-    return num_frames
-
-
-def _too_short(request: Video2WorldRequest, num_frames: int) -> InputError:
-    count = request.num_conditional_frames
-    return InputError(
-        f"{request.input_path} has {num_frames} frames, but --num-conditional-frames {count} needs at least {count}.",
-        where="--input-path",
-        fix="Give a longer clip, or pass --num-conditional-frames 1.",
-    )
+    return input_frames.check_given(request.input_path, request.num_conditional_frames, where=_INPUT, option=_COUNT)
 
 
 def work_of(settings: Video2WorldSettings, request: Video2WorldRequest | None = None) -> Work:

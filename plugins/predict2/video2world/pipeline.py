@@ -86,6 +86,10 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
         with clock("decode"), self.stages.at_work(TOKENIZER):
             return decode(self.models.tokenizer, latents)[: sample.num_frames]
 
+    def before(self, sample: Sample) -> None:
+        if not sample.request.prompt:
+            output.notice("the prompt is empty: the input alone says what shall happen")
+
     def lacks(self, sample: Sample) -> Iterable[str]:
         prefix = self.settings.prompt_prefix_used
         if self.settings.disable_prompt_refiner:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, NonEmptyPrompt, Prompt
+from cosmos_cli.errors import InputError
+from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, Prompt
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel, option_name
+from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.predict2.settings import DitSettings, RefinerSettings
 from cosmos_plugins.predict2.variants import GR00T_PREFIX, VARIANTS
 
@@ -67,13 +67,16 @@ class Video2WorldSettings(DitSettings, RefinerSettings):
         return default if self.prompt_prefix is None else self.prompt_prefix
 
 
+ShownPrompt = Annotated[Prompt, StringConstraints(strip_whitespace=True)]
+
+
 class Video2WorldOptions(StrictModel):
     """What may be said about a video, or once for many; only what has an input and a prompt is a request."""
 
     input_path: Source | None = None
     """Picture or video to continue; required, unless rows of a batch name theirs."""
-    prompt: NonEmptyPrompt | None = None
-    """What shall happen; required, unless rows of a batch have theirs."""
+    prompt: ShownPrompt = ""
+    """What shall happen; with none the video follows the input alone."""
     negative_prompt: Prompt = DEFAULT_NEGATIVE_PROMPT
     """What to avoid; an empty text guides away from no text at all."""
     num_conditional_frames: Literal[1, 5] = 1
@@ -107,8 +110,6 @@ class Video2WorldRequest(Video2WorldOptions):
 
     input_path: Source
     """Picture or video to continue."""
-    prompt: NonEmptyPrompt
-    """What shall happen."""
 
 
 class BatchInput(StrictModel):
@@ -116,15 +117,14 @@ class BatchInput(StrictModel):
 
     batch: Annotated[Path | None, Flag(old_names=("--batch-input-json",))] = None
     """Make a video of every row of this file, see `cosmos predict2 batch`; --save-path says where its ledger goes."""
+    output_root: Annotated[Path, Flag(default="the working folder")] = Path()
+    """Folder below which the rows of a batch may write, and that their outputs are relative to."""
 
 
 def one_video_or_a_batch(given: Mapping[str, Any]) -> None:
-    """Raises InputError if neither an input and a prompt are given nor a file of them."""
-    missing = [name for name in ("input_path", "prompt") if given.get(name) is None]
-    if missing and given.get("batch") is None:
-        raise InputError.from_problems(
-            Problem("is required.", option_name(name), f"Give {option_name(name)}.") for name in missing
-        )
+    """Raises InputError if neither an input is given nor a file of them."""
+    if given.get("input_path") is None and given.get("batch") is None:
+        raise InputError("is required.", where="--input-path", fix="Give --input-path.")
 
 
 class BatchFile(StrictModel):
@@ -132,6 +132,8 @@ class BatchFile(StrictModel):
 
     file: Annotated[Path, Flag(argument=True)]
     """A JSON array or JSON Lines: input_video, prompt, output_video, and optionally other fields of a request."""
+    output_root: Annotated[Path, Flag(default="the working folder")] = Path()
+    """Folder below which rows may write, and that their outputs are relative to."""
 
 
 class BestOfNOptions(Video2WorldOptions):
@@ -139,8 +141,6 @@ class BestOfNOptions(Video2WorldOptions):
 
     input_path: Path | None = None
     """Picture or video to continue; required, except with --skip-generation."""
-    prompt: NonEmptyPrompt | None = None
-    """What shall happen; required, except with --skip-generation."""
     num_generations: Annotated[int, Flag(usual=True)] = Field(default=5, ge=1, le=1000)
     """Videos to make, with the seeds from --seed on."""
     skip_generation: bool = False

@@ -28,7 +28,7 @@ NAMED = "Cosmos-1.0-Diffusion-7B"
         ("--prompt a --num_video_frames 57", 2, "must be 1 or a multiple of 33 up to 264, but is 57."),
         (f"--prompt a {INPUT} arm.png --num_video_frames 1", 2, "is 1, which the input gives: nothing is left to make"),
         (f"--prompt a {INPUT} arm.png --num_input_frames 5", 2, "'5' is not one of 1 or 9."),
-        (f"--prompt a {INPUT} arm.png --num_input_frames 9", 2, "has 1 frame, but --num-input-frames 9 needs at least"),
+        (f"--prompt a {INPUT} arm.png --num_input_frames 9", 2, "is a still picture, but --num-input-frames 9"),
         (f"--prompt a {INPUT} gone.mp4", 2, "gone.mp4 does not exist. Give a picture or a video."),
         ("--prompt a --sampler Euler", 2, "'Euler' is not one of 'RES'."),
         ("--prompt a --video_save_path outputs", 2, "--video-save-path outputs is a folder. Give the name of a file."),

@@ -61,7 +61,6 @@ CASES = {
     "guidance negative": ({"--guidance": "-1"}, "--guidance", ">= 0"),
     "guidance text": ({"--guidance": "strong"}, "--guidance", "number"),
     "long prompt": ({"--prompt": "a" * 10_000}, "--prompt", "10,000 characters"),
-    "blank prompt": ({"--prompt": "   "}, "--prompt", "must not be empty"),
     "negative seed": ({"--seed": "-1"}, "--seed", ">= 0"),
     "no steps": ({"--num-steps": "0"}, "--num-steps", ">= 1"),
     "no frames": ({"--num-frames": "0"}, "--num-frames", ">= 1"),

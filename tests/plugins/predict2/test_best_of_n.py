@@ -199,7 +199,7 @@ def test_bad_input(cosmos: Run, best_of_n: Run, tmp_path: Path) -> None:
     overflow = best_of_n("--seed", 2**32 - 2)
     assert [problem["where"] for problem in overflow.json["problems"]] == ["--seed"]
     nothing = cosmos("predict2", "best-of-n", "--model", "tiny", "--json")
-    assert [problem["where"] for problem in nothing.json["problems"]] == ["--input-path", "--prompt"]
+    assert [problem["where"] for problem in nothing.json["problems"]] == ["--input-path"]
     file = best_of_n("--save-path", tmp_path / "picture.png")
     assert [problem["where"] for problem in file.json["problems"]] == ["--save-path"]
     assert not FOLDER.exists()

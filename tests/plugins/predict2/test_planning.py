@@ -98,17 +98,20 @@ def test_a_wrong_request_is_refused_with_all_that_is_wrong(tmp_path: Path) -> No
         plan(settings, Video2WorldRequest(input_path=tmp_path / "no.png", prompt="On.", save_path="out.avi"))
 
 
-def test_a_clip_too_short_is_refused(picture: Path) -> None:
-    with pytest.raises(InputError, match="needs at least 5"):
+def test_a_picture_for_five_frames_is_refused(picture: Path) -> None:
+    with pytest.raises(InputError, match=r"still picture.* 5 needs a video. Give a video"):
         plan(settings_of("tiny"), request(picture, num_conditional_frames=5))
 
 
-def test_an_existing_output_is_refused_by_a_plan_and_not_by_an_estimate(picture: Path) -> None:
+def test_an_existing_output_is_a_problem_of_a_plan_and_keeps_nothing_back(picture: Path) -> None:
     Path("out.mp4").touch()
     settings, existing = settings_of("tiny"), request(picture, save_path="out.mp4")
-    with pytest.raises(InputError, match="exists already"):
-        plan(settings, existing)
-    assert plan_job(settings, inputs.job_of(settings, existing)).seconds > 0
+    planned = plan_one(inputs, settings, existing)
+    assert planned.seconds > 0
+    assert [problem for problem in planned.problems() if "exists already" in problem] == [
+        "out.mp4 exists already. Choose another name, or pass --numbered for the next that is free, or --overwrite."
+    ]
+    assert not plan_one(inputs, settings, existing.model_copy(update={"overwrite": True})).faults
 
 
 def test_a_plan_for_a_gpu_has_the_weights_where_the_run_would(picture: Path) -> None:

@@ -48,7 +48,7 @@ GIVEN = "video2world --prompt a --input_image_or_video_path"
         ("video2world --prompt a", 2, "--input-image-or-video-path is required."),
         (f"{GIVEN} gone.mp4", 2, "gone.mp4 does not exist. Give a picture or a video."),
         (f"{GIVEN} street.png --num_input_frames 2", 2, "'2' is not one of 1 or 9."),
-        (f"{GIVEN} street.png --num_input_frames 9", 2, "has 1 frame, but --num-input-frames 9 needs at least that"),
+        (f"{GIVEN} street.png --num_input_frames 9", 2, "a still picture, but --num-input-frames 9 needs a video"),
         (f"{GIVEN} broken.mp4", 2, "broken.mp4"),
         (f"{GIVEN} broken.png", 2, "broken.png cannot be read as an image"),
         (

@@ -35,7 +35,7 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
     reasons = [" ".join(str(samples[i]["error"]).split()) for i in (1, 2, 4)]
     assert "visual_input: gone.mp4 does not exist" in reasons[0]
     assert "prompt: is required" in reasons[1]
-    assert "has 1 frame, but --num-input-frames 9 needs at least that many" in reasons[2]
+    assert "is a still picture, but --num-input-frames 9 needs a video" in reasons[2]
     made = [f"{i}{end}" for i in (0, 3) for end in (".json", ".mp4", ".txt")]
     assert sorted(path.name for path in Path("outputs").iterdir()) == sorted([*made, "rows.ledger.jsonl"])
     assert Path("outputs/3.txt").read_text() == "A tram.\n"
