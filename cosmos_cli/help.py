@@ -37,7 +37,7 @@ _OF_PANEL = {
         "experiment",
     ),
     GENERATION: ("prompt_upsampler_dir",),
-    OUTPUT: ("overwrite", "preview", "numbered", "benchmark", "schema", "json", "dry_run", "report"),
+    OUTPUT: ("overwrite", "preview", "numbered", "output_root", "benchmark", "schema", "json", "dry_run", "report"),
     MACHINE: (
         *("checkpoint_dir", "cache_dir", "device", "precision", "attention", "compile", "deterministic", "max_memory"),
         *("plan", "gpu_memory", "text_encoder", "downcast_text_encoder"),

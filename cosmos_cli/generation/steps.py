@@ -71,11 +71,14 @@ class Steps:
     """The denoising steps of one clip, for a sampler to call after each.
 
     Args:
-        advance: moves the bar.
+        advance: moves the bar, by a step; or by a tile, of which `tile` tells then.
+        in_tiles: whether a step is made tile by tile.
     """
 
-    def __init__(self, num_steps: int, advance: Callable[[], None], on_step: OnStep | None) -> None:
-        self._num_steps, self._advance, self._on_step = num_steps, advance, on_step
+    def __init__(
+        self, num_steps: int, advance: Callable[[], None], on_step: OnStep | None, *, in_tiles: bool = False
+    ) -> None:
+        self._num_steps, self._advance, self._on_step, self._in_tiles = num_steps, advance, on_step, in_tiles
         self._latest: tuple[Tensor, Tensor] | None = None
         self._num_done = 0
         self._verdict: _Verdict | None = None
@@ -102,10 +105,16 @@ class Steps:
     def __call__(self, index: int = 0, _: object = None) -> None:
         """Step `index`, counted from 0, is done."""
         self._num_done = index + 1
-        self._advance()
+        if not self._in_tiles:
+            self._advance()
         if self._on_step is not None and self._latest is not None:
             sigma, x0_BCTHW = self._latest
             self._on_step(Step(index + 1, self._num_steps, float(sigma), x0_BCTHW))
+
+    def tile(self) -> None:
+        """One tile of a step is done."""
+        if self._in_tiles:
+            self._advance()
 
     def check(self) -> None:
         """Raises CosmosError if the latest x0 that was seen is not finite."""
@@ -154,9 +163,16 @@ class Clock:
         return timed(stage, self.seconds, self._device)
 
     @contextmanager
-    def denoising(self, num_steps: int, label: str = "Denoising") -> Iterator[Steps]:
-        """A block of so many denoising steps."""
-        with output.progress(label, num_steps) as advance:
-            steps = Steps(num_steps, advance, self._on_step)
+    def denoising(self, num_steps: int, label: str = "Denoising", *, num_tiles: int = 1) -> Iterator[Steps]:
+        """A block of so many denoising steps, shown step by step, or tile by tile where each has several.
+
+        Args:
+            num_tiles: of each step, and once more of the last noise level.
+        """
+        in_tiles = num_tiles > 1
+        total, unit = ((num_steps + 1) * num_tiles, "tiles") if in_tiles else (num_steps, "steps")
+        label = f"{label} {num_tiles} tiles a step:" if in_tiles else label
+        with output.progress(label, total, unit) as advance:
+            steps = Steps(num_steps, advance, self._on_step, in_tiles=in_tiles)
             yield steps
             steps.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -250,14 +250,24 @@ class TiledDenoiser:
     Args:
         tiles: a denoiser for each tile, row by row.
         height, width: of the whole, in latents.
+        on_tile: called after each tile.
     Source: cosmos-transfer1, diffusion/model/model_ctrl.py (behaviour).
     """
 
-    def __init__(self, tiles: Sequence[ControlledDenoiser], height: int, width: int) -> None:
-        self._tiles, self._height, self._width = tuple(tiles), height, width
+    def __init__(
+        self,
+        tiles: Sequence[ControlledDenoiser],
+        height: int,
+        width: int,
+        on_tile: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._tiles, self._height, self._width, self._on_tile = tuple(tiles), height, width, on_tile
 
     def __call__(self, x_NCTHW: Tensor, sigma: Tensor) -> Tensor:
         """x0 of all tiles; the state of the sampler holds them along the batch axis."""
-        parts = [denoiser(x, sigma) for denoiser, x in zip(self._tiles, x_NCTHW.split(1), strict=True)]
+        parts = []
+        for denoiser, x in zip(self._tiles, x_NCTHW.split(1), strict=True):
+            parts.append(denoiser(x, sigma))
+            self._on_tile()
         whole_1CTHW = merge_tiles(torch.stack(parts), self._height, self._width)
         return split_tiles(whole_1CTHW, *x_NCTHW.shape[-2:])[:, 0]

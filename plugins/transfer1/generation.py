@@ -202,7 +202,7 @@ class Generation:
         num_steps = 1 if self._is_distilled else request.num_steps
         with (
             models.stages.at_work(DIT),
-            self._clock.denoising(num_steps, f"Denoising chunk {chunk.number + 1},") as steps,
+            self._clock.denoising(num_steps, f"Denoising chunk {chunk.number + 1},", num_tiles=len(hints)) as steps,
         ):
             shared = SharedInputs.of(
                 models.dit,
@@ -232,7 +232,7 @@ class Generation:
                 return x0
             whole: Denoiser = tiles[0]
             if models.dit.config.condition_mask:
-                whole = TiledDenoiser(tiles, *self._canvas_latents())
+                whole = TiledDenoiser(tiles, *self._canvas_latents(), on_tile=steps.tile)
             sigmas = karras_sigmas(num_steps, SIGMA_MIN, sigma_max)
             return sample_res(steps.watched(self._steered(whole)), start_NCTHW, sigmas, steps)
 

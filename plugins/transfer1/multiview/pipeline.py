@@ -59,7 +59,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
 
     inputs = inputs
     command = "cosmos transfer multiview"
-    tiny_note = "has random weights: the videos show noise"
+    tiny_note = "has random weights: all cameras but the front one show noise, after frames that are given"
     needs_requests = True
     kind: Kind
 

@@ -30,15 +30,19 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
         {"prompt": "A road.", "visual_input": "views.mp4", "promt_left": "?"},
         {"prompt": "A road.", "visual_input": "views.mp4", "seed": 3},
         "{",
+        {"prompt": "A road.", "visual_input": "damaged.mp4"},
     ]
+    whole = encode(Path("damaged.mp4"), moving_gradient(24, 48, 80), movflags="faststart").read_bytes()
+    Path("damaged.mp4").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
     result = batch(cosmos, *rows)
     assert result.exit_code == 1, result.stderr
     samples = {sample["index"]: sample for sample in result.json["samples"]}
-    assert [samples[i]["status"] for i in range(6)] == ["done", "failed", "failed", "failed", "done", "failed"]
+    assert [samples[i]["status"] for i in range(7)] == ["done", *["failed"] * 3, "done", *["failed"] * 2]
     reasons = [" ".join(str(samples[i]["error"]).split()) for i in (1, 2, 3)]
     assert "visual_input: odd.mp4 has 7 frames, which do not divide among 6 cameras" in reasons[0]
     assert "visual_input: is missing, but the first row has it" in reasons[1]
     assert "Unknown field 'promt_left'" in reasons[2]
+    assert result.stderr.index("damaged.mp4") < result.stderr.index("Loading tiny")
     made = [f"{i}{end}" for i in (0, 4) for end in (".json", ".mp4", ".txt", "_grid.mp4")]
     assert sorted(path.name for path in Path("outputs").iterdir()) == sorted([*made, "rows.ledger.jsonl"])
     assert Path("outputs/0.txt").read_text().splitlines() == list(prompts.values())

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from cosmos_cli import output
 from cosmos_cli.media.image import read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult
@@ -176,7 +177,11 @@ def test_a_region_has_its_own_prompt(transfer: Run, clip: Path, tmp_path: Path) 
     assert not np.array_equal(found, plain)
 
 
-def test_an_upscaled_video_is_three_times_as_large(transfer: Run, clip: Path) -> None:
+def test_an_upscaled_video_is_three_times_as_large_and_every_tile_is_told_of(
+    transfer: Run, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(output, "_follower", said.append)
     result = transfer(
         {"upscale": {"control_weight": 0.5}, "input_video_path": str(clip)}, "--json", "--preview", "--guidance", 0
     )
@@ -184,6 +189,9 @@ def test_an_upscaled_video_is_three_times_as_large(transfer: Run, clip: Path) ->
     assert (result.json["height"], result.json["width"]) == (240, 336)
     assert read_video(Path("outputs/output.mp4")).frames_FHWC.shape == (9, 240, 336, 3)
     assert result.json["controls"] == {}
+    tiles = [line for line in said if line.endswith("of 18 tiles done")]  # one step, and the last noise level
+    assert len(tiles) == 18
+    assert "9 tiles a step" in tiles[0]
 
 
 @pytest.mark.slow
