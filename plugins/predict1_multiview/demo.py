@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.mosaic import mosaic_frames
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import write_video
+from cosmos_cli.requests import option_name
 from cosmos_cli.worlds.finding import find
 from cosmos_cli.worlds.render import render
 from cosmos_cli.worlds.scene import Scene
@@ -31,10 +33,13 @@ def multiview(folder: Path, seed: int) -> Part:
     write_video(given, views_VFHWC[:, 0], _FPS)  # one frame of each camera, in their order
     write_png(begins, next(mosaic_frames(views_VFHWC, CAMERAS)))
     write_video(truth, mosaic_frames(views_VFHWC, CAMERAS), _FPS)
-    prompt = scene.caption()
+    # each camera is told what moves in its own view, as in training
+    prompts = [f"{camera.sentence} {scene.caption(view)}" for view, camera in enumerate(CAMERAS)]
+    prompt = prompts[0]
     arguments = (
         *("predict1-multiview", "run", "--model", "tiny", "--input-image-or-video-path", str(given)),
-        *("--prompt", prompt, "--seed", str(seed), "--fps", str(_FPS)),
+        *chain.from_iterable((option_name(c.field), text) for c, text in zip(CAMERAS, prompts, strict=True)),
+        *("--seed", str(seed), "--fps", str(_FPS)),
         *("--video-save-folder", str(folder), "--video-save-name", "video", "--overwrite"),
     )
     places = "above left, front, right; below rear left, rear, rear right"
@@ -49,8 +54,8 @@ def multiview(folder: Path, seed: int) -> Part:
         Shown("truth", truth, "How the world really goes on.", f"Six rendered videos: {places}."),
     )
     about = (
-        "Predict1 makes what six cameras around one place see, at the same moments. The prompt is for the front "
-        "camera; the others read where they look."
+        "Predict1 makes what six cameras around one place see, at the same moments. Each camera has a prompt of its "
+        "own; shown is that of the front one. The tiny model knows the room, and loses what stands in it."
     )
     return Part("What six cameras see", about, prompt, arguments, lambda: shown)
 

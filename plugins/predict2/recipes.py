@@ -270,12 +270,12 @@ def _worlds() -> Recipe:
     """From chance, on rendered worlds."""
     height, width = VARIANTS["tiny"].sizes["tiny"]["16:9"]
     clips = worlds_clips(
-        num_frames=VARIANTS["tiny"].num_frames[16], height=height, width=width, fps=16, num_mock_clips=3000
+        num_frames=VARIANTS["tiny"].num_frames[16], height=height, width=width, fps=16, num_mock_clips=4500
     )
     # of five latent frames one is given, or two
     draws = _draws(clips.num_frames, sigma_mean=0.3, sigma_std=1.3, sigma_multiplier=1.0, text_dropout=0.1)
     help = "The embedded model from chance, on rendered worlds."
-    return _recipe("video2world", "tiny", "tiny_worlds", help, "tiny", clips, draws=draws, **learning_from_chance(3000))
+    return _recipe("video2world", "tiny", "tiny_worlds", help, "tiny", clips, draws=draws, **learning_from_chance(7000))
 
 
 _SIZES = ("2B", "14B")

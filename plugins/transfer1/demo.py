@@ -41,7 +41,7 @@ def edge(folder: Path, seed: int) -> Part:
     )
     about = (
         "Transfer1 is given the edges of a clip and a prompt that names other colours: the shapes and their way are "
-        "those of the clip, the colours those of the prompt."
+        "those of the clip, the colours those of the prompt. The tiny model follows shapes better than words."
     )
     return Part("A clip in other colours", about, prompt, _run(spec, clip, folder, prompt, seed), lambda: shown)
 

@@ -50,7 +50,9 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     inputs = inputs
     command = "cosmos transfer run"
-    tiny_note = "knows rendered rooms alone, and has only begun to follow edges and depth; other controls are random"
+    tiny_note = (
+        "knows rendered rooms alone, and follows edges and depth; other controls are random, and colours often wrong"
+    )
     needs_requests = True
 
     @classmethod

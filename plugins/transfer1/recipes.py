@@ -122,7 +122,7 @@ def _tiny(start: Literal["pretrain", "posttrain"]) -> Recipe:
 _HEIGHT, _WIDTH = VARIANTS["tiny"].sizes["16:9"]
 _WORLDS = worlds_clips(num_frames=VARIANTS["tiny"].chunk_frames, height=_HEIGHT, width=_WIDTH, num_mock_clips=3000)
 _WORLD_DRAWS = DrawsRecipe(
-    sigma_mean=0.5, sigma_std=1.5, text_dropout=0.1, given="per-clip", given_max=1, augment_mean=-3.0, augment_std=2.0
+    sigma_mean=1.0, sigma_std=1.5, text_dropout=0.1, given="per-clip", given_max=1, augment_mean=-3.0, augment_std=2.0
 )
 
 
@@ -134,7 +134,7 @@ def _worlds_base() -> Recipe:
         model=Model(size="tiny"),
         data=_WORLDS,
         draws=_WORLD_DRAWS,
-        **learning_from_chance(3000),
+        **learning_from_chance(8000),
     )
 
 
@@ -145,9 +145,9 @@ def _worlds_control(control: str) -> ControlRecipe:
         workload=WORKLOAD,
         job=Job(group="tiny", name=f"tiny_worlds_{control}"),
         model=ControlModel(size="tiny", control=control, base_path=f"{_FOLDER}/base_model.pt", carries_hint=True),
-        data=_WORLDS.model_copy(update={"hint": control, "num_mock_clips": 1200}),
+        data=_WORLDS.model_copy(update={"hint": control, "num_mock_clips": 2400}),
         draws=_WORLD_DRAWS,
-        **learning_from_chance(1000),
+        **learning_from_chance(3000, rate=3e-3),
     )
 
 

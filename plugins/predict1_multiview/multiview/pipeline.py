@@ -72,7 +72,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
 
     inputs = inputs
     command = "cosmos predict1-multiview run"
-    tiny_note = "has random weights: all frames that are not given show noise"
+    tiny_note = "has begun to learn rendered rooms: walls and floors go on, what stands in them gets lost"
     needs_requests = True
 
     @classmethod
