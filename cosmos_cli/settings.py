@@ -6,15 +6,29 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.runtime.backends import check_backend
 from cosmos_cli.runtime.cards import parse_card
 from cosmos_cli.runtime.machine import in_place_of_this
-from cosmos_cli.runtime.memory.amounts import Memory, parse_memory
+from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
+
+
+def _as_text(value: object) -> object:
+    """A number in a file or a program as it would stand on the command line."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _checked(text: str) -> str:
+    parse_memory(text)
+    return text
+
+
+Memory = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
+"""A field that holds an amount of memory as it was written, see `parse_memory`."""
 
 
 class MachineSettings(StrictModel):

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Annotated
-
-from pydantic import AfterValidator, BeforeValidator, ByteSize, TypeAdapter, ValidationError
-
-_BYTES = TypeAdapter(ByteSize)
 
 
 def parse_memory(text: str) -> int:
@@ -17,28 +12,17 @@ def parse_memory(text: str) -> int:
     Raises:
         ValueError: it is none, or not more than 0; worded for a field of a request.
     """
+    # what only tells amounts runs where there is no pydantic
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
     # pydantic leaves unread what follows an amount
     match = re.fullmatch(r"\s*([0-9]{0,20}\.?[0-9]{1,20})\s*([a-zA-Z]*)\s*", text)
     num_bytes = ByteSize(0)
     with contextlib.suppress(ValidationError):
-        num_bytes = _BYTES.validate_python(f"{match[1]}{match[2] or 'GiB'}" if match else "")
+        num_bytes = TypeAdapter(ByteSize).validate_python(f"{match[1]}{match[2] or 'GiB'}" if match else "")
     if num_bytes <= 0:
         raise ValueError(f"must be an amount of memory such as 12GiB, 800MiB or 16GB, but is {text[:40]!r}.")
     return int(num_bytes)
-
-
-def _as_text(value: object) -> object:
-    """A number in a file or a program as it would stand on the command line."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _checked(text: str) -> str:
-    parse_memory(text)
-    return text
-
-
-Memory = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
-"""A field that holds an amount of memory as it was written, see `parse_memory`."""
 
 
 def format_memory(num_bytes: int) -> str:
