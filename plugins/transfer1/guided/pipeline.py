@@ -171,6 +171,7 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
                 [self.models.branches[of_view.paths.controls[control.name]] for control in of_view.controls],
                 texts,
                 clock,
+                guidance=sample.request.guidance,
                 held=held,
                 sigma_threshold=sample.request.sigma_threshold,
                 one_noise=sample.request.as_original,

@@ -173,7 +173,7 @@ def test_all_that_is_wrong_is_said_at_once(robot: Path) -> None:
 def test_missing_checkpoints_are_named_without_a_text_encoder(robot: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         check(ActionSettings(), a_request())
-    assert "Cosmos-Predict2-2B-Sample-Action-Conditioned/model-480p-4fps.pt" in str(caught.value)
+    assert "Cosmos-Predict2-2B-Sample-Action-Conditioned: model-480p-4fps.pt" in str(caught.value)
     assert "tokenizer/tokenizer.pth" in str(caught.value)
     assert "google-t5" not in str(caught.value)
 

@@ -319,7 +319,7 @@ def test_a_later_chunk_is_held_to_its_own_time(as_original: bool, pipeline: Guid
     view = replace(room_sample(short), frames_FHWC=frames, num_frames=num_frames)
     held = [Held(lambda places: np.ones((1, 80, 80), np.float32) * levels[places] / np.float32(255), "minimum")]
     generation = GuidedGeneration(
-        pipeline.models, view, [], None, Clock(), held=held, sigma_threshold=1.0, one_noise=as_original
+        pipeline.models, view, [], None, Clock(), guidance=0, held=held, sigma_threshold=1.0, one_noise=as_original
     )
     noises = []
     with torch.inference_mode():
