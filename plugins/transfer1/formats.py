@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.checkpoints.keys import PUBLISHED
-from cosmos_plugins.transfer1.checkpoints import DEPTH_ESTIMATOR, OBJECT_FINDER, UPSAMPLER
+from cosmos_plugins.transfer1.checkpoints import DEPTH_ESTIMATOR, OBJECT_FINDER, PEOPLE_FINDER, UPSAMPLER
 from cosmos_plugins.transfer1.multiview.checkpoints import MODELS
 from cosmos_plugins.transfer1.variants import VARIANTS
 
@@ -50,6 +50,10 @@ FORMATS = (
     *(
         Format(f"{repository.name}/", layout="as transformers writes it", test=_ANNOTATORS)
         for repository in (*DEPTH_ESTIMATOR, *OBJECT_FINDER)
+    ),
+    *(
+        Format(f"{repository.name}/", layout="ONNX, in the archives that are published", test=_ANNOTATORS)
+        for repository in PEOPLE_FINDER
     ),
 )
 """Of every published file, besides those that other families read, too."""
