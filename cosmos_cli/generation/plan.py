@@ -211,7 +211,7 @@ class Plan:
                 "checkpoint_free_bytes": self.checkpoint_free_bytes,
             },
             "problems": self.problems(),
-            "told": list(self.told),
+            "notes": list(self.told),
             "not_counted": list(self.notices),
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -113,7 +114,7 @@ def rows_of(
         if needs_weights:
             check_checkpoints(settings, item.request)
             # what an earlier run has finished needs no input
-            if common.overwrite or not all(file.exists() for file in item.files):
+            if common.overwrite or not all(map(os.path.exists, item.files)):
                 check_decoding(item.request)
         return item
 

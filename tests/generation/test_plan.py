@@ -117,7 +117,7 @@ def test_a_plan_that_nobody_waits_for_says_so_in_years() -> None:
 def test_the_document_has_these_keys() -> None:
     document = plan().document()
     assert list(document) == [
-        "model", "request", "machine", "files", "frames", "memory", "time", "disk", "problems", "not_counted",
+        "model", "request", "machine", "files", "frames", "memory", "time", "disk", "problems", "notes", "not_counted",
     ]  # fmt: skip
     assert list(document["time"]["stages"][0]) == ["name", "flops", "passes", "seconds", "source"]
     assert document["time"]["flops"] == sum(stage["flops"] for stage in document["time"]["stages"]) > 0

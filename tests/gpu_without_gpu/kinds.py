@@ -339,7 +339,7 @@ def multiview() -> Kind:
         settings,
         request,
         lambda: views_inputs.work_of(settings, request),
-        lambda: views_inputs._sample(settings, request, [black(5, HEIGHT, WIDTH, 3)] * 7),
+        lambda: views_inputs._sample(settings, request, [(black(5, HEIGHT, WIDTH, 3), 0)] * 7),
         lambda: ViewsPipeline.build_networks(settings),
     )
 

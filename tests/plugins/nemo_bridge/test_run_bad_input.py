@@ -57,7 +57,7 @@ NAMED = "Cosmos-1.0-Diffusion-7B"
             2,
             "--upsampler-url has no effect alone. Pass --enable-prompt-upsampler",
         ),
-        ("--prompt a --model 14B", 4, "nvidia/Cosmos-1.0-Diffusion-14B-Text2World/model.pt"),
+        ("--prompt a --model 14B", 4, "cosmos download nemo/Cosmos-1.0-Diffusion-14B-Text2World"),
     ],
 )
 def test_wrong_input_is_one_panel(cosmos: Cosmos, picture: Path, line: str, code: int, words: str) -> None:

@@ -19,4 +19,4 @@ def budget_after(steps: int, inputs: Any, settings: Any, request: Any) -> str:
         below = step_down(plan)
         assert below is not None
         plan = below
-    return str(plan.peak_bytes)
+    return f"{plan.peak_bytes}B"

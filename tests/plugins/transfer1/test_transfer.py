@@ -188,7 +188,7 @@ def test_all_videos_are_cut_to_the_shortest_and_it_is_said(transfer: Run, clip: 
     spec = {"depth": {"input_control": str(tmp_path / "depth.mp4")}, "input_video_path": str(clip)}
     planned = transfer(spec, "--plan", "--json")
     assert planned.json["frames"]["made"] == 5
-    [told] = planned.json["told"]
+    [told] = planned.json["notes"]
     result = transfer(spec, "--json")
     assert result.exit_code == 0, result.stderr
     assert result.json["num_frames"] == 5

@@ -31,17 +31,16 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
     result = batch(cosmos, "video2world", *rows)
     assert result.exit_code == 1, result.stderr
     samples = {sample["index"]: sample for sample in result.json["samples"]}
-    assert [samples[i]["status"] for i in range(6)] == ["done", "failed", "failed", "done", "failed", "failed"]
-    reasons = [" ".join(str(samples[i]["error"]).split()) for i in (1, 2, 4)]
+    assert [samples[i]["status"] for i in range(6)] == ["done", "failed", "done", "done", "failed", "failed"]
+    reasons = [" ".join(str(samples[i]["error"]).split()) for i in (1, 4)]
     assert "visual_input: gone.mp4 does not exist" in reasons[0]
-    assert "prompt: is required" in reasons[1]
-    assert "is a still picture, but --num-input-frames 9 needs a video" in reasons[2]
-    made = [f"{i}{end}" for i in (0, 3) for end in (".json", ".mp4", ".txt")]
+    assert "is a still picture, but --num-input-frames 9 needs a video" in reasons[1]
+    made = [f"{i}{end}" for i in (0, 2, 3) for end in (".json", ".mp4", ".txt")]
     assert sorted(path.name for path in Path("outputs").iterdir()) == sorted([*made, "rows.ledger.jsonl"])
-    assert Path("outputs/3.txt").read_text() == "A tram.\n"
+    assert Path("outputs/3.txt").read_text().startswith("A tram.")
     Path("outputs/3.mp4").unlink()
     again = batch(cosmos, "video2world", *rows)
-    assert [s["status"] for s in again.json["samples"] if s["status"] != "failed"] == ["done before", "done"]
+    assert [s["status"] for s in again.json["samples"] if s["status"] != "failed"] == ["done before", "done before", "done"]
 
 
 def test_a_row_is_what_the_same_request_alone_is(cosmos: Cosmos) -> None:
