@@ -40,7 +40,11 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
     assert Path("outputs/3.txt").read_text().startswith("A tram.")
     Path("outputs/3.mp4").unlink()
     again = batch(cosmos, "video2world", *rows)
-    assert [s["status"] for s in again.json["samples"] if s["status"] != "failed"] == ["done before", "done before", "done"]
+    assert [s["status"] for s in again.json["samples"] if s["status"] != "failed"] == [
+        "done before",
+        "done before",
+        "done",
+    ]
 
 
 def test_a_row_is_what_the_same_request_alone_is(cosmos: Cosmos) -> None:
