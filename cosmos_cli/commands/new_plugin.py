@@ -19,6 +19,7 @@ TEMPLATE = "mirage"
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MOST_LETTERS = 40
+_OWN_PACKAGES = ("cli", "plugins")
 
 
 def write_plugin(name: str, folder: Path | None = None) -> Path:
@@ -59,7 +60,8 @@ def _check(name: str) -> None:
     found = registry.current()
     holders = {plugin.name: plugin.label for plugin in found.plugins}
     holders |= {family: f"plugin {of.plugin}" for family, of in found.families.items()}
-    holders |= dict.fromkeys(registry.CORE_COMMANDS, "cosmos itself")
+    # the package cosmos-NAME would also take the place of one of cosmos itself
+    holders |= dict.fromkeys([*registry.CORE_COMMANDS, *_OWN_PACKAGES], "cosmos itself")
     if name in holders:
         raise InputError(f"{name!r} is taken by {holders[name]}.", where="NAME", fix="Choose another name.")
 

@@ -12,7 +12,7 @@ from cosmos_cli import __version__, page
 from cosmos_cli.demo.part import KINDS, Role, Shown
 
 ABOUT = (
-    "These are tiny models that have seen nothing but rendered rooms, or nothing at all yet. "
+    "These are tiny models that have seen nothing but rendered rooms, and not for long. "
     "They show how each family works on your machine, not what the published models can do."
 )
 

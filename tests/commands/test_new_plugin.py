@@ -51,7 +51,7 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
     assert (failed.exit_code, "night-rain" in failed.stderr, list(Path.cwd().iterdir())) == (2, True, [])
 
 
-@pytest.mark.parametrize("name", ["predict2", "transfer", "plugins"])
+@pytest.mark.parametrize("name", ["predict2", "transfer", "plugins", "cli"])
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     failed = run_cosmos("plugins", "new", name)
     assert (failed.exit_code, "taken" in failed.stderr, list(Path.cwd().iterdir())) == (2, True, [])
