@@ -163,7 +163,9 @@ def _root(
 
 
 def _with_values(group: TyperGroup, args: list[str]) -> list[str]:
-    from cosmos_cli.requests import with_values  # what parses requests takes its time, and a command loads it anyway
+    from cosmos_cli.request_options import (
+        with_values,  # what parses requests takes its time, and a command loads it anyway
+    )
 
     command = group.commands.get(args[0].replace("_", "-")) if args else None
     return (

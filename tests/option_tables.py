@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.commands.formats import formats
-from cosmos_cli.requests import OptionDescription, describe_options
+from cosmos_cli.request_options import OptionDescription, describe_options
 from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.requests import PostTraining, TrainingSettings

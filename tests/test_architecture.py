@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "critics": BOTTOM,
     "help": {"output"},
     "flags": {"output", "help"},
-    "requests": BOTTOM | {"flags", "help"},
+    "requests": BOTTOM,
+    "request_options": BOTTOM | {"flags", "help", "requests"},
     "settings": {"errors", "requests", "runtime"},
     "registry": {"errors", "hookspecs"},
     "catalogues": {"checkpoints", "errors", "registry"},
@@ -54,7 +55,12 @@ MAY_IMPORT = {
     "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
     "generation": BOTTOM | TOOLS | PARTS | {"catalogues", "requests", "registry", "settings"},
     **{
-        room: BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"requests", "registry", "flags", "settings"}
+        room: BOTTOM
+        | TOOLS
+        | PARTS
+        | GENERATION
+        | JOBS
+        | {"requests", "request_options", "registry", "flags", "settings"}
         for room in JOBS
     },
     "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
@@ -65,7 +71,7 @@ MAY_IMPORT = {
     | PARTS
     | JOBS
     | {"catalogues", "flags", "help", "requests", "registry", "hookspecs", "demo", "main"},
-    "main": BOTTOM | {"help", "registry", "requests", "runtime"},
+    "main": BOTTOM | {"help", "registry", "request_options", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},
 }

@@ -16,15 +16,8 @@ from pydantic import Field, model_validator
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.writing import write_json
-from cosmos_cli.requests import (
-    Flag,
-    StrictModel,
-    json_schema,
-    read_request_file,
-    request_document,
-    request_options,
-    validate,
-)
+from cosmos_cli.request_options import request_options
+from cosmos_cli.requests import Flag, StrictModel, json_schema, read_request_file, request_document, validate
 
 Call = Callable[..., tuple[Any, ...]]
 

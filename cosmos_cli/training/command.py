@@ -10,7 +10,7 @@ import typer
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
 from cosmos_cli.flags import JsonFlag
-from cosmos_cli.requests import request_options
+from cosmos_cli.request_options import request_options
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.training import experiments
 from cosmos_cli.training.data import prepare_command

@@ -6,7 +6,8 @@ import typer
 
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.generation import command
-from cosmos_cli.requests import as_request, request_options
+from cosmos_cli.request_options import request_options
+from cosmos_cli.requests import as_request
 from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import list_recipes
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest

@@ -8,7 +8,8 @@ import typer
 
 from cosmos_cli.generation import command
 from cosmos_cli.generation.requests import BatchInput
-from cosmos_cli.requests import as_request, request_options
+from cosmos_cli.request_options import request_options
+from cosmos_cli.requests import as_request
 from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.multiview.requests import (

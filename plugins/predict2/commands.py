@@ -7,7 +7,8 @@ from pathlib import Path
 import typer
 
 from cosmos_cli.generation import command
-from cosmos_cli.requests import as_request, request_options
+from cosmos_cli.request_options import request_options
+from cosmos_cli.requests import as_request
 from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings

@@ -8,7 +8,7 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.generation import command
-from cosmos_cli.requests import request_options
+from cosmos_cli.request_options import request_options
 from cosmos_cli.runtime.machine import check_device
 from cosmos_cli.settings import OneOutput, Planning
 from cosmos_cli.training.command import add_commands

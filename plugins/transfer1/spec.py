@@ -13,7 +13,8 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.missing import exists
 from cosmos_cli.files.paths import given_path
-from cosmos_cli.requests import FileOption, StrictModel, option_name, shortened, validate, without_misplaced
+from cosmos_cli.request_options import FileOption
+from cosmos_cli.requests import StrictModel, option_name, shortened, validate, without_misplaced
 from cosmos_cli.settings import Planning
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosmos_cli.requests import OptionDescription, describe_options
+from cosmos_cli.request_options import OptionDescription, describe_options
 from cosmos_cli.settings import Planning
 from cosmos_plugins.nemo_bridge.requests import NemoSettings, VideoOptions
 from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldSettings

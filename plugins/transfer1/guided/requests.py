@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from cosmos_cli.files.missing import exists
-from cosmos_cli.requests import FileOption, Flag, StrictModel
+from cosmos_cli.request_options import FileOption
+from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.transfer1.guided.views import LABELS
 from cosmos_plugins.transfer1.requests import (
     DEFAULT_NEGATIVE_PROMPT,

@@ -8,7 +8,8 @@ from typing import Any
 
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
-from cosmos_cli.requests import FileOption, option_name, shortened, validate, without_misplaced
+from cosmos_cli.request_options import FileOption
+from cosmos_cli.requests import option_name, shortened, validate, without_misplaced
 from cosmos_cli.settings import Planning
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings
 from cosmos_plugins.transfer1.multiview.variants import CONTROLS

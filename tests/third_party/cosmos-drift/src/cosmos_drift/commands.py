@@ -11,7 +11,8 @@ from cosmos_cli.batch.engine import Worker, run_batch
 from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.generation.identity import work_key
-from cosmos_cli.requests import request_document, request_options, validate
+from cosmos_cli.request_options import request_options
+from cosmos_cli.requests import request_document, validate
 from cosmos_drift.requests import DriftBatch, DriftDownload, DriftRequest, DriftSettings, DriftTraining
 
 app = typer.Typer(no_args_is_help=True)
