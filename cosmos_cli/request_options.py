@@ -6,8 +6,9 @@ import functools
 import inspect
 import re
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from cosmos_cli import output
-from cosmos_cli.errors import InputError, report_together
+from cosmos_cli.configuration import default_of
+from cosmos_cli.errors import CosmosError, InputError, report_together
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.help import OLD, HelpAll, Panel, panel_of
@@ -76,7 +78,8 @@ def request_options(
     `--from-file` (a JSON request or a sidecar, which options given on the command line override), `--schema`
     (print the JSON Schema) and `--json`. A default stands in the model only: options default to "not given".
 
-    Precedence: option, environment variable, `files` from last to first, `--from-file`, default of the model.
+    Precedence: option, environment variable, `files` from last to first, `--from-file`, what the project's and the
+    user's file say (`cosmos_cli.configuration`), default of the model.
 
     Args:
         groups: options beside those of the fields. `wrapper.renew_options` asks for them anew.
@@ -104,19 +107,24 @@ def request_options(
             for name in ("json", "help_all"):
                 given.pop(name)
             _turn_off(given, switched_on)
-            values: dict[str, Any] = {}
+            configured = {name: found for name, field in fields if (found := default_of(_flag(field).env))}
+            values: dict[str, Any] = {name: found.value for name, found in configured.items()}
             for name, read in readers.items():
                 if (path := given.pop(name)) is not None:
                     values |= read(_named_file(name, path))
             values |= {name: value for name, value in given.items() if name in names and value is not None}
             of_groups = {name: value for name, value in given.items() if name not in names and value is not None}
+            in_files = {
+                name: f"{found.place}, {name}" for name, found in configured.items() if values[name] is found.value
+            }
             instances: list[StrictModel] = []
             report_together(
                 *(functools.partial(_merge, group, of_groups, values) for group in groups),
-                lambda: instances.extend(validate(models, values, name_of=names.__getitem__)),
+                lambda: instances.extend(validate(models, values, name_of=(names | in_files).__getitem__)),
                 lambda: check(values),
             )
-            command(*instances)
+            with _telling({names[name]: place for name, place in in_files.items()}):
+                command(*instances)
 
         def renew() -> None:
             parameters = [_file_parameter(option) for option in files]
@@ -138,6 +146,20 @@ def request_options(
         return wrapper
 
     return decorate
+
+
+@contextmanager
+def _telling(places: Mapping[str, str]) -> Iterator[None]:
+    """A block whose errors about an option that nobody has given say where its value stands.
+
+    Args:
+        places: option to that place.
+    """
+    try:
+        yield
+    except CosmosError as error:
+        error.problems = [replace(each, where=places.get(each.where or "", each.where)) for each in error.problems]
+        raise
 
 
 def _merge(group: OptionGroup, given: Mapping[str, str], values: dict[str, Any]) -> None:

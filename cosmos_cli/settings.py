@@ -45,7 +45,7 @@ class MachineSettings(StrictModel):
         Literal["auto", "bfloat16", "float32"], Flag(default="auto: bfloat16, and float32 on a CPU")
     ] = "auto"
     """Precision of the DiT and the tokenizer."""
-    attention: Annotated[str, AfterValidator(check_backend)] = "sdpa"
+    attention: Annotated[str, AfterValidator(check_backend), Flag(env="COSMOS_ATTENTION")] = "sdpa"
     """Attention backend: sdpa, sdpa-cudnn, sdpa-flash, sdpa-math, flash-attention or transformer-engine."""
     compile: bool = False
     """Compile the blocks of the DiT: a slower first step, faster ones after it."""
@@ -87,7 +87,7 @@ class ParallelSettings(MachineSettings):
 
     parallel: Annotated[str | None, Flag(default="the fastest for the number of GPUs and videos")] = None
     """How several GPUs share the work, such as cp=4,cfg=2: tokens, halves of guidance, or with dp whole videos."""
-    max_memory: Memory | None = None
+    max_memory: Annotated[Memory | None, Flag(env="COSMOS_MAX_MEMORY")] = None
     """Most device memory to use, such as 12 (GiB) or 800MiB: models then wait in host memory or stream block by block
     as needed."""
 

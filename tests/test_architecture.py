@@ -46,7 +46,8 @@ MAY_IMPORT = {
     "help": {"output"},
     "flags": {"output", "help"},
     "requests": BOTTOM,
-    "request_options": BOTTOM | {"flags", "help", "requests"},
+    "configuration": BOTTOM | {"requests"},
+    "request_options": BOTTOM | {"configuration", "flags", "help", "requests"},
     "settings": {"errors", "requests", "runtime"},
     "registry": {"errors", "hookspecs"},
     "catalogues": {"checkpoints", "errors", "registry"},
@@ -70,7 +71,8 @@ MAY_IMPORT = {
     | TOOLS
     | PARTS
     | JOBS
-    | {"catalogues", "flags", "help", "requests", "registry", "hookspecs", "demo", "main"},
+    | {"catalogues", "configuration", "flags", "help", "requests", "settings"}
+    | {"registry", "hookspecs", "demo", "main"},
     "main": BOTTOM | {"help", "registry", "request_options", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},

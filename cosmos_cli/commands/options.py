@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cosmos_cli.configuration import default_of
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.help import panel_of
 
@@ -18,14 +19,24 @@ def as_meant(value: Path) -> Path:
         raise typer.BadParameter(str(error)) from error
 
 
+_VARIABLE = "COSMOS_CHECKPOINT_DIR"
+
+
+def _or_configured(context: typer.Context, param: typer.CallbackParam, value: Path) -> Path:
+    """The folder that was given, in an option or a variable, else that of the project's or the user's file."""
+    source = context.get_parameter_source(param.name or "")
+    default = default_of(_VARIABLE) if source is not None and source.name == "DEFAULT" else None
+    return as_meant(value if default is None else Path(default.value))
+
+
 def _checkpoint_dir(*old_names: str) -> Any:
     return typer.Option(
         "--checkpoint-dir",
         *old_names,
         rich_help_panel=panel_of("checkpoint_dir", old_names=old_names),
         metavar="PATH",
-        envvar="COSMOS_CHECKPOINT_DIR",
-        callback=as_meant,
+        envvar=_VARIABLE,
+        callback=_or_configured,
         help="Folder of checkpoints in the original layout.",
     )
 
