@@ -161,6 +161,7 @@ def _written(value: str) -> Iterator[str]:
     from urllib.parse import quote, quote_plus
 
     yield from (value, quote(value, safe=""), quote(value), quote_plus(value), html.escape(value))
+    yield html.escape(value).replace("&quot;", "&#34;").replace("&#x27;", "&#39;")  # as our own pages have it
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
     yield repr(value)[1:-1]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
+import markupsafe
 import pytest
 
 from cosmos_cli import output
@@ -37,6 +38,7 @@ WRITTEN = {
     "json": json.dumps,
     "json, not ASCII": lambda key: json.dumps(key, ensure_ascii=False),
     "repr": repr,
+    "page": lambda key: str(markupsafe.escape(key)),
     "bytes": lambda key: repr(key.encode()),
     "basic auth": lambda key: base64.b64encode(f"me:{key}".encode()).decode(),
     "basic auth of another": lambda key: base64.b64encode(f"them:{key}".encode()).decode(),

@@ -1,11 +1,10 @@
-"""Values over the steps of a run, in a bounded number of points however long it runs, and as a picture in SVG."""
+"""Values over the steps of a run, in a bounded number of points however long it runs, and where a picture has them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 MAX_POINTS = 400
 _SMOOTH_POINTS = 12
@@ -74,16 +73,34 @@ class Curve:
         return values
 
 
-def chart(title: str, curve: Curve, total: int, *, from_zero: bool = False) -> str:
-    """A figure in HTML: what all steps were as a band, and their running average as a line.
+@dataclass(frozen=True)
+class Chart:
+    """A curve as a figure shows it, in units of its own: `width` by `height`, from the top left.
+
+    latest: the last value. labels: of the scale, from the top. rules: heights of its lines.
+    band: corners of what all steps were. line: points of their running average. Both are as SVG writes them, and empty
+    if there is nothing yet.
+    """
+
+    title: str
+    latest: str
+    labels: tuple[str, ...] = ()
+    rules: tuple[int, ...] = ()
+    band: str = ""
+    line: str = ""
+    width: int = _WIDTH
+    height: int = _HEIGHT
+
+
+def chart(title: str, curve: Curve, total: int, *, from_zero: bool = False) -> Chart:
+    """What all steps were as a band, and their running average as a line.
 
     Args:
         total: steps of the whole run, the right end. from_zero: the scale begins there.
     """
-    latest = "" if curve.latest is None else f"<b>{short(curve.latest)}</b>"
-    head = f"<figcaption>{escape(title)} {latest}</figcaption>"
+    latest = "" if curve.latest is None else short(curve.latest)
     if not curve.points:
-        return f'<figure>{head}<p class="faint">Nothing yet.</p></figure>'
+        return Chart(title, latest)
     smooth = curve.smoothed()
     ticks = _ticks(*_range(curve, smooth, from_zero))
     low, high = ticks[0], ticks[-1]
@@ -95,18 +112,13 @@ def chart(title: str, curve: Curve, total: int, *, from_zero: bool = False) -> s
     steps = [point.step + min(curve.stride - 1, point.count - 1) / 2 for point in curve.points]
     highs = [at(step, point.high) for step, point in zip(steps, curve.points, strict=True)]
     lows = [at(step, point.low) for step, point in zip(steps, curve.points, strict=True)]
-    line = [at(step, value) for step, value in zip(steps, smooth, strict=True)]
-    rows = "".join(
-        f'<line x1="0" x2="{_WIDTH}" y1="{y}" y2="{y}"/>'
-        for y in (_HEIGHT * number // (len(ticks) - 1) for number in range(len(ticks)))
-    )
-    labels = "".join(f"<span>{short(tick)}</span>" for tick in reversed(ticks))
-    return (
-        f'<figure>{head}<div class="plot"><div class="y">{labels}</div>'
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img" '
-        f'aria-label="{escape(title)} over the steps">{rows}'
-        f'<polygon points="{" ".join([*highs, *reversed(lows)])}"/><polyline points="{" ".join(line)}"/></svg>'
-        f'<div class="x"><span>0</span><span>step</span><span>{total:,}</span></div></div></figure>'
+    return Chart(
+        title,
+        latest,
+        labels=tuple(short(tick) for tick in reversed(ticks)),
+        rules=tuple(_HEIGHT * number // (len(ticks) - 1) for number in range(len(ticks))),
+        band=" ".join([*highs, *reversed(lows)]),
+        line=" ".join(at(step, value) for step, value in zip(steps, smooth, strict=True)),
     )
 
 

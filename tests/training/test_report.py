@@ -105,10 +105,11 @@ def test_a_curve_of_any_length_has_few_points_and_loses_no_peak_and_no_step() ->
     assert sum(point.count for point in curve.points) == 99_999
     assert max(point.high for point in curve.points) == 7.0
     assert all(point.step % curve.stride == 0 for point in curve.points)
-    assert len(chart("Loss", curve, 100_000)) < 40_000
+    picture = chart("Loss", curve, 100_000)
+    assert len(picture.band) + len(picture.line) < 40_000
     flat = Curve()
     flat.add(1, 0.25)
-    assert "nan" not in chart("Rate", flat, 10)
+    assert "nan" not in chart("Rate", flat, 10).line
 
 
 def test_numbers_are_short() -> None:

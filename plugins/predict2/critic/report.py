@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from cosmos_cli.critics import Component, Trial
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import MAX_SIDECAR_BYTES, read_json
-from cosmos_cli.page import inside
+from cosmos_cli.page import inside, render
 from cosmos_plugins.predict2.critic.judgement import Judgement, best, rank
-from cosmos_plugins.predict2.critic.page import document
 
 _ABOUT_FILES = {"save_path", "overwrite", "preview", "benchmark", "cache_dir", "checkpoint_dir"}
 """Fields of a request that say where things lie, not how the video was made."""
@@ -36,6 +34,62 @@ class Facts:
     date: datetime
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked, as people read it: prompts and settings, each with its label."""
+
+    texts: list[tuple[str, str]]
+    settings: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, made: Mapping[str, Any]) -> _Asked | None:
+        """None if nothing is known."""
+        texts = [(label, str(made[name])) for name, label in _TEXTS.items() if made.get(name)]
+        return cls(texts, _table({name: value for name, value in made.items() if name not in _TEXTS})) if made else None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One trial. kind, words: of its verdict."""
+
+    kind: str
+    words: str
+    overview: str
+    components: Sequence[Component]
+    text: str
+
+    @classmethod
+    def of(cls, trial: Trial) -> _Answer:
+        return cls(*_verdict(trial), trial.overview, trial.components, trial.text)
+
+
+@dataclass(frozen=True)
+class _Card:
+    """One video with its score and the critic's reasons. own: what only holds for this video."""
+
+    name: str
+    source: str
+    score: int | None
+    badge: str
+    counts: list[tuple[str, str, int]]
+    error: str
+    own: list[tuple[str, str]]
+    trials: list[_Answer]
+
+    @classmethod
+    def of(cls, judgement: Judgement, own: Mapping[str, Any], *, badge: str = "") -> _Card:
+        return cls(
+            judgement.video.name,
+            _source(judgement.video),
+            judgement.score,
+            badge,
+            _counts(judgement.trials),
+            judgement.error,
+            _table(own),
+            [_Answer.of(trial) for trial in judgement.trials],
+        )
+
+
 def run_page(judgements: Sequence[Judgement], facts: Facts) -> str:
     """The report of a run: all videos, best first, in one HTML document that needs no other file.
 
@@ -47,37 +101,28 @@ def run_page(judgements: Sequence[Judgement], facts: Facts) -> str:
     cards = []
     for one in rank(judgements):
         own = {name: value for name, value in made[one.video].items() if name not in shared}
-        cards.append(_card(one, own, badge=_badge(one, winners)))
-    title = f"{len(cards)} video{'s' * (len(cards) != 1)}, best first"
-    body = [
-        f"<header><h1>{escape(title)}</h1>{_run_line(facts)}{_shortfalls(judgements)}",
-        '<button id="together" hidden>Play all together</button></header>' if len(cards) > 1 else "</header>",
-        _asked(shared),
-        f'<main class="cards">{"".join(cards)}</main>',
-    ]
-    return document(title, "\n".join(body))
+        cards.append(_Card.of(one, own, badge=_badge(one, winners)))
+    return render(
+        "cosmos_plugins.predict2.critic:report.html.j2",
+        title=f"{len(cards)} video{'s' * (len(cards) != 1)}, best first",
+        facts=facts,
+        shortfalls=_shortfalls(judgements),
+        made=_Asked.of(shared),
+        cards=cards,
+    )
 
 
 def video_page(judgement: Judgement, facts: Facts) -> str:
     """The report of one video, with every trial open to read."""
-    made = _how_it_was_made(judgement.video)
-    body = [
-        f'<div class="alone"><header><h1>{_breakable(judgement.video.name)}</h1>{_run_line(facts)}</header>',
-        f"<main>{_card(judgement, {}, is_alone=True)}</main>",
-        f"{_asked(made, is_open=True)}</div>",
-    ]
-    return document(judgement.video.name, "\n".join(body))
-
-
-def _run_line(facts: Facts) -> str:
-    answers = f"up to {facts.num_trials} answers per video" if facts.num_trials > 1 else "one answer per video"
-    return (
-        f'<p class="faint">{facts.date:%Y-%m-%d %H:%M}. Critic: {escape(facts.critic)}; {answers}, '
-        f"from seed {facts.seed}. Scores go from 0 to 100, higher is better.</p>"
+    return render(
+        "cosmos_plugins.predict2.critic:video.html.j2",
+        one=_Card.of(judgement, {}),
+        facts=facts,
+        made=_Asked.of(_how_it_was_made(judgement.video)),
     )
 
 
-def _shortfalls(judgements: Sequence[Judgement]) -> str:
+def _shortfalls(judgements: Sequence[Judgement]) -> list[str]:
     unread, answers = sum(one.num_unread for one in judgements), sum(len(one.trials) for one in judgements)
     failed = sum(bool(one.error) for one in judgements)
     lines = []
@@ -85,7 +130,7 @@ def _shortfalls(judgements: Sequence[Judgement]) -> str:
         lines.append(f"{unread} of {answers} answers could not be read and count in no score.")
     if failed:
         lines.append(f"{failed} of {len(judgements)} videos could not be judged.")
-    return "".join(f'<p><span class="verdict open">{line}</span></p>' for line in lines)
+    return lines
 
 
 def _badge(judgement: Judgement, winners: Sequence[Judgement]) -> str:
@@ -124,30 +169,8 @@ def _shared(made: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _asked(made: Mapping[str, Any], *, is_open: bool = False) -> str:
-    """Prompts, cut to two lines until they are tapped, and settings."""
-    if not made:
-        return ""
-    parts = [
-        f'<details class="long"><summary><span class="label">{label}</span>'
-        f'<span class="text">{escape(str(made[name]))}</span></summary></details>'
-        for name, label in _TEXTS.items()
-        if made.get(name)
-    ]
-    settings = {name: value for name, value in made.items() if name not in _TEXTS}
-    if settings:
-        opened = " open" if is_open else ""
-        parts.append(f"<details{opened}><summary>Settings</summary>{_table(settings)}</details>")
-    return f'<section class="asked" aria-label="What was asked">{"".join(parts)}</section>'
-
-
-def _table(values: Mapping[str, Any]) -> str:
-    rows = (f"<dt>{escape(_words(name))}</dt><dd>{escape(_shown(value))}</dd>" for name, value in values.items())
-    return f"<dl>{''.join(rows)}</dl>"
-
-
-def _words(name: str) -> str:
-    return _TEXTS.get(name, name.replace("_", " "))
+def _table(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(_TEXTS.get(name, name.replace("_", " ")), _shown(value)) for name, value in values.items()]
 
 
 def _shown(value: Any) -> str:
@@ -156,74 +179,24 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-def _card(judgement: Judgement, own: Mapping[str, Any], *, badge: str = "", is_alone: bool = False) -> str:
-    """One video with its score and the critic's reasons; `own` is what only holds for this video."""
-    parts = [_score(judgement, badge)]
-    if not is_alone:
-        parts.append(f"<h2>{_breakable(judgement.video.name)}</h2>")
-    parts.append(_counts(judgement.trials))
-    if judgement.error:
-        parts.append(f'<p class="verdict open">Could not be judged: {escape(judgement.error)}</p>')
-    if own:
-        parts.append(_table(own))
-    parts += [_trial(number, trial, is_open=is_alone) for number, trial in enumerate(judgement.trials, start=1)]
-    text = f'<div class="inside">{"".join(parts)}</div>'
-    return f'<article class="card{" best" if badge else ""}">{_video(judgement.video)}{text}</article>'
-
-
-def _video(path: Path) -> str:
+def _source(path: Path) -> str:
     try:
-        source = inside(path.read_bytes(), "video/mp4")
+        return inside(path.read_bytes(), "video/mp4")
     except OSError:
         return ""  # its card says why
-    return (
-        f'<video controls muted loop playsinline preload="metadata" aria-label="{escape(path.name)}" '
-        f'src="{source}"></video>'
-    )
 
 
-def _breakable(name: str) -> str:
-    """A file name that may go on in a new line after each of its words."""
-    return escape(name).replace("_", "_<wbr>")
-
-
-def _score(judgement: Judgement, badge: str) -> str:
-    if judgement.score is None:
-        return '<div class="headline"><span class="score">–</span><span class="faint">no score</span></div>'
-    return (
-        f'<div class="headline"><span class="score">{judgement.score}<small> / 100</small></span>'
-        f'<span class="badge">{badge}</span></div>'
-        f'<div class="bar"><span style="width: {judgement.score}%"></span></div>'
-    )
-
-
-def _counts(trials: Sequence[Trial]) -> str:
+def _counts(trials: Sequence[Trial]) -> list[tuple[str, str, int]]:
     """How many trials found what; one count each, also where it is 0."""
     if not trials:
-        return ""
+        return []
     num_unread = sum(trial.value is None for trial in trials)
     verdicts = [trial.verdict for trial in trials if trial.value is not None]
-    counts = [
-        ("good", verdicts.count(True), "no anomaly"),
-        ("bad", verdicts.count(False), "anomaly"),
-        ("open", num_unread, "not readable"),
+    return [
+        ("good", "no anomaly", verdicts.count(True)),
+        ("bad", "anomaly", verdicts.count(False)),
+        ("open", "not readable", num_unread),
     ]
-    items = (f'<li class="{kind if count else "none"}">{label}: {count}</li>' for kind, count, label in counts)
-    return f'<ul class="counts">{"".join(items)}</ul>'
-
-
-def _trial(number: int, trial: Trial, *, is_open: bool) -> str:
-    kind, words = _verdict(trial)
-    parts = [f"<p>{escape(trial.overview)}</p>" if trial.overview else "", *map(_component, trial.components)]
-    # an answer that could not be read has nothing but its words to show
-    unfolded = " open" if trial.value is None else ""
-    parts.append(
-        f"<details{unfolded}><summary>Word for word</summary><pre>{escape(trial.text) or '(nothing)'}</pre></details>"
-    )
-    return (
-        f"<details{' open' if is_open else ''}><summary>Trial {number}: "
-        f'<span class="verdict {kind}">{words}</span></summary><div class="trial">{"".join(parts)}</div></details>'
-    )
 
 
 def _verdict(trial: Trial) -> tuple[str, str]:
@@ -235,12 +208,3 @@ def _verdict(trial: Trial) -> tuple[str, str]:
         # cut as the score of the video is, so that one number is not shown as two
         words = f"{int(trial.score)} / 100{', ' * bool(words)}{words}"
     return kind, words
-
-
-def _component(component: Component) -> str:
-    kind = {True: "bad", False: "good", None: "none"}[component.anomaly]
-    words = {True: " – anomaly", False: " – no anomaly", None: ""}[component.anomaly]
-    return (
-        f'<div class="component {kind}"><strong>{escape(component.name)}{words}</strong>'
-        f"<p>{escape(component.analysis)}</p></div>"
-    )
