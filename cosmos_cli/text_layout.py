@@ -13,7 +13,8 @@ _LEAST = 20
 """Columns that a terminal has at least; some say 0."""
 
 _IN_TICKS = re.compile(r"`[^`\n]+`")
-_COMMAND = re.compile(r"(cosmos|pip|hf|python|torchrun) \S")
+_COMMAND = re.compile(r"(cosmos|pip|apt|hf|python|torchrun) \S")
+_AFTER_COLON = re.compile(rf"(?<=:) (?={_COMMAND.pattern})")
 _TIE = "\0"
 
 
@@ -44,8 +45,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], width: int | No
 def panel(title: str, problems: Sequence[Problem], width: int, *, is_plain: bool) -> Iterator[tuple[str, str]]:
     """Lines and the style of each: what is wrong, in which place, and what to do.
 
-    Rules stand above and below, and nothing beside, so that what is copied is what was meant. Commands and paths are
-    never broken, however long.
+    Rules stand above and below, and nothing beside, so that what is copied is what was meant. A command
+    after a colon stands on a line of its own; commands and paths are never broken, however long.
 
     Args:
         is_plain: ASCII only.
@@ -63,7 +64,7 @@ def panel(title: str, problems: Sequence[Problem], width: int, *, is_plain: bool
 
 
 def _wrapped(text: str, width: int) -> Iterator[str]:
-    for line in text.splitlines():
+    for line in _AFTER_COLON.sub("\n", text).splitlines():
         if _COMMAND.match(line):
             yield line
             continue

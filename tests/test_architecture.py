@@ -359,3 +359,33 @@ def test_help_costs_at_most_twice_what_its_library_costs() -> None:
     script = Path(sysconfig.get_path("scripts")) / "cosmos"
     library, own = cpu_seconds([sys.executable, "-c", "import typer"], [sys.executable, str(script), "--help"])
     assert own <= 2 * library
+
+
+COMMAND = r"((cosmos (demo|models|download|batch|config|doctor|nemo|predict1|predict2|transfer)\b)|(pip|apt) install)"
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """What errors tell to do, with "{}" for what is put in."""
+    for node in ast.walk(tree):
+        for keyword in getattr(node, "keywords", ()):
+            if keyword.arg == "fix":
+                yield from _texts(keyword.value)
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.JoinedStr):
+        yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _texts(child)
+
+
+@pytest.mark.parametrize("path", SOURCES)
+def test_a_command_in_an_error_can_be_copied(path: str) -> None:
+    """It stands in backticks, or after a colon to the end of the line, or is all: then no panel breaks it."""
+    for text in texts(SOURCES[path]):
+        rest = re.sub(r"`[^`]+`", "", text)
+        rest = re.sub(rf"(^|: ){COMMAND}.*[^.\n]$", "", rest, flags=re.MULTILINE)
+        assert not re.search(COMMAND, rest), text

@@ -144,7 +144,9 @@ def test_a_table_on_a_terminal_keeps_to_its_width_and_loses_nothing(columns: int
 COMMAND = "cosmos download nvidia/Cosmos-Predict2-2B-Video2World --checkpoint-dir /data/of/all/of/us/checkpoints"
 
 
-@pytest.mark.parametrize("fix", [COMMAND, f"Fetch it with `{COMMAND}`, or choose --model tiny.\n{COMMAND}"])
+@pytest.mark.parametrize(
+    "fix", [COMMAND, f"Fetch it with `{COMMAND}`, or choose --model tiny.\n{COMMAND}", f"Fetch it with: {COMMAND}"]
+)
 def test_commands_and_paths_of_an_error_can_be_copied_from_a_narrow_terminal(fix: str) -> None:
     path = "/data/of/all/of/us/checkpoints/nvidia/Cosmos-Predict2-2B-Video2World/model-720p-16fps.pt"
     failure = f"CheckpointError('a b ' * 40, where={path!r}, fix={fix!r})"

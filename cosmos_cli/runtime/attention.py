@@ -252,7 +252,7 @@ def _flash_attention_missing(device: torch.device, dtype: torch.dtype) -> str | 
     if reason := _no_half_precision_gpu(device, dtype):
         return reason
     if not (_is_flash_attention_3(device) or find_spec("flash_attn")):
-        return "Install it with: pip install flash-attn --no-build-isolation."
+        return "Install it with `pip install flash-attn --no-build-isolation`."
     return None
 
 
@@ -281,7 +281,7 @@ def _transformer_engine_missing(device: torch.device, dtype: torch.dtype) -> str
     if device.type != "cuda":
         return "It needs an NVIDIA GPU."
     if not find_spec("transformer_engine"):
-        return "Install it with: pip install 'cosmos-cli[gpu]'."
+        return "Install it with `pip install 'cosmos-cli[gpu]'`."
     return None
 
 

@@ -34,7 +34,7 @@ def check_compiler(device: torch.device) -> None:
     """
     if device.type == "cuda":
         if not find_spec("triton"):
-            raise _refusal("needs Triton, which is not installed.", "Install it with: pip install triton.")
+            raise _refusal("needs Triton, which is not installed.", "Install it with `pip install triton`.")
         variable, candidates = "CC", ["gcc", "clang"]
     else:
         variable, candidates = "CXX", ["clang++"] if sys.platform == "darwin" else ["g++"]
@@ -43,12 +43,12 @@ def check_compiler(device: torch.device) -> None:
     if not any(map(shutil.which, candidates)):
         raise _refusal(
             f"needs a compiler, and there is no {' or '.join(candidates)}.",
-            f"Install one, for instance with: apt install g++, or have {variable} name one.",
+            f"Install one, for instance with `apt install g++`, or have {variable} name one.",
         )
     if not (Path(sysconfig.get_paths()["include"]) / "Python.h").is_file():
         raise _refusal(
             "needs Python's header files, and there is no Python.h.",
-            "Install them, for instance with: apt install python3-dev.",
+            "Install them, for instance with `apt install python3-dev`.",
         )
 
 

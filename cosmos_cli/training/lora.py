@@ -35,7 +35,7 @@ def check_installed(recipe: LoRARecipe | None) -> None:
     """Raises InputError: the recipe trains adapters, and peft is not installed."""
     if recipe is not None and find_spec("peft") is None:
         raise InputError(
-            "a LoRA needs peft, which is not installed.", where="lora", fix="pip install 'cosmos-cli[lora]'."
+            "a LoRA needs peft, which is not installed.", where="lora", fix="pip install 'cosmos-cli[lora]'"
         )
 
 

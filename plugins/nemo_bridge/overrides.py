@@ -68,7 +68,7 @@ FIXED: Mapping[str, tuple[Any, str]] = {
 UNSUPPORTED: Mapping[str, str] = {
     "trainer.devices": "Pass --num-gpus, or start the command with torchrun.",
     "trainer.strategy.sequence_parallel": "Share tokens by trainer.strategy.context_parallel_size.",
-    "trainer.strategy.save_ckpt_format": "Write NeMo's formats with cosmos nemo convert, when the run has ended.",
+    "trainer.strategy.save_ckpt_format": "Write NeMo's formats with `cosmos nemo convert`, when the run has ended.",
     "trainer.limit_val_batches": "Leave it out: NeMo's recipes validate nothing either.",
     "data.seq_length": "Leave it out: NeMo reads it and does nothing with it.",
     "log.wandb": "Set WANDB_API_KEY, WANDB_PROJECT and WANDB_RUN_ID.",

@@ -83,7 +83,7 @@ def recipe_of(named: Recipe, overrides: Collection[str], num_ranks: int) -> Reci
         raise InputError(
             "no folder of prepared samples is named.",
             where="data.path",
-            fix="Pass data.path=FOLDER, which cosmos nemo prepare-dataset fills.",
+            fix="Pass data.path=FOLDER, which `cosmos nemo prepare-dataset` fills.",
         )
     if isinstance(recipe, NemoRecipe) and recipe.data.batch_size != 1:
         raise InputError(

@@ -136,16 +136,16 @@ DEFAULT_FACTORY = "cosmos_diffusion_7b_text2world_finetune"
 
 _NO_ACTIONS = (
     "its network reads a robot's actions, which the general diffusion transformer here does not.",
-    "cosmos predict2 post-train --experiment predict2_video2world_2b_action_conditioned_training trains one that does.",
+    "`cosmos predict2 post-train --experiment predict2_video2world_2b_action_conditioned_training` trains one.",
 )
 _NO_VIEWS = (
     "its network and its data set, which is not published, are of six cameras of a car.",
-    "cosmos predict1-multiview post-train trains a network for several cameras.",
+    "`cosmos predict1-multiview post-train` trains a network for several cameras.",
 )
 NOT_HERE: Mapping[str, tuple[str, str]] = {
     "cosmos_diffusion_7b_cameractrl_finetune": (
         "its network reads rays of a camera, which the general diffusion transformer here does not.",
-        "cosmos nemo post-train --factory cosmos_diffusion_7b_video2world_finetune trains the one that it begins from.",
+        "`cosmos nemo post-train --factory cosmos_diffusion_7b_video2world_finetune` trains what it begins from.",
     ),
     "cosmos_diffusion_7b_video2world_action_ctrl_finetune": _NO_ACTIONS,
     "cosmos_diffusion_14b_video2world_action_ctrl_finetune": _NO_ACTIONS,

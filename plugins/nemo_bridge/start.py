@@ -75,7 +75,7 @@ def weights_of(recipe: NemoRecipe, checkpoint_dir: Path) -> Path:
         raise CheckpointError(
             "the weights to begin with are not there.",
             where=str(checkpoint_dir / named),
-            fix="Fetch them with cosmos nemo download, name others by resume.restore_config.path=PATH, or begin from "
+            fix="Fetch them with `cosmos nemo download`, name others by resume.restore_config.path=PATH, or begin from "
             "chance with resume.restore_config=None.",
         )
     return found

@@ -158,7 +158,7 @@ def check_controls(request: TransferRequest) -> None:
                 Problem(
                     f"has no control video, and {package.name}, which {package.does}, is not installed.",
                     f"{name}, input_control",
-                    f'Install it: pip install "{package.install}"; or give the path of a control video.',
+                    f'Install it with `pip install "{package.install}"`; or give the path of a control video.',
                 )
             )
         problems += _problems_of_weight(name, control, request)

@@ -240,6 +240,6 @@ def find_weights(recipe: Recipe, where: Where, name: str) -> Path:
         raise CheckpointError(
             "the weights to begin with are not there.",
             where=str(where.checkpoint_dir / name),
-            fix=f"Fetch them with cosmos download transfer{which}, or name others.",
+            fix=f"Fetch them with `cosmos download transfer{which}`, or name others.",
         )
     return found

@@ -147,7 +147,7 @@ def joined(own: Rank, device: str) -> Iterator[None]:
             raise InputError(
                 "PyTorch sees no GPU in a worker that shall compute on one.",
                 where="--device",
-                fix="Run cosmos doctor; or pass --device cpu to compute on the CPU.",
+                fix="Run `cosmos doctor`; or pass --device cpu to compute on the CPU.",
             )
         if is_on_gpu:
             # no `device_id`: a mesh would split the group, which fails with two backends (pytorch#159200); and so

@@ -56,7 +56,7 @@ class LatentFolder:
         self._shapes = Shapes(latent_shape(data.num_frames, data.height, data.width), data.text_channels)
         if not self._names:
             raise InputError(
-                "holds no samples.", where=str(self._root), fix="Fill it with cosmos nemo prepare-dataset."
+                "holds no samples.", where=str(self._root), fix="Fill it with: cosmos nemo prepare-dataset"
             )
 
     def __len__(self) -> int:

@@ -131,7 +131,7 @@ class SkeletonEstimator:
             raise InputError(
                 f"needs the package {error.name or 'rtmlib'}, which is not installed.",
                 where="keypoint",
-                fix="Install it: pip install 'cosmos-cli[keypoint]'. Or give the control video as input_control.",
+                fix="Install it with `pip install 'cosmos-cli[keypoint]'`, or give the control video as input_control.",
             ) from error
         self._load, self._folder = rtmlib.Wholebody, folder
         self.move(device)
