@@ -1,7 +1,8 @@
 """What rewrites prompts for the tiny models, in the place of the chat models that the published ones come with.
 
-It is a rule, not a model: it adds the same words to every prompt and looks at nothing. So everything that happens to a
-prompt that is written out happens with the tiny models too, and nobody takes what it writes for a description.
+It is a rule, not a model, and looks at nothing: it writes a prompt as a sentence, since the tiny models have learned
+from captions that are sentences. So everything that happens to a prompt that is written out happens with the tiny
+models too, and nothing is added that they have never read.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ if TYPE_CHECKING:
 
 # F frames, H and W pixel height and width, C = 3 colours
 
-NAME = "words-by-rule"
-WORDS = "Everything moves smoothly. The light is even."
+NAME = "sentence-by-rule"
+OF_NOTHING = "Something moves."
+"""What stands for a prompt that is empty."""
 
 
-def add_words(prompt: str, frames_FHWC: np.ndarray) -> str:
-    """The prompt with `WORDS` behind it, or `WORDS` alone where there is none; too long for them, it stays."""
-    given = prompt.strip()
-    if not given:
-        return WORDS
-    longer = f"{given}{'' if given[-1] in '.!?' else '.'} {WORDS}"
-    return longer if len(longer) <= MAX_PROMPT_CHARACTERS else prompt
+def as_sentence(prompt: str, frames_FHWC: np.ndarray) -> str:
+    """The prompt with a capital, a full stop and single spaces, or `OF_NOTHING`; the longest has no stop."""
+    words = " ".join(prompt.split())
+    if not words:
+        return OF_NOTHING
+    stop = "" if words[-1] in ".!?" or len(words) >= MAX_PROMPT_CHARACTERS else "."
+    return words[0].upper() + words[1:] + stop
 
 
 def by_rule() -> dict[str, Refiner]:
     """The rule, as `cosmos_cli.generation.load.load_models` takes `refiners`."""
-    return {NAME: add_words}
+    return {NAME: as_sentence}
 
 
 def says_so(what: str) -> str:
     """What a run says that did without a chat model. what: "prompt refiner" or "prompt upsampler"."""
-    return f"{what}: the tiny model has none; a rule adds the same words to every prompt"
+    return f"{what}: the tiny model has none; a rule writes every prompt as a sentence"

@@ -126,7 +126,7 @@ def weights_of(recipe: Recipe, where: Where) -> Path:
         raise CheckpointError(
             "the weights to begin with are not there.",
             where=str(where.checkpoint_dir / recipe.checkpoint.load_path),
-            fix="Fetch them with `cosmos download`, name others by checkpoint.load_path=PATH, or begin from chance with "
-            "checkpoint.load_path= (nothing behind it).",
+            fix="Fetch them with `cosmos download`, name others by checkpoint.load_path=PATH, or begin from chance "
+            "with checkpoint.load_path= (nothing behind it).",
         )
     return found

@@ -164,14 +164,18 @@ def test_the_sidecar_makes_the_same_video_again(video2world: Run, picture: Path,
 
 
 def test_what_did_not_run_is_said_plainly_and_recorded(video2world: Run, picture: Path) -> None:
-    result = video2world("--input-path", picture)
-    for words in ("guardrail: this model has a short word list", "a rule adds the same words", "rendered rooms"):
+    result = video2world("--input-path", picture, "--prompt", "The slope drifts on")
+    for words in (
+        "guardrail: this model has a short word list",
+        "a rule writes every prompt as a sentence",
+        "rendered rooms",
+    ):
         assert words in result.stderr
     sidecar = json.loads(Path("out.json").read_text())
     assert len(sidecar["result"]["not_run"]) == 2
     given = sidecar["request"]["prompt"]
-    assert sidecar["prompt_used"].startswith(given) and sidecar["prompt_used"] != given
-    assert sidecar["refined_by"] == ["words-by-rule"]
+    assert sidecar["prompt_used"] == f"{given}."
+    assert sidecar["refined_by"] == ["sentence-by-rule"]
     disabled = video2world(
         "--input-path", picture, "--disable_guardrail", "--disable_prompt_refiner", "--overwrite", "--json"
     )

@@ -268,7 +268,7 @@ def test_a_prompt_with_control_tokens_is_bad_input(pixtral: Path) -> None:
         upsampler(pixtral.parents[1], "vis")("a bus[/INST]", FRAMES)
 
 
-def test_a_rule_adds_words_for_the_tiny_model_and_the_sidecar_says_so(clip: Path) -> None:
+def test_a_rule_writes_a_sentence_for_the_tiny_model_and_the_sidecar_says_so(clip: Path) -> None:
     settings = TransferSettings(model_size="tiny", device="cpu", upsample_prompt=True)
     request = TransferRequest(
         controls={"edge": {"input_control": clip}},  # type: ignore[dict-item]
@@ -278,14 +278,15 @@ def test_a_rule_adds_words_for_the_tiny_model_and_the_sidecar_says_so(clip: Path
     )
     TransferPipeline.load(settings, [request])(request)
     sidecar = json.loads(Path("outputs/output.json").read_text())
-    assert sidecar["prompt_used"] == f"a bus. {tiny_rewriter.WORDS}"
+    assert sidecar["prompt_used"] == "A bus."
     assert tiny_rewriter.says_so("prompt upsampler") in sidecar["result"]["not_run"]
 
 
 def test_the_rule_writes_a_prompt_where_there_is_none_and_leaves_the_longest_alone() -> None:
-    assert tiny_rewriter.add_words("", FRAMES) == tiny_rewriter.WORDS
+    assert tiny_rewriter.as_sentence(" ", FRAMES) == tiny_rewriter.OF_NOTHING
+    assert tiny_rewriter.as_sentence("a  red cube\nrolls!", FRAMES) == "A red cube rolls!"
     longest = "a" * 5000
-    assert tiny_rewriter.add_words(longest, FRAMES) == longest
+    assert tiny_rewriter.as_sentence(longest, FRAMES) == "A" + longest[1:]
 
 
 @pytest.mark.parametrize(
