@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosmos_cli.errors import Problem
-from cosmos_cli.files.missing import exists
+from cosmos_cli.generation.chat_folder import chat_model_problems, find_chat_folder
 from cosmos_cli.generation.checks import check_upsampler
 from cosmos_plugins.nemo_bridge.requests import PUBLISHED_UPSAMPLER, NemoSettings
 
-_OF_CHAT_MODELS = ("params.json", "tokenizer_config.json")
-"""Files of which a chat model that can be read has one; the published upsampler's own form has none."""
 _WAYS_OUT = "Leave out --enable-prompt-upsampler, or pass --upsampler-url to have a chat server do it"
 
 
@@ -39,19 +37,10 @@ def _is_published(settings: NemoSettings) -> bool:
 
 def upsampler_folder(settings: NemoSettings) -> Path:
     """The folder of the chat model, whether or not it is there."""
-    name = settings.prompt_upsampler_dir
-    places = (settings.checkpoint_dir / name, Path(name), settings.checkpoint_dir / "nvidia" / name)
-    return next((place for place in places if exists(place)), places[0])
+    return find_chat_folder(settings.prompt_upsampler_dir, settings.checkpoint_dir)
 
 
 def upsampler_problems(settings: NemoSettings) -> list[Problem]:
     """What is wrong with the chat model of this process."""
-    folder = upsampler_folder(settings)
-    if any((folder / name).is_file() for name in _OF_CHAT_MODELS):
-        return []
-    where = "--prompt-upsampler-dir"
-    if _is_published(settings):
-        what = f"{PUBLISHED_UPSAMPLER} is published in a form of its own, which cosmos does not read"
-        return [Problem(f"{what}.", where, f"{_WAYS_OUT}, or name the folder of a chat model that it does read.")]
-    what = "holds no chat model that cosmos reads" if exists(folder) else "does not exist"
-    return [Problem(f"{folder} {what}.", where, f"Check the name. {_WAYS_OUT}.")]
+    name, is_published = settings.prompt_upsampler_dir, _is_published(settings)
+    return chat_model_problems(upsampler_folder(settings), name, is_published=is_published, ways_out=_WAYS_OUT)

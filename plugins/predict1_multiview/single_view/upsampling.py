@@ -7,15 +7,13 @@ from pathlib import Path
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import Problem
-from cosmos_cli.files.missing import exists
+from cosmos_cli.generation.chat_folder import chat_model_problems, find_chat_folder, holds_chat_model
 from cosmos_cli.generation.checks import check_upsampler
 from cosmos_cli.generation.files import needed_files, own_file
 from cosmos_plugins.predict1_multiview.checkpoints import PIXTRAL
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewSettings
 
 _WAYS_OUT = "Pass --disable-prompt-upsampler, or --upsampler-url to have a chat server do it"
-_OF_CHAT_MODELS = ("params.json", "tokenizer_config.json")
-"""Files of which a chat model that can be read has one; the originals' own form has none."""
 
 
 def check_server(settings: SingleViewSettings) -> None:
@@ -48,28 +46,23 @@ def brings_refiner(settings: SingleViewSettings) -> bool:
 def upsampler_folder(settings: SingleViewSettings) -> Path:
     """The folder of the chat model, whether or not it is there."""
     folder = _named_folder(settings)
-    if settings.kind == "video2world" and _is_published(settings) and not _is_readable(folder):
+    if settings.kind == "video2world" and _is_published(settings) and not holds_chat_model(folder):
         return PIXTRAL.folder(settings.checkpoint_dir)
     return folder
 
 
 def needed_upsampler(settings: SingleViewSettings) -> list[Repository]:
     """The published chat model that is used, if it is one that can be read."""
-    is_own = not _is_published(settings) or _is_readable(_named_folder(settings))
+    is_own = not _is_published(settings) or holds_chat_model(_named_folder(settings))
     return [] if is_own or settings.kind == "text2world" else [PIXTRAL]
 
 
 def upsampler_problems(settings: SingleViewSettings) -> list[Problem]:
     """What is wrong with the chat model of this process, but for files that can be downloaded."""
-    folder = _named_folder(settings)
-    if _is_readable(folder) or needed_upsampler(settings):
+    if needed_upsampler(settings):
         return []
-    where = "--prompt-upsampler-dir"
-    if _is_published(settings):
-        what = f"{settings.prompt_upsampler_dir} is published in a form of its own, which cosmos does not read"
-        return [Problem(f"{what}.", where, f"{_WAYS_OUT}, or name the folder of a chat model that it does read.")]
-    what = "holds no chat model that cosmos reads" if exists(folder) else "does not exist"
-    return [Problem(f"{folder} {what}.", where, f"Check the name. {_WAYS_OUT}.")]
+    name, is_published = settings.prompt_upsampler_dir, _is_published(settings)
+    return chat_model_problems(_named_folder(settings), name, is_published=is_published, ways_out=_WAYS_OUT)
 
 
 def upsampler_ways_out() -> list[Problem]:
@@ -89,14 +82,8 @@ def upsampler_bytes(settings: SingleViewSettings) -> int:
 
 
 def _named_folder(settings: SingleViewSettings) -> Path:
-    name = settings.prompt_upsampler_dir
-    places = (settings.checkpoint_dir / name, Path(name), settings.checkpoint_dir / "nvidia" / name)
-    return next((place for place in places if exists(place)), places[0])
+    return find_chat_folder(settings.prompt_upsampler_dir, settings.checkpoint_dir)
 
 
 def _is_published(settings: SingleViewSettings) -> bool:
     return settings.prompt_upsampler_dir == settings.published_upsampler
-
-
-def _is_readable(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in _OF_CHAT_MODELS)
