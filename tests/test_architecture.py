@@ -79,7 +79,7 @@ MAY_IMPORT = {
 }
 """Room of cosmos_cli to the rooms that it may import, besides itself."""
 
-HEAVY = {"torch", "transformers", "transformer_engine", "cv2", "imageio", "av", "huggingface_hub", "numpy"}
+HEAVY = {"torch", "transformers", "transformer_engine", "cv2", "imageio", "av", "huggingface_hub", "numpy", "jinja2"}
 
 
 def imported_names(tree: ast.AST) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cosmos_cli.batch.ledger import Entry, open_ledger
 from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.media.video import read_video, write_video
 from cosmos_cli.testing import run_cosmos
@@ -66,6 +67,8 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         shutil.copy(car / "front.mp4", f"cameras/{view}.mp4")
     Path("output/my_existing_videos").mkdir(parents=True)
     write_video(Path("output/my_existing_videos/a.mp4"), clip[:5], 10)
+    with open_ledger(Path("outputs/streets/streets.ledger.jsonl")) as ledger:
+        ledger.write(Entry("1", "video_0", "failed", "it got lost"))
     Path("13.json").write_text(str(np.zeros((12, 7)).tolist()))
     for spec, name in (("edge", "spec"), ("hdmap", "hdmap"), ("six_hdmaps", "hdmap_of_all_cameras")):
         text = (EXAMPLES / "transfer" / f"{spec}.json").read_text()

@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from cosmos_cli import interrupts, output
 from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger, read_ledger
 from cosmos_cli.batch.manifest import Fault
+from cosmos_cli.batch.page import keeping_page, page_of
 from cosmos_cli.batch.plan import Item, Plan, describe
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem, met_by
 from cosmos_cli.files.identity import Identity
@@ -109,6 +110,11 @@ class Report:
             return CosmosError.exit_code
         return GuardrailBlocked.exit_code if "blocked" in statuses else 0
 
+    @property
+    def page(self) -> Path | None:
+        """The page that shows it, if it could be written."""
+        return page_of(self.ledger)
+
     def summary(self) -> str:
         """A table for people, and a line below it."""
         rows = [(o.name, o.status, f"{o.seconds:.1f} s" if o.seconds else "", o.error) for o in self.outcomes]
@@ -119,7 +125,8 @@ class Report:
         line = f"{', '.join(parts)} in {self.seconds:.1f} s; the same command again goes on with what is missing"
         if num_done == len(self.outcomes):
             line = f"{parts[0]} in {self.seconds:.1f} s"
-        return output.table(("ITEM", "STATUS", "TIME", "ERROR"), rows) + f"\n{line}"
+        page = f"\nreport: {self.page}" if self.page else ""
+        return output.table(("ITEM", "STATUS", "TIME", "ERROR"), rows) + f"\n{line}{page}"
 
     def document(self) -> dict[str, Any]:
         """For `--json`."""
@@ -128,6 +135,7 @@ class Report:
             "exit_code": self.exit_code,
             "samples": [asdict(outcome) for outcome in self.outcomes],
             "ledger": str(self.ledger),
+            "report": str(self.page) if self.page else None,
             "seconds": round(self.seconds, 3),
         }
 
@@ -138,6 +146,7 @@ def run_batch(
     *,
     ledger: Path,
     overwrite: bool = False,
+    writes_page: bool = True,
 ) -> Report:
     """Work off a batch; what an earlier run with the same ledger has finished is not touched.
 
@@ -149,6 +158,7 @@ def run_batch(
             every one of them it raises GuardrailBlocked.
         ledger: file that remembers finished items.
         overwrite: make every item again, and replace files of others.
+        writes_page: whether the report of the ledger's folder is kept, see `cosmos_cli.batch.page`.
     Raises:
         InputError: another process works on the same batch.
         OutOfMemory: the device of one of several processes is too small; what is finished is kept.
@@ -164,11 +174,16 @@ def run_batch(
     }
     is_ours = place is None or place.rank == 0
     with ExitStack() as stack:
+        if writes_page:
+            stack.enter_context(keeping_page(ledger, is_ours=is_ours))  # left last, when the batch has ended
         opened: list[Ledger] = []
 
         def sort() -> tuple[list[Item[Request]], list[Outcome]]:
             opened.append(stack.enter_context(open_ledger(ledger, is_ours=is_ours)))
-            return _sort(plan, opened[0], overwrite=overwrite)
+            todo, others = _sort(plan, opened[0], overwrite=overwrite)
+            told = (*outcomes.values(), *others)
+            opened[0].begin(plan.items, {outcome.name: outcome.error for outcome in told if outcome.error})
+            return todo, others
 
         # one process looks: disks may tell each machine otherwise what is there
         todo, others = agree(sort, "reading the ledger")
@@ -241,7 +256,9 @@ def _work_off(
     try:
         worker = load([item.request for item in todo])
     except GuardrailBlocked as blocked:  # for every item, or it would have loaded
-        reason = describe(blocked)
+        reason, place = describe(blocked), find_rank()
+        for item in todo if place is None or place.rank == 0 else ():
+            ledger.write(Entry(item.key, item.name, "blocked", reason))
         return [Outcome(item.name, item.place, item.index, "blocked", error=reason) for item in todo]
     team: Team = getattr(worker, "team", Alone())
     return team.gather(list(_Run(worker, ledger, team, overwrite=overwrite).all(todo[team.group :: team.num_groups])))

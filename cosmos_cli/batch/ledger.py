@@ -1,7 +1,7 @@
 """What became of every item of a batch, on disk, so that a batch that was stopped goes on where it was.
 
 One JSON object per line, appended and flushed before and after each item. A line that was cut short by a power failure
-is passed over; the last line about an item counts.
+is passed over; the last line about an item counts. Each run begins with a line that tells what it is asked for.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
@@ -27,8 +27,11 @@ from cosmos_cli.files.writing import json_bytes
 if TYPE_CHECKING:
     from cosmos_cli.batch.plan import Item
 
-Status = Literal["started", "written", "done", "failed", "blocked"]
-"""`written`: its files are whole, and about to get their names."""
+Status = Literal["waiting", "started", "written", "done", "failed", "blocked"]
+"""`waiting`: it was asked for. `written`: its files are whole, and about to get their names."""
+
+ENDING = ".ledger.jsonl"
+"""What the names of ledgers end with."""
 
 _LOOKING_S = 0.1
 """Longer than `is_in_use` takes."""
@@ -43,6 +46,7 @@ class Entry:
     files: what it wrote: path from the ledger's folder to size in bytes and SHA-256.
     seconds: how long it took.
     result: what its command reports of it.
+    asked: its request; told once, when it is first heard of.
     """
 
     key: str
@@ -53,6 +57,27 @@ class Entry:
     result: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     time: str = ""
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Roll:
+    """What a run is asked for.
+
+    keys: of the items, in the order of the batch. wrong: names of rows and items that cannot be made, and why.
+    """
+
+    keys: Sequence[str] = ()
+    wrong: Mapping[str, str] = field(default_factory=dict)
+
+
+def _roll(line: Any) -> Roll | None:
+    """A line that begins a run; None if it is another."""
+    if not isinstance(line, dict) or not isinstance(keys := line.get("roll"), list):
+        return None
+    wrong = line.get("wrong")
+    texts = [*keys, *(wrong.values() if isinstance(wrong, dict) else [None])]
+    return Roll(tuple(keys), wrong or {}) if all(isinstance(text, str) for text in texts) else None
 
 
 def _entry(line: Any) -> Entry | None:
@@ -68,6 +93,7 @@ def _entry(line: Any) -> Entry | None:
         and isinstance(entry.seconds, int | float)
         and isinstance(entry.result, dict)
         and isinstance(entry.files, dict)
+        and isinstance(entry.asked, dict)
         and all(isinstance(known, list) and len(known) == 2 for known in entry.files.values())
     )
     return entry if is_sound else None
@@ -80,16 +106,21 @@ class Ledger:
         self._file, self._path, self._lock = file, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
+        self._roll = Roll()
         self._is_torn = False
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
             for line in json_lines(lines):
                 if (entry := _entry(line)) is not None:
                     self._take(entry)
+                elif (roll := _roll(line)) is not None:
+                    self._roll = roll
             size = lines.tell()
             lines.seek(max(size - 1, 0))
             self._is_torn = lines.read(1) not in (b"", b"\n")
 
     def _take(self, entry: Entry) -> None:
+        if not entry.asked and (earlier := self._entries.get(entry.key)) is not None and earlier.asked:
+            entry = replace(entry, asked=earlier.asked)
         self._entries[entry.key] = entry
         of_item = self._written.setdefault(entry.key, {})
         for name, identity in entry.files.items():
@@ -101,8 +132,19 @@ class Ledger:
         return self._entries.get(key)
 
     def entries(self) -> list[Entry]:
-        """The last that is known of every item, in the order in which they were begun."""
-        return list(self._entries.values())
+        """The last that is known of every item and of every wrong row, in the order of the batch.
+
+        What the last run was not asked for comes first, unless it waits, or the run has another item of its name.
+        """
+        asked_for = [self._entries[key] for key in self._roll.keys if key in self._entries]
+        names, keys = {entry.name for entry in asked_for} | self._roll.wrong.keys(), set(self._roll.keys)
+        others = [entry for key, entry in self._entries.items() if key not in keys]
+        earlier = [entry for entry in others if entry.name not in names and entry.status != "waiting"]
+        wrong = self._roll.wrong
+        now = [replace(e, status="failed", error=wrong[e.name]) if e.name in wrong else e for e in asked_for]
+        known = {entry.name for entry in now}
+        rows = [Entry(name, name, "failed", error) for name, error in wrong.items() if name not in known]
+        return [*earlier, *now, *rows]
 
     def knows(self, item: Item[Any], file: Path) -> bool:
         """Whether a file is there and is still what this item wrote last."""
@@ -146,17 +188,71 @@ class Ledger:
         Raises:
             CosmosError: the ledger's folder was moved or removed; DiskFull: there is no room.
         """
-        stamped = asdict(entry) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-        # an output may be called as somebody's password is, and has its name for all to see
-        line = json_bytes(stamped, as_they_are={name: stamped.pop(name) for name in ("key", "files")}) + b"\n"
+        self._append(_line(entry), [entry])
+
+    def begin(self, items: Sequence[Item[Any]], wrong: Mapping[str, str]) -> None:
+        """Tell what a run is asked for; nothing, if that is what the last one was.
+
+        Args:
+            items: in the order of the batch; those that nothing is known of wait from now on.
+            wrong: names of rows and items that cannot be made, and why.
+        Raises:
+            CosmosError, DiskFull: as for `write`.
+        """
+        new = [Entry(i.key, i.name, "waiting", asked=_asked(i.request)) for i in items if self[i.key] is None]
+        roll = Roll(tuple(item.key for item in items), dict(wrong))
+        if not new and roll == self._roll:
+            return
+        begun = json_bytes({"wrong": roll.wrong}, as_they_are={"roll": roll.keys}) + b"\n"
+        self._append(b"".join(map(_line, new)) + begun, new)
+        self._roll = roll
+
+    def _append(self, lines: bytes, entries: Sequence[Entry]) -> None:
         with self._lock, writing(self._path):
             self.check()
             assert self._file is not None
             is_torn, self._is_torn = self._is_torn, True  # until all of it is there
-            os.write(self._file.fileno(), b"\n" + line if is_torn else line)
+            _write_all(self._file.fileno(), b"\n" + lines if is_torn else lines)
             os.fsync(self._file.fileno())
             self._is_torn = False
-            self._take(entry)
+            for entry in entries:
+                self._take(entry)
+
+
+def _line(entry: Entry) -> bytes:
+    stamped = asdict(entry) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    if not entry.asked:
+        del stamped["asked"]  # earlier versions read such lines too
+    # an output may be called as somebody's password is, and has its name for all to see
+    return json_bytes(stamped, as_they_are={name: stamped.pop(name) for name in ("key", "files")}) + b"\n"
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """The kernel takes at most two gigabytes at a time, and less of a disk that gets full."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _asked(request: Any) -> dict[str, Any]:
+    """A request as a sidecar keeps it; nothing of one that is no model of ours."""
+    from cosmos_cli.requests import StrictModel, request_document
+
+    return request_document(request) if isinstance(request, StrictModel) else {}
+
+
+def find_ledgers(folder: Path) -> list[Path]:
+    """The ledgers in a folder."""
+    return sorted(folder.glob(f"*{ENDING}"))
+
+
+def state(entry: Entry, *, runs: bool) -> str:
+    """How people call what is known of an item. runs: its batch is worked on now."""
+    if entry.status == "waiting":
+        return "waiting" if runs else "not begun"
+    if entry.status in ("started", "written"):
+        return "being made" if runs else "stopped"
+    return entry.status
 
 
 @contextlib.contextmanager

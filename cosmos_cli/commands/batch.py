@@ -14,8 +14,6 @@ from cosmos_cli.flags import JsonFlag
 
 app = typer.Typer(help="Look at batches that run, or have run.", no_args_is_help=True)
 
-_ENDING = ".ledger.jsonl"
-
 
 @app.callback()
 def _group() -> None:
@@ -27,15 +25,29 @@ def status(
     path: Annotated[Path, typer.Argument(help="A ledger, or a folder with ledgers: where the videos go.")],
     json: JsonFlag = False,
 ) -> None:
-    """Tell what became of every item that was begun. Example: cosmos batch status outputs/drives"""
+    """Tell what became of every item. Example: cosmos batch status outputs/drives"""
     batches = [_batch(ledger) for ledger in _ledgers(path)]
     output.result("\n\n".join(_told(batch) for batch in batches), {"status": "ok", "batches": batches})
 
 
+@app.command()
+def report(
+    path: Annotated[Path, typer.Argument(help="A folder with ledgers, or one of them: where the videos go.")],
+    json: JsonFlag = False,
+) -> None:
+    """Write the page of a folder's batches anew. Example: cosmos batch report outputs/drives"""
+    from cosmos_cli.batch.page import write_page
+
+    page = write_page(path.parent if path.is_file() else path)
+    output.result(f"report: {page}", {"status": "ok", "report": str(page)})
+
+
 def _ledgers(path: Path) -> list[Path]:
+    from cosmos_cli.batch.ledger import find_ledgers
+
     if path.is_file():
         return [path]
-    found = sorted(path.glob(f"*{_ENDING}"))
+    found = find_ledgers(path)
     if not found:
         what = "is no folder and no ledger." if not path.is_dir() else "holds no ledger of a batch."
         raise InputError(what, where=str(path), fix="Name the folder that the batch writes to.")
@@ -44,17 +56,15 @@ def _ledgers(path: Path) -> list[Path]:
 
 def _batch(path: Path) -> dict[str, Any]:
     """A ledger as a document; an item that was begun is being made as long as its batch runs."""
-    from cosmos_cli.batch.ledger import is_in_use, read_ledger
+    from cosmos_cli.batch.ledger import is_in_use, read_ledger, state
 
     runs = is_in_use(path)
     items = []
     for entry in read_ledger(path).entries():
-        is_begun = entry.status in ("started", "written")
-        state = ("being made" if runs else "stopped") if is_begun else entry.status
-        seconds = None if is_begun else round(entry.seconds, 3)
-        items.append(
-            {"name": entry.name, "status": state, "seconds": seconds, "time": entry.time, "error": entry.error}
-        )
+        has_ended = entry.status in ("done", "failed", "blocked") and entry.time
+        seconds = round(entry.seconds, 3) if has_ended else None
+        told = {"status": state(entry, runs=runs), "seconds": seconds, "time": entry.time, "error": entry.error}
+        items.append({"name": entry.name, **told})
     return {"ledger": str(path), "runs": runs, "items": items, "counts": dict(Counter(i["status"] for i in items))}
 
 

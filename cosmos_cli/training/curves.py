@@ -77,7 +77,8 @@ class Curve:
 class Chart:
     """A curve as a figure shows it, in units of its own: `width` by `height`, from the top left.
 
-    latest: the last value. labels: of the scale, from the top. rules: heights of its lines.
+    latest: the last value, of the running average where that matters.
+    labels: of the scale, from the top. rules: heights of its lines.
     band: corners of what all steps were. line: points of their running average. Both are as SVG writes them, and empty
     if there is nothing yet.
     """
@@ -98,10 +99,10 @@ def chart(title: str, curve: Curve, total: int, *, from_zero: bool = False) -> C
     Args:
         total: steps of the whole run, the right end. from_zero: the scale begins there.
     """
-    latest = "" if curve.latest is None else short(curve.latest)
-    if not curve.points:
-        return Chart(title, latest)
+    if not curve.points or curve.latest is None:
+        return Chart(title, "")
     smooth = curve.smoothed()
+    latest = short(smooth[-1] if curve.is_noisy else curve.latest)  # where the line ends
     ticks = _ticks(*_range(curve, smooth, from_zero))
     low, high = ticks[0], ticks[-1]
 

@@ -432,7 +432,13 @@ def test_an_output_folder_that_is_moved_in_mid_run_ends_it_with_what_was_finishe
         Path("out").rmdir()
     Path("elsewhere").rename("out")
     assert statuses(run(plan_of("a", "b", "c"))) == ["done before", "done", "done"]
-    assert sorted(path.name for path in Path("out").iterdir()) == ["a.txt", "all.ledger.jsonl", "b.txt", "c.txt"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "a.txt",
+        "all.ledger.jsonl",
+        "b.txt",
+        "c.txt",
+        "report.html",
+    ]
 
 
 BAD_LINES: dict[str, bytes] = {

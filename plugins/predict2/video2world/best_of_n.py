@@ -279,7 +279,9 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
         return _Generator(Video2WorldPipeline.load(settings, todo, *guardrails))
 
     batch = Batch(options.save_path, tuple(items), ())
-    report = run_batch(batch, load, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
+    # the critic's page is the one that this folder gets
+    ledger = options.save_path / LEDGER_NAME
+    report = run_batch(batch, load, ledger=ledger, overwrite=options.overwrite, writes_page=False)
     ordered = sorted((*outcomes, *report.outcomes), key=lambda outcome: outcome.index)
     return replace(report, outcomes=tuple(ordered))
 

@@ -44,7 +44,9 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
     assert "Unknown field 'promt_left'" in reasons[2]
     assert result.stderr.index("damaged.mp4") < result.stderr.index("Loading tiny")
     made = [f"{i}{end}" for i in (0, 4) for end in (".json", ".mp4", ".txt", "_grid.mp4")]
-    assert sorted(path.name for path in Path("outputs").iterdir()) == sorted([*made, "rows.ledger.jsonl"])
+    assert sorted(path.name for path in Path("outputs").iterdir()) == sorted(
+        [*made, "report.html", "rows.ledger.jsonl"]
+    )
     assert Path("outputs/0.txt").read_text().splitlines() == list(prompts.values())
     # what a row leaves out has its default
     assert Path("outputs/4.txt").read_text().splitlines()[1:] == [camera.sentence for camera in CAMERAS[1:]]

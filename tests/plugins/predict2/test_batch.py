@@ -46,7 +46,7 @@ def test_the_original_s_batch_file_makes_what_single_runs_make(cosmos: Run, rows
     assert result.exit_code == 0, result.stderr
     assert [sample["status"] for sample in result.json["samples"]] == ["done", "done"]
     assert [sample["result"]["video"] for sample in result.json["samples"]] == ["output/bus.mp4", "output/snow.mp4"]
-    assert result.json["ledger"] == "output/batch.ledger.jsonl"
+    assert (result.json["ledger"], result.json["report"]) == ("output/batch.ledger.jsonl", "output/report.html")
     assert result.stderr.count("Loading tiny") == 1
     for row in rows:
         line = ("--input-path", row["input_video"], "--prompt", row["prompt"], "--save-path", "single.mp4")
@@ -91,7 +91,8 @@ def test_json_lines_inputs_beside_the_file_names_by_index_and_fields_of_a_reques
     prompts = [json.loads(Path(name).read_text())["request"]["prompt"] for name in ("named.json", "output_1.json")]
     assert prompts == ["Of all.", "On."]
     assert Path("output_1.png").is_file()
-    assert [path.name for path in Path("ledgers").iterdir()] == ["jobs.ledger.jsonl"]
+    assert sorted(path.name for path in Path("ledgers").iterdir()) == ["jobs.ledger.jsonl", "report.html"]
+    assert 'href="../named.mp4"' in Path("ledgers/report.html").read_text()
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

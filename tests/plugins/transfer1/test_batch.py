@@ -61,6 +61,9 @@ def test_a_batch_makes_what_single_runs_make(folder: Path, cosmos: Callable[...,
         single = cosmos("transfer", "run", *COMMON, *line, "--video_save_name", f"video_{i}")
         assert single.exit_code == 0, single.stderr
     assert videos("many") == videos("one")
+    page = Path(result.json["report"]).read_text()
+    for i in range(3):
+        assert f'href="video_{i}.mp4"' in page and f'href="../clip{i}.mp4"' in page and f"Scene {i}." in page
     sidecar = json.loads(Path("many/video_1.json").read_text())
     assert sidecar["prompt_used"] == "Scene 1."
     again = cosmos("transfer", "run", "--from-file", "many/video_1.json", "--video-save-folder", "again")

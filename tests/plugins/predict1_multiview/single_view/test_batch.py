@@ -36,7 +36,9 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
     assert "visual_input: gone.mp4 does not exist" in reasons[0]
     assert "is a still picture, but --num-input-frames 9 needs a video" in reasons[1]
     made = [f"{i}{end}" for i in (0, 2, 3) for end in (".json", ".mp4", ".txt")]
-    assert sorted(path.name for path in Path("outputs").iterdir()) == sorted([*made, "rows.ledger.jsonl"])
+    assert sorted(path.name for path in Path("outputs").iterdir()) == sorted(
+        [*made, "report.html", "rows.ledger.jsonl"]
+    )
     assert Path("outputs/3.txt").read_text().startswith("A tram.")
     Path("outputs/3.mp4").unlink()
     again = batch(cosmos, "video2world", *rows)

@@ -71,7 +71,7 @@ def test_a_folder_of_episodes_becomes_another(episodes: Path, cosmos: Callable[.
     assert result.exit_code == 0, result.stderr
     assert [sample["status"] for sample in result.json["samples"]] == ["done", "done"]
     names = ("", "_preview", "_room_view", "_wrist_view")
-    expected = {f"data_7{name}" for name in names} | {f"data_8{name}" for name in names} | {"guided.ledger"}
+    expected = {f"data_7{name}" for name in names} | {f"data_8{name}" for name in names} | {"guided.ledger", "report"}
     assert {path.name.partition(".")[0] + (".ledger" * ("ledger" in path.name)) for path in Path("out").iterdir()} == {
         *expected
     }
