@@ -158,7 +158,7 @@ RECIPES: dict[str, Recipe] = {
                 num_mock_clips=2000,
             ),
             model=MultiviewModel(size="tiny"),
-            # of three latent frames of a view one is given, hardly noised: objects that cannot be seen are not carried on
+            # of three latent frames of a view one is given, hardly noised: what cannot be seen is not carried on
             draws=_VIDEO.model_copy(
                 update={"given_min": 1, "given_max": 1, "given": "per-clip", "augment_mean": -4.0, "augment_std": 1.5}
                 | {"sigma_mean": 0.5, "sigma_std": 1.5, "text_dropout": 0.1}
