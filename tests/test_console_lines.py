@@ -67,7 +67,7 @@ def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         shutil.copy(car / "front.mp4", f"cameras/{view}.mp4")
     Path("output/my_existing_videos").mkdir(parents=True)
     write_video(Path("output/my_existing_videos/a.mp4"), clip[:5], 10)
-    with open_ledger(Path("outputs/streets/streets.ledger.jsonl")) as ledger:
+    with open_ledger(Path("made before/streets.ledger.jsonl")) as ledger:
         ledger.write(Entry("1", "video_0", "failed", "it got lost"))
     Path("13.json").write_text(str(np.zeros((12, 7)).tolist()))
     for spec, name in (("edge", "spec"), ("hdmap", "hdmap"), ("six_hdmaps", "hdmap_of_all_cameras")):
@@ -111,6 +111,8 @@ def arguments_of(line: str, page: Path) -> list[str] | None:
     family, command = words[0], words[1] if len(words) > 1 else ""
     if ELSEWHERE & {family, command}:
         return None
+    if family == "batch":
+        return [family, command, "made before"]
     if "download" in (family, command):
         return words if "--dry-run" in words else [*words, "--dry-run"]
     if command == "post-train":
