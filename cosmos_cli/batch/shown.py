@@ -138,7 +138,7 @@ def _inputs(request: Mapping[str, Any], entry: Entry, folder: Path) -> list[tupl
         except (OSError, ValueError):  # no name of a file
             continue
         if is_there:
-            relative = os.path.relpath(os.path.realpath(value), os.path.realpath(folder))
+            relative = os.path.relpath(value, folder.absolute())  # links as they were named: a browser follows none
             label = _words(name).removesuffix(" path").replace("image or video", kind)
             found.append((name, Medium(label, PurePath(value).name, _address(relative), kind)))
     return found

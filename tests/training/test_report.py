@@ -6,6 +6,7 @@ import importlib.machinery
 import importlib.util
 import json
 import math
+import re
 import sys
 import types
 from pathlib import Path
@@ -138,6 +139,8 @@ def test_the_page_is_one_file_that_shows_the_run(tmp_path: Path) -> None:
     assert '<td>optimizer.lr</td><td class="own">0.25</td><td>4.957595192603974e-05</td>' in html
     assert "<td>trainer.max_iter</td>" in html
     assert html.count("<svg") == 4
+    [loss] = re.findall(r"<dt>Loss</dt><dd>(.+?)</dd>", html)
+    assert f"<figcaption>Loss <b>{loss}</b>" in html  # not one number here and another there
     assert html.count("<video") == 3
     assert html.index("After step 120") < html.index("After step 60")
     assert 'src="samples/iter_000000060_1.mp4"' in html
