@@ -22,7 +22,7 @@ from cosmos_cli.generation.load import Models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
 from cosmos_cli.generation.samples import VideoSample
-from cosmos_cli.generation.settings import DIT, TOKENIZER, guidance_of
+from cosmos_cli.generation.settings import DIT, TOKENIZER, guidance_of, negative_prompt_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.preview import Row
@@ -68,7 +68,9 @@ class SingleViewPipeline(Pipeline[S, SingleViewResult]):
 
     def frames(self, sample: S, prompt: str, clock: Clock) -> np.ndarray:
         with clock("encode_text"):
-            text_BLD, negative_BLD = self.models.encode_prompts(prompt, sample.request.negative_prompt)
+            text_BLD, negative_BLD = self.models.encode_prompts(
+                prompt, negative_prompt_of(self.settings, sample.request)
+            )
         conditioning = None
         if sample.given_FHWC is not None:
             with clock("encode"), self.stages.at_work(TOKENIZER):

@@ -18,7 +18,7 @@ from cosmos_cli.generation.checks import check_all_writable, check_parallel, che
 from cosmos_cli.generation.files import NeededFile, files_of, needed_files, own_file
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made, guidance_of
+from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.hookspecs import Package
 from cosmos_cli.media.source import Source, is_there
@@ -451,7 +451,7 @@ def work_on(
         num_tiles=num_tiles,
         num_rounds=frames.chunks,
         encoded=((num_encoded, chunk_frames),),
-        num_texts=1 + bool(request.negative_prompt) + num_regions,
+        num_texts=1 + bool(negative_prompt_of(settings, request)) + num_regions,
         num_contexts=1 + is_guided + num_regions,
         num_regions=num_regions,
         num_states=NUM_STATES,

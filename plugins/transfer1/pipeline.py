@@ -14,6 +14,7 @@ from cosmos_cli.generation import tiny_rewriter
 from cosmos_cli.generation.load import Models, OwnRefiner, load_models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import VideoResult
+from cosmos_cli.generation.settings import negative_prompt_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.upsampler import choose_upsampler
 from cosmos_cli.guardrails import Guardrails
@@ -97,7 +98,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
         with clock("encode_text"):
-            text, negative = self.models.encode_prompts(prompt, sample.request.negative_prompt)
+            text, negative = self.models.encode_prompts(prompt, negative_prompt_of(self.settings, sample.request))
             texts = Texts(text, negative, tuple(self.models.encode_text(region.prompt) for region in sample.regions))
         branches = [self.models.branches[sample.paths.controls[control.name]] for control in sample.controls]
         return Generation(

@@ -14,7 +14,7 @@ from cosmos_cli.generation.checks import check_all_writable, check_lora, check_p
 from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made, guidance_of
+from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.variants import NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
@@ -176,7 +176,7 @@ def work_of(settings: SingleViewSettings, request: SingleViewOptions) -> Work:
         clip_px=(model.variant.chunk_frames, height, width),
         num_passes=request.num_steps * (2 if guidance else 1),
         encoded=((1, request.num_given),) if request.num_given else (),
-        num_texts=1 + bool(request.negative_prompt),
+        num_texts=1 + bool(negative_prompt_of(settings, request)),
         num_contexts=2 if guidance else 1,
         num_states=NUM_STATES,
         is_guided=bool(guidance),

@@ -14,6 +14,7 @@ from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.settings import negative_prompt_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.media.source import GivenFrames, Source
 from cosmos_cli.models.prompt_length import check_prompt_length
@@ -109,7 +110,7 @@ def work_of(settings: MultiviewSettings, request: MultiviewRequest | None = None
         num_passes=(num_steps + 1) * (1 + guided),
         num_clips=num_views,
         encoded=((num_views, num_given),) if num_given else (),
-        num_texts=1 + bool(request is None or request.negative_prompt),
+        num_texts=1 + bool(request is None or negative_prompt_of(settings, request)),
         num_contexts=1 + guided,
         is_guided=guided,
         encode_stage="encode_frames",

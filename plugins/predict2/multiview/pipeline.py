@@ -14,7 +14,7 @@ from cosmos_cli.diffusion.rectified_flow import Conditioning
 from cosmos_cli.diffusion.view_conditioning import given_views
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import VideoResult
-from cosmos_cli.generation.settings import TOKENIZER
+from cosmos_cli.generation.settings import TOKENIZER, negative_prompt_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_video
 from cosmos_cli.media.preview import Row
@@ -57,7 +57,7 @@ class MultiviewPipeline(Predict2Pipeline[Sample, MultiviewResult]):
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
         request = sample.request
         with clock("encode_text"):
-            texts = self.models.encode_prompts(prompt, request.negative_prompt)
+            texts = self.models.encode_prompts(prompt, negative_prompt_of(self.settings, request))
         with clock("encode_frames"), self.stages.at_work(TOKENIZER):
             given = self.condition(sample)
         context, negative = (of_first_view(text, request.n_views) for text in texts)

@@ -11,6 +11,7 @@ from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.generation.checks import check_outputs, check_sharing
 from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.settings import negative_prompt_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_plugins.predict2 import inputs
 from cosmos_plugins.predict2.checkpoints import DISTILLED, text2image_file, text2image_repositories, weights_of
@@ -130,7 +131,7 @@ def work_of(settings: Text2ImageSettings, request: Text2ImageRequest | None = No
         networks_of(variant, weight_paths(settings), variant.dit),
         clip_px=(1, *size),
         num_passes=settings.distill_steps or (num_steps + 1) * (1 + guided),
-        num_texts=1 + bool(request is None or request.negative_prompt),
+        num_texts=1 + bool(request is None or negative_prompt_of(settings, request)),
         num_contexts=1 + guided,
         is_guided=guided,
     )

@@ -13,7 +13,7 @@ from cosmos_cli.diffusion.rectified_flow import first_frames
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import PictureResult
-from cosmos_cli.generation.settings import DIT, TOKENIZER
+from cosmos_cli.generation.settings import DIT, TOKENIZER, negative_prompt_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.image import write_png
 from cosmos_plugins.predict2.denoise import decode, sample_distilled, velocity_under
@@ -42,7 +42,7 @@ class Text2ImagePipeline(Predict2Pipeline[Sample, PictureResult]):
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
         request, vae = sample.request, self.models.tokenizer
         with clock("encode_text"):
-            context, negative = self.models.encode_prompts(prompt, request.negative_prompt)
+            context, negative = self.models.encode_prompts(prompt, negative_prompt_of(self.settings, request))
         size = (sample.height // vae.spatial_factor, sample.width // vae.spatial_factor)
         nothing_given = first_frames(torch.zeros(1, vae.config.z_dim, 1, *size, device=self.device), 0)
         if self.settings.distill_steps:

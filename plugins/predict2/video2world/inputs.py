@@ -16,7 +16,7 @@ from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.files import needed_files
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.plan import Job
-from cosmos_cli.generation.settings import as_made, guidance_of
+from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict2.checkpoints import REASON1, dit_file, gr00t_repositories, repositories, weights_of
@@ -285,7 +285,7 @@ def work_of(settings: Video2WorldSettings, request: Video2WorldRequest | None = 
         num_passes=(num_steps + 1) * (2 if guidance else 1),
         num_rounds=request.num_chunks if request else 1,
         encoded=((1, num_given),),
-        num_texts=1 + bool(request is None or request.negative_prompt),
+        num_texts=1 + bool(request is None or negative_prompt_of(settings, request)),
         num_contexts=2 if guidance else 1,
         keys_per_query=_keys_per_query(settings, networks.dit.grid((num_latents, height // factor, width // factor))),
         is_guided=bool(guidance),

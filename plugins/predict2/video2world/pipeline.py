@@ -14,7 +14,7 @@ from cosmos_cli.generation import tiny_rewriter
 from cosmos_cli.generation.load import OwnRefiner, installed_refiners
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.record import VideoResult
-from cosmos_cli.generation.settings import TOKENIZER
+from cosmos_cli.generation.settings import TOKENIZER, negative_prompt_of
 from cosmos_cli.generation.steps import Clock, OnStep
 from cosmos_cli.media.preview import Row
 from cosmos_cli.media.source import digest_of, is_there
@@ -79,7 +79,7 @@ class Video2WorldPipeline(Predict2Pipeline[Sample, VideoResult]):
     def frames(self, sample: Sample, prompt: str, clock: Clock) -> np.ndarray:
         request = sample.request
         with clock("encode_text"):
-            context, negative = self.models.encode_prompts(prompt, request.negative_prompt)
+            context, negative = self.models.encode_prompts(prompt, negative_prompt_of(self.settings, request))
         with clock("encode_frames"), self.stages.at_work(TOKENIZER):
             given = begin_with(self.models, sample.frames_FHWC, sample.num_frames)
         latents = self.denoise(given, context, negative, request, clock)

@@ -16,6 +16,7 @@ from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.load import Models, load_models
 from cosmos_cli.generation.pipeline import Generated, Pipeline
 from cosmos_cli.generation.record import Result
+from cosmos_cli.generation.settings import negative_prompt_of
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.video import write_video
@@ -164,7 +165,7 @@ class GuidedPipeline(Pipeline[GuidedSample, GuidedResult]):
 
         def make() -> np.ndarray:
             with clock("encode_text"):
-                texts = Texts(*self.models.encode_prompts(prompt, sample.request.negative_prompt))
+                texts = Texts(*self.models.encode_prompts(prompt, negative_prompt_of(self.settings, sample.request)))
             generation = GuidedGeneration(
                 self.models,
                 of_view,

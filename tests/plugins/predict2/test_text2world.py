@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cosmos_cli.errors import CheckpointError, InputError
-from cosmos_cli.generation.settings import guidance_of
+from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, guidance_of, negative_prompt_of
 from cosmos_cli.media.video import read_video
 from cosmos_cli.requests import read_request_file, validate
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
+from cosmos_plugins.predict2.text2image.requests import Text2ImageRequest
 from cosmos_plugins.predict2.text2world.inputs import check, divide
 from cosmos_plugins.predict2.text2world.pipeline import Text2WorldPipeline
 from cosmos_plugins.predict2.text2world.requests import Text2WorldRequest, Text2WorldSettings
 from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
+from cosmos_plugins.transfer1.requests import TransferRequest
 
 TINY = Text2WorldSettings(model_size="tiny", cache_dir=Path("cache"))
 
@@ -36,7 +39,7 @@ def test_it_is_a_picture_and_what_video2world_makes_of_it() -> None:
     assert result.video.video.read_bytes() == video.video.read_bytes()
     assert read_video(Path("new/out.mp4")).frames_FHWC.shape == (5, 64, 112, 3)
     assert stages.image_request.guidance == 4
-    assert guidance_of(stages.video_settings, stages.video_request) == 1
+    assert guidance_of(stages.video_settings, stages.video_request) == 3
     assert stages.image_request.negative_prompt == stages.video_request.negative_prompt
 
 
@@ -96,5 +99,17 @@ def test_missing_checkpoints_of_both_models_are_named_each_once() -> None:
 def test_guidance_is_what_is_asked_for_or_suits_the_model() -> None:
     """No guidance at all is something to ask for, too."""
     published, request = TINY.model_copy(update={"model_size": "2B"}), a_request()
-    assert [guidance_of(settings, request) for settings in (TINY, published)] == [1, 7]
+    assert [guidance_of(settings, request) for settings in (TINY, published)] == [3, 7]
     assert [guidance_of(published, request.model_copy(update={"guidance": asked})) for asked in (0.0, 3.0)] == [0, 3]
+
+
+@pytest.mark.parametrize("kind", [Text2WorldRequest, Text2ImageRequest, TransferRequest])
+def test_tiny_models_have_no_negative_prompt_but_one_that_is_given(kind: Any) -> None:
+    """They have never read the published one: led away from it, no green and no yellow is left in a video."""
+    published = TINY.model_copy(update={"model_size": "2B"})
+    for text in (kind.model_fields["negative_prompt"].default, DEFAULT_NEGATIVE_PROMPT):
+        request = kind.model_construct(negative_prompt=text)
+        assert negative_prompt_of(TINY, request) == ""
+        assert negative_prompt_of(published, request) == text
+    given = kind.model_construct(negative_prompt="a red cube")
+    assert negative_prompt_of(TINY, given) == "a red cube"
