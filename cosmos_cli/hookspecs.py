@@ -63,6 +63,8 @@ class RegisterExtension(Protocol):
                 `checkpoint_dir: pathlib.Path`, the checkpoint folder of the run, for weights of its own;
                 `settings: pydantic.BaseModel`, what the run is loaded with: the settings model of its command, whose
                 fields differ from family to family.
+                The factory of a batch engine builds nothing for a device, and is given `device` as the user names it,
+                such as "auto", no `offload`, and `num_workers: int | None`, what `--num-workers` says.
         """
 
 
@@ -195,6 +197,14 @@ def cosmos_register_critics(register: RegisterExtension) -> None:
     """Called once at start-up. Register judges of finished videos.
 
     The factory returns a `cosmos_cli.critics.Critic`. It judges where the user asks for it by name (`--critic`).
+    """
+
+
+@hookspec
+def cosmos_register_batch_engines(register: RegisterExtension) -> None:
+    """Called once at start-up. Register what works off batches in place of this machine (`--engine`).
+
+    The factory returns a `cosmos_cli.batch.engines.Engine`.
     """
 
 

@@ -22,14 +22,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
-from cosmos_cli import hookspecs
-from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, Problem
+from cosmos_cli import __version__, hookspecs
+from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError, Problem
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 OWN_DISTRIBUTION = "cosmos-cli"
 
+_OWN_HOOKS = EntryPoint("cosmos", "cosmos_cli.own_hooks", hookspecs.ENTRY_POINT_GROUP)
+"""By the door of the plugins, and the first: what it brings cannot be taken by another."""
 _GUARDRAIL_HOOK = hookspecs.cosmos_register_guardrails.__name__
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -66,7 +68,7 @@ CORE_COMMANDS = {
 @dataclass(frozen=True)
 class Extension:
     """A registered extension of one kind ("guardrails", "prompt_refiners", "critics", "controls", "doctor_checks",
-    "recipes", "demos").
+    "recipes", "demos", "batch_engines").
 
     factory: import string of what makes or computes it; None where there is nothing to run.
     """
@@ -202,9 +204,12 @@ class Registry:
             CheckpointError: its files are missing or damaged.
             CosmosError: it cannot be built.
         """
-        extension = self.extensions[kind][name]
         failure = GuardrailBlocked if kind == "guardrails" else CosmosError
         given = {"device": device, "offload": offload, "checkpoint_dir": checkpoint_dir, "settings": settings}
+        return self._build(self.extensions[kind][name], given, failure)
+
+    def _build(self, extension: Extension, given: Mapping[str, object], failure: type[CosmosError]) -> Any:
+        """What the factory of an extension returns; raises `failure` if it breaks."""
         try:
             factory = extension.resolve()
             return factory(**_named_by(factory, given))
@@ -212,10 +217,26 @@ class Registry:
             raise
         except BaseException as error:  # SystemExit too: whoever exits in the middle of somebody's work is broken
             raise failure(
-                f"{kind} '{name}' could not be built: {_one_line(error)}.",
+                f"{extension.kind} '{extension.name}' could not be built: {_one_line(error)}.",
                 where=f"plugin {extension.plugin}",
                 fix="Fix or uninstall that plugin.",
             ) from error
+
+    def create_engine(self, name: str, *, settings: Any, num_workers: int | None) -> Any:
+        """The engine of batches of this name.
+
+        Args:
+            settings: what a run is loaded with. num_workers: as the user says, if so.
+        Raises:
+            CosmosError: there is none, or it cannot be built.
+        """
+        known = self.extensions.get("batch_engines", {})
+        if name not in known:
+            raise InputError(
+                f"There is no engine named {name!r}.", where="--engine", fix=f"Use one of {', '.join(sorted(known))}."
+            )
+        given = {"device": settings.device, "checkpoint_dir": settings.checkpoint_dir, "settings": settings}
+        return self._build(known[name], {**given, "num_workers": num_workers}, CosmosError)
 
     def create_extensions(
         self, kind: str, *, device: str, offload: bool, checkpoint_dir: Path, settings: BaseModel
@@ -281,7 +302,7 @@ def discover() -> Registry:
     registry = Registry()
     taken: dict[str, Plugin] = {}
     installed = entry_points()  # once: it reads a file of every package that is installed
-    for entry in sorted(installed.select(group=hookspecs.ENTRY_POINT_GROUP), key=_order):
+    for entry in (_OWN_HOOKS, *sorted(installed.select(group=hookspecs.ENTRY_POINT_GROUP), key=_order)):
         plugin = _describe(entry)
         registry.plugins.append(plugin)
         if entry.name in taken:
@@ -332,6 +353,8 @@ def _order(entry: EntryPoint) -> tuple[bool, str, str]:
 
 
 def _describe(entry: EntryPoint) -> Plugin:
+    if entry is _OWN_HOOKS:
+        return Plugin(entry.name, entry.value, OWN_DISTRIBUTION, __version__)
     distribution, version = _metadata(entry.dist) if entry.dist else ("unknown distribution", "?")
     return Plugin(name=entry.name, module=entry.value, distribution=distribution, version=version)
 

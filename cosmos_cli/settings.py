@@ -119,6 +119,26 @@ class Planning(StrictModel):
         return nullcontext() if self.plan_for is None else in_place_of_this(*parse_card(self.plan_for))
 
 
+LOCAL = "local"
+"""The engine of this machine."""
+
+
+class Spreading(StrictModel):
+    """Who makes the videos of a batch."""
+
+    engine: Annotated[str, Flag(env="COSMOS_ENGINE")] = LOCAL
+    """What makes the videos of a batch: local, this machine; ray, the machines of a Ray cluster; or a plugin's."""
+    num_workers: Annotated[int | None, Flag(default="one on each GPU, or on each machine without GPUs")] = Field(
+        default=None, ge=1
+    )
+    """Models that an engine other than local loads, each for itself."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine makes the videos, or the machines that the command was launched on."""
+        return self.engine == LOCAL
+
+
 class OneOutput(Planning):
     """The same for a command that makes one picture or video, unless it is given a batch."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from cosmos_cli.checkpoints.formats import Format
 from cosmos_cli.commands.formats import formats
 from cosmos_cli.request_options import OptionDescription, describe_options
-from cosmos_cli.settings import OneOutput, Planning
+from cosmos_cli.settings import OneOutput, Planning, Spreading
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings
 from cosmos_cli.training.requests import PostTraining, TrainingSettings
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
@@ -45,16 +45,16 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     "nemo prepare-instruction-dataset": describe_options(InstructionDataset, DatasetSettings),
     "nemo convert": describe_options(ConversionRequest),
     "predict1 video2world": describe_options(
-        predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, OneOutput
+        predict1_video2world.Video2WorldRequest, predict1_video2world.Video2WorldSettings, OneOutput, Spreading
     ),
     "predict1 text2world": describe_options(
-        predict1_text2world.Text2WorldRequest, predict1_text2world.Text2WorldSettings, OneOutput
+        predict1_text2world.Text2WorldRequest, predict1_text2world.Text2WorldSettings, OneOutput, Spreading
     ),
     "predict1-multiview run": describe_options(
-        predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, OneOutput
+        predict1_multiview.MultiviewRequest, predict1_multiview.MultiviewSettings, OneOutput, Spreading
     ),
     "predict1-multiview prepare-data": describe_options(Preparation, PreparationSettings),
-    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, OneOutput),
+    "predict2 video2world": describe_options(Video2WorldRequest, Video2WorldSettings, OneOutput, Spreading),
     "predict2 critic": describe_options(CriticRequest, Judging, CriticSettings),
     "predict2 text2image": describe_options(Text2ImageRequest, Text2ImageSettings, OneOutput),
     "predict2 text2world": describe_options(Text2WorldRequest, Text2WorldSettings, OneOutput),
@@ -63,11 +63,13 @@ COMMANDS: dict[str, list[OptionDescription]] = {
     ),
     "predict2 action": describe_options(ActionRequest, ActionSettings, OneOutput),
     "transfer run": describe_options(
-        TransferRequest, TransferSettings, OneOutput, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+        TransferRequest, TransferSettings, OneOutput, Spreading, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
     ),
     "transfer multiview": describe_options(MultiviewRequest, MultiviewSettings, OneOutput, files=[MULTIVIEW_SPECS]),
     "transfer robot-weights": describe_options(RobotWeightsRequest),
-    "transfer guided": describe_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS]),
+    "transfer guided": describe_options(
+        GuidedRequest, GuidedSettings, DemoEpisode, Planning, Spreading, files=[GUIDED_SPECS]
+    ),
     "transfer prompts": describe_options(PromptsRequest, PromptsSettings),
     "predict1-multiview post-train": describe_options(PostTraining, TrainingSettings),
     "nemo post-train": describe_options(NemoPostTraining, NemoTrainingSettings),

@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "request_options": BOTTOM | {"configuration", "flags", "help", "requests"},
     "settings": {"errors", "requests", "runtime"},
     "registry": {"errors", "hookspecs"},
+    "own_hooks": {"hookspecs"},
     "catalogues": {"checkpoints", "errors", "registry"},
     **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
+from cosmos_cli.batch.engines import Engine
 from cosmos_cli.batch.manifest import Row, beside, check_kept, folder_of, ledger_name
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
@@ -70,8 +71,11 @@ class Batch(ABC):
 
     # What stands once
 
-    def run(self) -> Report:
+    def run(self, engine: Engine | None = None) -> Report:
         """Make what every row asks for.
+
+        Args:
+            engine: what makes it; None for this machine.
 
         Raises:
             InputError: the file is none, or no row of it is good.
@@ -81,7 +85,9 @@ class Batch(ABC):
         def load(requests: Sequence[Any]) -> Any:
             return resolve(self.pipeline, needed_by=self.pipeline).load(self.settings, requests)
 
-        return run_batch(self._rows(needs_weights=True), load, ledger=self._ledger, overwrite=self.common.overwrite)
+        return run_batch(
+            self._rows(needs_weights=True), load, ledger=self._ledger, overwrite=self.common.overwrite, engine=engine
+        )
 
     def check_workers(self) -> None:
         """What `run` would refuse in each of several workers, their sharing of what is left to do included."""

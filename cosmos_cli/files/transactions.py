@@ -39,23 +39,57 @@ def transaction(
     if (outer := together_with.get()) is not None:
         yield outer
         return
+    with withheld(outputs) as together:
+        yield together
+    give_names(together, noting, check=check)
+
+
+@contextlib.contextmanager
+def withheld(outputs: Iterable[Path]) -> Iterator[Transaction]:
+    """A block whose outputs, whole when it ends well, wait beside their names for `give_names`, be it elsewhere.
+
+    Raises:
+        DiskFull, CosmosError: as `replacing`.
+    """
     together = Transaction(frozenset(path.absolute() for path in outputs))
     token = together_with.set(together)
     try:
-        try:
-            with interrupts.at_leave(together.discard):
-                yield together
-        finally:
-            together_with.reset(token)
+        with interrupts.at_leave(together.discard):
+            yield together
+    except BaseException:
+        together.discard()
+        raise
+    finally:
+        together_with.reset(token)
+
+
+def give_names(
+    together: Transaction,
+    noting: Noting | None = None,
+    *,
+    check: Callable[[], object] = lambda: None,
+    known: Mapping[Path, Identity] | None = None,
+) -> None:
+    """Let withheld outputs have their names, all or none; arguments as for `transaction`.
+
+    Args:
+        known: what they are, if that is known.
+    """
+    try:
         check()
         if noting is not None:
-            noting({target: identity_of(source) for source, target in together.moves})
+            noting(identities(together) if known is None else known)
         parts = [(_keep(part), part) for part in together.by_folder()]
     except BaseException:
         together.discard()
         raise
     for journal, part in parts:
         _finish(journal, part)
+
+
+def identities(together: Transaction) -> dict[Path, Identity]:
+    """What withheld outputs are, by the names that they are to get."""
+    return {target: identity_of(source) for source, target in together.moves}
 
 
 def pending(path: Path) -> Path:

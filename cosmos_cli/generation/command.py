@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from cosmos_cli import output, registry
+from cosmos_cli.errors import InputError
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread
-from cosmos_cli.settings import OneOutput, Planning
+from cosmos_cli.runtime.workers.rank import find_rank
+from cosmos_cli.settings import OneOutput, Planning, Spreading
 
 if TYPE_CHECKING:
     from cosmos_cli.generation.pipeline import Inputs
@@ -99,21 +101,48 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
-def make_many(settings: Any, run: Callable[[], Reported], *, check: Callable[[], None]) -> None:
+def make_many(
+    settings: Any, run: Callable[[Any], Reported], *, check: Callable[[], None], spreading: Spreading
+) -> None:
     """Make several pictures or videos with one model, and tell of them.
 
     Args:
+        run: makes them with an engine of batches; given None it is that of this machine.
         check: refuses what each of several workers would; asked before they start.
     Raises:
+        InputError: the engine is none, or cannot work like this.
         typer.Exit: something failed.
     """
     _require_guardrails(settings)
+    if not spreading.is_local:
+        _check_spreading(settings, spreading)
+        known, num_workers = registry.current(), spreading.num_workers
+        tell_report(run(known.create_engine(spreading.engine, settings=settings, num_workers=num_workers)))
+        return
+    if spreading.num_workers is not None:
+        raise InputError("is for other engines.", where="--num-workers", fix="Give --engine, or use --num-gpus.")
     own = check_workers(settings.num_gpus, settings.device)
     if own is None and settings.num_gpus > 1:
         check()
     with spread(settings.num_gpus, settings.device):
-        report = run()
+        report = run(None)
     tell_report(report)
+
+
+def _check_spreading(settings: Any, spreading: Spreading) -> None:
+    engine = f"--engine {spreading.engine}"
+    if settings.num_gpus > 1:
+        raise InputError(
+            f"{settings.num_gpus} GPUs cannot share a video with {engine}: each makes its own.",
+            where="--num-gpus",
+            fix="Leave it out; --num-workers limits the number of GPUs.",
+        )
+    if (own := find_rank()) is not None:
+        raise InputError(
+            f"{own.launcher} started {own.world_size} of this command, and one is enough.",
+            where=engine,
+            fix=f"Start it without {own.launcher}.",
+        )
 
 
 def _require_guardrails(settings: Any) -> None:

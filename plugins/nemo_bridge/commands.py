@@ -8,7 +8,7 @@ from cosmos_cli.flags import JsonFlag
 from cosmos_cli.generation import command
 from cosmos_cli.request_options import request_options
 from cosmos_cli.requests import as_request
-from cosmos_cli.settings import OneOutput, Planning
+from cosmos_cli.settings import OneOutput, Planning, Spreading
 from cosmos_cli.training.command import list_recipes
 from cosmos_plugins.nemo_bridge.convert.requests import ConversionRequest
 from cosmos_plugins.nemo_bridge.dataset.requests import DatasetSettings, InstructionDataset, SubjectDataset
@@ -109,8 +109,10 @@ def run(options: RunVideoOptions, settings: NemoSettings, planning: OneOutput) -
 
 
 @app.command()
-@request_options(BatchFile, VideoOptions, NemoSettings, Planning)
-def batch(rows: BatchFile, options: VideoOptions, settings: NemoSettings, planning: Planning) -> None:
+@request_options(BatchFile, VideoOptions, NemoSettings, Planning, Spreading)
+def batch(
+    rows: BatchFile, options: VideoOptions, settings: NemoSettings, planning: Planning, spreading: Spreading
+) -> None:
     """Make a video of every row of a JSON Lines file; started again, it goes on where it stopped.
 
     Example: cosmos nemo batch prompts.jsonl --video-save-folder out
@@ -122,4 +124,4 @@ def batch(rows: BatchFile, options: VideoOptions, settings: NemoSettings, planni
     if planning.plan:
         command.tell_plan(videos.plan, planning)
         return
-    command.make_many(settings, videos.run, check=videos.check_workers)
+    command.make_many(settings, videos.run, check=videos.check_workers, spreading=spreading)

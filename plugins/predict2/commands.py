@@ -9,7 +9,7 @@ import typer
 from cosmos_cli.generation import command
 from cosmos_cli.request_options import request_options
 from cosmos_cli.requests import as_request
-from cosmos_cli.settings import OneOutput, Planning
+from cosmos_cli.settings import OneOutput, Planning, Spreading
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
@@ -35,9 +35,13 @@ def predict2() -> None:
 
 
 @app.command()
-@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, OneOutput, check=one_video_or_a_batch)
+@request_options(Video2WorldOptions, Video2WorldSettings, BatchInput, OneOutput, Spreading, check=one_video_or_a_batch)
 def video2world(
-    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: OneOutput
+    options: Video2WorldOptions,
+    settings: Video2WorldSettings,
+    batch_input: BatchInput,
+    planning: OneOutput,
+    spreading: Spreading,
 ) -> None:
     """Make a video that begins with a picture or the end of a clip.
 
@@ -45,7 +49,7 @@ def video2world(
     """
     if batch_input.batch is not None:
         planning.check_batch()
-        _run_batch(settings, options, batch_input.batch, batch_input.output_root, planning)
+        _run_batch(settings, options, batch_input.batch, batch_input.output_root, planning, spreading)
         return
     from cosmos_plugins.predict2.video2world import inputs
 
@@ -53,13 +57,19 @@ def video2world(
 
 
 @app.command()
-@request_options(BatchFile, Video2WorldOptions, Video2WorldSettings, Planning)
-def batch(rows: BatchFile, options: Video2WorldOptions, settings: Video2WorldSettings, planning: Planning) -> None:
+@request_options(BatchFile, Video2WorldOptions, Video2WorldSettings, Planning, Spreading)
+def batch(
+    rows: BatchFile,
+    options: Video2WorldOptions,
+    settings: Video2WorldSettings,
+    planning: Planning,
+    spreading: Spreading,
+) -> None:
     """Make a video of every row of a file; started again, it goes on where it stopped.
 
     Example: cosmos predict2 batch batch_example.json --model-size 2B
     """
-    _run_batch(settings, options, rows.file, rows.output_root, planning)
+    _run_batch(settings, options, rows.file, rows.output_root, planning, spreading)
 
 
 @app.command()
@@ -138,7 +148,12 @@ def action(request: ActionRequest, settings: ActionSettings, planning: OneOutput
 
 
 def _run_batch(
-    settings: Video2WorldSettings, options: Video2WorldOptions, path: Path, root: Path, planning: Planning
+    settings: Video2WorldSettings,
+    options: Video2WorldOptions,
+    path: Path,
+    root: Path,
+    planning: Planning,
+    spreading: Spreading,
 ) -> None:
     from cosmos_plugins.predict2.video2world.batch import check_workers, plan, run
 
@@ -146,7 +161,9 @@ def _run_batch(
         command.tell_plan(lambda: plan(settings, options, path, root), planning)
         return
     given = settings, options, path, root
-    command.make_many(settings, lambda: run(*given), check=lambda: check_workers(*given))
+    command.make_many(
+        settings, lambda engine: run(*given, engine=engine), check=lambda: check_workers(*given), spreading=spreading
+    )
 
 
 add_commands(app, "predict2", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

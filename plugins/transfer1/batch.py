@@ -10,6 +10,7 @@ from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
+from cosmos_cli.batch.engines import Engine
 from cosmos_cli.batch.manifest import Row, beside, check_kept, folder_of, ledger_name
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
@@ -33,13 +34,14 @@ _NAMES_IN_ROWS = {"input_video_path": "visual_input", "controls": "control_overr
 """Fields of a request that rows call otherwise."""
 
 
-def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Report:
+def run(settings: TransferSettings, common: TransferRequest, path: Path, *, engine: Engine | None = None) -> Report:
     """Make a video of every row of a batch file; finished ones of an earlier run are kept.
 
     Args:
         common: what holds for all rows that do not say otherwise.
         path: JSON Lines or a JSON array. A row has `visual_input`, and may have `prompt`, any other field of a
             request, and `control_overrides`: modality to the keys of its control that differ.
+        engine: what makes the videos; None for this machine.
     Raises:
         InputError: the file is none, or no row of it is good.
         CheckpointError: weights are missing.
@@ -51,7 +53,7 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path) -> Repo
 
         return TransferPipeline.load(settings, requests)
 
-    return run_batch(rows, load, ledger=_ledger(common, path), overwrite=common.overwrite)
+    return run_batch(rows, load, ledger=_ledger(common, path), overwrite=common.overwrite, engine=engine)
 
 
 def check_workers(settings: TransferSettings, common: TransferRequest, path: Path) -> None:

@@ -10,7 +10,7 @@ from cosmos_cli import output
 from cosmos_cli.generation import command
 from cosmos_cli.request_options import request_options
 from cosmos_cli.runtime.machine import check_device
-from cosmos_cli.settings import OneOutput, Planning
+from cosmos_cli.settings import OneOutput, Planning, Spreading
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.transfer1.control_options import CONTROL_OPTIONS
 from cosmos_plugins.transfer1.guided.requests import GUIDED_SPECS, DemoEpisode, GuidedRequest, GuidedSettings
@@ -31,16 +31,28 @@ def transfer() -> None:
 
 @app.command()
 @request_options(
-    TransferRequest, TransferSettings, BatchInput, OneOutput, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+    TransferRequest,
+    TransferSettings,
+    BatchInput,
+    OneOutput,
+    Spreading,
+    files=[CONTROLNET_SPECS],
+    groups=[CONTROL_OPTIONS],
 )
-def run(request: TransferRequest, settings: TransferSettings, batch_input: BatchInput, planning: OneOutput) -> None:
+def run(
+    request: TransferRequest,
+    settings: TransferSettings,
+    batch_input: BatchInput,
+    planning: OneOutput,
+    spreading: Spreading,
+) -> None:
     """Make one video from an input video, a prompt and controls.
 
     Example: cosmos transfer run --model tiny --edge 0.5 --input-video-path street.mp4
     """
     if batch_input.batch_input_path is not None:
         planning.check_batch()
-        _run_batch(settings, request, batch_input.batch_input_path, planning)
+        _run_batch(settings, request, batch_input.batch_input_path, planning, spreading)
         return
     from cosmos_plugins.transfer1 import inputs
 
@@ -49,14 +61,22 @@ def run(request: TransferRequest, settings: TransferSettings, batch_input: Batch
 
 @app.command()
 @request_options(
-    BatchFile, TransferRequest, TransferSettings, Planning, files=[CONTROLNET_SPECS], groups=[CONTROL_OPTIONS]
+    BatchFile,
+    TransferRequest,
+    TransferSettings,
+    Planning,
+    Spreading,
+    files=[CONTROLNET_SPECS],
+    groups=[CONTROL_OPTIONS],
 )
-def batch(rows: BatchFile, request: TransferRequest, settings: TransferSettings, planning: Planning) -> None:
+def batch(
+    rows: BatchFile, request: TransferRequest, settings: TransferSettings, planning: Planning, spreading: Spreading
+) -> None:
     """Make a video of every row of a JSON Lines file; started again, it goes on where it stopped.
 
     Example: cosmos transfer batch streets.jsonl --edge 0.5 --video-save-folder out
     """
-    _run_batch(settings, request, rows.file, planning)
+    _run_batch(settings, request, rows.file, planning, spreading)
 
 
 @app.command()
@@ -88,8 +108,10 @@ def multiview(request: MultiviewRequest, settings: MultiviewSettings, planning: 
 
 
 @app.command()
-@request_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, files=[GUIDED_SPECS])
-def guided(request: GuidedRequest, settings: GuidedSettings, demo: DemoEpisode, planning: Planning) -> None:
+@request_options(GuidedRequest, GuidedSettings, DemoEpisode, Planning, Spreading, files=[GUIDED_SPECS])
+def guided(
+    request: GuidedRequest, settings: GuidedSettings, demo: DemoEpisode, planning: Planning, spreading: Spreading
+) -> None:
     """Make simulated episodes of two cameras realistic, with the robot and the phantom left as they are.
 
     Example: cosmos transfer guided --model tiny --source-data-dir episodes --output-data-dir out
@@ -106,7 +128,12 @@ def guided(request: GuidedRequest, settings: GuidedSettings, demo: DemoEpisode, 
         command.tell_plan(lambda: episodes.plan(settings, request), planning)
         return
     given = settings, request
-    command.make_many(settings, lambda: episodes.run(*given), check=lambda: episodes.check_workers(*given))
+    command.make_many(
+        settings,
+        lambda engine: episodes.run(*given, engine=engine),
+        check=lambda: episodes.check_workers(*given),
+        spreading=spreading,
+    )
 
 
 @app.command()
@@ -134,7 +161,9 @@ def prompts(request: PromptsRequest, settings: PromptsSettings) -> None:
     command.tell_report(make_prompts(settings, request))
 
 
-def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path, planning: Planning) -> None:
+def _run_batch(
+    settings: TransferSettings, request: TransferRequest, path: Path, planning: Planning, spreading: Spreading
+) -> None:
     from cosmos_plugins.transfer1.batch import check_workers, plan
     from cosmos_plugins.transfer1.batch import run as run_rows
 
@@ -142,7 +171,12 @@ def _run_batch(settings: TransferSettings, request: TransferRequest, path: Path,
         command.tell_plan(lambda: plan(settings, request, path), planning)
         return
     given = settings, request, path
-    command.make_many(settings, lambda: run_rows(*given), check=lambda: check_workers(*given))
+    command.make_many(
+        settings,
+        lambda engine: run_rows(*given, engine=engine),
+        check=lambda: check_workers(*given),
+        spreading=spreading,
+    )
 
 
 add_commands(app, "transfer", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

@@ -149,7 +149,7 @@ def _settle(group: ProcessGroup, own: Exception | None) -> None:
         own: the error of this process, if it has one.
     """
     try:
-        told = _say(group, None if own is None else _Told.of(own), None if own is None else PATIENCE_S)
+        told = _say(group, None if own is None else Told.of(own), None if own is None else PATIENCE_S)
     except RuntimeError:
         if own is None:
             raise
@@ -201,7 +201,7 @@ def _receive(group: ProcessGroup, value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class _Told:
+class Told:
     """An error as others are told of it: its class may be known to one process alone, or not go through pickle."""
 
     kind: str
@@ -211,7 +211,7 @@ class _Told:
     title: str = ""
 
     @classmethod
-    def of(cls, error: Exception) -> _Told:
+    def of(cls, error: Exception) -> Told:
         known = [kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _KINDS]
         if isinstance(error, CosmosError):
             return cls(known[0], str(error), tuple(error.problems), error.exit_code, error.title)

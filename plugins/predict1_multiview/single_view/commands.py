@@ -10,7 +10,7 @@ from cosmos_cli.generation import command
 from cosmos_cli.generation.requests import BatchInput
 from cosmos_cli.request_options import request_options
 from cosmos_cli.requests import as_request
-from cosmos_cli.settings import OneOutput
+from cosmos_cli.settings import OneOutput, Spreading
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict1_multiview.single_view.requests import SingleViewOptions, SingleViewSettings
 from cosmos_plugins.predict1_multiview.text2world import requests as text2world_requests
@@ -36,10 +36,19 @@ def predict1() -> None:
 
 @app.command()
 @request_options(
-    Video2WorldOptions, Video2WorldSettings, BatchInput, OneOutput, check=video2world_requests.one_video_or_a_batch
+    Video2WorldOptions,
+    Video2WorldSettings,
+    BatchInput,
+    OneOutput,
+    Spreading,
+    check=video2world_requests.one_video_or_a_batch,
 )
 def video2world(
-    options: Video2WorldOptions, settings: Video2WorldSettings, batch_input: BatchInput, planning: OneOutput
+    options: Video2WorldOptions,
+    settings: Video2WorldSettings,
+    batch_input: BatchInput,
+    planning: OneOutput,
+    spreading: Spreading,
 ) -> None:
     """Make a video that begins with a picture or the end of a clip, or one of every row of a batch file.
 
@@ -47,15 +56,24 @@ def video2world(
     """
     from cosmos_plugins.predict1_multiview.video2world import inputs
 
-    _make(inputs, Video2WorldRequest, settings, options, batch_input, planning)
+    _make(inputs, Video2WorldRequest, settings, options, batch_input, planning, spreading)
 
 
 @app.command()
 @request_options(
-    Text2WorldOptions, Text2WorldSettings, BatchInput, OneOutput, check=text2world_requests.one_video_or_a_batch
+    Text2WorldOptions,
+    Text2WorldSettings,
+    BatchInput,
+    OneOutput,
+    Spreading,
+    check=text2world_requests.one_video_or_a_batch,
 )
 def text2world(
-    options: Text2WorldOptions, settings: Text2WorldSettings, batch_input: BatchInput, planning: OneOutput
+    options: Text2WorldOptions,
+    settings: Text2WorldSettings,
+    batch_input: BatchInput,
+    planning: OneOutput,
+    spreading: Spreading,
 ) -> None:
     """Make a video out of a prompt, or one of every row of a batch file.
 
@@ -63,7 +81,7 @@ def text2world(
     """
     from cosmos_plugins.predict1_multiview.text2world import inputs
 
-    _make(inputs, Text2WorldRequest, settings, options, batch_input, planning)
+    _make(inputs, Text2WorldRequest, settings, options, batch_input, planning, spreading)
 
 
 def _make(
@@ -73,6 +91,7 @@ def _make(
     options: SingleViewOptions,
     batch_input: BatchInput,
     planning: OneOutput,
+    spreading: Spreading,
 ) -> None:
     path = batch_input.batch_input_path
     if path is None:
@@ -85,7 +104,7 @@ def _make(
     if planning.plan:
         command.tell_plan(batch.plan, planning)
         return
-    command.make_many(settings, batch.run, check=batch.check_workers)
+    command.make_many(settings, batch.run, check=batch.check_workers, spreading=spreading)
 
 
 add_commands(app, "predict1", tiny_root="cosmos_cli.generation.variants:TINY_ROOT")

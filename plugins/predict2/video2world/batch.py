@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
+from cosmos_cli.batch.engines import Engine
 from cosmos_cli.batch.manifest import Row, beside, check_kept, folder_of, ledger_name
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
@@ -38,7 +39,14 @@ _OF_THE_RUN = {"overwrite", *Video2WorldSettings.model_fields}
 """Fields that rows cannot change: the model is loaded once."""
 
 
-def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> Report:
+def run(
+    settings: Video2WorldSettings,
+    common: Video2WorldOptions,
+    path: Path,
+    root: Path = Path(),
+    *,
+    engine: Engine | None = None,
+) -> Report:
     """Make a video of every row of a batch file; finished ones of an earlier run are kept.
 
     Args:
@@ -47,6 +55,7 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, r
             default) and any other field of a request. Inputs are looked up in the working folder and then beside the
             file.
         root: folder that outputs are relative to, and must not leave.
+        engine: what makes the videos; None for this machine.
     Raises:
         InputError: the settings are wrong, the file is none, or no row of it is good.
         CheckpointError: weights are missing.
@@ -58,7 +67,7 @@ def run(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, r
 
         return Video2WorldPipeline.load(settings, requests)
 
-    return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite)
+    return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite, engine=engine)
 
 
 def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> None:

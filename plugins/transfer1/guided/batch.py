@@ -9,6 +9,7 @@ from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
+from cosmos_cli.batch.engines import Engine
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, plan_rows
 from cosmos_cli.batch.plan import Plan as Rows
@@ -26,11 +27,12 @@ from cosmos_plugins.transfer1.guided.samples import name_of, output_folder, outp
 from cosmos_plugins.transfer1.prompts.two_views import names_a_file
 
 
-def run(settings: GuidedSettings, common: GuidedRequest) -> Report:
+def run(settings: GuidedSettings, common: GuidedRequest, *, engine: Engine | None = None) -> Report:
     """Make every episode of a folder realistic; finished ones of an earlier run are kept.
 
     Args:
         common: its `source_data_dir` is the folder, or one file; the rest holds for each of them.
+        engine: what makes them; None for this machine.
     Raises:
         InputError: there is no folder, no episode, or none that can be used.
         CheckpointError: weights are missing.
@@ -42,7 +44,7 @@ def run(settings: GuidedSettings, common: GuidedRequest) -> Report:
 
         return GuidedPipeline.load(settings, requests)
 
-    return run_batch(rows, load, ledger=_ledger(common), overwrite=common.overwrite)
+    return run_batch(rows, load, ledger=_ledger(common), overwrite=common.overwrite, engine=engine)
 
 
 def check_workers(settings: GuidedSettings, common: GuidedRequest) -> None:

@@ -1,0 +1,126 @@
+"""What an actor of the Ray engine holds: one loaded model, which makes items one after the other.
+
+Up to two items are with it at a time: while one is made, the other is prepared or its files are written. Its files wait
+beside their names until the driver lets them have those.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cosmos_cli
+from cosmos_cli import output
+from cosmos_cli.batch.engines import Load
+from cosmos_cli.batch.plan import Item
+from cosmos_cli.batch.steps import Step, Worker
+from cosmos_cli.errors import CosmosError
+from cosmos_cli.files.identity import Identity
+from cosmos_cli.files.transactions import identities, withheld
+from cosmos_cli.files.writing import Transaction
+from cosmos_cli.runtime.workers.agreement import Told
+
+_SENT = ("COSMOS_", "HF_HUB_", "OMP_", "MKL_", "CUBLAS_", "NVIDIA_TF32", "TORCH_", "PYTORCH_")
+"""Variables by which a run here and one there would differ begin so."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a process elsewhere must share with this one to make the same.
+
+    threads: of torch on a CPU; None for as many as it takes by itself, which Ray would change.
+    """
+
+    folder: Path
+    variables: Mapping[str, str]
+    threads: int | None
+    version: str
+    python: tuple[int, int]
+
+    @classmethod
+    def here(cls, threads: int | None) -> Surroundings:
+        variables = {name: value for name, value in os.environ.items() if name.startswith(_SENT)}
+        return cls(Path.cwd(), variables, threads, cosmos_cli.__version__, sys.version_info[:2])
+
+    def enter(self) -> None:
+        """Raises CosmosError: this machine is not like that."""
+        if self.version != cosmos_cli.__version__:
+            raise CosmosError(
+                f"has cosmos {cosmos_cli.__version__}, but the batch was started with {self.version}.",
+                fix="Install the same on all nodes.",
+            )
+        os.environ.pop("OMP_NUM_THREADS", None)
+        os.environ.update(self.variables)
+        if self.threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            raise CosmosError(
+                f"cannot go to {self.folder}, where the batch was started: {error.strerror}.",
+                fix="Start it in a folder that all nodes share.",
+            ) from error
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an actor tells of an item.
+
+    written: its files, under temporary names. known: what each is, by the name that it is to get.
+    result: what its command reports of it.
+    """
+
+    seconds: float
+    notices: tuple[str, ...]
+    error: Told | None = None
+    written: Transaction | None = None
+    known: Mapping[Path, Identity] | None = None
+    result: Mapping[str, Any] | None = None
+
+
+class Actor:
+    """Lives in a process that Ray starts; a thread for each of two items."""
+
+    def __init__(self) -> None:
+        self._worker: Worker | None = None
+        self._preparing, self._making, self._writing = threading.Lock(), threading.Lock(), threading.Lock()
+
+    def open(self, surroundings: Surroundings, load: Load, requests: Sequence[Any]) -> tuple[Told | None, list[str]]:
+        """Load the model, once: what went wrong, and what was noticed."""
+        error = None
+        with output.recording():
+            try:
+                surroundings.enter()
+                self._worker = load(requests)
+            except Exception as raised:  # whatever it is, another node may do better
+                error = Told.of(raised)
+            return error, output.notices()
+
+    def make(self, item: Item[Any]) -> Made:
+        """Make an item as far as giving names to its files."""
+        worker = self._worker
+        assert worker is not None
+
+        def write(value: Any) -> tuple[Transaction, dict[Path, Identity], dict[str, Any]]:
+            with withheld(item.files) as written:
+                result = worker.write(value)
+            return written, identities(written), dict(result.document())
+
+        step = Step(item.request)
+        try:
+            with self._preparing:
+                step = step.then(worker.prepare, in_background=True)
+            with self._making:
+                step = step.then(worker.make, in_background=True)
+            with self._writing:
+                step = step.then(write, in_background=True)
+        except CosmosError as error:  # out of memory, for which a group of processes would start again
+            step = Step(None, error, step.seconds, step.notices)
+        if step.error is not None:
+            return Made(step.seconds, step.notices, Told.of(step.error))
+        return Made(step.seconds, step.notices, None, *step.value)

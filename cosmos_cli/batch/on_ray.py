@@ -1,0 +1,285 @@
+"""The engine of many machines: actors of Ray hold one loaded model each, and the driver hands out items.
+
+The driver alone writes the ledger and gives files their names, so a machine may vanish at any moment: what it had in
+hand is put back, and whatever it had written is nobody's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cosmos_cli import output
+from cosmos_cli.batch.actor import Actor, Made, Surroundings
+from cosmos_cli.batch.desk import Desk
+from cosmos_cli.batch.engines import Load
+from cosmos_cli.batch.plan import Item
+from cosmos_cli.batch.ray_cluster import Node, joined, nodes
+from cosmos_cli.batch.report import Outcome
+from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.runtime.host import num_cores
+from cosmos_cli.runtime.machine import parse_device
+
+MAX_RETRIES = 3
+"""How often an item is made again whose actor died."""
+MAX_IN_FLIGHT = 2
+"""Items with an actor: one that it makes, and one that it prepares or writes."""
+_MAX_LOST = 3
+"""Actors that may die on a node before any of them was ready; then it gets no more."""
+_LOOK_S = 1.0
+_WAIT_FOR_NODES_S = 60.0
+
+
+class RayEngine:
+    """Works on a cluster that `RAY_ADDRESS` names, or on one that it starts on this machine.
+
+    device: as a user names it. num_workers: actors; None for one per GPU, or per machine without GPUs.
+    """
+
+    def __init__(self, device: str = "auto", num_workers: int | None = None) -> None:
+        self._kind, number = parse_device(device)
+        self._num_workers = num_workers
+        if number is not None:
+            raise InputError("names one GPU, but Ray chooses for each actor.", where="--device", fix="Use cuda.")
+
+    def work_off(self, todo: Sequence[Item[Any]], load: Load, desk: Desk) -> list[Outcome]:
+        """As `cosmos_cli.batch.engines.Engine`.
+
+        Raises:
+            InputError: there is no such cluster, or it has no GPU where one is asked for.
+        """
+        with joined(max(num_cores(), self._num_workers or 1)) as ray, desk.letting_go():
+            uses_gpus = self._kind != "cpu" and bool(nodes(ray, "GPU"))
+            if self._kind == "cuda" and not uses_gpus:
+                raise InputError(
+                    "asks for GPUs, but no node of the Ray cluster has one.", where="--device", fix="Use --device cpu."
+                )
+            shift = _Shift(ray, todo, load, desk, "GPU" if uses_gpus else "CPU", self._num_workers)
+            try:
+                return shift.all()
+            finally:
+                shift.end()
+
+
+@dataclass
+class _Hand:
+    """An actor. opening: what tells that its model is loaded; None once it is. flight: what it makes."""
+
+    actor: Any
+    node: Node
+    opening: Any
+    flight: dict[Any, Item[Any]] = field(default_factory=dict)
+
+
+class _Shift:
+    """One pass over the items."""
+
+    def __init__(
+        self,
+        ray: Any,
+        todo: Sequence[Item[Any]],
+        load: Load,
+        desk: Desk,
+        kind: Literal["GPU", "CPU"],
+        num_workers: int | None,
+    ) -> None:
+        self._ray, self._todo, self._desk, self._kind, self._num_workers = ray, todo, desk, kind, num_workers
+        self._waiting, self._hands, self._outcomes = deque(todo), list[_Hand](), list[Outcome]()
+        self._num_deaths, self._begun = Counter[str](), set[str]()
+        self._num_lost, self._closed_nodes = Counter[str](), dict[str, Exception]()
+        self._since, self._num_shown = time.monotonic(), 0
+        try:
+            self._load, self._requests = ray.put(load), ray.put([item.request for item in todo])
+        except (TypeError, AttributeError) as error:
+            raise CosmosError(f"cannot be sent to other machines: {error}.", where="what the batch loads") from error
+        options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if kind == "GPU" else {"num_gpus": 0, "num_cpus": 1}
+        self._remote: Any = ray.remote(max_concurrency=MAX_IN_FLIGHT, max_restarts=0, **options)(Actor)
+
+    def all(self) -> list[Outcome]:
+        while len(self._outcomes) < len(self._todo):
+            self._hire()
+            self._hand_out()
+            owed = {hand.opening: hand for hand in self._hands if hand.opening is not None}
+            owed |= {reference: hand for hand in self._hands for reference in hand.flight}
+            if not owed:
+                time.sleep(_LOOK_S)
+                continue
+            came, _ = self._ray.wait(list(owed), num_returns=1, timeout=_LOOK_S)
+            for reference in came:
+                self._receive(owed[reference], reference)
+        return self._outcomes
+
+    def end(self) -> None:
+        """Let the actors go; what they were at is nobody's."""
+        for hand in self._hands:
+            self._dismiss(hand)
+        for item in self._todo:
+            if item.key in self._begun:
+                self._desk.clear_remains(item)
+
+    # Actors
+
+    def _hire(self) -> None:
+        """Have as many actors as there are items for, where there is room for them."""
+        found = [node for node in nodes(self._ray, self._kind) if node.id not in self._closed_nodes]
+        room = sum(node.room for node in found)
+        if not room and not self._hands:
+            self._without_nodes()
+            return
+        self._since = time.monotonic()
+        per_gpu = room if self._kind == "GPU" else len(found)
+        wanted = min(self._num_workers or per_gpu, room, len(self._todo) - len(self._outcomes))
+        here = Counter(hand.node.id for hand in self._hands)
+        while len(self._hands) < wanted:
+            free = [node for node in found if here[node.id] < node.room]
+            if not free:
+                return
+            node = min(free, key=lambda node: (self._num_lost[node.id], here[node.id], -node.room))
+            here[node.id] += 1
+            self._hands.append(self._hired(node, threads=self._threads(wanted, len(found))))
+
+    def _threads(self, wanted: int, num_nodes: int) -> int | None:
+        """Of each actor: as many as a process here would take, unless actors share the cores of a CPU."""
+        each = -(-wanted // max(1, num_nodes))
+        return None if self._kind == "GPU" or each == 1 else max(1, num_cores() // each)
+
+    def _hired(self, node: Node, threads: int | None) -> _Hand:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        there = NodeAffinitySchedulingStrategy(node.id, soft=False)
+        actor = self._remote.options(scheduling_strategy=there).remote()
+        output.status(f"Loading on {node.name}")
+        return _Hand(actor, node, actor.open.remote(Surroundings.here(threads), self._load, self._requests))
+
+    def _without_nodes(self) -> None:
+        """Raises CosmosError: why there is no node to work on, once that is sure."""
+        if self._closed_nodes:
+            raise next(iter(self._closed_nodes.values()))
+        if time.monotonic() - self._since > _WAIT_FOR_NODES_S:
+            raise CosmosError(
+                f"No node of the Ray cluster has had a {self._kind} for {_WAIT_FOR_NODES_S:.0f} s.",
+                fix="Start nodes, and the same command again.",
+            )
+
+    def _dismiss(self, hand: _Hand) -> None:
+        with suppress(Exception):
+            self._ray.kill(hand.actor, no_restart=True)
+
+    def _close_node(self, hand: _Hand, error: Exception) -> None:
+        """Work elsewhere: this node cannot load the model."""
+        self._closed_nodes[hand.node.id] = error
+        output.notice(f"nothing is made on {hand.node.name}: {error}")
+        for other in [other for other in self._hands if other.node.id == hand.node.id and other.opening is not None]:
+            self._hands.remove(other)
+            self._dismiss(other)
+
+    # Items
+
+    def _hand_out(self) -> None:
+        for item in list(self._waiting):
+            ready = [hand for hand in self._hands if hand.opening is None and len(hand.flight) < MAX_IN_FLIGHT]
+            if not ready:
+                return
+            hand = min(ready, key=lambda hand: len(hand.flight))
+            # what has died with an actor goes alone: of two, nobody could tell which has killed it
+            is_alone = bool(self._num_deaths[item.key]) or any(self._num_deaths[i.key] for i in hand.flight.values())
+            if is_alone and hand.flight:
+                continue
+            self._waiting.remove(item)
+            self._give(hand, item)
+
+    def _give(self, hand: _Hand, item: Item[Any]) -> None:
+        if item.key not in self._begun:
+            self._desk.begin(item)
+            self._begun.add(item.key)
+            try:
+                self._desk.claim(item)
+            except CosmosError as error:
+                self._outcomes.append(self._desk.fail(item, error))
+                return
+            self._num_shown += 1
+            output.status(f"[{self._num_shown}/{len(self._todo)}] {item.name} on {hand.node.name}")
+        hand.flight[hand.actor.make.remote(item)] = item
+
+    def _receive(self, hand: _Hand, reference: Any) -> None:
+        from ray.exceptions import RayError, RayTaskError
+
+        if hand not in self._hands:
+            return
+        try:
+            answer = self._ray.get(reference)
+        except RayTaskError as error:
+            answer = CosmosError(f"cannot be sent back by {hand.node.name}: {error.cause}.")
+        except RayError as error:
+            self._lose(hand, " ".join(str(error).split()))
+            return
+        if reference == hand.opening:
+            self._opened(hand, answer)
+        else:
+            self._made(hand.flight.pop(reference), hand, answer)
+
+    def _opened(self, hand: _Hand, answer: Any) -> None:
+        hand.opening = None
+        error = answer
+        if not isinstance(answer, Exception):
+            told, notices = answer
+            for text in notices:
+                output.notice(text)
+            error = told and told.error()
+        if error is None:
+            return
+        self._hands.remove(hand)
+        self._dismiss(hand)
+        if isinstance(error, GuardrailBlocked):
+            raise error
+        self._close_node(hand, error)
+
+    def _made(self, item: Item[Any], hand: _Hand, answer: Made | CosmosError) -> None:
+        if isinstance(answer, CosmosError):
+            self._outcomes.append(self._desk.fail(item, answer))
+            return
+        for text in answer.notices:
+            output.notice(text)
+        error = answer.error and answer.error.error()
+        if error is None:
+            assert answer.written is not None
+            assert answer.known is not None
+            try:
+                self._desk.take_in(item, answer.written, answer.known, answer.seconds)
+            except CosmosError as raised:
+                error = raised
+        if error is not None:
+            self._outcomes.append(self._desk.fail(item, error, answer.seconds))
+        else:
+            self._desk.clear_remains(item)
+            self._outcomes.append(self._desk.close(item, seconds=answer.seconds, result=answer.result))
+
+    def _lose(self, hand: _Hand, why: str) -> None:
+        """Put back what an actor had in hand that has died."""
+        self._hands.remove(hand)
+        self._dismiss(hand)
+        if hand.opening is not None:
+            self._num_lost[hand.node.id] += 1
+            if self._num_lost[hand.node.id] >= _MAX_LOST:
+                self._close_node(hand, CosmosError(f"its processes die while they load: {why}"))
+            return
+        if hand.flight:
+            names = " and ".join(item.name for item in hand.flight.values())
+            output.status(f"lost an actor on {hand.node.name}; {names}: put back")
+        for item in hand.flight.values():
+            self._num_deaths[item.key] += 1
+            if self._num_deaths[item.key] > MAX_RETRIES:
+                what = f"The process that made it died, {MAX_RETRIES + 1} times; the last on {hand.node.name}: {why}"
+                self._outcomes.append(self._desk.fail(item, CosmosError(what)))
+            else:
+                self._waiting.append(item)
+        hand.flight.clear()
+
+
+def ray_engine(device: str, num_workers: int | None) -> RayEngine:
+    """The engine that `--engine ray` names; imports no Ray before it works."""
+    return RayEngine(device, num_workers)

@@ -1,0 +1,144 @@
+"""The Ray cluster that a batch runs on: joined or started, and how much room its nodes have."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cosmos_cli import interrupts
+from cosmos_cli.errors import InputError, Problem
+
+ADDRESS = "RAY_ADDRESS"
+_NAMESPACE = "cosmos"
+_STORE_BYTES = 128 * 2**20
+"""Of the store for what processes share; a batch sends requests through it, and no frames."""
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster. room: how many actors it has room for."""
+
+    id: str
+    name: str
+    room: int
+
+
+@contextlib.contextmanager
+def joined(num_cpus: int) -> Iterator[Any]:
+    """A block with `ray`, connected to the cluster that `RAY_ADDRESS` names, or to one that ends with the block.
+
+    A program that has connected itself stays so.
+
+    Args:
+        num_cpus: of a cluster that is started here.
+    Raises:
+        InputError: Ray is not installed, there is no such cluster, or it is of another version.
+    """
+    # it reports nothing to anybody, and says nothing about GPUs that it hides from processes without
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "needs the package ray, which is not installed.",
+            where="--engine ray",
+            fix='Install it: pip install "cosmos-cli[ray]".',
+        ) from error
+    if ray.is_initialized():
+        yield ray
+        return
+    address = os.environ.get(ADDRESS, "")
+    with _own_signals():
+        if address and address != "local":
+            _join(ray, address)
+        else:
+            with _no_address():
+                ray.init(
+                    address="local",
+                    namespace=_NAMESPACE,
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    object_store_memory=_STORE_BYTES,
+                    log_to_driver=False,
+                    logging_level="error",
+                )
+    try:
+        yield ray
+    finally:
+        with _own_signals():
+            ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    if "://" in address:
+        raise _no_cluster(address, "is not the address of a cluster.")
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        # Ray itself ends the process when nobody answers
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S):
+                pass
+        except (OSError, ValueError, OverflowError) as error:
+            raise _no_cluster(address, f"cannot be reached: {getattr(error, 'strerror', None) or error}.") from error
+    try:
+        ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level="error")
+    except (RuntimeError, ConnectionError, ValueError) as error:
+        text = " ".join(str(error).split())
+        if "ersion mismatch" in text:
+            raise InputError.from_problems(
+                [Problem(f"is of another version: {text}", f"{ADDRESS}={address}", "Install the same on all nodes.")]
+            ) from error
+        raise _no_cluster(address, f"cannot be joined: {text}.") from error
+
+
+def _no_cluster(address: str, what: str) -> InputError:
+    return InputError(
+        what,
+        where=f"{ADDRESS}={address}",
+        fix="Give HOST:PORT of its head, as `ray start --head` says; or unset it to start Ray here.",
+    )
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """A block that leaves signals to whom they were: Ray takes SIGTERM."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in interrupts.STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _no_address() -> Iterator[None]:
+    """A block in which the variable is not set: empty it would count too."""
+    before = os.environ.pop(ADDRESS, None)
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[ADDRESS] = before
+
+
+def nodes(ray: Any, kind: Literal["GPU", "CPU"]) -> list[Node]:
+    """The machines that have room for actors with a GPU each, or with a CPU each."""
+    found = []
+    for node in ray.nodes():
+        room = int(node["Resources"].get(kind, 0)) if node["Alive"] else 0
+        if room:
+            name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
+            found.append(Node(node["NodeID"], f"{name} ({node['NodeID'][:8]})", room))
+    return found
