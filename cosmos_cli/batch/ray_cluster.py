@@ -16,6 +16,12 @@ from cosmos_cli.errors import InputError, Problem
 
 ADDRESS = "RAY_ADDRESS"
 _NAMESPACE = "cosmos"
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # it reports nothing to anybody
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # and says nothing about GPUs that it hides from processes without
+    "RAY_worker_niceness": "0",  # actors that it starts here are what this process is for
+}
+"""Settings of Ray, unless the user has others."""
 _STORE_BYTES = 128 * 2**20
 """Of the store for what processes share; a batch sends requests through it, and no frames."""
 _PATIENCE_S = 10.0
@@ -41,9 +47,8 @@ def joined(num_cpus: int) -> Iterator[Any]:
     Raises:
         InputError: Ray is not installed, there is no such cluster, or it is of another version.
     """
-    # it reports nothing to anybody, and says nothing about GPUs that it hides from processes without
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
     except ImportError as error:

@@ -2,54 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from cosmos_cli.batch.engine import Report, run_batch
+from cosmos_cli.batch import on_ray
+from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import read_ledger
-from cosmos_cli.batch.on_ray import MAX_RETRIES, RayEngine
-from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.testing import run_cosmos
+from cosmos_cli.batch.on_ray import RayEngine
+from cosmos_cli.batch.ray_cluster import QUIET
+from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
+from cosmos_cli.media.image import write_png
+from cosmos_cli.testing import CommandResult
 from tests.batch.test_engine import LEDGER, Shouter, plan_of, statuses
 
 ray = pytest.importorskip("ray")
-from ray.cluster_utils import Cluster  # noqa: E402
+
+Cosmos = Callable[..., CommandResult]
 
 NUM_NODES = 2
 
 
+class Nodes:
+    """A cluster in processes of this machine: a head without room, and nodes with room for one actor each."""
+
+    def __init__(self, num_nodes: int) -> None:
+        from ray.cluster_utils import Cluster
+
+        os.environ.update(QUIET)
+        store = 80 * 2**20
+        self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": store})
+        self._add: Callable[[], Any] = lambda: self._cluster.add_node(num_cpus=1, object_store_memory=store)
+        self.workers = [self._add() for _ in range(num_nodes)]
+        self.address = str(self._cluster.address)
+
+    def replace(self, number: int) -> None:
+        """Kill a node as a power cut does, and add another."""
+        self._cluster.remove_node(self.workers[number], allow_graceful=False)
+        self.workers[number] = self._add()
+
+    def shutdown(self) -> None:
+        self._cluster.shutdown()
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Nodes with a CPU each, and a head that has none."""
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
-    for _ in range(NUM_NODES):
-        add_node(started)
+def nodes() -> Iterator[Nodes]:
+    started = Nodes(NUM_NODES)
     yield started
     started.shutdown()
 
 
-def add_node(cluster: Any) -> Any:
-    return cluster.add_node(num_cpus=1, object_store_memory=80 * 2**20)
-
-
 @pytest.fixture
-def address(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-    return str(cluster.address)
+def address(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", nodes.address)
 
 
-class OnceDeadly(Shouter):
-    """Kills its own process the first time that it makes a certain text, or every time."""
+class Deadly(Shouter):
+    """Kills its own process when it makes a certain text: the first time, or every time."""
 
     def __init__(self, text: str, mark: Path | None) -> None:
         super().__init__()
@@ -68,18 +89,168 @@ def hidden_files(folder: str = "out") -> list[str]:
 
 
 @pytest.mark.usefixtures("address")
-def test_an_actor_that_dies_costs_nothing_and_its_like_is_given_up_in_the_end() -> None:
+def test_what_an_actor_had_in_hand_that_dies_is_made_again_and_given_up_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(on_ray, "MAX_RETRIES", 1)
     mark = Path("killed").absolute()
-    plan = plan_of("a", "b", "c", "d")
-    report = run_batch(plan, lambda _: OnceDeadly("b", mark), ledger=LEDGER, engine=RayEngine("cpu"))
+    report = run_batch(plan_of("a", "b", "c", "d"), lambda _: Deadly("b", mark), ledger=LEDGER, engine=RayEngine("cpu"))
     assert mark.exists()
     assert statuses(report) == ["done"] * 4
     assert [Path(f"out/{name}.txt").read_text() for name in "abcd"] == ["A", "B", "C", "D"]
-    assert hidden_files() == []
     assert [entry.status for entry in read_ledger(LEDGER).entries()] == ["done"] * 4
-
-    deadly = plan_of("a", "x", "y")
-    report = run_batch(deadly, lambda _: OnceDeadly("x", None), ledger=LEDGER, engine=RayEngine("cpu"))
-    assert statuses(report) == ["done before", "failed", "done"]
-    assert f"died, {MAX_RETRIES + 1} times" in report.outcomes[1].error
     assert hidden_files() == []
+
+    # the local engine finds them all done, and the other way round an item that always kills fails by itself
+    assert statuses(run_batch(plan_of("a", "b", "c", "d"), lambda _: Shouter(), ledger=LEDGER)) == ["done before"] * 4
+    report = run_batch(plan_of("a", "x", "y"), lambda _: Deadly("x", None), ledger=LEDGER, engine=RayEngine("cpu"))
+    assert statuses(report) == ["done before", "failed", "done"]
+    assert "died, 2 times" in report.outcomes[1].error
+    assert hidden_files() == []
+
+
+@pytest.mark.usefixtures("address")
+def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere() -> None:
+    first = Path("first").absolute()
+
+    def load_but_once(_: Sequence[Any]) -> Shouter:
+        try:
+            first.touch(exist_ok=False)
+        except FileExistsError:
+            return Shouter()
+        raise CheckpointError("the checkpoint folder is not there.")
+
+    report = run_batch(plan_of("a", "b", "c"), load_but_once, ledger=LEDGER, engine=RayEngine("cpu"))
+    assert statuses(report) == ["done"] * 3
+
+    def load_never(_: Sequence[Any]) -> Shouter:
+        raise CheckpointError("the checkpoint folder is not there.")
+
+    with pytest.raises(CheckpointError, match="is not there"):
+        run_batch(plan_of("x"), load_never, ledger=LEDGER, engine=RayEngine("cpu"))
+
+    def refused(_: Sequence[Any]) -> Shouter:
+        raise GuardrailBlocked("the prompt is refused.")
+
+    report = run_batch(plan_of("y"), refused, ledger=LEDGER, engine=RayEngine("cpu"))
+    assert statuses(report) == ["blocked"]
+
+
+@pytest.mark.usefixtures("address")
+def test_a_cluster_that_cannot_do_it_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of("a")
+    with pytest.raises(InputError, match="no node of the Ray cluster has one"):
+        run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cuda"))
+    with monkeypatch.context() as patched:
+        patched.setattr(ray, "__version__", "1.0.0")
+        with pytest.raises(InputError, match="is of another version"):
+            run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
+    assert not Path("out/a.txt").exists()
+
+
+def test_no_cluster_and_no_ray_are_errors_that_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of("a")
+    for wrong, told in (("127.0.0.1:9", "cannot be reached"), ("ray://there:10001", "not the address of a cluster")):
+        monkeypatch.setenv("RAY_ADDRESS", wrong)
+        with pytest.raises(InputError, match=told):
+            run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r'pip install "cosmos-cli\[ray\]"'):
+        run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
+
+
+def write_rows(num_rows: int) -> None:
+    write_png(Path("picture.png"), np.random.default_rng(0).integers(0, 255, (90, 160, 3), dtype=np.uint8))
+    rows = [
+        {"input_video": "picture.png", "prompt": f"It drifts {i}.", "output_video": f"out/{i}.mp4", "seed": i}
+        for i in range(num_rows)
+    ]
+    Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
+LINE = ("predict2", "batch", "rows.jsonl", "--model", "tiny", "--num-frames", "5", "--num-steps", "1")
+WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--engine", "nosuch"), "There is no engine named 'nosuch'"),
+        (("--engine", "ray", "--num-gpus", "2"), "cannot share a video"),
+        (("--engine", "ray", "--device", "cuda:1"), "Ray chooses for each actor"),
+        (("--num-workers", "2"), "is for other engines"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
+    cosmos: Cosmos, options: tuple[str, ...], told: str
+) -> None:
+    write_rows(1)
+    result = cosmos(*LINE, *options)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())
+    assert not Path("out").exists()
+
+
+def start(*more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cosmos_cli", *LINE, *WHERE, "--engine", "ray", *more]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def num_done() -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return Path("out/rows.ledger.jsonl").read_text().count('"status":"done"') + Path(
+            "out/rows.ledger.jsonl"
+        ).read_text().count('"status": "done"')
+    return 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 900) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 items on three nodes; five nodes are killed meanwhile, and the driver once."""
+    num_rows, draw = 24, random.Random(0)
+    write_rows(num_rows)
+    assert cosmos(*LINE, *WHERE).exit_code == 0
+    expected = {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")}
+    assert len(expected) == num_rows
+    shutil.rmtree("out")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    nodes = Nodes(3)
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+        first = start()
+        wait_for(lambda: num_done() >= 1, first)
+        second = start()
+        assert "another process works on this batch" in " ".join(second.communicate()[0].split())
+        assert second.returncode == 2
+        for _ in range(2):
+            done = num_done()
+            wait_for(lambda done=done: num_done() > done, first)  # type: ignore[misc]
+            time.sleep(draw.random())
+            nodes.replace(draw.randrange(3))
+        first.kill()
+        first.wait()
+        assert 0 < num_done() < num_rows
+        again = start()
+        for _ in range(3):
+            time.sleep(draw.random())
+            done = num_done()
+            wait_for(lambda done=done: num_done() > done or again.poll() is not None, again)  # type: ignore[misc]
+            nodes.replace(draw.randrange(3))
+        said = again.communicate()[0]
+        assert again.returncode == 0, said
+    finally:
+        nodes.shutdown()
+    assert {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")} == expected
+    assert hidden_files() == []
+    entries = read_ledger(Path("out/rows.ledger.jsonl")).entries()
+    assert [entry.status for entry in entries] == ["done"] * num_rows
+    lines = [json.loads(line) for line in Path("out/rows.ledger.jsonl").read_text().splitlines()]
+    assert sum(line["status"] == "done" for line in lines) == num_rows, "one was made twice"
