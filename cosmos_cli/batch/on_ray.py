@@ -244,7 +244,7 @@ class _Shift:
             return
         for text in answer.notices:
             output.notice(text)
-        error = answer.error and answer.error.error()
+        error: Exception | None = answer.error.error() if answer.error else None
         if error is None:
             assert answer.written is not None
             assert answer.known is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -73,7 +74,7 @@ def joined(num_cpus: int) -> Iterator[Any]:
                     include_dashboard=False,
                     object_store_memory=_STORE_BYTES,
                     log_to_driver=False,
-                    logging_level="error",
+                    logging_level=logging.ERROR,
                 )
     try:
         yield ray
@@ -94,8 +95,10 @@ def _join(ray: Any, address: str) -> None:
         except (OSError, ValueError, OverflowError) as error:
             raise _no_cluster(address, f"cannot be reached: {getattr(error, 'strerror', None) or error}.") from error
     try:
-        ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level="error")
+        ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except (RuntimeError, ConnectionError, ValueError) as error:
+        with contextlib.suppress(Exception):
+            ray.shutdown()  # it keeps what it has found out
         text = " ".join(str(error).split())
         if "ersion mismatch" in text:
             raise InputError.from_problems(

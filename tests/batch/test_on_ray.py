@@ -44,14 +44,17 @@ class Nodes:
         os.environ.update(QUIET)
         store = 80 * 2**20
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": store})
-        self._add: Callable[[], Any] = lambda: self._cluster.add_node(num_cpus=1, object_store_memory=store)
-        self.workers = [self._add() for _ in range(num_nodes)]
+        # addresses of their own, so that a driver here joins by the head, and not by a node that is killed
+        self._add: Callable[[int], Any] = lambda number: self._cluster.add_node(
+            num_cpus=1, object_store_memory=store, node_ip_address=f"127.0.0.{number + 2}"
+        )
+        self.workers = [self._add(number) for number in range(num_nodes)]
         self.address = str(self._cluster.address)
 
     def replace(self, number: int) -> None:
         """Kill a node as a power cut does, and add another."""
         self._cluster.remove_node(self.workers[number], allow_graceful=False)
-        self.workers[number] = self._add()
+        self.workers[number] = self._add(number)
 
     def shutdown(self) -> None:
         self._cluster.shutdown()
@@ -198,9 +201,7 @@ def start(*more: str) -> subprocess.Popen[str]:
 
 def num_done() -> int:
     with contextlib.suppress(FileNotFoundError):
-        return Path("out/rows.ledger.jsonl").read_text().count('"status":"done"') + Path(
-            "out/rows.ledger.jsonl"
-        ).read_text().count('"status": "done"')
+        return Path("out/rows.ledger.jsonl").read_text().count('"status": "done"')
     return 0
 
 
