@@ -56,7 +56,7 @@ def joined(num_cpus: int) -> Iterator[Any]:
         raise InputError(
             "needs the package ray, which is not installed.",
             where="--engine ray",
-            fix='Install it: pip install "cosmos-cli[ray]".',
+            fix='Install it: pip install "cosmos-cli[ray]"',
         ) from error
     if ray.is_initialized():
         yield ray
