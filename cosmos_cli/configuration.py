@@ -40,6 +40,7 @@ KEYS = {
     "device": Key("COSMOS_DEVICE", "where to compute, such as cuda:1"),
     "attention": Key("COSMOS_ATTENTION", "attention backend, such as flash-attention"),
     "max_memory": Key("COSMOS_MAX_MEMORY", "most device memory to use, such as 12GiB"),
+    "engine": Key("COSMOS_ENGINE", "what makes the videos of batches, such as ray"),
 }
 _OF_VARIABLE = {key.variable: name for name, key in KEYS.items()}
 

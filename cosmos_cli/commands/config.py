@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,9 @@ from cosmos_cli import configuration, output
 from cosmos_cli.configuration import KEYS, PROJECT_FILE, project_file, shown, user_file
 from cosmos_cli.errors import InputError
 from cosmos_cli.flags import JsonFlag
+
+if TYPE_CHECKING:
+    from cosmos_cli.requests import StrictModel
 
 app = typer.Typer(help="Show and set defaults, of a user and of a project.", no_args_is_help=True)
 
@@ -97,20 +100,23 @@ def _settings() -> list[dict[str, Any]]:
 
 
 def _built_in(name: str) -> str:
-    from cosmos_cli.settings import ParallelSettings
-
-    settings = ParallelSettings()
-    value = settings.cache_folder if name == "cache_dir" else getattr(settings, name)
+    settings = _settings_with(name)()
+    value = getattr(settings, "cache_folder" if name == "cache_dir" else name)
     return "" if value is None else str(value)
 
 
 def _checked(name: str, value: str) -> Any:
     """The value as options take it. Raises InputError."""
     from cosmos_cli.requests import validate
-    from cosmos_cli.settings import ParallelSettings
 
-    [settings] = validate([ParallelSettings], {name: value or None}, name_of=str)
+    [settings] = validate([_settings_with(name)], {name: value or None}, name_of=str)
     return getattr(settings, name)
+
+
+def _settings_with(name: str) -> type[StrictModel]:
+    from cosmos_cli.settings import ParallelSettings, Spreading
+
+    return next(model for model in (ParallelSettings, Spreading) if name in model.model_fields)
 
 
 def _kept(value: Any, file: Path) -> str:

@@ -126,6 +126,6 @@ def test_what_is_set_says_what_goes_before_it(cosmos: Cosmos, monkeypatch: pytes
 
 
 def test_every_key_has_an_option_that_reads_its_variable(cosmos: Cosmos) -> None:
-    help = cosmos("predict2", "video2world", "--help-all").stdout
-    for name in KEYS:
-        assert f"--{name.replace('_', '-')}" in help
+    help = cosmos("predict2", "batch", "--help-all").stdout
+    for name, key in KEYS.items():
+        assert f"--{name.replace('_', '-')}" in help and key.variable in help
