@@ -122,7 +122,7 @@ def _content(path: Path) -> Any:
     if path.name.endswith(".jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
         finished = {"written": "done"}
-        last = {line["key"]: finished.get(line["status"], line["status"]) for line in lines}
+        last = {line["key"]: finished.get(line["status"], line["status"]) for line in lines if "key" in line}
         return sorted(last.items())
     if path.suffix == ".json":
         document = json.loads(path.read_text())
