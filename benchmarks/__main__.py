@@ -21,6 +21,7 @@ NAMES = (
     "guided",
     "worlds",
     "batch",
+    "ray_batch",
     "parallel",
     "planning",
 )

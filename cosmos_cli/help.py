@@ -42,7 +42,7 @@ _OF_PANEL = {
         *("checkpoint_dir", "cache_dir", "device", "precision", "attention", "compile", "deterministic", "max_memory"),
         *("plan", "gpu_memory", "text_encoder", "downcast_text_encoder"),
     ),
-    GPUS: ("num_gpus", "parallel", "engine", "num_workers", "cp_size", "slurm", "nodes", "time_limit"),
+    GPUS: ("num_gpus", "parallel", "engine", "num_workers", "share", "cp_size", "slurm", "nodes", "time_limit"),
 }
 _PANEL_OF = {name: panel for panel, names in _OF_PANEL.items() for name in names}
 _PANEL_OF_PREFIX = {

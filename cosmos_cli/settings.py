@@ -15,6 +15,7 @@ from cosmos_cli.runtime.cards import parse_card
 from cosmos_cli.runtime.machine import in_place_of_this
 from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
+from cosmos_cli.runtime.workers.share import Share
 
 
 def _as_text(value: object) -> object:
@@ -131,7 +132,18 @@ class Spreading(StrictModel):
     num_workers: Annotated[int | None, Flag(default="one on each GPU, or on each machine without GPUs")] = Field(
         default=None, ge=1
     )
-    """Models that an engine other than local loads, each for itself."""
+    """Models that an engine other than local loads, each for itself; tasks of --slurm, 8 if nothing is said."""
+    slurm: bool = False
+    """Print a batch file for Slurm, an array whose tasks share the rows; make nothing."""
+    time_limit: str = Field(default="24:00:00", pattern=r"^[\d:-]+$")
+    """Time limit in the batch file; a task that reaches it is queued again and goes on."""
+    share: str | None = None
+    """Make one of several equal shares of the rows, such as 3/8, each with a ledger of its own."""
+
+    @field_validator("share")
+    @classmethod
+    def _share(cls, value: str | None) -> str | None:
+        return None if value is None else str(Share.parse(value))
 
     @property
     def is_local(self) -> bool:

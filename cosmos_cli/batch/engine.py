@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from cosmos_cli import output
 from cosmos_cli.batch.desk import Desk, check_unowned
 from cosmos_cli.batch.engines import Engine, Load
-from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger, read_ledger
+from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger, read_ledger, share_ledger
 from cosmos_cli.batch.local import LocalEngine
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.page import keeping_page
@@ -22,6 +22,7 @@ from cosmos_cli.errors import GuardrailBlocked, InputError
 from cosmos_cli.files.outputs import clear_up
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.rank import find_rank
+from cosmos_cli.runtime.workers.share import Share
 
 __all__ = ["Outcome", "Report", "Worker", "left_to_do", "run_batch"]
 
@@ -35,6 +36,7 @@ def run_batch(
     ledger: Path,
     overwrite: bool = False,
     engine: Engine | None = None,
+    share: Share | None = None,
     writes_page: bool = True,
 ) -> Report:
     """Work off a batch; what an earlier run with the same ledger has finished is not touched.
@@ -48,6 +50,7 @@ def run_batch(
         ledger: file that remembers finished items.
         overwrite: make every item again, and replace files of others.
         engine: what makes the items; None for this machine.
+        share: of the rows, to make those alone, with a ledger beside that of all; what others have finished is known.
         writes_page: whether the report of the ledger's folder is kept, see `cosmos_cli.batch.page`.
     Raises:
         InputError: another process works on the same batch.
@@ -55,6 +58,8 @@ def run_batch(
         KeyboardInterrupt: it was stopped; what is finished is kept and known to the ledger.
     """
     start, place = time.perf_counter(), find_rank()
+    if share is not None:
+        plan, ledger = plan.part(share), share_ledger(ledger, share)
     for fault in plan.faults:
         for problem in fault.problems:
             output.status(f"wrong row: {problem}")
@@ -95,7 +100,7 @@ def run_batch(
 
 def left_to_do(plan: Plan[Request], *, ledger: Path, overwrite: bool = False) -> list[Item[Request]]:
     """The items that `run_batch` would make now; arguments as there. Writes nothing."""
-    return _sort(plan, read_ledger(ledger), overwrite=overwrite)[0]
+    return _sort(plan, read_ledger(ledger, with_shares=True), overwrite=overwrite)[0]
 
 
 def _sort(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[Item[Request]], list[Outcome]]:

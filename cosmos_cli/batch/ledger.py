@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
 
@@ -23,6 +25,7 @@ from cosmos_cli.files.identity import is_still
 from cosmos_cli.files.locks import try_lock
 from cosmos_cli.files.names import same_file
 from cosmos_cli.files.writing import json_bytes
+from cosmos_cli.runtime.workers.share import Share
 
 if TYPE_CHECKING:
     from cosmos_cli.batch.plan import Item
@@ -33,6 +36,7 @@ Status = Literal["waiting", "started", "written", "done", "failed", "blocked"]
 ENDING = ".ledger.jsonl"
 """What the names of ledgers end with."""
 
+_TIME = "%Y-%m-%dT%H:%M:%S%z"
 _LOOKING_S = 0.1
 """Longer than `is_in_use` takes."""
 
@@ -99,22 +103,46 @@ def _entry(line: Any) -> Entry | None:
     return entry if is_sound else None
 
 
-class Ledger:
-    """An open ledger; `open_ledger` makes one, and `read_ledger` one that is only read."""
+def _told(path: Path) -> Iterator[Entry | Roll]:
+    """The lines of a ledger; none if it is not there."""
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
+        for line in json_lines(lines):
+            if (told := _entry(line) or _roll(line)) is not None:
+                yield told
 
-    def __init__(self, file: BinaryIO | None, path: Path) -> None:
+
+def _when(entry: Entry) -> float:
+    """When it was told; one that does not say it comes first."""
+    try:
+        return datetime.strptime(entry.time, _TIME).timestamp()
+    except ValueError:
+        return 0.0
+
+
+class Ledger:
+    """An open ledger; `open_ledger` makes one, and `read_ledger` one that is only read.
+
+    others: ledgers in the same folder whose items it knows, too.
+    """
+
+    def __init__(self, file: BinaryIO | None, path: Path, others: Sequence[Path] = ()) -> None:
         self._file, self._path, self._lock = file, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
         self._roll = Roll()
         self._is_torn = False
+        told = [each for other in others for each in _told(other) if isinstance(each, Entry)]
+        for each in _told(path):
+            if isinstance(each, Roll):
+                self._roll = each
+            else:
+                told.append(each)
+        if others:
+            told.sort(key=_when)  # what was told last counts, whoever told it
+        for entry in told:
+            self._take(entry)
         with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
-            for line in json_lines(lines):
-                if (entry := _entry(line)) is not None:
-                    self._take(entry)
-                elif (roll := _roll(line)) is not None:
-                    self._roll = roll
-            size = lines.tell()
+            size = lines.seek(0, os.SEEK_END)
             lines.seek(max(size - 1, 0))
             self._is_torn = lines.read(1) not in (b"", b"\n")
 
@@ -220,7 +248,7 @@ class Ledger:
 
 
 def _line(entry: Entry) -> bytes:
-    stamped = asdict(entry) | {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    stamped = asdict(entry) | {"time": time.strftime(_TIME)}
     if not entry.asked:
         del stamped["asked"]  # earlier versions read such lines too
     # an output may be called as somebody's password is, and has its name for all to see
@@ -270,7 +298,7 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+b", buffering=0)
     with file, _alone(path) if is_ours else contextlib.nullcontext():
-        yield Ledger(file, path)
+        yield Ledger(file, path, _others(path))
 
 
 @contextlib.contextmanager
@@ -296,11 +324,27 @@ def _alone(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def read_ledger(path: Path) -> Ledger:
-    """What a ledger tells; nothing if there is none. Writes nothing. Raises InputError: it is no file."""
+def read_ledger(path: Path, *, with_shares: bool = False) -> Ledger:
+    """What a ledger tells; nothing if there is none. Writes nothing. Raises InputError: it is no file.
+
+    Args:
+        with_shares: tell what all ledgers of the same batch tell, as an open one does.
+    """
     _check_is_file(path)
     with writing(path):
-        return Ledger(None, path)
+        return Ledger(None, path, _others(path) if with_shares else ())
+
+
+def share_ledger(path: Path, share: Share) -> Path:
+    """The ledger of one share of a batch, beside that of the whole."""
+    return path.with_name(f"{path.name.removesuffix(ENDING)}.{share.number}-of-{share.of}{ENDING}")
+
+
+def _others(path: Path) -> list[Path]:
+    """The ledgers of the same batch, made in whatever shares."""
+    whole = re.sub(r"\.\d+-of-\d+$", "", path.name.removesuffix(ENDING))
+    like = re.compile(rf"{re.escape(whole)}(\.\d+-of-\d+)?{re.escape(ENDING)}")
+    return [each for each in find_ledgers(path.parent) if each.name != path.name and like.fullmatch(each.name)]
 
 
 def is_in_use(path: Path) -> bool:

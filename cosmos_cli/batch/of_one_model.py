@@ -21,6 +21,7 @@ from cosmos_cli.generation.requests import RunOptions
 from cosmos_cli.registry import resolve
 from cosmos_cli.requests import option_name, validate
 from cosmos_cli.runtime.machine import find_machine
+from cosmos_cli.runtime.workers.share import Share
 
 _IN_ROWS = "visual_input"
 """What the originals' batch files call the input; both names are understood."""
@@ -71,11 +72,12 @@ class Batch(ABC):
 
     # What stands once
 
-    def run(self, engine: Engine | None = None) -> Report:
+    def run(self, engine: Engine | None = None, share: Share | None = None) -> Report:
         """Make what every row asks for.
 
         Args:
             engine: what makes it; None for this machine.
+            share: of the rows, to make those alone; None for all.
 
         Raises:
             InputError: the file is none, or no row of it is good.
@@ -86,7 +88,12 @@ class Batch(ABC):
             return resolve(self.pipeline, needed_by=self.pipeline).load(self.settings, requests)
 
         return run_batch(
-            self._rows(needs_weights=True), load, ledger=self._ledger, overwrite=self.common.overwrite, engine=engine
+            self._rows(needs_weights=True),
+            load,
+            ledger=self._ledger,
+            overwrite=self.common.overwrite,
+            engine=engine,
+            share=share,
         )
 
     def check_workers(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from cosmos_cli.batch.manifest import Fault, Row, read_rows
 from cosmos_cli.errors import CosmosError, InputError, Problem
 from cosmos_cli.files.names import check_name, same_file
+from cosmos_cli.runtime.workers.share import Share
 
 Request = TypeVar("Request")
 
@@ -39,6 +40,11 @@ class Plan(Generic[Request]):
     path: Path
     items: tuple[Item[Request], ...]
     faults: tuple[Fault, ...]
+
+    def part(self, share: Share) -> Plan[Request]:
+        """Every so many-th row."""
+        items = tuple(item for item in self.items if share.takes(item.index))
+        return Plan(self.path, items, tuple(fault for fault in self.faults if share.takes(fault.index)))
 
 
 def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]]) -> Plan[Request]:

@@ -14,10 +14,12 @@ from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.generation.outputs import making_together, numbered
+from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread
-from cosmos_cli.runtime.workers.rank import find_rank
+from cosmos_cli.runtime.workers.rank import arguments, find_rank
+from cosmos_cli.runtime.workers.share import Share
 from cosmos_cli.settings import OneOutput, Planning, Spreading
 
 if TYPE_CHECKING:
@@ -101,23 +103,27 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
-def make_many(
-    settings: Any, run: Callable[[Any], Reported], *, check: Callable[[], None], spreading: Spreading
-) -> None:
+def make_many(settings: Any, run: Callable[..., Reported], *, check: Callable[[], None], spreading: Spreading) -> None:
     """Make several pictures or videos with one model, and tell of them.
 
     Args:
-        run: makes them with an engine of batches; given None it is that of this machine.
+        run: makes them, given an `engine` of batches, None for that of this machine, and the `share` of the rows.
         check: refuses what each of several workers would; asked before they start.
     Raises:
         InputError: the engine is none, or cannot work like this.
         typer.Exit: something failed.
     """
+    if spreading.slurm:
+        _check_array(spreading)
+        output.text(array_file(arguments(), settings, spreading))
+        return
     _require_guardrails(settings)
+    share = Share.parse(spreading.share) if spreading.share else None
     if not spreading.is_local:
         _check_spreading(settings, spreading)
         known, num_workers = registry.current(), spreading.num_workers
-        tell_report(run(known.create_engine(spreading.engine, settings=settings, num_workers=num_workers)))
+        engine = known.create_engine(spreading.engine, settings=settings, num_workers=num_workers)
+        tell_report(run(engine=engine, share=share))
         return
     if spreading.num_workers is not None:
         raise InputError("is for other engines.", where="--num-workers", fix="Give --engine, or use --num-gpus.")
@@ -125,8 +131,19 @@ def make_many(
     if own is None and settings.num_gpus > 1:
         check()
     with spread(settings.num_gpus, settings.device):
-        report = run(None)
+        report = run(engine=None, share=share)
     tell_report(report)
+
+
+def _check_array(spreading: Spreading) -> None:
+    if not spreading.is_local:
+        raise InputError(
+            f"divides the rows by itself, and needs no engine {spreading.engine}.",
+            where="--slurm",
+            fix="Leave one out.",
+        )
+    if spreading.share is not None:
+        raise InputError("gives every task a share.", where="--slurm", fix="Leave out --share.")
 
 
 def _check_spreading(settings: Any, spreading: Spreading) -> None:

@@ -162,7 +162,7 @@ def _run_batch(
         return
     given = settings, options, path, root
     command.make_many(
-        settings, lambda engine: run(*given, engine=engine), check=lambda: check_workers(*given), spreading=spreading
+        settings, lambda **how: run(*given, **how), check=lambda: check_workers(*given), spreading=spreading
     )
 
 

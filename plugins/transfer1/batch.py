@@ -22,6 +22,7 @@ from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
+from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_decoding, check_request, job_of, key_of, work_of
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import output_paths
@@ -34,7 +35,14 @@ _NAMES_IN_ROWS = {"input_video_path": "visual_input", "controls": "control_overr
 """Fields of a request that rows call otherwise."""
 
 
-def run(settings: TransferSettings, common: TransferRequest, path: Path, *, engine: Engine | None = None) -> Report:
+def run(
+    settings: TransferSettings,
+    common: TransferRequest,
+    path: Path,
+    *,
+    engine: Engine | None = None,
+    share: Share | None = None,
+) -> Report:
     """Make a video of every row of a batch file; finished ones of an earlier run are kept.
 
     Args:
@@ -42,6 +50,7 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path, *, engi
         path: JSON Lines or a JSON array. A row has `visual_input`, and may have `prompt`, any other field of a
             request, and `control_overrides`: modality to the keys of its control that differ.
         engine: what makes the videos; None for this machine.
+        share: of the rows, to make those alone; None for all.
     Raises:
         InputError: the file is none, or no row of it is good.
         CheckpointError: weights are missing.
@@ -53,7 +62,7 @@ def run(settings: TransferSettings, common: TransferRequest, path: Path, *, engi
 
         return TransferPipeline.load(settings, requests)
 
-    return run_batch(rows, load, ledger=_ledger(common, path), overwrite=common.overwrite, engine=engine)
+    return run_batch(rows, load, ledger=_ledger(common, path), overwrite=common.overwrite, engine=engine, share=share)
 
 
 def check_workers(settings: TransferSettings, common: TransferRequest, path: Path) -> None:

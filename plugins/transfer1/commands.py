@@ -130,7 +130,7 @@ def guided(
     given = settings, request
     command.make_many(
         settings,
-        lambda engine: episodes.run(*given, engine=engine),
+        lambda **how: episodes.run(*given, **how),
         check=lambda: episodes.check_workers(*given),
         spreading=spreading,
     )
@@ -173,7 +173,7 @@ def _run_batch(
     given = settings, request, path
     command.make_many(
         settings,
-        lambda engine: run_rows(*given, engine=engine),
+        lambda **how: run_rows(*given, **how),
         check=lambda: check_workers(*given),
         spreading=spreading,
     )

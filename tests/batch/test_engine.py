@@ -26,6 +26,8 @@ from cosmos_cli.batch.plan import Item, Plan, plan_batch
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.identity import work_key
+from cosmos_cli.runtime.workers.share import Share
+from cosmos_cli.testing import run_cosmos
 
 LEDGER = Path("out/all.ledger.jsonl")
 
@@ -500,3 +502,38 @@ def test_a_name_that_is_not_utf_8_is_known_again() -> None:
     assert statuses(run(plan_of("a", names=[name]))) == ["done"]
     assert b"caf\\udce9" in LEDGER.read_bytes()
     assert statuses(run(plan_of("a", names=[name]))) == ["done before"]
+
+
+def test_shares_of_a_batch_know_what_others_have_made_however_it_is_divided() -> None:
+    plan = plan_of(*"abcde")
+    worker = Shouter()
+    assert [o.name for o in run(plan, worker, share=Share(2, 3)).outcomes] == ["b", "e"]
+    assert worker.made == ["b", "e"]
+    assert left_to_do(plan, ledger=LEDGER) == [plan.items[0], plan.items[2], plan.items[3]]
+    odd = Shouter()
+    assert statuses(run(plan, odd, share=Share(1, 2))) == ["done", "done", "done before"]
+    assert odd.made == ["a", "c"]
+    whole = Shouter()
+    assert statuses(run(plan, whole)) == ["done before", "done before", "done before", "done", "done before"]
+    assert whole.made == ["d"]
+    # what one has lost another makes again, and then all know of the new file
+    Path("out/b.txt").unlink()
+    assert statuses(run(plan, share=Share(1, 1))).count("done") == 1
+    assert statuses(run(plan, share=Share(2, 3))) == ["done before", "done before"]
+    told = run_cosmos("batch", "status", "out", "--json").json
+    assert len(told["batches"]) == 4
+
+
+def test_two_shares_that_run_at_once_do_not_lock_each_other_out_and_one_share_runs_once() -> None:
+    plan = plan_of("a", "b")
+    seen: list[str] = []
+
+    def hook(text: str) -> None:
+        if not seen:
+            seen.append(text)
+            assert statuses(run(plan, share=Share(2, 2))) == ["done"]
+            with pytest.raises(InputError, match="another process works on this batch"):
+                run(plan, share=Share(1, 2))
+
+    assert statuses(run(plan, Shouter(make_hook=hook), share=Share(1, 2))) == ["done"]
+    assert seen == ["a"]

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -182,6 +183,8 @@ WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
         (("--engine", "ray", "--num-gpus", "2"), "cannot share a video"),
         (("--engine", "ray", "--device", "cuda:1"), "Ray chooses for each actor"),
         (("--num-workers", "2"), "is for other engines"),
+        (("--share", "9/8"), "not a share such as 3/8"),
+        (("--slurm", "--engine", "ray"), "divides the rows by itself"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
@@ -192,6 +195,23 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.split())
     assert not Path("out").exists()
+
+
+@pytest.mark.slow
+def test_the_tasks_of_an_array_make_all_rows(cosmos: Cosmos) -> None:
+    write_rows(3)
+    printed = cosmos(*LINE, *WHERE, "--slurm", "--num_workers=2", "--time-limit", "01:00:00").stdout.splitlines()
+    assert "#SBATCH --array=1-2" in printed
+    assert "#SBATCH --requeue" in printed
+    assert "#SBATCH --time=01:00:00" in printed
+    [line] = [line for line in printed if line.startswith("srun ")]
+    for task in ("1", "2"):
+        words = shlex.split(line.removesuffix(" &").replace("$SLURM_ARRAY_TASK_ID", task))
+        assert words[:2] == ["srun", "cosmos"]
+        assert cosmos(*words[2:]).exit_code == 0
+    assert len(list(Path("out").glob("*.mp4"))) == 3
+    result = cosmos(*LINE, *WHERE, "--json")
+    assert [sample["status"] for sample in result.json["samples"]] == ["done before"] * 3
 
 
 def start(*more: str) -> subprocess.Popen[str]:

@@ -25,6 +25,11 @@ def remember(arguments: Sequence[str]) -> None:
     _arguments = list(arguments)
 
 
+def arguments() -> list[str]:
+    """Those of the command that runs now."""
+    return list(_arguments)
+
+
 def command() -> list[str]:
     """What to give Python to start the command that runs now once more."""
     start = ["-m", "cosmos_cli"]

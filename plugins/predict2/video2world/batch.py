@@ -20,6 +20,7 @@ from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
+from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.predict2.video2world.inputs import (
     check_checkpoints,
     check_files,
@@ -46,6 +47,7 @@ def run(
     root: Path = Path(),
     *,
     engine: Engine | None = None,
+    share: Share | None = None,
 ) -> Report:
     """Make a video of every row of a batch file; finished ones of an earlier run are kept.
 
@@ -56,6 +58,7 @@ def run(
             file.
         root: folder that outputs are relative to, and must not leave.
         engine: what makes the videos; None for this machine.
+        share: of the rows, to make those alone; None for all.
     Raises:
         InputError: the settings are wrong, the file is none, or no row of it is good.
         CheckpointError: weights are missing.
@@ -67,7 +70,7 @@ def run(
 
         return Video2WorldPipeline.load(settings, requests)
 
-    return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite, engine=engine)
+    return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite, engine=engine, share=share)
 
 
 def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> None:

@@ -20,6 +20,7 @@ from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.runtime.machine import find_machine
+from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.transfer1.guided import inputs
 from cosmos_plugins.transfer1.guided.episodes.layout import SUFFIXES
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
@@ -27,12 +28,15 @@ from cosmos_plugins.transfer1.guided.samples import name_of, output_folder, outp
 from cosmos_plugins.transfer1.prompts.two_views import names_a_file
 
 
-def run(settings: GuidedSettings, common: GuidedRequest, *, engine: Engine | None = None) -> Report:
+def run(
+    settings: GuidedSettings, common: GuidedRequest, *, engine: Engine | None = None, share: Share | None = None
+) -> Report:
     """Make every episode of a folder realistic; finished ones of an earlier run are kept.
 
     Args:
         common: its `source_data_dir` is the folder, or one file; the rest holds for each of them.
         engine: what makes them; None for this machine.
+        share: of the episodes, to make those alone; None for all.
     Raises:
         InputError: there is no folder, no episode, or none that can be used.
         CheckpointError: weights are missing.
@@ -44,7 +48,7 @@ def run(settings: GuidedSettings, common: GuidedRequest, *, engine: Engine | Non
 
         return GuidedPipeline.load(settings, requests)
 
-    return run_batch(rows, load, ledger=_ledger(common), overwrite=common.overwrite, engine=engine)
+    return run_batch(rows, load, ledger=_ledger(common), overwrite=common.overwrite, engine=engine, share=share)
 
 
 def check_workers(settings: GuidedSettings, common: GuidedRequest) -> None:
