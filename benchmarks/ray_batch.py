@@ -1,9 +1,9 @@
 """A batch on Ray's actors beside the same on this machine: 24 videos of the tiny Predict2.
 
-`python -m benchmarks.ray_batch` checks that both write the same videos, then prints wall time from the first item on as a
-ratio ours/peer: below 1 is better. On two cores two actors have no second core to win, so that what is over 1 is what it
-costs to hand out items and to take in files. What starting costs, once per batch, stands apart. Each process computes in
-one thread.
+`python -m benchmarks.ray_batch` checks that both write the same videos, then prints wall time from the first item on as
+a ratio ours/peer: below 1 is better. On two cores two actors have no second core to win, so that what is over 1 is what
+it costs to hand out items and to take in files. What starting costs, once per batch, stands apart. Each process
+computes in one thread.
 """
 
 from __future__ import annotations

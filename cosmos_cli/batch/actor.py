@@ -33,7 +33,7 @@ _SENT = ("COSMOS_", "HF_HUB_", "OMP_", "MKL_", "CUBLAS_", "NVIDIA_TF32", "TORCH_
 class Surroundings:
     """What a process elsewhere must share with this one to make the same.
 
-    threads: of torch on a CPU; None for as many as it takes by itself, which Ray would change.
+    threads: of torch on a CPU, unless the variables tell; None for as many as it takes by itself, which Ray would change.
     """
 
     folder: Path
@@ -55,9 +55,9 @@ class Surroundings:
                 fix="Install the same on all nodes.",
             )
         os.environ.pop("OMP_NUM_THREADS", None)
-        os.environ.update(self.variables)
         if self.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        os.environ.update(self.variables)
         try:
             os.chdir(self.folder)
         except OSError as error:

@@ -225,6 +225,16 @@ def num_done() -> int:
     return 0
 
 
+def actors() -> list[str]:
+    """Processes that make videos of this batch."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == Path.cwd() and b"ray::" in (process / "cmdline").read_bytes():
+                found.append(process.name)
+    return found
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 900) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
@@ -267,11 +277,26 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
             nodes.replace(draw.randrange(3))
         said = again.communicate()[0]
         assert again.returncode == 0, said
+        lines = [json.loads(line) for line in Path("out/rows.ledger.jsonl").read_text().splitlines()]
+        assert sum(line.get("status") == "done" for line in lines) == num_rows, "one was made twice"
+        # Ctrl-C leaves no actor behind
+        for video in ("3.mp4", "4.mp4"):
+            Path("out", video).unlink()
+        stopped = start()
+        wait_for(lambda: bool(actors()), stopped)
+        stopped.send_signal(signal.SIGINT)
+        assert "Traceback" not in stopped.communicate()[0]
+        assert stopped.returncode == 130
+        end = time.monotonic() + 60
+        while actors() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not actors()
+        last = start()
+        said = last.communicate()[0]
+        assert last.returncode == 0, said
     finally:
         nodes.shutdown()
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")} == expected
     assert hidden_files() == []
     entries = read_ledger(Path("out/rows.ledger.jsonl")).entries()
     assert [entry.status for entry in entries] == ["done"] * num_rows
-    lines = [json.loads(line) for line in Path("out/rows.ledger.jsonl").read_text().splitlines()]
-    assert sum(line["status"] == "done" for line in lines) == num_rows, "one was made twice"
