@@ -33,7 +33,7 @@ _SENT = ("COSMOS_", "HF_HUB_", "OMP_", "MKL_", "CUBLAS_", "NVIDIA_TF32", "TORCH_
 class Surroundings:
     """What a process elsewhere must share with this one to make the same.
 
-    threads: of torch on a CPU, unless the variables tell; None for as many as it takes by itself, which Ray would change.
+    threads: of torch on a CPU, unless the variables tell; None for as many as it takes by itself; Ray would change it.
     """
 
     folder: Path
