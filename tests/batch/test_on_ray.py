@@ -21,7 +21,7 @@ import pytest
 
 from cosmos_cli.batch import on_ray
 from cosmos_cli.batch.engine import run_batch
-from cosmos_cli.batch.ledger import read_ledger
+from cosmos_cli.batch.ledger import is_in_use, read_ledger
 from cosmos_cli.batch.on_ray import RayEngine
 from cosmos_cli.batch.ray_cluster import QUIET
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
@@ -172,7 +172,7 @@ def write_rows(num_rows: int) -> None:
     Path("rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
-LINE = ("predict2", "batch", "rows.jsonl", "--model", "tiny", "--num-frames", "5", "--num-steps", "1")
+LINE = ("predict2", "batch", "rows.jsonl", "--model", "tiny", "--num-frames", "5", "--num-steps", "3")
 WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
 
 
@@ -257,14 +257,14 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
     try:
         monkeypatch.setenv("RAY_ADDRESS", nodes.address)
         first = start()
-        wait_for(lambda: num_done() >= 1, first)
+        wait_for(lambda: is_in_use(Path("out/rows.ledger.jsonl")), first)
         second = start()
         assert "another process works on this batch" in " ".join(second.communicate()[0].split())
         assert second.returncode == 2
         for _ in range(2):
             done = num_done()
             wait_for(lambda done=done: num_done() > done, first)  # type: ignore[misc]
-            time.sleep(draw.random())
+            time.sleep(draw.random() / 3)
             nodes.replace(draw.randrange(3))
         first.kill()
         first.wait()
