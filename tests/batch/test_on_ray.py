@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -278,7 +279,8 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
         said = again.communicate()[0]
         assert again.returncode == 0, said
         lines = [json.loads(line) for line in Path("out/rows.ledger.jsonl").read_text().splitlines()]
-        assert sum(line.get("status") == "done" for line in lines) == num_rows, "one was made twice"
+        made = Counter(line["name"] for line in lines if line.get("status") == "done")
+        assert set(made.values()) == {1}, "one was made twice"
         # a signal leaves no actor behind
         for video in ("3.mp4", "4.mp4"):
             Path("out", video).unlink()
@@ -299,4 +301,5 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")} == expected
     assert hidden_files() == []
     entries = read_ledger(Path("out/rows.ledger.jsonl")).entries()
-    assert [entry.status for entry in entries] == ["done"] * num_rows
+    # the last word of an item whose driver was killed between its names and that line
+    assert len(entries) == num_rows and {entry.status for entry in entries} <= {"done", "written"}
