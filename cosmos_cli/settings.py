@@ -145,6 +145,15 @@ class Spreading(StrictModel):
     def _share(cls, value: str | None) -> str | None:
         return None if value is None else str(Share.parse(value))
 
+    def check_one(self) -> None:
+        """Raises InputError if a batch is to be divided, for a command that was given one request.
+
+        The engine may be that of all batches, by a variable.
+        """
+        for name in ("slurm", "share", "num_workers"):
+            if getattr(self, name):
+                raise InputError("is for batches.", where=f"--{name.replace('_', '-')}", fix="Leave it out.")
+
     @property
     def is_local(self) -> bool:
         """Whether this machine makes the videos, or the machines that the command was launched on."""

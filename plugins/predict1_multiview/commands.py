@@ -45,6 +45,7 @@ def run(
         planning.check_batch()
         _run_batch(settings, options, batch_input.batch_input_path, planning, spreading)
         return
+    spreading.check_one()
     from cosmos_plugins.predict1_multiview.multiview import inputs
 
     command.run(inputs, settings, as_request(MultiviewRequest, options), planning)

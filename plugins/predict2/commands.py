@@ -51,6 +51,7 @@ def video2world(
         planning.check_batch()
         _run_batch(settings, options, batch_input.batch, batch_input.output_root, planning, spreading)
         return
+    spreading.check_one()
     from cosmos_plugins.predict2.video2world import inputs
 
     command.run(inputs, settings, as_request(Video2WorldRequest, options), planning)

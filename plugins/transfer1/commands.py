@@ -54,6 +54,7 @@ def run(
         planning.check_batch()
         _run_batch(settings, request, batch_input.batch_input_path, planning, spreading)
         return
+    spreading.check_one()
     from cosmos_plugins.transfer1 import inputs
 
     command.run(inputs, settings, request, planning)

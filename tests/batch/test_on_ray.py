@@ -198,6 +198,14 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("option", [("--slurm",), ("--share", "1/2"), ("--num-workers", "2")])
+def test_one_video_is_not_divided(cosmos: Cosmos, option: tuple[str, ...]) -> None:
+    write_rows(1)
+    result = cosmos("predict2", "video2world", "--model", "tiny", "--input-path", "picture.png", *option)
+    assert result.exit_code == 2
+    assert "is for batches" in result.stderr
+
+
 @pytest.mark.slow
 def test_the_tasks_of_an_array_make_all_rows(cosmos: Cosmos) -> None:
     write_rows(3)

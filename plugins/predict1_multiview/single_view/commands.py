@@ -95,6 +95,7 @@ def _make(
 ) -> None:
     path = batch_input.batch_input_path
     if path is None:
+        spreading.check_one()
         command.run(inputs, settings, as_request(request, options), planning)
         return
     planning.check_batch()
