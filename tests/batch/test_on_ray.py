@@ -244,6 +244,13 @@ def actors() -> list[str]:
     return found
 
 
+def wait_for_no_actors() -> None:
+    end = time.monotonic() + 60
+    while actors():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float = 900) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
@@ -292,15 +299,13 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
         # a signal leaves no actor behind
         for video in ("3.mp4", "4.mp4"):
             Path("out", video).unlink()
+        wait_for_no_actors()
         stopped = start()
         wait_for(lambda: bool(actors()), stopped)
         stopped.terminate()
         assert "Traceback" not in stopped.communicate()[0]
         assert stopped.returncode == 130
-        end = time.monotonic() + 60
-        while actors() and time.monotonic() < end:
-            time.sleep(0.1)
-        assert not actors()
+        wait_for_no_actors()
         last = start()
         said = last.communicate()[0]
         assert last.returncode == 0, said
