@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field, StringConstraints
-from pydantic.fields import FieldInfo
 
 from cosmos_cli.generation.parts import DIT, GUARDRAILS, REFINER, TEXT, TOKENIZER
 from cosmos_cli.models.prompt_length import MAX_PROMPT_CHARACTERS
@@ -151,8 +150,6 @@ def guidance_of(settings: GenerationSettings, request: _Asks) -> float:
 
 
 class _Avoids(Protocol):
-    model_fields: ClassVar[dict[str, FieldInfo]]
-
     @property
     def negative_prompt(self) -> str: ...
 
@@ -163,5 +160,6 @@ def negative_prompt_of(settings: GenerationSettings, request: _Avoids) -> str:
     The published one is for the published models. Of the tiny ones none has read a word of it: what they make of it is
     some world of their own, and guidance away from that takes its colours out of every video.
     """
-    published = (DEFAULT_NEGATIVE_PROMPT, type(request).model_fields["negative_prompt"].default)
+    kind: Any = type(request)
+    published = (DEFAULT_NEGATIVE_PROMPT, kind.model_fields["negative_prompt"].default)
     return "" if settings.is_tiny and request.negative_prompt in published else request.negative_prompt
