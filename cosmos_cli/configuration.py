@@ -39,7 +39,6 @@ KEYS = {
     "cache_dir": Key("COSMOS_CACHE_DIR", "folder for what is computed once", is_path=True),
     "device": Key("COSMOS_DEVICE", "where to compute, such as cuda:1"),
     "attention": Key("COSMOS_ATTENTION", "attention backend, such as flash-attention"),
-    "engine": Key("COSMOS_ENGINE", "what makes batches, such as ray"),
     "max_memory": Key("COSMOS_MAX_MEMORY", "most device memory to use, such as 12GiB"),
     "engine": Key("COSMOS_ENGINE", "what makes the videos of batches, such as ray"),
 }
