@@ -34,6 +34,7 @@ class RegisterFamily(Protocol):
         checkpoints: str | None = None,
         formats: str | None = None,
         example: str | None = None,
+        workbench: str | None = None,
     ) -> None:
         """Claim `cosmos <name>`.
 
@@ -46,6 +47,7 @@ class RegisterFamily(Protocol):
             formats: import string of the shapes in which those files load, a sequence of
                 `cosmos_cli.checkpoints.formats.Format`.
             example: a short command line, from its name on; `cosmos --help` shows two of all.
+            workbench: import string of the `cosmos_cli.workbench.kind.Kind` that `cosmos workbench` shows.
         """
 
 

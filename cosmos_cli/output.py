@@ -235,6 +235,7 @@ def _shown(
 
 def _counted(advance: Callable[[], None], label: str, total: int | None, unit: str) -> Callable[[], None]:
     numbers = itertools.count(1)
+    label = label.rstrip(",:")  # which a sum of units follows at the end
 
     def count() -> None:
         amount = f"{next(numbers)} of {total}" if total else next(numbers)

@@ -48,6 +48,7 @@ class Family:
     plugin: str
     formats: str | None = None
     example: str | None = None
+    workbench: str | None = None
 
 
 CORE_COMMANDS = {
@@ -57,6 +58,7 @@ CORE_COMMANDS = {
         ("models", "List the published models and what of them is there."),
         ("download", "Fetch what models need: resuming, verified, and nothing else."),
         ("batch", "Look at batches that run, or have run."),
+        ("workbench", "Open a page to set controls by eye, watch runs and compare them."),
         ("config", "Show and set defaults, of a user and of a project."),
         ("doctor", "Check this machine, with the way to mend what is wrong."),
         ("plugins", "List the installed plugins and what they bring."),
@@ -476,15 +478,16 @@ def _register_family(
     checkpoints: str | None = None,
     formats: str | None = None,
     example: str | None = None,
+    workbench: str | None = None,
 ) -> None:
-    _check(name, [commands, *filter(None, [checkpoints, formats])])
+    _check(name, [commands, *filter(None, [checkpoints, formats, workbench])])
     if name in CORE_COMMANDS:
         plugin.faults.append(f"the family name '{name}' is a command of cosmos itself")
     elif name in registry.families:
         holder = _holder(registry, registry.families[name].plugin)
         plugin.faults.append(f"the family name '{name}' is already taken by {holder}")
     else:
-        family = Family(name, help, commands, checkpoints, plugin.name, formats, example)
+        family = Family(name, help, commands, checkpoints, plugin.name, formats, example, workbench)
         registry.families[name] = family
         plugin.families.append(family)
 

@@ -263,7 +263,9 @@ def _parameter(name: str, field: FieldInfo, *, is_hidden: bool = False) -> inspe
         ),
     )
     # everything but a switch arrives as text: pydantic converts, so all wrong fields are reported together
-    annotation = Annotated[str | None, option] if described.values else Annotated[bool | None, option]
+    annotation: Any = Annotated[str | None, option] if described.values else Annotated[bool | None, option]
+    if _holds_several(field):
+        annotation = Annotated[list[str] | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
@@ -328,14 +330,17 @@ def _turn_off(given: dict[str, Any], switched_on: Iterable[str]) -> None:
 
 def _argument(name: str, field: FieldInfo, described: OptionDescription) -> inspect.Parameter:
     argument = typer.Argument(help=described.help, metavar=name.upper(), show_default=False)
-    several = typing.get_origin(union_members(field.annotation)[0]) in (list, tuple)
-    kind: Any = list[str] if several else str
+    kind: Any = list[str] if _holds_several(field) else str
     default: Any = inspect.Parameter.empty
     if not described.required:
         kind, default = kind | None, None
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, argument]
     )
+
+
+def _holds_several(field: FieldInfo) -> bool:
+    return typing.get_origin(union_members(field.annotation)[0]) in (list, tuple)
 
 
 def _flag(field: FieldInfo) -> Flag:
@@ -362,7 +367,9 @@ def _metavar(annotation: Any, choices: Sequence[str]) -> str:
     if choices:
         return "|".join(choices)
     names: dict[Any, str] = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT"}
-    return names.get(union_members(annotation)[0], "TEXT")
+    member = union_members(annotation)[0]
+    of_each = typing.get_args(member)[0] if typing.get_origin(member) in (list, tuple) else member
+    return names.get(of_each, "TEXT")
 
 
 def _file_parameter(file: FileOption) -> inspect.Parameter:

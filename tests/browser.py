@@ -19,7 +19,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe "
-    # Chromium has errands of its own; they end at a port where nobody listens
+    # Chromium has errands of its own; they end at a port where nobody listens. This machine itself goes past it
     "--proxy-server=127.0.0.1:9"
 )
 
@@ -64,13 +64,13 @@ class Page:
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
 
-    def open(self, path: Path, *, width: int, height: int = 844, is_phone: bool = False) -> None:
-        """Load a file at a window size in CSS pixels, and wait until it is there."""
+    def open(self, page: Path | str, *, width: int, height: int = 844, is_phone: bool = False) -> None:
+        """Load a file or an address at a window size in CSS pixels, and wait until it is there."""
         self._call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=is_phone
         )
         self._is_loaded = False
-        self._call("Page.navigate", url=path.absolute().as_uri())
+        self._call("Page.navigate", url=page.absolute().as_uri() if isinstance(page, Path) else page)
         while not self._is_loaded:
             self._take(self._browser.next())
 
@@ -84,6 +84,15 @@ class Page:
         answer = self._call("Runtime.evaluate", expression=expression, **arguments)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def drag(self, place: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press the mouse on an element, move and let go; from and to fractions of its width and height."""
+        box = f"document.querySelector({json.dumps(place)}).getBoundingClientRect()"
+        left, top, width, height = self.run(f"(box => [box.left, box.top, box.width, box.height])({box})")
+        ways = {"mousePressed": start, "mouseMoved": end, "mouseReleased": end}
+        for kind, (x, y) in ways.items():
+            where = {"x": left + x * width, "y": top + y * height}
+            self._call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **where)
 
     def _call(self, method: str, **parameters: Any) -> Any:
         return self._browser.call(method, parameters, self._session, self._take)

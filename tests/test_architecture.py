@@ -67,13 +67,14 @@ MAY_IMPORT = {
     },
     "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
     "demo": BOTTOM | TOOLS | {"registry", "worlds"},
+    "workbench": BOTTOM | TOOLS | GENERATION | {"registry", "requests", "request_options", "settings"},
     # a demonstration runs other commands
     "commands": BOTTOM
     | TOOLS
     | PARTS
     | JOBS
     | {"catalogues", "configuration", "flags", "help", "requests", "settings"}
-    | {"registry", "hookspecs", "demo", "main"},
+    | {"registry", "hookspecs", "demo", "main", "workbench", "request_options"},
     "main": BOTTOM | {"help", "registry", "request_options", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},

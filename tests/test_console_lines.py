@@ -36,8 +36,8 @@ MAKERS = {
     "transfer": {"run", "multiview", "batch"},
 }
 """Commands that make something by a model, and can plan it."""
-ELSEWHERE = {"demo", "prompts"}
-"""Run by tests/demo, and by a chat model of gigabytes or a server."""
+ELSEWHERE = {"demo", "prompts", "workbench"}
+"""Run by tests/demo, by a chat model of gigabytes or a server, and by tests/workbench."""
 OF_TRAININGS = ("posttraining", "post_trained", "nemo_experiments", "my_robot.pt", "trained.pt", "/model.pt")
 """Parts of names of weights that a reader makes; without them a line says so, and nothing else is wrong with it."""
 

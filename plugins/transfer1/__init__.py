@@ -12,6 +12,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         checkpoints="cosmos_plugins.transfer1.checkpoints:CATALOGUE",
         formats="cosmos_plugins.transfer1.formats:FORMATS",
         example="transfer run --model tiny --edge 0.5 --input-video-path street.mp4",
+        workbench="cosmos_plugins.transfer1.workbench:KIND",
     )
 
 

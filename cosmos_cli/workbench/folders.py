@@ -1,0 +1,107 @@
+"""The folders that the page may see, and nothing beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from cosmos_cli.errors import InputError
+from cosmos_cli.files.paths import given_path
+
+CLIPS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+_MOST_CLIPS = 500
+_MOST_LOOKED_AT = 20_000
+"""Files, so that a home folder as the working folder keeps nobody waiting."""
+
+
+class OutsideError(Exception):
+    """A path leads out of the folders."""
+
+
+class Folders:
+    """Folders that were named at the start.
+
+    Args:
+        folders: that exist.
+    Raises:
+        InputError: one is missing, or no folder: all of them at once.
+    """
+
+    def __init__(self, folders: Iterable[Path]) -> None:
+        problems = []
+        for folder in folders:
+            if not folder.is_dir():
+                what = "is no folder." if os.path.lexists(folder) else "does not exist."
+                problems.append(InputError(f"{folder} {what}", where="--folder", fix="Give a folder with clips."))
+        if problems:
+            raise InputError.from_problems([problem for error in problems for problem in error.problems])
+        self.roots = tuple(dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders))
+
+    def inside(self, text: str | Path) -> Path:
+        """The path, with all links followed. Raises OutsideError: it lies elsewhere, or is none."""
+        try:
+            path = Path(os.path.realpath(given_path(text)))
+        except (ValueError, OSError) as error:
+            raise OutsideError(str(text)) from error
+        if not any(path.is_relative_to(root) for root in self.roots):
+            raise OutsideError(str(text))
+        return path
+
+    def check(self, value: object) -> None:
+        """Raises OutsideError: a path anywhere in a request leads out of the folders."""
+        for path in _paths(value):
+            self.inside(path)
+
+    def clips(self) -> list[tuple[Path, Path]]:
+        """Videos of all folders, newest first, each with its folder; links that leave the folders are passed over."""
+        found: dict[Path, Path] = {}
+        for root in self.roots:
+            for path in _files(root):
+                if path.suffix.lower() in CLIPS:
+                    try:
+                        found.setdefault(self.inside(path), root)
+                    except OutsideError:
+                        continue
+        newest = sorted(found, key=_changed_at, reverse=True)
+        return [(path, found[path]) for path in newest[:_MOST_CLIPS]]
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _files(root: Path) -> Iterator[Path]:
+    """Files below a folder that are not hidden, so many at most."""
+    num_seen = 0
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in names:
+            num_seen += 1
+            if num_seen > _MOST_LOOKED_AT:
+                return
+            if not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _paths(value: object) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, BaseModel):
+        for _, each in value:
+            yield from _paths(each)
+    elif isinstance(value, Mapping):
+        yield from _paths_of(value.values())
+    elif isinstance(value, list | tuple):
+        yield from _paths_of(value)
+
+
+def _paths_of(values: Iterable[Any]) -> Iterator[Path]:
+    for each in values:
+        yield from _paths(each)

@@ -1,0 +1,196 @@
+// Runs: what waits, what is being made, what there is, and what of it is compared.
+
+import {copyButton, fileUrl, get, make, post, showProblems} from "./api.js";
+
+const WORDS = {queued: "waits", running: "runs", done: "done", failed: "failed", cancelled: "cancelled"};
+const OVER = ["done", "failed", "cancelled"];
+
+/** One run, kept as one element whatever becomes of it, so that its video plays on. */
+class Run {
+  constructor(job, queue) {
+    this.queue = queue;
+    this.title = make("h3", {}, `${job.id}  ${job.clip}`);
+    this.status = make("span", {className: "status"});
+    this.screen = make("div", {className: "screen"});
+    this.bar = make("progress", {max: 1});
+    this.stage = make("p", {className: "faint"});
+    this.problem = make("div", {className: "problem", hidden: true});
+    this.buttons = make("div", {className: "buttons"});
+    this.details = make("div", {});
+    this.element = make("article", {className: "job", "data-job": job.id}, this.screen,
+      make("div", {className: "about"}, make("header", {}, this.title, this.status), this.bar, this.stage, this.problem, this.buttons, this.details));
+    this.update(job);
+  }
+
+  update(job) {
+    const text = JSON.stringify(job);
+    if (text === this.shown) return;
+    const before = this.job;
+    this.shown = text;
+    this.job = job;
+    this.status.textContent = job.status === "done" ? `done in ${seconds(job.seconds)}` : WORDS[job.status];
+    this.status.className = `status ${job.status}`;
+    const runs = job.status === "running";
+    this.bar.hidden = !runs;
+    if (job.num_steps && job.step) this.bar.value = job.step / job.num_steps;
+    else this.bar.removeAttribute("value");
+    this.stage.textContent = runs ? job.stage || "Starting" : "";
+    if (job.status === "failed") showProblems(this.problem, job);
+    if (runs && job.num_previews) this.preview(job);
+    if (!before || before.status !== job.status) this.arrange(job);
+  }
+
+  preview(job) {
+    if (!this.image) {
+      this.image = make("img", {alt: `What is being made: the video as it looks after ${job.step} steps`});
+      this.screen.replaceChildren(this.image);
+    }
+    this.image.src = `/api/preview/${job.id}?n=${job.num_previews}`;
+  }
+
+  arrange(job) {
+    if (job.status !== "running") this.image = null;
+    if (job.status === "done") {
+      this.video = make("video", {src: fileUrl(job.files.video), muted: true, loop: true, playsInline: true, controls: true, preload: "auto"});
+      this.screen.replaceChildren(this.video);
+    } else if (!this.image) {
+      this.screen.replaceChildren(make("div", {className: "wait"}, job.status === "running" ? "The first preview comes with the first steps" : WORDS[job.status]));
+    }
+    this.buttons.replaceChildren(...this.choices(job));
+    this.details.replaceChildren(...this.more(job));
+  }
+
+  choices(job) {
+    const button = (text, act) => {
+      const made = make("button", {type: "button"}, text);
+      made.addEventListener("click", () => act(made));
+      return made;
+    };
+    if (!OVER.includes(job.status)) {
+      return [button("Cancel", async made => { made.disabled = true; await post(`/api/jobs/${job.id}/cancel`); })];
+    }
+    const own = [];
+    if (job.status === "done") {
+      const compare = button("Compare", () => this.queue.toggle(job.id));
+      compare.dataset.compares = job.id;
+      compare.setAttribute("aria-pressed", this.queue.chosen.has(job.id));
+      own.push(compare);
+    }
+    own.push(button("Use these settings", () => this.queue.reuse(job)));
+    own.push(button("Take off the list", async () => { await post(`/api/jobs/${job.id}/forget`); this.queue.remove(job.id); }));
+    return own;
+  }
+
+  more(job) {
+    if (!OVER.includes(job.status)) return [];
+    const name = job.spec.split("/").at(-2);
+    const save = make("a", {href: fileUrl(job.spec), download: `${name}.json`}, "Save the specification");
+    const line = make("details", {}, make("summary", {}, "Command line"),
+      make("pre", {className: "command"}, job.command), make("div", {className: "buttons"}, copyButton(() => job.command)), make("p", {}, save));
+    const notes = job.notices.map(text => make("p", {className: "faint"}, text));
+    return [...notes, line];
+  }
+}
+
+/** The latest run of a clip, among its controls. */
+export class Output {
+  constructor(joined) {
+    this.joined = joined;
+    this.title = make("span", {className: "faint"});
+    this.video = make("video", {muted: true, playsInline: true, preload: "auto"});
+    this.image = make("img", {alt: "What is being made"});
+    this.wait = make("div", {className: "wait"});
+    this.element = make("article", {className: "tile", id: "output"}, make("header", {}, make("h3", {}, "output"), this.title),
+      make("div", {className: "screen"}, this.video, this.image, this.wait));
+    this.source = "";
+    this.update([], "");
+  }
+
+  update(jobs, clip) {
+    const name = (clip || "").split("/").at(-1);
+    const job = jobs.filter(each => each.what === "make" && each.clip === name && ["running", "done"].includes(each.status)).at(-1);
+    const isDone = job?.status === "done", isShown = job?.status === "running" && job.num_previews > 0;
+    this.title.textContent = !job ? "" : isDone ? `run ${job.id}` : `run ${job.id}, step ${job.step} of ${job.num_steps || "?"}`;
+    this.image.hidden = !isShown;
+    this.wait.hidden = isDone || isShown;
+    this.wait.textContent = job ? "The first preview comes with the first steps" : "Run shows it here";
+    if (isShown) {
+      const source = `/api/preview/${job.id}?n=${job.num_previews}`;
+      if (!this.image.src.endsWith(source)) this.image.src = source;
+    }
+    const source = isDone ? fileUrl(job.files.video) : "";
+    this.video.hidden = !isDone;
+    if (source === this.source) return;
+    this.source = source;
+    if (source) this.video.src = source;
+    else this.video.removeAttribute("src");
+    this.joined();
+  }
+
+  videos() {
+    return this.source ? [this.video] : [];
+  }
+}
+
+export class Queue {
+  constructor(place, onChosen, reuse) {
+    this.place = place;
+    this.onChosen = onChosen;
+    this.reuse = reuse;
+    this.runs = new Map();
+    this.chosen = new Set();
+  }
+
+  update(jobs) {
+    const made = jobs.filter(job => job.what === "make");
+    const there = new Set(made.map(job => job.id));
+    for (const id of this.runs.keys()) if (!there.has(id)) this.remove(id);
+    for (const job of made) {
+      const run = this.runs.get(job.id);
+      if (run) run.update(job);
+      else {
+        const fresh = new Run(job, this);
+        this.runs.set(job.id, fresh);
+        this.place.prepend(fresh.element);
+      }
+    }
+    return made.length;
+  }
+
+  remove(id) {
+    this.runs.get(id)?.element.remove();
+    this.runs.delete(id);
+    if (this.chosen.has(id)) this.toggle(id);
+  }
+
+  toggle(id) {
+    if (!this.chosen.delete(id)) this.chosen.add(id);
+    for (const button of this.place.querySelectorAll("[data-compares]")) {
+      button.setAttribute("aria-pressed", this.chosen.has(Number(button.dataset.compares)));
+    }
+    this.onChosen([...this.chosen].map(each => this.runs.get(each)?.job).filter(Boolean));
+  }
+
+  clear() {
+    for (const id of [...this.chosen]) this.toggle(id);
+  }
+}
+
+export function seconds(value) {
+  if (value < 60) return `${value.toFixed(1)} s`;
+  const minutes = Math.round(value / 60);
+  return minutes < 90 ? `${minutes} min` : `${(value / 3600).toFixed(1)} h`;
+}
+
+/** What some specifications say that others of them do not, a line for each. */
+export function differences(specs) {
+  const flat = specs.map(spec => Object.fromEntries(Object.entries(spec).flatMap(([name, value]) =>
+    value && typeof value === "object" ? Object.entries(value).map(([key, each]) => [`${name} ${key.replace("control_", "")}`, each]) : [[name, value]])));
+  const names = [...new Set(flat.flatMap(Object.keys))].filter(name => new Set(flat.map(each => JSON.stringify(each[name]))).size > 1);
+  const shown = value => value === undefined ? "as it is without" : typeof value === "string" ? value.split("/").at(-1) : String(value);
+  return flat.map(each => names.map(name => [name.replaceAll("_", " "), shown(each[name])]));
+}
+
+export async function specOf(job) {
+  return get("/api/file", {path: job.spec});
+}

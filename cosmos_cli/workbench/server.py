@@ -1,0 +1,193 @@
+"""The web side of the workbench: addresses and answers, behind the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from cosmos_cli.errors import CosmosError, InputError, Problem
+from cosmos_cli.files.documents import parse_json
+from cosmos_cli.workbench.bench import Bench
+from cosmos_cli.workbench.folders import CLIPS, OutsideError
+from cosmos_cli.workbench.guard import Guard
+from cosmos_cli.workbench.jobs import documents
+from cosmos_cli.workbench.runner import Runner
+
+PAGES = {
+    "index.html": "text/html; charset=utf-8",
+    "style.css": "text/css; charset=utf-8",
+    "app.js": "text/javascript; charset=utf-8",
+    "api.js": "text/javascript; charset=utf-8",
+    "form.js": "text/javascript; charset=utf-8",
+    "looks.js": "text/javascript; charset=utf-8",
+    "painter.js": "text/javascript; charset=utf-8",
+    "players.js": "text/javascript; charset=utf-8",
+    "queue.js": "text/javascript; charset=utf-8",
+}
+"""Files of the page to their types."""
+
+_SERVED = {**dict.fromkeys(CLIPS, "video/mp4"), ".webm": "video/webm", ".json": "application/json"}
+"""Suffixes of files that the page may read to what it is told they are."""
+
+_MAX_BODY_BYTES = 4 << 20
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(bench: Bench, *, token: str, port: int, previews: Path) -> Starlette:
+    """The application.
+
+    Args:
+        token: that every request must have.
+        port: that it is served at.
+        previews: folder for pictures of what is being made.
+    """
+    runner = Runner(bench.jobs, bench.options, previews)
+
+    @contextlib.asynccontextmanager
+    async def working(_: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(runner.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in PAGES:
+            return JSONResponse({"title": "Not found", "problems": []}, status_code=404)
+        content = (files("cosmos_cli.workbench") / "pages" / name).read_bytes()
+        return Response(content, headers={"content-type": PAGES[name]})
+
+    async def about(_: Request) -> Response:
+        return JSONResponse(bench.about())
+
+    async def clips(_: Request) -> Response:
+        return JSONResponse({"clips": await run_in_threadpool(bench.clips)})
+
+    async def facts(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(bench.facts, _path(request)))
+
+    async def thumbnail(request: Request) -> Response:
+        return Response(await run_in_threadpool(bench.thumbnail, _path(request)), media_type="image/jpeg")
+
+    async def file(request: Request) -> Response:
+        path = _path(request)
+        kind = _SERVED.get(path.suffix.lower())
+        if kind is None:
+            raise OutsideError(str(path))
+        if not path.is_file():
+            return JSONResponse({"title": "Not found", "problems": []}, status_code=404)
+        return FileResponse(path, media_type=kind)
+
+    async def preview(request: Request) -> Response:
+        path = previews / f"{request.path_params['number']}.webp"
+        try:
+            content = await run_in_threadpool(path.read_bytes)
+        except FileNotFoundError:
+            return Response(status_code=404)
+        return Response(content, media_type="image/webp")
+
+    async def state(_: Request) -> Response:
+        shown = [bench.shown(job) for job in bench.jobs.all()]
+        return JSONResponse({"jobs": shown, "worker": runner.worker_pid})
+
+    async def plan(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(bench.plan, *await _asked(request)))
+
+    async def look(request: Request) -> Response:
+        job = await run_in_threadpool(bench.look, *await _asked(request))
+        runner.wake()
+        return JSONResponse(job)
+
+    async def make(request: Request) -> Response:
+        job = await run_in_threadpool(bench.make, *await _asked(request))
+        runner.wake()
+        return JSONResponse(job)
+
+    async def export(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(bench.export, *await _asked(request)))
+
+    async def paint(request: Request) -> Response:
+        return JSONResponse(await run_in_threadpool(bench.paint, await _body(request)))
+
+    async def cancel(request: Request) -> Response:
+        await runner.cancel(request.path_params["number"])
+        return JSONResponse({})
+
+    async def forget(request: Request) -> Response:
+        job = bench.jobs.get(request.path_params["number"])
+        if job is not None and job.is_over:
+            bench.jobs.forget(job.id)
+        return JSONResponse({})
+
+    def _path(request: Request) -> Path:
+        return bench.folders.inside(request.query_params.get("path", ""))
+
+    return Starlette(
+        routes=[
+            Route("/", page),
+            Route("/static/{name}", page),
+            Route("/api/about", about),
+            Route("/api/clips", clips),
+            Route("/api/facts", facts),
+            Route("/api/thumbnail", thumbnail),
+            Route("/api/file", file),
+            Route("/api/preview/{number:int}", preview),
+            Route("/api/state", state),
+            Route("/api/plan", plan, methods=["POST"]),
+            Route("/api/looks", look, methods=["POST"]),
+            Route("/api/jobs", make, methods=["POST"]),
+            Route("/api/export", export, methods=["POST"]),
+            Route("/api/maps", paint, methods=["POST"]),
+            Route("/api/jobs/{number:int}/cancel", cancel, methods=["POST"]),
+            Route("/api/jobs/{number:int}/forget", forget, methods=["POST"]),
+        ],
+        middleware=[Middleware(Guard, token=token, port=port)],
+        exception_handlers={CosmosError: _refused, OutsideError: _outside},
+        lifespan=working,
+    )
+
+
+async def _body(request: Request) -> Any:
+    """The document of a request. Raises InputError: it is none, or too large."""
+    parts, num_bytes = [], 0
+    async for part in request.stream():
+        num_bytes += len(part)
+        if num_bytes > _MAX_BODY_BYTES:
+            raise InputError(f"is larger than {_MAX_BODY_BYTES >> 20} MiB.", where="request")
+        parts.append(part)
+    return parse_json(b"".join(parts), where="request")
+
+
+async def _asked(request: Request) -> tuple[str, Any]:
+    """Family and specification."""
+    document = await _body(request)
+    if not isinstance(document, dict) or not isinstance(document.get("family"), str):
+        raise InputError("must name a family.", where="request")
+    return document["family"], document.get("spec")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, CosmosError)
+    return JSONResponse({"title": error.title, "problems": documents(error.problems)}, status_code=422)
+
+
+async def _outside(_: Request, error: Exception) -> Response:
+    problem = Problem(
+        "lies outside of the folders of this workbench.", str(error), "Start it with --folder for that folder."
+    )
+    return JSONResponse({"title": "Refused", "problems": documents([problem])}, status_code=403)

@@ -1,0 +1,167 @@
+"""Nobody but the page of the workbench gets anything, and nothing lies outside of its folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from cosmos_cli.media.video import write_video
+from cosmos_cli.workbench.bench import Bench, opened
+from cosmos_cli.workbench.folders import Folders
+from cosmos_cli.workbench.guard import TOKEN_HEADER
+from cosmos_cli.workbench.kind import kinds
+from cosmos_cli.workbench.server import PAGES, make_app
+
+TOKEN, PORT = "a-token-of-this-test", 8321
+HERE = f"http://127.0.0.1:{PORT}"
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A workbench that sees `clips` and `out`, with `secret.mp4` beside them."""
+    for path in (Path("clips/a.mp4"), Path("secret.mp4")):
+        write_video(path, np.zeros((5, 64, 112, 3), np.uint8), 24)
+    out = Path("out")
+    out.mkdir()
+    with opened(Folders([Path("clips"), out]), out, {"device": "cpu"}, kinds()) as bench:
+        yield bench
+
+
+@pytest.fixture
+def client(bench: Bench, tmp_path: Path) -> TestClient:
+    """Without a token; its worker is not started."""
+    app = make_app(bench, token=TOKEN, port=PORT, previews=tmp_path)
+    return TestClient(app, base_url=HERE, follow_redirects=False, raise_server_exceptions=False)
+
+
+OWN = {TOKEN_HEADER: TOKEN}
+ADDRESSES = [
+    "/",
+    "/static/app.js",
+    "/api/about",
+    "/api/state",
+    "/api/file?path=clips/a.mp4",
+    "/nothing",
+    "/api/preview/1",
+]
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_without_the_token_everything_is_403(client: TestClient, address: str) -> None:
+    for headers in ({}, {TOKEN_HEADER: "another"}, {"cookie": f"cosmos_workbench_{PORT}=another"}):
+        answer = client.get(address, headers=headers)
+        assert answer.status_code == 403
+        assert "a.mp4" not in answer.text
+    assert client.post("/api/jobs", json={}).status_code == 403
+
+
+def test_the_address_gives_a_cookie_that_scripts_and_other_sites_never_see(client: TestClient) -> None:
+    assert client.get("/?t=another").status_code == 403
+    assert client.get(f"/api/state?t={TOKEN}").status_code == 403  # in the address of the page alone
+    answer = client.get(f"/?t={TOKEN}")
+    assert answer.status_code == 303 and answer.headers["location"] == "/"
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=strict" in cookie
+    assert client.get("/").status_code == 200  # by the cookie alone
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"host": f"evil.example:{PORT}"},  # DNS rebinding: a name of theirs that leads here
+        {"host": "127.0.0.1:1"},
+        {"host": f"192.168.1.2:{PORT}"},
+        {"origin": "http://evil.example"},
+        {"origin": "http://127.0.0.1:1"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},  # another server of this machine
+    ],
+    ids=str,
+)
+def test_other_hosts_origins_and_sites_are_refused_even_with_the_token(
+    client: TestClient, headers: dict[str, str]
+) -> None:
+    assert client.get("/api/state", headers={**OWN, **headers}).status_code == 403
+    assert client.post("/api/jobs", json={"family": "transfer"}, headers={**OWN, **headers}).status_code == 403
+
+
+def test_the_page_itself_is_served_with_a_policy_that_names_no_other_host(client: TestClient) -> None:
+    own = {"origin": HERE, "sec-fetch-site": "same-origin"}
+    assert client.get("/api/state", headers={**OWN, **own}).json()["jobs"] == []
+    for name in PAGES:
+        answer = client.get(f"/static/{name}", headers=OWN)
+        assert answer.status_code == 200
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'") and "http" not in policy and "unsafe" not in policy
+        assert "://" not in answer.text, name
+
+
+@pytest.mark.parametrize("address", ["/api/file", "/api/facts", "/api/thumbnail"])
+def test_a_path_that_leads_out_of_the_folders_is_403(client: TestClient, tmp_path: Path, address: str) -> None:
+    Path("clips/link.mp4").symlink_to(Path("secret.mp4").absolute())
+    Path("clips/up").symlink_to(Path.cwd())
+    absolute = str(Path("secret.mp4").absolute())
+    for path in ("clips/../secret.mp4", "secret.mp4", absolute, "clips/link.mp4", "clips/up/secret.mp4", "\0", "", "/"):
+        answer = client.get(address, params={"path": path}, headers=OWN)
+        assert answer.status_code == 403, path
+    assert client.get(address, params={"path": "clips/../clips/a.mp4"}, headers=OWN).status_code == 200
+    assert [clip["name"] for clip in client.get("/api/clips", headers=OWN).json()["clips"]] == ["a.mp4"]
+
+
+def test_only_videos_and_specifications_are_read(client: TestClient) -> None:
+    Path("clips/page.html").write_text("<script>alert(1)</script>")
+    assert client.get("/api/file", params={"path": "clips/page.html"}, headers=OWN).status_code == 403
+    assert client.get("/static/../server.py", headers=OWN).status_code == 404
+
+
+@pytest.mark.parametrize("address", ["/api/jobs", "/api/looks", "/api/plan", "/api/export"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"input_video_path": "secret.mp4"},
+        {"edge": {"input_control": "../here/secret.mp4"}},
+        {"edge": {"control_weight": "/etc/hostname"}},
+        {"edge": {"ckpt_path": "weights.pt"}},
+    ],
+    ids=str,
+)
+def test_no_file_outside_of_the_folders_gets_into_a_run(
+    client: TestClient, bench: Bench, address: str, changes: dict[str, object]
+) -> None:
+    spec = {"input_video_path": "clips/a.mp4", "model_size": "tiny", "edge": {"control_weight": 1}, **changes}
+    assert client.post(address, json={"family": "transfer", "spec": spec}, headers=OWN).status_code == 403
+    assert bench.jobs.all() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"checkpoint_dir": "/tmp"}, "Unknown entry 'checkpoint_dir'"),
+        ({"upsampler_url": "http://evil.example"}, "Unknown entry 'upsampler_url'"),
+        ({"num_steps": 0}, "must be >= 1"),
+        ({"edge": {"control_weight": 2}}, "must be in [0, 1]"),
+        ({"input_video_path": "clips/none.mp4"}, "none.mp4"),
+        ({"input_video_path": "clips/broken.mp4"}, "broken.mp4"),
+    ],
+)
+def test_what_is_wrong_with_a_run_is_said_before_it_is_queued(
+    client: TestClient, bench: Bench, changes: dict[str, object], says: str
+) -> None:
+    Path("clips/broken.mp4").write_bytes(b"no video")
+    spec = {"input_video_path": "clips/a.mp4", "model_size": "tiny", "edge": {"control_weight": 1}, **changes}
+    answer = client.post("/api/jobs", json={"family": "transfer", "spec": spec}, headers=OWN)
+    assert answer.status_code == 422
+    assert any(says in f"{each['where']} {each['what']}" for each in answer.json()["problems"]), answer.text
+    assert bench.jobs.all() == []
+    assert not list(Path("out").glob("0*"))
+
+
+def test_a_body_that_is_no_document_is_refused(client: TestClient) -> None:
+    for content in (b"{", b"[]", b'{"family": "none"}', b"\xff", b'{"family": "transfer", "spec": []}'):
+        assert client.post("/api/jobs", content=content, headers=OWN).status_code == 422
+    assert client.post("/api/maps", content=b"0" * (5 << 20), headers=OWN).status_code == 422

@@ -1,0 +1,277 @@
+"""`cosmos workbench` as a user starts it, asked by a program and driven in a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cosmos_cli.media.video import read_video
+from cosmos_cli.testing import run_cosmos
+from cosmos_cli.workbench.guard import TOKEN_HEADER
+from tests.browser import CHROMIUM, WIDEST, Page, chromium
+from tests.test_console_lines import EXAMPLES, ROOT, console_lines
+
+PATIENCE_S = 240
+SPEC: dict[str, Any] = {"model_size": "tiny", "num_steps": 2, "edge": {"control_weight": 0.5}}
+
+
+@dataclass
+class Served:
+    """A workbench that runs. address: of its page, with the token."""
+
+    folder: Path
+    line: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[str] = field(init=False)
+    address: str = ""
+
+    def start(self) -> None:
+        command = [*self.line, "--port", "0", "--device", "cpu"]
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        found = re.search(r"http\S+", self.process.stdout.readline())
+        assert found
+        self.address = found[0]
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+    @property
+    def base(self) -> str:
+        return self.address.partition("/?")[0]
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        headers = {TOKEN_HEADER: self.address.partition("?t=")[2]}
+        answer = (
+            httpx.get(self.base + path, headers=headers, timeout=60)
+            if body is None
+            else httpx.post(self.base + path, headers=headers, json=body, timeout=60)
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def run(self, **changes: Any) -> int:
+        spec = {"input_video_path": str(self.folder / "clips" / "ball.mp4"), **SPEC, **changes}
+        return int(self.ask("/api/jobs", {"family": "transfer", "spec": spec})["id"])
+
+    def job(self, number: int) -> Any:
+        return next(job for job in self.ask("/api/state")["jobs"] if job["id"] == number)
+
+    def wait_for(self, number: int, is_so: Callable[[Any], bool]) -> Any:
+        return until(lambda: job if is_so(job := self.job(number)) else None)
+
+
+def until(found: Callable[[], Any]) -> Any:
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("it never came")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """What the first line of the guide starts, in a folder with clips."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(EXAMPLES / "rooms", folder / "clips")
+    line = shlex.split(console_lines(ROOT / "docs" / "workbench.md")[0][0])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COSMOS_")}
+    environment |= {"COSMOS_CACHE_DIR": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
+    served = Served(folder, line, environment)
+    served.start()
+    yield served
+    if served.process.poll() is None:
+        assert served.stop() == 130
+
+
+def same_video(command: str, video: str, environment: dict[str, str], folder: Path) -> bool:
+    """Whether a command line makes the same bytes again, run in a shell from elsewhere."""
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --json"], cwd=folder, env=environment, capture_output=True, text=True, check=True
+    )
+    made = Path(json.loads(done.stdout)["video"])
+    assert made != Path(video)
+    return made.read_bytes() == Path(video).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_its_run_and_the_next_has_another(served: Served) -> None:
+    first, second = served.run(num_steps=1000), served.run()
+    served.wait_for(first, lambda job: job["step"] > 0)
+    worker = served.ask("/api/state")["worker"]
+    os.kill(worker, signal.SIGKILL)
+    failed = served.wait_for(first, lambda job: job["status"] == "failed")
+    assert "SIGKILL" in failed["problems"][0]["what"]
+    assert served.wait_for(second, lambda job: job["status"] in ("done", "failed"))["status"] == "done"
+    assert served.ask("/api/state")["worker"] != worker
+
+
+@pytest.mark.slow
+def test_a_cancelled_run_ends_at_its_step_and_the_model_stays(served: Served) -> None:
+    number = served.run(num_steps=1000)
+    running = served.wait_for(number, lambda job: job["num_previews"] > 0)
+    worker = served.ask("/api/state")["worker"]
+    served.ask(f"/api/jobs/{number}/cancel", {})
+    served.wait_for(number, lambda job: job["status"] == "cancelled")
+    assert served.ask("/api/state")["worker"] == worker
+    assert not list(Path(running["folder"]).glob("output*"))
+
+
+@pytest.mark.slow
+def test_the_queue_survives_the_server_even_if_it_is_killed(served: Served) -> None:
+    done = served.run()
+    served.wait_for(done, lambda job: job["status"] == "done")
+    running, queued = served.run(num_steps=60), served.run(seed=3)
+    served.wait_for(running, lambda job: job["step"] > 0)
+    old = served.address
+    worker = served.ask("/api/state")["worker"]
+    served.stop(signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{worker}").exists() or "State:\tZ" in Path(f"/proc/{worker}/status").read_text())
+    served.start()
+    assert served.address.partition("?t=")[2] != old.partition("?t=")[2]
+    for number in (done, running, queued):
+        job = served.wait_for(number, lambda job: job["status"] in ("done", "failed"))
+        assert job["status"] == "done" and Path(job["files"]["video"]).is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_line(
+    served: Served, tmp_path: Path
+) -> None:
+    with chromium(tmp_path / "profile") as page:
+        page.open(served.address, width=1280, height=900)
+        shown(page, "document.body.dataset.ready === 'yes'")
+        assert page.run("location.search") == ""  # the token has left the address
+        assert page.run("document.cookie") == ""
+        set_field(page, "model_size", "tiny")
+        set_field(page, "num_steps", "3")
+        click(page, "[data-path$='ball.mp4']")
+        shown(page, "['vis', 'edge', 'depth', 'seg'].every(name => plays(`[data-control=${name}] video`))")
+        paint(page, "depth")
+        click(page, "#plan")
+        shown(page, "text('#plan-result').includes('all there')")
+        for _ in range(2):
+            before = page.run("document.querySelectorAll('.job').length")
+            click(page, "#run")
+            shown(page, f"document.querySelectorAll('.job').length > {before}")
+            set_field(page, "seed", "2")
+        shown(page, "document.querySelector('.job img')")  # a preview of what is being made
+        shown(
+            page, "[...document.querySelectorAll('.job')].slice(0, 2).every(job => job.querySelector('.status.done'))"
+        )
+        for place in (0, 1):
+            click(page, f"#jobs > :nth-child({place + 1}) [data-compares]")
+        shown(page, "document.querySelectorAll('#compared video').length === 3")
+        shown(page, "[...document.querySelectorAll('#compared video')].every(video => video.readyState >= 2)")
+        assert "seed" in page.run("document.querySelector('#compared').innerText")
+        click(page, "#compare-transport button")
+        time.sleep(0.5)
+        click(page, "#compare-transport button")
+        shares = page.run(
+            "new Promise(done => setTimeout(() => done([...document.querySelectorAll('#compared video')]"
+            ".map(video => video.currentTime / video.duration)), 300))"
+        )
+        assert shares[0] > 0 and max(shares) - min(shares) < 0.05
+        click(page, "#export")
+        shown(page, "document.querySelector('#export-spec')")
+        spec = json.loads(page.run("document.querySelector('#export-spec').textContent"))
+        latest = page.run("document.querySelector('#jobs > :first-child').dataset.job")
+        job = served.job(int(latest))
+        assert spec == json.loads(Path(job["spec"]).read_text())
+        assert spec["depth"]["control_weight"].endswith(".npy") and spec["seed"] == 2
+        for width, is_phone in ((1280, False), (390, True)):
+            page.open(served.base, width=width, is_phone=is_phone)  # what was set and made is still there
+            shown(page, "document.body.dataset.ready === 'yes' && document.querySelectorAll('.job').length >= 2")
+            shown(page, "document.querySelector('#field-seed').value === '2' && plays('[data-control=edge] video')")
+            assert page.run("document.documentElement.scrollWidth") <= width
+            assert page.run(WIDEST) <= width
+        exported = page.run(
+            "document.querySelector('#export').click(), new Promise(done => { const look = () => "
+            "document.querySelector('#export-command') ? done(document.querySelector('#export-command').textContent) : "
+            "setTimeout(look, 50); look(); })"
+        )
+        assert page.errors == []
+        served.stop()
+        shown(page, "text('#lost').includes('Trying again') && !document.querySelector('#lost').hidden")
+        local = ("data:", "blob:", f"{served.base}/")
+        assert [url for url in page.requests if not url.startswith(local)] == []
+    for command in (job["command"], exported):
+        assert same_video(command, job["files"]["video"], served.environment, tmp_path)
+    assert len(read_video(Path(job["files"]["video"])).frames_FHWC) == 33
+    served.start()
+
+
+HELPERS = """
+window.text = place => document.querySelector(place)?.innerText ?? "";
+window.plays = place => document.querySelector(place)?.readyState >= 2;
+"""
+
+
+def shown(page: Page, expression: str) -> None:
+    until(lambda: page.run(f"{HELPERS} Boolean({expression})"))
+
+
+def click(page: Page, place: str) -> None:
+    page.run(f"document.querySelector({json.dumps(place)}).click()")
+
+
+def set_field(page: Page, name: str, value: str) -> None:
+    page.run(
+        f"(() => {{ const input = document.querySelector('#field-{name}'); input.value = {json.dumps(value)};"
+        "input.dispatchEvent(new Event('input')); })()"
+    )
+
+
+def paint(page: Page, control: str) -> None:
+    """Paint a rectangle that moves, and a stroke."""
+    click(page, f"[data-control={control}] .buttons button")
+    shown(page, "document.querySelector('#painter').open")
+    click(page, "#painter-moves")
+    page.drag("#painter-canvas", (0.1, 0.2), (0.4, 0.8))
+    page.drag("#painter-canvas", (0.6, 0.2), (0.9, 0.8))
+    click(page, "input[value=brush]")
+    page.drag("#painter-canvas", (0.1, 0.1), (0.9, 0.1))
+    assert page.run("document.querySelector('#painter-shapes').innerText.includes('moves')")
+    assert page.run("document.querySelectorAll('#painter-shapes li').length") == 2
+    click(page, "#painter-use")
+    shown(page, "!document.querySelector('#painter').open")
+
+
+def test_what_cannot_be_served_is_said_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        result = run_cosmos("workbench", "--port", port)
+        assert result.exit_code == 2
+        words = " ".join(result.stderr.split())
+        assert f"{port} is in use" in words
+        assert re.search(rf"Pass --port (?!{port})\d+", words)
+    Path("file.mp4").touch()
+    result = run_cosmos("workbench", "--folder", "none", "--folder", "file.mp4")
+    assert result.exit_code == 2
+    assert "none does not exist" in result.stderr and "file.mp4 is no folder" in result.stderr
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = run_cosmos("workbench")
+    assert result.exit_code == 2
+    assert 'pip install "cosmos-cli[workbench]"' in " ".join(result.stderr.split())
+    assert not Path("outputs").exists()
