@@ -49,7 +49,7 @@ class Served:
         assert found
         self.address = found[0]
 
-    def stop(self, number: int = signal.SIGINT) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(timeout=60)
 
