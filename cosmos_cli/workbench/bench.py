@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.requests import StrictModel, nearest
 from cosmos_cli.workbench.folders import Folders
@@ -98,7 +98,13 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder, output.recording(in_background=True):
             request, settings = self._read(kind, asked, Path(folder) / "spec.json", self.output_dir / "new")
             plan = plan_one(kind.inputs(), settings, request)
-            return {**plan.document(), "text": plan.text(), "told": output.notices()}
+            document = {**plan.document(), "text": plan.text()}
+            if plan.missing:
+                try:
+                    kind.inputs().check(settings, request, writes=False)
+                except CheckpointError as error:  # it says how to get them
+                    document["problems"] += [str(problem) for problem in error.problems]
+            return document
 
     def look(self, family: str, asked: Any) -> dict[str, Any]:
         """Have controls made to be looked at; what was made before is there at once.

@@ -55,7 +55,10 @@ class Runner:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
-                await self._do(job)
+                try:
+                    await self._do(job)
+                except Exception as error:  # the border: one job must not end the queue
+                    self._give_up(job, error)
         finally:
             await self._stop_worker()
 
@@ -125,6 +128,12 @@ class Runner:
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         fix = "The next job runs in a new worker. If the system was short of memory, the plan says what a run needs."
         self._jobs.fail(job.id, CosmosError(f"its worker process ended {how}.", where="workbench", fix=fix))
+
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """It cannot be done here, such as on a full disk."""
+        known = error if isinstance(error, CosmosError) else CosmosError(f"{type(error).__name__}: {error}")
+        with contextlib.suppress(CosmosError):  # what cannot be written is still shown
+            self._jobs.fail(job.id, known)
 
     async def _ready_worker(self) -> asyncio.subprocess.Process:
         if self._worker is None or self._worker.returncode is not None:

@@ -154,11 +154,21 @@ def test_what_is_wrong_with_a_run_is_said_before_it_is_queued(
 ) -> None:
     Path("clips/broken.mp4").write_bytes(b"no video")
     spec = {"input_video_path": "clips/a.mp4", "model_size": "tiny", "edge": {"control_weight": 1}, **changes}
+    if spec["input_video_path"] != "clips/a.mp4":  # said as soon as it is chosen
+        facts = client.get("/api/facts", params={"path": spec["input_video_path"]}, headers=OWN)
+        assert facts.status_code == 422 and says in facts.text
     answer = client.post("/api/jobs", json={"family": "transfer", "spec": spec}, headers=OWN)
     assert answer.status_code == 422
     assert any(says in f"{each['where']} {each['what']}" for each in answer.json()["problems"]), answer.text
     assert bench.jobs.all() == []
     assert not list(Path("out").glob("0*"))
+
+
+def test_a_plan_says_what_is_missing_and_how_to_get_it(client: TestClient) -> None:
+    spec = {"input_video_path": "clips/a.mp4", "edge": {"control_weight": 1}}
+    plan = client.post("/api/plan", json={"family": "transfer", "spec": spec}, headers=OWN).json()
+    assert plan["files"]["missing_bytes"] > 0 and plan["time"]["seconds"] > 0
+    assert any("cosmos download" in problem for problem in plan["problems"])
 
 
 def test_a_body_that_is_no_document_is_refused(client: TestClient) -> None:

@@ -18,6 +18,9 @@ const comparison = new Players(find("compare-transport"));
 const inputVideo = make("video", {muted: true, playsInline: true, preload: "auto"});
 const output = new Output(joinStage);
 const queue = new Queue(find("jobs"), compare, reuse);
+const unplayable = make("div", {className: "wait", hidden: true}, "This browser cannot play the clip. Its controls are computed all the same.");
+inputVideo.addEventListener("error", () => { unplayable.hidden = false; });
+inputVideo.addEventListener("loadeddata", () => { unplayable.hidden = true; });
 
 // The family, and what it shows
 
@@ -29,7 +32,7 @@ function choose(name) {
   find("fields").replaceChildren(...described.filter(([each]) => each.usual).map(([, field]) => field.element));
   find("more-fields").replaceChildren(...described.filter(([each]) => !each.usual).map(([, field]) => field.element));
   looks = kind.controls.map(control => new Look(control, kind.schema, keep, recomputeSoon, openPainter));
-  const input = make("article", {className: "tile"}, make("header", {}, make("h3", {}, "input")), make("div", {className: "screen"}, inputVideo));
+  const input = make("article", {className: "tile"}, make("header", {}, make("h3", {}, "input")), make("div", {className: "screen"}, inputVideo, unplayable));
   find("looks").replaceChildren(input, ...looks.map(look => look.element), output.element);
 }
 
@@ -134,7 +137,8 @@ async function openClip(path) {
 }
 
 function openPainter(look) {
-  painter.open(look.control.name, clip, facts, look.map, map => { look.setMap(map); keep(); });
+  const shown = inputVideo.error && look.video.hasAttribute("src") ? look.video.src : fileUrl(clip);
+  painter.open(look.control.name, shown, facts, look.map, map => { look.setMap(map); keep(); });
 }
 
 // Plan, run, export
@@ -228,6 +232,8 @@ function fill(document) {
 const place = () => `cosmos-workbench ${family}`;
 
 function keep() {
+  // they belong to other settings
+  find("plan-result").hidden = find("export-result").hidden = true;
   const weights = looks.filter(look => !look.map).map(look => Number(look.slider.value));
   const sum = weights.reduce((total, weight) => total + weight, 0);
   find("sum").textContent = sum > 1 && kind.weights_note ? `The weights sum to ${sum.toFixed(2)}. ${kind.weights_note}` : "";

@@ -1,6 +1,6 @@
 // Painting a weight map on a clip: rectangles that may move, and strokes of a brush, each for some of the frames.
 
-import {fileUrl, get, make, post, showProblems} from "./api.js";
+import {make, post, showProblems} from "./api.js";
 
 const DARKEST = 48; // of 255, for weight 0: the picture below stays visible
 
@@ -32,15 +32,15 @@ export class Painter {
     this.canvas.addEventListener("pointercancel", () => { this.drawing = null; this.draw(); });
   }
 
-  /** Paint for a control; `done` gets the map. */
-  async open(control, clip, facts, map, done) {
+  /** Paint for a control, on the video of an address; `done` gets the map. */
+  open(control, address, facts, map, done) {
     this.facts = facts;
     this.done = done;
     this.awaited = this.drawing = null;
     const painting = map?.painting ?? {shapes: [], ground: 0};
     this.shapes = painting.shapes.map(shape => ({...shape}));
     find("title").textContent = `Where ${control} counts`;
-    this.video.src = fileUrl(clip);
+    this.video.src = address;
     const scale = Math.min(1, 960 / facts.width);
     this.canvas.width = Math.max(2, Math.round(facts.width * scale)) * (facts.width < 480 ? 3 : 1);
     this.canvas.height = Math.max(2, Math.round(facts.height * scale)) * (facts.width < 480 ? 3 : 1);

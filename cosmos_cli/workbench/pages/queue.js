@@ -110,7 +110,7 @@ export class Output {
     const name = (clip || "").split("/").at(-1);
     const job = jobs.filter(each => each.what === "make" && each.clip === name && ["running", "done"].includes(each.status)).at(-1);
     const isDone = job?.status === "done", isShown = job?.status === "running" && job.num_previews > 0;
-    this.title.textContent = !job ? "" : isDone ? `run ${job.id}` : `run ${job.id}, step ${job.step} of ${job.num_steps || "?"}`;
+    this.title.textContent = !job ? "" : isDone ? `run ${job.id}` : job.step ? `run ${job.id}, step ${job.step} of ${job.num_steps}` : `run ${job.id}`;
     this.image.hidden = !isShown;
     this.wait.hidden = isDone || isShown;
     this.wait.textContent = job ? "The first preview comes with the first steps" : "Run shows it here";
@@ -179,7 +179,8 @@ export class Queue {
 export function seconds(value) {
   if (value < 60) return `${value.toFixed(1)} s`;
   const minutes = Math.round(value / 60);
-  return minutes < 90 ? `${minutes} min` : `${(value / 3600).toFixed(1)} h`;
+  if (minutes < 90) return `${minutes} min`;
+  return value < 48 * 3600 ? `${(value / 3600).toFixed(1)} h` : `${Math.round(value / 86400)} days`;
 }
 
 /** What some specifications say that others of them do not, a line for each. */
