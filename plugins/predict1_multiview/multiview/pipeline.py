@@ -72,7 +72,7 @@ class MultiviewPipeline(Pipeline[Sample, MultiviewResult]):
 
     inputs = inputs
     command = "cosmos predict1-multiview run"
-    tiny_note = "has begun to learn rendered rooms: walls and floors go on, what stands in them gets lost"
+    tiny_note = "knows rendered rooms alone, and loses some of what stands in them"
     needs_requests = True
 
     @classmethod
