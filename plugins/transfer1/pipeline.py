@@ -51,9 +51,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
 
     inputs = inputs
     command = "cosmos transfer run"
-    tiny_note = (
-        "knows rendered rooms alone, and follows edges and depth; other controls are random, and colours often wrong"
-    )
+    tiny_note = "knows rendered rooms alone, and follows edges and depth; branches of other controls are random"
     needs_requests = True
 
     @classmethod
