@@ -239,7 +239,7 @@ def actors() -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (process / "cwd").readlink() == Path.cwd() and b"ray::" in (process / "cmdline").read_bytes():
+            if (process / "cwd").readlink() == Path.cwd() and b"ray::Actor" in (process / "cmdline").read_bytes():
                 found.append(process.name)
     return found
 
