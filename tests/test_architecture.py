@@ -67,7 +67,7 @@ MAY_IMPORT = {
     },
     "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
     "demo": BOTTOM | TOOLS | {"registry", "worlds"},
-    "workbench": BOTTOM | TOOLS | GENERATION | {"registry", "requests", "request_options", "settings"},
+    "workbench": BOTTOM | TOOLS | GENERATION | {"help", "registry", "requests", "request_options", "settings"},
     # a demonstration runs other commands
     "commands": BOTTOM
     | TOOLS

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cosmos_cli.help import INPUT, OPTIONS
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.settings import ParallelSettings
 
@@ -14,13 +15,13 @@ from cosmos_cli.settings import ParallelSettings
 class WorkbenchOptions(StrictModel):
     """What the page sees, where it writes, and where it is."""
 
-    folder: Annotated[tuple[Path, ...], Flag(usual=True, default="the working folder")] = ()
+    folder: Annotated[tuple[Path, ...], Flag(panel=INPUT, usual=True, default="the working folder")] = ()
     """Folder whose clips the page sees; several are given one by one."""
     output_dir: Annotated[Path, Flag(usual=True)] = Path("outputs/workbench")
     """Folder of all that is made."""
-    port: Annotated[int, Field(ge=0, le=65535), Flag(usual=True)] = 8321
+    port: Annotated[int, Field(ge=0, le=65535), Flag(panel=OPTIONS, usual=True)] = 8321
     """Port of 127.0.0.1; 0 is any that is free."""
-    open: Annotated[bool, Flag(usual=True)] = False
+    open: Annotated[bool, Flag(panel=OPTIONS, usual=True)] = False
     """Open the page in a browser."""
 
 
