@@ -29,8 +29,8 @@ def _give(source: str, monkeypatch: pytest.MonkeyPatch, cosmos: Cosmos) -> list[
     return []
 
 
-@pytest.mark.parametrize("given", [set(some) for n in range(5) for some in itertools.combinations(SOURCES, n)], ids=str)
-def test_the_nearest_default_counts(given: set[str], cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given", [some for n in range(5) for some in itertools.combinations(SOURCES, n)], ids=str)
+def test_the_nearest_default_counts(given: tuple[str, ...], cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = [flag for source in SOURCES if source in given for flag in _give(source, monkeypatch, cosmos)]
     first = next((source for source in SOURCES if source in given), "checkpoints")
 
