@@ -128,7 +128,7 @@ def test_rows_out_of_a_pipe_are_made_and_found_again() -> None:
         result = subprocess.run(command, input=rows, capture_output=True, text=True, timeout=120)
         assert result.returncode == 0, result.stderr
         assert [sample["status"] for sample in json.loads(result.stdout)["samples"]] == [status]
-    assert [path.name for path in Path("ledgers").iterdir()] == ["pipe.ledger.jsonl"]
+    assert sorted(path.name for path in Path("ledgers").iterdir()) == ["pipe.ledger.jsonl", "report.html"]
 
 
 HOSTILE: dict[str, bytes] = {

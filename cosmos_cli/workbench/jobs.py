@@ -140,7 +140,7 @@ class Jobs:
 
     def waiting(self) -> Job | None:
         """The job to do next: who looks at controls waits for what runs, but for no video that has not begun."""
-        queued = [job for job in self._jobs.values() if job.status == "queued"]
+        queued = [job for job in self.all() if job.status == "queued"]  # others may be added meanwhile
         return min(queued, key=lambda job: (job.what != "look", job.id), default=None)
 
     def change(self, number: int, **changes: Any) -> Job:

@@ -227,7 +227,12 @@ window.plays = place => document.querySelector(place)?.readyState >= 2;
 
 
 def shown(page: Page, expression: str) -> None:
-    until(lambda: page.run(f"{HELPERS} Boolean({expression})"))
+    try:
+        until(lambda: page.run(f"{HELPERS} Boolean({expression})"))
+    except AssertionError as error:
+        raise AssertionError(
+            f"{expression} never came; the page says: {page.run('document.body.innerText')}"
+        ) from error
 
 
 def click(page: Page, place: str) -> None:

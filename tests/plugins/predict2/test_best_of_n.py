@@ -125,7 +125,7 @@ def test_another_request_or_input_replaces_nothing_unless_asked(best_of_n: Run, 
 def test_overwriting_leaves_one_video_per_seed(best_of_n: Run) -> None:
     best_of_n()
     first = videos()
-    replaced = best_of_n("--guidance", 3, "--overwrite")
+    replaced = best_of_n("--guidance", 5, "--overwrite")
     assert (replaced.exit_code, statuses(replaced)) == (0, ["done"] * 3)
     assert len(videos()) == 3
     assert set(videos().values()).isdisjoint(first.values())

@@ -176,7 +176,7 @@ def test_a_batch_of_which_all_is_blocked_loads_nothing(cosmos: Run, clip: Path) 
     rows = [{"visual_input": str(clip), "prompt": prompt} for prompt in (BLOCKED, "Gore.")]
     assert batch(cosmos, {**rows[0], "prompt": "A street."}, rows[1]).exit_code == 4
     assert batch(cosmos, *rows).exit_code == 3
-    assert written() == ["outputs/rows.ledger.jsonl"]
+    assert written() == ["outputs/report.html", "outputs/rows.ledger.jsonl"]
 
 
 @pytest.mark.parametrize("command", ["run", "batch", "multiview"])
