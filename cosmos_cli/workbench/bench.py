@@ -113,11 +113,14 @@ class Bench:
         """
         kind = self._kind(family)
         key = hashlib.sha256(json.dumps([family, asked, self._stamp(asked)], sort_keys=True).encode()).hexdigest()
-        folder = self.output_dir / "looks" / key[:16]
+        looks = self.output_dir / "looks"
         with self._adding:
-            job = next((job for job in self.jobs.all() if job.folder == str(folder) and job.status != "failed"), None)
-            if job is not None and (not job.is_over or self._is_whole(job)):
-                return self.shown(job)
+            for job in self.jobs.all():
+                is_it = Path(job.folder).parent == looks and job.folder.endswith(key[:16]) and not job.is_given_up
+                if is_it and (not job.is_over or self._is_whole(job)):
+                    return self.shown(job)
+            # a folder of its own: one that was given up may still be at work in another
+            folder = looks / f"{self.jobs.next_id}-{key[:16]}"
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder)  # of an earlier start, of which nothing is known
             folder.mkdir(parents=True)

@@ -19,6 +19,9 @@ NAME, LOCK_NAME = "workbench.jsonl", ".cosmos-workbench.lock"
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
+CANCELLING = "Cancelling"
+"""Stage of a job that has been asked to end and has not yet."""
+
 _MOST_STARTS = 2
 """Of one job: what has taken the whole workbench down twice is not begun a third time."""
 
@@ -64,6 +67,11 @@ class Job:
     @property
     def is_over(self) -> bool:
         return self.status in ("done", "failed", "cancelled")
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether nothing will come of it any more."""
+        return self.status in ("failed", "cancelled") or self.stage == CANCELLING
 
 
 _KEPT = frozenset({"status", "num_starts", "title", "problems", "notices", "files", "seconds"})

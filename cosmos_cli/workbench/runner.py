@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli.errors import CosmosError
-from cosmos_cli.workbench.jobs import Job, Jobs
+from cosmos_cli.workbench.jobs import CANCELLING, Job, Jobs
 
 _PATIENCE_S = 5.0
 """How long a job may take to reach a step at which it can end, before its worker is stopped."""
@@ -71,7 +71,7 @@ class Runner:
             self._jobs.change(number, status="cancelled")
             return
         self._to_cancel = number
-        self._jobs.change(number, stage="Cancelling")
+        self._jobs.change(number, stage=CANCELLING)
         await self._send({"cancel": number})
         task = asyncio.create_task(self._insist(number))
         self._stops.add(task)

@@ -136,6 +136,19 @@ def test_a_cancelled_run_ends_at_its_step_and_the_model_stays(served: Served) ->
 
 
 @pytest.mark.slow
+def test_a_look_that_is_asked_for_again_while_it_is_cancelled_is_made(served: Served) -> None:
+    clip = str(served.folder / "clips" / "cylinder.mp4")
+    spec = {"input_video_path": clip, "model_size": "tiny", "seg": {"control_weight": 1.0}}
+    asked = {"family": "transfer", "spec": spec}
+    first = served.ask("/api/looks", asked)["id"]
+    assert served.ask("/api/looks", asked)["id"] == first
+    served.wait_for(first, lambda job: job["status"] != "queued")
+    served.ask(f"/api/jobs/{first}/cancel", {})
+    second = served.ask("/api/looks", asked)["id"]
+    assert served.wait_for(second, lambda job: job["status"] in ("done", "failed", "cancelled"))["status"] == "done"
+
+
+@pytest.mark.slow
 def test_the_queue_survives_the_server_even_if_it_is_killed(served: Served) -> None:
     done = served.run()
     served.wait_for(done, lambda job: job["status"] == "done")
@@ -163,7 +176,7 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
         assert page.run("location.search") == ""  # the token has left the address
         assert page.run("document.cookie") == ""
         set_field(page, "model_size", "tiny")
-        set_field(page, "num_steps", "3")
+        set_field(page, "num_steps", "10")
         click(page, "[data-path$='ball.mp4']")
         shown(page, "['vis', 'edge', 'depth', 'seg'].every(name => plays(`[data-control=${name}] video`))")
         paint(page, "depth")
@@ -179,7 +192,8 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
             page, "[...document.querySelectorAll('.job')].slice(0, 2).every(job => job.querySelector('.status.done'))"
         )
         for place in (0, 1):
-            click(page, f"#jobs > :nth-child({place + 1}) [data-compares]")
+            button = f"document.querySelector('#jobs > :nth-child({place + 1}) [data-compares]')"
+            until(lambda: page.run(f"{button}.ariaPressed === 'true' || ({button}.click(), false)"))  # noqa: B023
         shown(page, "document.querySelectorAll('#compared video').length === 3")
         shown(page, "[...document.querySelectorAll('#compared video')].every(video => video.readyState >= 2)")
         assert "seed" in page.run("document.querySelector('#compared').innerText")
