@@ -193,10 +193,14 @@ find("export").addEventListener("click", () => act(find("export"), async () => {
 
 // Runs and their comparison
 
+let comparing = 0;
+
 async function compare(jobs) {
+  const turn = ++comparing;
   find("compare").hidden = !jobs.length;
   if (!jobs.length) { comparison.pause(); comparison.set([]); find("compared").replaceChildren(); return; }
   const specs = await Promise.all(jobs.map(job => specOf(job).catch(() => ({}))));
+  if (turn !== comparing) return;  // answers to an earlier choice may come after those to a later one
   const ways = differences(specs);
   const clips = [...new Set(specs.map(each => each[kind.clip]).filter(Boolean))];
   const tile = (title, path, lines) => {
