@@ -80,7 +80,7 @@ async function compute(look) {
     if (look.asked === JSON.stringify(asked)) showLook(look, job);
     hurry();
   } catch (error) {
-    look.fail(error);
+    if (look.asked === JSON.stringify(asked)) look.fail(error);
   }
 }
 
@@ -116,15 +116,19 @@ function filterClips() {
   for (const card of find("clips").querySelectorAll(".clip")) card.hidden = !card.textContent.toLowerCase().includes(wanted);
 }
 
+let opening = 0;
+
 async function openClip(path) {
+  const turn = ++opening;
   for (const card of find("clips").querySelectorAll(".clip")) card.setAttribute("aria-pressed", card.dataset.path === path);
   try {
     const found = await get("/api/facts", {path});
+    if (turn !== opening) return;  // another was chosen meanwhile
     showProblems(find("clip-problem"), null);
     clip = path;
     facts = found;
   } catch (error) {
-    showProblems(find("clip-problem"), error);
+    if (turn === opening) showProblems(find("clip-problem"), error);
     return;
   }
   find("stage").hidden = false;
