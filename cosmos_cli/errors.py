@@ -44,8 +44,8 @@ class CosmosError(Exception):
 
     @classmethod
     def from_problems(cls, problems: Iterable[Problem]) -> CosmosError:
-        """One error that reports several problems, in the order given. There must be at least one."""
-        first, *rest = problems
+        """One error that reports several problems, each once, in the order given. There must be at least one."""
+        first, *rest = dict.fromkeys(problems)
         return cls(first.what, where=first.where, fix=first.fix, others=rest)
 
 

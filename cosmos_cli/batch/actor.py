@@ -21,12 +21,16 @@ from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.steps import Step, Worker
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.identity import Identity
+from cosmos_cli.files.stores import copies_folder, keep_copies_in
 from cosmos_cli.files.transactions import identities, withheld
 from cosmos_cli.files.writing import Transaction
 from cosmos_cli.runtime.workers.agreement import Told
 
-_SENT = ("COSMOS_", "HF_HUB_", "OMP_", "MKL_", "CUBLAS_", "NVIDIA_TF32", "TORCH_", "PYTORCH_")
-"""Variables by which a run here and one there would differ begin so."""
+_SENT = (
+    *("COSMOS_", "HF_HUB_", "OMP_", "MKL_", "CUBLAS_", "NVIDIA_TF32", "TORCH_", "PYTORCH_"),
+    *("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION", "AZURE_STORAGE_ACCOUNT_NAME", "GOOGLE_CLOUD_PROJECT"),
+)
+"""Variables by which a run here and one there would differ begin so: where stores are, not who may enter them."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,13 @@ class Surroundings:
     threads: int | None
     version: str
     python: tuple[int, int]
+    copies: Path
 
     @classmethod
     def here(cls, threads: int | None) -> Surroundings:
         variables = {name: value for name, value in os.environ.items() if name.startswith(_SENT)}
-        return cls(Path.cwd(), variables, threads, cosmos_cli.__version__, sys.version_info[:2])
+        python = sys.version_info[:2]
+        return cls(Path.cwd(), variables, threads, cosmos_cli.__version__, python, copies_folder())
 
     def enter(self) -> None:
         """Raises CosmosError: this machine is not like that."""
@@ -54,6 +60,7 @@ class Surroundings:
                 f"has cosmos {cosmos_cli.__version__}, but the batch was started with {self.version}.",
                 fix="Install the same on all nodes.",
             )
+        keep_copies_in(self.copies)
         os.environ.pop("OMP_NUM_THREADS", None)
         if self.threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(self.threads)

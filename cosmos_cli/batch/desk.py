@@ -6,7 +6,6 @@ what they are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from cosmos_cli.batch.plan import Item, describe
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem
 from cosmos_cli.files.identity import Identity
+from cosmos_cli.files.missing import lies_there
 from cosmos_cli.files.outputs import Claim, claim
 from cosmos_cli.files.transactions import give_names, transaction
 from cosmos_cli.files.writing import Transaction, remove_remains
@@ -83,7 +83,7 @@ class Desk:
             CosmosError: this machine does not see them, or sees others.
         """
         for source, target in written.moves:
-            if not source.is_file() or source.stat().st_size != known[target].num_bytes:
+            if _size_of(source) != known[target].num_bytes:
                 raise CosmosError(
                     f"{target.name} was written there, and is not to be seen from here.",
                     where=str(target.parent),
@@ -138,6 +138,13 @@ class Desk:
         self._note(Entry(item.key, item.name, "written", seconds=round(seconds, 3), files=self._files[item.key]))
 
 
+def _size_of(path: Path) -> int | None:
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return None
+
+
 def check_unowned(item: Item[Any], book: Ledger, *, overwrite: bool) -> None:
     """Make sure that an item replaces nothing that is not its own.
 
@@ -148,7 +155,7 @@ def check_unowned(item: Item[Any], book: Ledger, *, overwrite: bool) -> None:
     """
     if overwrite:
         return
-    existing = [file for file in item.files if os.path.lexists(file)]
+    existing = [file for file in item.files if lies_there(file)]
     if existing and not any(book.has_written(item, file) for file in existing):
         raise InputError.from_problems(
             Problem(f"{file} exists already, and not from this row.", item.place, "Move it, or pass --overwrite.")

@@ -20,6 +20,8 @@ from cosmos_cli.batch.report import Outcome, Report
 from cosmos_cli.batch.steps import Worker
 from cosmos_cli.errors import GuardrailBlocked, InputError
 from cosmos_cli.files.outputs import clear_up
+from cosmos_cli.files.stores import looking
+from cosmos_cli.files.writing import remove_stored_remains
 from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.runtime.workers.share import Share
@@ -77,6 +79,7 @@ def run_batch(
             opened.append(stack.enter_context(open_ledger(ledger, is_ours=is_ours)))
             todo, others = _sort(plan, opened[0], overwrite=overwrite)
             told = (*outcomes.values(), *others)
+            remove_stored_remains(file for item in plan.items for file in item.files)
             opened[0].begin(plan.items, {outcome.name: outcome.error for outcome in told if outcome.error})
             return todo, others
 
@@ -105,6 +108,11 @@ def left_to_do(plan: Plan[Request], *, ledger: Path, overwrite: bool = False) ->
 
 def _sort(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[Item[Request]], list[Outcome]]:
     """The items that are to be made, and what has become of the others already."""
+    with looking([book.folder]):
+        return _sorted_out(plan, book, overwrite=overwrite)
+
+
+def _sorted_out(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[list[Item[Request]], list[Outcome]]:
     todo, others = [], []
     for item in plan.items:
         try:

@@ -15,15 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from cosmos_cli import output
-from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.files.documents import json_lines
+from cosmos_cli.batch.lease import Lease, is_leased
+from cosmos_cli.batch.lines import Lines, check_ledger, open_lines, read_lines
+from cosmos_cli.errors import InputError
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import is_still
 from cosmos_cli.files.locks import try_lock
 from cosmos_cli.files.names import same_file
+from cosmos_cli.files.stores import StorePath
 from cosmos_cli.files.writing import json_bytes
 from cosmos_cli.runtime.workers.share import Share
 
@@ -35,6 +37,8 @@ Status = Literal["waiting", "started", "written", "done", "failed", "blocked"]
 
 ENDING = ".ledger.jsonl"
 """What the names of ledgers end with."""
+
+AnyPath = TypeVar("AnyPath", bound=Path)
 
 _TIME = "%Y-%m-%dT%H:%M:%S%z"
 _LOOKING_S = 0.1
@@ -104,11 +108,10 @@ def _entry(line: Any) -> Entry | None:
 
 
 def _told(path: Path) -> Iterator[Entry | Roll]:
-    """The lines of a ledger; none if it is not there."""
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
-        for line in json_lines(lines):
-            if (told := _entry(line) or _roll(line)) is not None:
-                yield told
+    """The lines of a ledger that are ours."""
+    for line in read_lines(path):
+        if (told := _entry(line) or _roll(line)) is not None:
+            yield told
 
 
 def _when(entry: Entry) -> float:
@@ -125,12 +128,11 @@ class Ledger:
     others: ledgers in the same folder whose items it knows, too.
     """
 
-    def __init__(self, file: BinaryIO | None, path: Path, others: Sequence[Path] = ()) -> None:
-        self._file, self._path, self._lock = file, path, threading.Lock()
+    def __init__(self, lines: Lines | None, path: Path, others: Sequence[Path] = ()) -> None:
+        self._lines, self._path, self._lock = lines, path, threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
         self._roll = Roll()
-        self._is_torn = False
         told = [each for other in others for each in _told(other) if isinstance(each, Entry)]
         for each in _told(path):
             if isinstance(each, Roll):
@@ -141,10 +143,6 @@ class Ledger:
             told.sort(key=_when)  # what was told last counts, whoever told it
         for entry in told:
             self._take(entry)
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as lines:
-            size = lines.seek(0, os.SEEK_END)
-            lines.seek(max(size - 1, 0))
-            self._is_torn = lines.read(1) not in (b"", b"\n")
 
     def _take(self, entry: Entry) -> None:
         if not entry.asked and (earlier := self._entries.get(entry.key)) is not None and earlier.asked:
@@ -154,6 +152,11 @@ class Ledger:
         for name, identity in entry.files.items():
             if (known := tuple(identity)) not in (all_known := of_item.setdefault(name, [])):
                 all_known.append(known)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies; so do the files of its items, or below."""
+        return self._path.parent
 
     def __getitem__(self, key: str) -> Entry | None:
         """The last that is known of an item."""
@@ -193,22 +196,14 @@ class Ledger:
 
     def name_of(self, file: Path) -> str:
         """How entries call a file: folders may be moved, with the ledger in them."""
+        if isinstance(file, StorePath) and not isinstance(self._path, StorePath):
+            return str(file)
         return os.path.relpath(same_file(file), same_file(self._path).parent)
 
     def check(self) -> None:
-        """Raises CosmosError: the ledger's folder was moved or removed since it was opened."""
-        assert self._file is not None
-        try:
-            there = self._path.stat()
-        except OSError:
-            there = None
-        own = os.fstat(self._file.fileno())
-        if there is None or (there.st_ino, there.st_dev) != (own.st_ino, own.st_dev):
-            raise CosmosError(
-                "was moved or removed while cosmos worked for it. What was finished went with it.",
-                where=str(self._path.parent),
-                fix="Run the same command again where the folder is now.",
-            )
+        """Raises CosmosError: the ledger's folder was moved or removed since it was opened, or another has it now."""
+        assert self._lines is not None
+        self._lines.check()
 
     def write(self, entry: Entry) -> None:
         """Add a line and see it onto the disk.
@@ -238,11 +233,8 @@ class Ledger:
     def _append(self, lines: bytes, entries: Sequence[Entry]) -> None:
         with self._lock, writing(self._path):
             self.check()
-            assert self._file is not None
-            is_torn, self._is_torn = self._is_torn, True  # until all of it is there
-            _write_all(self._file.fileno(), b"\n" + lines if is_torn else lines)
-            os.fsync(self._file.fileno())
-            self._is_torn = False
+            assert self._lines is not None
+            self._lines.append(lines)
             for entry in entries:
                 self._take(entry)
 
@@ -253,13 +245,6 @@ def _line(entry: Entry) -> bytes:
         del stamped["asked"]  # earlier versions read such lines too
     # an output may be called as somebody's password is, and has its name for all to see
     return json_bytes(stamped, as_they_are={name: stamped.pop(name) for name in ("key", "files")}) + b"\n"
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    """The kernel takes at most two gigabytes at a time, and less of a disk that gets full."""
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
 
 
 def _asked(request: Any) -> dict[str, Any]:
@@ -293,12 +278,18 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
         InputError: another process works on the same batch.
         DiskFull, CosmosError: the file cannot be written.
     """
-    _check_is_file(path)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b", buffering=0)
-    with file, _alone(path) if is_ours else contextlib.nullcontext():
-        yield Ledger(file, path, _others(path))
+    check_ledger(path)
+    with contextlib.ExitStack() as stack:
+        lease = Lease(_lock_of(path)) if is_ours and isinstance(path, StorePath) else None
+        with writing(path):
+            if not isinstance(path, StorePath):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            lines = stack.enter_context(contextlib.closing(open_lines(path, lease)))
+        if lease is not None:
+            stack.enter_context(lease.held())
+        elif is_ours:
+            stack.enter_context(_alone(path))
+        yield Ledger(lines, path, _others(path))
 
 
 @contextlib.contextmanager
@@ -330,7 +321,7 @@ def read_ledger(path: Path, *, with_shares: bool = False) -> Ledger:
     Args:
         with_shares: tell what all ledgers of the same batch tell, as an open one does.
     """
-    _check_is_file(path)
+    check_ledger(path)
     with writing(path):
         return Ledger(None, path, _others(path) if with_shares else ())
 
@@ -350,6 +341,8 @@ def _others(path: Path) -> list[Path]:
 def is_in_use(path: Path) -> bool:
     """Whether a process works on the batch of a ledger now; False where the file system knows no locks."""
     place = _lock_of(path)
+    if isinstance(place, StorePath):
+        return is_leased(place)
     if not place.exists():
         return False
     try:
@@ -361,11 +354,6 @@ def is_in_use(path: Path) -> bool:
     return lock is None
 
 
-def _lock_of(path: Path) -> Path:
+def _lock_of(path: AnyPath) -> AnyPath:
     """Not the ledger itself, in which a lock has no business."""
     return path.with_name(f".{path.name}.lock")
-
-
-def _check_is_file(path: Path) -> None:
-    if path.exists() and not path.is_file():
-        raise InputError("is not a file, so that no ledger can be kept there.", where=str(path), fix="Move it away.")

@@ -144,7 +144,7 @@ class Batch(ABC):
                 self.check_checkpoints(request)
             return self._item(request, row)
 
-        return plan_batch(self.path, to_item)
+        return plan_batch(self.path, to_item, folder=self.common.video_save_folder)
 
     def _item(self, request: Any, row: Row) -> Item[Any]:
         try:

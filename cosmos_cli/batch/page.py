@@ -18,6 +18,7 @@ from cosmos_cli.batch.ledger import ENDING, find_ledgers, is_in_use, read_ledger
 from cosmos_cli.batch.shown import Shown, settings_that_differ, shown
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.side_work import reason
+from cosmos_cli.files.stores import beginning, looking, read_ahead
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.page import render
 from cosmos_cli.redaction import hide
@@ -54,7 +55,8 @@ def write_page(folder: Path) -> Path:
         )
     if page.exists() and not _is_ours(page):
         raise InputError("is not the report of a batch, and stays as it is.", where=str(page), fix="Move it away.")
-    html = hide(_html(ledgers))
+    with looking([folder]):
+        html = hide(_html(ledgers))
     with replacing(page) as temporary:
         # names of videos may hold bytes that are not UTF-8
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
@@ -103,8 +105,7 @@ def keeping_page(ledger: Path, *, is_ours: bool = True) -> Iterator[None]:
 
 def _is_ours(page: Path) -> bool:
     try:
-        with page.open("rb") as file:
-            return _MARK in file.read(_MARKED_BYTES)
+        return _MARK in beginning(page, _MARKED_BYTES)
     except OSError:
         return False
 
@@ -116,7 +117,9 @@ def _html(ledgers: list[Path]) -> str:
         runs = is_in_use(ledger)
         running |= runs
         batch = ledger.name.removesuffix(ENDING) if len(ledgers) > 1 else ""
-        for entry in read_ledger(ledger).entries():
+        entries = read_ledger(ledger).entries()
+        read_ahead(ledger.with_name(name) for entry in entries for name in entry.files if name.endswith(".json"))
+        for entry in entries:
             items.append(shown(entry, state(entry, runs=runs), ledger.parent, batch))
     counts = Counter(item.status for item in items)
     return render(

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cosmos_cli.batch.manifest import Fault, Row, read_rows
+from cosmos_cli import output
+from cosmos_cli.batch.manifest import Fault, Row, folder_of, read_rows
 from cosmos_cli.errors import CosmosError, InputError, Problem
 from cosmos_cli.files.names import check_name, same_file
+from cosmos_cli.files.stores import StorePath, fetch_all, is_address, looking, stored
 from cosmos_cli.runtime.workers.share import Share
 
 Request = TypeVar("Request")
+
+_FILE = re.compile(r"[^\s:][^\n:]{0,250}\.[A-Za-z0-9]{2,5}")
+"""A text that may name a file."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +54,41 @@ class Plan(Generic[Request]):
         return Plan(self.path, items, tuple(fault for fault in self.faults if share.takes(fault.index)))
 
 
-def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]]) -> Plan[Request]:
+def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]], *, folder: Path = Path()) -> Plan[Request]:
     """Read a batch file and check all its rows. A wrong row does not stop the others.
 
     Args:
         to_item: an item out of a row; raises InputError for all that is wrong with it.
+        folder: in which items are written, or below.
     Raises:
         InputError: the file is none, or not one of its rows is good: everything that is wrong, with its place.
         CheckpointError: weights that every item needs are missing.
     """
-    return plan_rows(path, read_rows(path), to_item)
+    rows = read_rows(path)
+    with looking([folder]):
+        found = list(_in_stores(rows, folder_of(path)))
+        if found:
+            output.status(f"Copying up to {len(found)} inputs of the rows out of the store")
+            fetch_all(found)
+        return plan_rows(path, rows, to_item)
+
+
+def _in_stores(rows: Iterable[Row | Fault], folder: Path) -> Iterator[StorePath]:
+    """What rows seem to name in a store, by its address or as a file beside a batch file that lies there."""
+    for value in {value for row in rows if isinstance(row, Row) for value in _texts(row.values)}:
+        if is_address(value):
+            with suppress(ValueError):
+                yield stored(Path(value))  # type: ignore[misc]
+        elif isinstance(folder, StorePath) and _FILE.fullmatch(value):
+            yield folder / value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def plan_rows(path: Path, rows: Iterable[Row | Fault], to_item: Callable[[Row], Item[Request]]) -> Plan[Request]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_cli import output
+from cosmos_cli.commands.options import as_meant
 from cosmos_cli.errors import InputError
 from cosmos_cli.flags import JsonFlag
 
@@ -26,7 +27,7 @@ def status(
     json: JsonFlag = False,
 ) -> None:
     """Tell what became of every item. Example: cosmos batch status outputs/drives"""
-    batches = [_batch(ledger) for ledger in _ledgers(path)]
+    batches = [_batch(ledger) for ledger in _ledgers(_meant(path))]
     output.result("\n\n".join(_told(batch) for batch in batches), {"status": "ok", "batches": batches})
 
 
@@ -36,16 +37,27 @@ def report(
     json: JsonFlag = False,
 ) -> None:
     """Write the page of a folder's batches anew. Example: cosmos batch report outputs/drives"""
+    from cosmos_cli.batch.ledger import ENDING
     from cosmos_cli.batch.page import write_page
 
-    page = write_page(path.parent if path.is_file() else path)
+    path = _meant(path)
+    page = write_page(path.parent if path.is_file() or path.name.endswith(ENDING) else path)
     output.result(f"report: {page}", {"status": "ok", "report": str(page)})
 
 
-def _ledgers(path: Path) -> list[Path]:
-    from cosmos_cli.batch.ledger import find_ledgers
+def _meant(path: Path) -> Path:
+    from cosmos_cli.files.stores import stored
 
-    if path.is_file():
+    try:
+        return stored(as_meant(path))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _ledgers(path: Path) -> list[Path]:
+    from cosmos_cli.batch.ledger import ENDING, find_ledgers
+
+    if path.is_file() or (path.name.endswith(ENDING) and path.exists()):
         return [path]
     found = find_ledgers(path)
     if not found:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.stores import StorePath
 
 MAX_BYTES = 32 << 20
 """Of a document, unless its reader says otherwise: of JSON, that is up to 1 GB in memory."""
@@ -150,6 +151,8 @@ def _content(path: Path, limit: int, from_pipes: bool) -> bytes:
     """Up to one byte more than the limit."""
     if not from_pipes and not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is not a regular file")
+    if isinstance(path, StorePath):
+        return path.read_bytes(limit + 1)
     parts = []
     with path.open("rb") as file:
         # piece by piece: one read of the limit would take its memory for the smallest file

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+
+from cosmos_cli.files.stores import StorePath
 
 _URL = re.compile(r"data:.*,|(?!file:)[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """How an address begins as a path, which has no two slashes in a row."""
@@ -17,6 +20,11 @@ def exists(path: Path) -> bool:
         return False
 
 
+def lies_there(path: Path) -> bool:
+    """Whether something has this name, a link that leads nowhere too."""
+    return path.exists() if isinstance(path, StorePath) else os.path.lexists(path)
+
+
 def is_file(path: Path) -> bool:
     """Whether a plain file is there, else as `exists`."""
     try:
@@ -25,10 +33,15 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def looks_like_an_address(path: Path) -> bool:
+    """Whether a path begins as an address on the net does, in whatever protocol."""
+    return _URL.match(str(path)) is not None
+
+
 def why_missing(path: Path) -> str:
     """What is wrong with a path at which there is no file, as the rest of a sentence."""
     if exists(path):
         return "is not a file"
-    if _URL.match(str(path)):
-        return "does not exist. It looks like an address on the net: only files are read, so download it first"
+    if looks_like_an_address(path) and not isinstance(path, StorePath):
+        return "does not exist. It looks like an address on the net: download it first, or put it into a store such as s3://"
     return "does not exist"

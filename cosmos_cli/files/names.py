@@ -11,12 +11,15 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.stores import StorePath
 
 PREFIX = ".cosmos-"
 """What files in the making, claims and journals begin with."""
 
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _PATH_BYTES = 4096 - 64  # beside it there must be room for the name that a file has in the making
+_KEY_BYTES = 1024 - 64
+"""Of an object in a store; the same."""
 
 
 def _without_folders(value: str) -> str:
@@ -57,17 +60,23 @@ def check_name(path: Path, *, field: str) -> None:
 
 
 def _check_length(path: Path, field: str) -> None:
-    longest = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
-    limit = _longest_name(_first_that_exists(path.parent))
-    for name, num_bytes, most in (
-        (longest, len(os.fsencode(longest)), limit),
-        (str(path), len(os.fsencode(path.absolute())), _PATH_BYTES),
-    ):
+    in_store = [(str(path), len(os.fsencode(path)), _KEY_BYTES)]
+    limits = in_store if isinstance(path, StorePath) else _limits_here(path)
+    for name, num_bytes, most in limits:
         if num_bytes > most:
             shown = name if len(name) <= 60 else f"{name[:40]}...{name[-17:]}"
             raise InputError(
                 f"{shown} is {num_bytes:,} bytes long, and {most:,} are possible.", where=field, fix="Shorten it."
             )
+
+
+def _limits_here(path: Path) -> list[tuple[str, int, int]]:
+    longest = max(path.parts, key=lambda part: len(os.fsencode(part)), default="")
+    limit = _longest_name(_first_that_exists(path.parent))
+    return [
+        (longest, len(os.fsencode(longest)), limit),
+        (str(path), len(os.fsencode(path.absolute())), _PATH_BYTES),
+    ]
 
 
 def _first_that_exists(folder: Path) -> Path:
@@ -109,10 +118,14 @@ def within(folder: Path, name: str, *, field: str, suffix: str = "") -> Path:
 
 def _is_inside(path: Path, folder: Path) -> bool:
     """Whether the folder of `path` lies in `folder` once links are followed; a link as the last part is replaced."""
+    if isinstance(path, StorePath):
+        return path.is_relative_to(folder)
     real = os.path.realpath(path.parent)
     return Path(real).is_relative_to(os.path.realpath(folder)) and not os.path.islink(real)  # noqa: PTH114  # a circle
 
 
 def same_file(path: Path) -> Path:
     """What two paths have in common that name one file to write: links among its folders are followed."""
+    if isinstance(path, StorePath):
+        return path
     return Path(os.path.realpath(path.parent)) / path.name

@@ -14,7 +14,10 @@ from cosmos_cli import interrupts, output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.failures import FULL, disk_full, error_number, writing
 from cosmos_cli.files.locks import Lock, try_lock
+from cosmos_cli.files.makers import new_name
+from cosmos_cli.files.missing import lies_there, looks_like_an_address
 from cosmos_cli.files.names import PREFIX, check_name, same_file
+from cosmos_cli.files.stores import StorePath
 from cosmos_cli.files.transactions import finish_interrupted, transaction
 from cosmos_cli.files.writing import remove_remains
 
@@ -27,11 +30,17 @@ def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
             folder, or its folder cannot be written.
     """
     check_name(path, field=field)
+    if looks_like_an_address(path) and not isinstance(path, StorePath):
+        given = str(path).replace(":/", "://", 1)
+        raise InputError(f"{given} is an address, and nothing can be written there.", where=field, fix="Give a path.")
     clear_up(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder.", where=field, fix="Give the name of a file.")
-    if os.path.lexists(path) and not overwrite:
+    if lies_there(path) and not overwrite:
         raise InputError(f"{path} exists already.", where=field, fix="Choose another name, or pass --overwrite.")
+    if isinstance(path, StorePath):
+        _check_store(path.parent, field)
+        return
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
@@ -46,8 +55,31 @@ def check_writable(path: Path, *, field: str, overwrite: bool) -> None:
         ) from error
 
 
+_proven: set[str] = set()
+"""Folders of stores that this process has written to."""
+
+
+def _check_store(folder: StorePath, field: str) -> None:
+    """Raises InputError: nothing can be written there. Below a folder that can be written, any can."""
+    if any(f"{folder}/".startswith(f"{proven}/") for proven in _proven):
+        return
+    probe = folder / new_name(f"{PREFIX}probe-", "")
+    try:
+        probe.write_bytes(b"")
+        probe.unlink()
+    except (CosmosError, OSError) as error:
+        if isinstance(error, InputError):
+            raise
+        why = error.problems[0].what if isinstance(error, CosmosError) else "there is no such bucket."
+        fix = (error.problems[0].fix if isinstance(error, CosmosError) else None) or "Check the address."
+        raise InputError(f"{folder} cannot be written: {why}", where=field, fix=fix) from error
+    _proven.add(str(folder))
+
+
 def clear_up(path: Path) -> None:
     """Finish or remove what a process that died while it made `path` has left of it."""
+    if isinstance(path, StorePath):
+        return  # whose it is, no lock tells; who has the batch clears up
     finish_interrupted(path)
     place = _place(path)
     if not os.path.lexists(place):
@@ -120,6 +152,8 @@ class Claim:
 
     def take(self, path: Path) -> None:
         """Raises as `claim`."""
+        if isinstance(path, StorePath):
+            return  # a store knows no locks
         with writing(path):
             self._make_folder(path.parent)
             place = _place(path)
@@ -184,7 +218,7 @@ def check_absent(paths: Iterable[Path]) -> None:
     """Raises InputError: one of the files is there."""
     for path in paths:
         finish_interrupted(path)
-        if os.path.lexists(path):
+        if lies_there(path):
             raise InputError(f"{path} exists already.", fix="Choose another name, or pass --overwrite.")
 
 

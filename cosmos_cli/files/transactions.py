@@ -14,6 +14,7 @@ from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import Identity, identity_of
 from cosmos_cli.files.names import PREFIX
+from cosmos_cli.files.stores import StorePath
 from cosmos_cli.files.writing import Transaction, json_bytes, replacing, stand_in_start, together_with
 
 Noting = Callable[[Mapping[Path, Identity]], object]
@@ -79,17 +80,25 @@ def give_names(
         check()
         if noting is not None:
             noting(identities(together) if known is None else known)
-        parts = [(_keep(part), part) for part in together.by_folder()]
+        # in a store nothing can be finished by whoever comes by, who does not know what is there
+        parts = [(None if _is_stored(part) else _keep(part), part) for part in together.by_folder()]
     except BaseException:
         together.discard()
         raise
     for journal, part in parts:
-        _finish(journal, part)
+        if journal is None:
+            part.apply()
+        else:
+            _finish(journal, part)
 
 
 def identities(together: Transaction) -> dict[Path, Identity]:
     """What withheld outputs are, by the names that they are to get."""
-    return {target: identity_of(source) for source, target in together.moves}
+    return {target: together.known.get(source) or identity_of(source) for source, target in together.moves}
+
+
+def _is_stored(part: Transaction) -> bool:
+    return isinstance((part.moves[0][1] if part.moves else part.removals[0]), StorePath)
 
 
 def pending(path: Path) -> Path:
@@ -147,11 +156,14 @@ def _finish(journal: Path, part: Transaction) -> None:
 
 def finish_interrupted(path: Path) -> None:
     """Make what a process was about to that died while files got their names, `path` first among them."""
-    _finish_if_there(_journal_of(path))
+    if not isinstance(path, StorePath):
+        _finish_if_there(_journal_of(path))
 
 
 def finish_all_interrupted(folder: Path) -> None:
     """As `finish_interrupted`, for every file of a folder."""
+    if isinstance(folder, StorePath):
+        return
     for journal in folder.glob(f"{PREFIX}*-journal.json"):
         _finish_if_there(journal)
 

@@ -7,9 +7,7 @@ import glob
 import hashlib
 import json
 import os
-import secrets
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +15,14 @@ from typing import Any
 
 from cosmos_cli import interrupts
 from cosmos_cli.files.failures import writing
+from cosmos_cli.files.identity import Identity, identity_of
+from cosmos_cli.files.makers import has_lost_its_maker, new_name
 from cosmos_cli.files.names import PREFIX
+from cosmos_cli.files.stores import StorePath, outgoing
 from cosmos_cli.redaction import hide_in
 
 _UMASK = os.umask(0o022)
 os.umask(_UMASK)
-_HOST = hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 @dataclass
@@ -30,11 +30,13 @@ class Transaction:
     """Changes that are made together: `moves` from one name to another in a folder, then `removals`.
 
     outputs: files that get their names with it when they are written meanwhile.
+    known: what files in stores are, by the names that they have until then.
     """
 
     outputs: frozenset[Path] = frozenset()
     moves: list[tuple[Path, Path]] = field(default_factory=list)
     removals: list[Path] = field(default_factory=list)
+    known: dict[Path, Identity] = field(default_factory=dict)
 
     def move(self, source: Path, target: Path) -> None:
         """Give a file another name at the end; what was written for that name before goes."""
@@ -90,22 +92,27 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Inside a `transaction` about it, it becomes `path` at the end of that. The temporary name keeps the suffix, since
     writers choose the format by it. Folders are created. What a process that was killed left half-written under such a
-    name is removed.
+    name is removed. What goes into a store lies here until it is whole.
 
     Raises:
         DiskFull: there is no room.
-        CosmosError: the system does not let it be written.
+        CosmosError: the system, or the store, does not let it be written.
     """
     with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        remove_remains(path)
+        if not isinstance(path, StorePath):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            remove_remains(path)
         temporary = _create(path)
     try:
         with interrupts.at_leave(lambda: temporary.unlink(missing_ok=True)), writing(path, temporary):
             yield temporary
             _finish(temporary)
             together = together_with.get()
-            if together is not None and together.is_about(path):
+            is_together = together is not None and together.is_about(path)
+            if isinstance(path, StorePath):
+                _put(temporary, path, together if is_together else None)
+            elif is_together:
+                assert together is not None
                 together.move(temporary, path)
             else:
                 temporary.replace(path)
@@ -115,11 +122,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _create(path: Path) -> Path:
-    """An empty file of this process alone, under a name that nobody can have foreseen."""
-    token = f"{_HOST}-{os.getpid()}-{secrets.token_hex(4)}"
-    temporary = path.with_name(f"{stand_in_start(path)}{token}.part{path.suffix}")
+    """An empty file of this process alone."""
+    name = new_name(stand_in_start(path), path.suffix)
+    temporary = outgoing(name) if isinstance(path, StorePath) else path.with_name(name)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary
+
+
+def _put(temporary: Path, path: StorePath, together: Transaction | None) -> None:
+    """Bring a whole file into a store: under its name, or beside it until the others are there, too."""
+    if together is None:
+        path.put(temporary)
+    else:
+        stand_in = path.with_name(temporary.name)
+        stand_in.put(temporary)
+        together.known[stand_in] = identity_of(temporary)
+        together.move(stand_in, path)
+    temporary.unlink()
 
 
 def _finish(temporary: Path) -> None:
@@ -146,23 +165,21 @@ def remove_remains(path: Path, *, is_ours: bool = False) -> None:
     """
     start, end = stand_in_start(path), f".part{path.suffix}"
     for found in path.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}"):
-        host, _, rest = found.name[len(start) : -len(end)].partition("-")
-        pid = rest.partition("-")[0]
-        # a process of another machine that shares the folder cannot be asked whether it runs
-        is_dead = host == _HOST and pid.isdigit() and int(pid) != os.getpid() and not _runs(int(pid))
-        if is_ours or is_dead:
+        if is_ours or has_lost_its_maker(found.name):
             with contextlib.suppress(OSError):  # somebody else's, to be cleared away by them
                 found.unlink(missing_ok=True)
 
 
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass  # it is somebody else's
-    return True
+def remove_stored_remains(paths: Iterable[Path]) -> None:
+    """As `remove_remains`, of files in stores that are this process's to write, whatever else it does about others."""
+    starts: dict[StorePath, set[str]] = {}
+    for path in paths:
+        if isinstance(path, StorePath):
+            starts.setdefault(path.parent, set()).add(stand_in_start(path))
+    for folder, ours in starts.items():
+        for found in folder.glob(f"{PREFIX}*.part*"):
+            if found.name[: len(PREFIX) + 17] in ours:
+                found.unlink(missing_ok=True)
 
 
 def write_json(path: Path, document: Any) -> None:

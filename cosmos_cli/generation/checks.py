@@ -10,7 +10,7 @@ from cosmos_cli.catalogues import command_for
 from cosmos_cli.checkpoints.catalogue import GUARDRAILS, Repository, with_text_encoder
 from cosmos_cli.checkpoints.required import require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
-from cosmos_cli.files.missing import exists, why_missing
+from cosmos_cli.files.missing import exists, lies_there, why_missing
 from cosmos_cli.files.names import check_name
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.settings import GenerationSettings, UpsamplerSettings
@@ -209,7 +209,7 @@ def check_all_writable(paths: Iterable[Path], *, field: str, overwrite: bool) ->
 
 
 def _check_absent(paths: Iterable[Path], field: str) -> None:
-    there = [path for path in paths if os.path.lexists(path) and not path.is_dir()]
+    there = [path for path in paths if lies_there(path) and not path.is_dir()]
     if there:
         beside = f", with {' and '.join(path.name for path in there[1:])} beside it" if there[1:] else ""
         raise InputError(f"{there[0]} exists already{beside}.", where=field, fix=OTHER_OUTPUT)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,10 @@ import typer
 
 from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.copies import folder_in
+from cosmos_cli.files.missing import lies_there
 from cosmos_cli.files.side_work import side_work
+from cosmos_cli.files.stores import keep_copies_in
 from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.registry import resolve
@@ -63,7 +65,7 @@ def plan_one(inputs: Inputs, settings: Any, request: Any) -> Plan:
         kind.plan_of(settings, request) if hasattr(kind, "plan_of") else _plans_of(kind, settings, request)[0]
     )
     path = Path(planned.request["output"])
-    if request.overwrite or not os.path.lexists(path):
+    if request.overwrite or not lies_there(path):
         return planned
     return replace(planned, faults=(*planned.faults, f"{path} exists already. {OTHER_OUTPUT}"))
 
@@ -82,6 +84,7 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     """Make one picture or video, and tell of it."""
     # before workers start and before the pipeline is even imported: a wrong request costs no time
     _require_guardrails(settings)
+    keep_copies_in(folder_in(settings.cache_folder))
     check_workers(settings.num_gpus, settings.device)
     read = inputs.check(settings, request)
     with spread(settings.num_gpus, settings.device):
@@ -118,6 +121,7 @@ def make_many(settings: Any, run: Callable[..., Reported], *, check: Callable[[]
         output.text(array_file(arguments(), settings, spreading))
         return
     _require_guardrails(settings)
+    keep_copies_in(folder_in(settings.cache_folder))
     share = Share.parse(spreading.share) if spreading.share else None
     if not spreading.is_local:
         _check_spreading(settings, spreading)

@@ -13,6 +13,7 @@ from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.hub_cache import IN_CACHE
 from cosmos_cli.durations import duration
 from cosmos_cli.files.side_work import side_work
+from cosmos_cli.files.stores import StorePath, copies_folder
 from cosmos_cli.generation.files import NeededFile
 from cosmos_cli.generation.rates import (
     Amount,
@@ -541,7 +542,7 @@ def _peak(parts: Sequence[Part], memory: Memory, stages: Sequence[str]) -> Peak:
 
 
 def _free_bytes(folder: Path) -> int:
-    folder = folder.absolute()
+    folder = copies_folder() if isinstance(folder, StorePath) else folder.absolute()
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from cosmos_cli.files.names import PlainName
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TOKENIZER, Guidance, TextEncoderSettings
 from cosmos_cli.requests import Flag, StrictModel
 
@@ -78,7 +79,7 @@ class RunOptions(StrictModel):
     """Frame rate of the output, which the model is told too."""
     seed: int = Field(default=1, ge=0, lt=2**32)
     """Seed of the noise; the same seed gives the same video."""
-    video_save_folder: Path = Path("outputs")
+    video_save_folder: Anywhere = Path("outputs")
     """Folder of the output."""
     video_save_name: PlainName = "output"
     """Name of the output without .mp4."""
@@ -91,5 +92,5 @@ class RunOptions(StrictModel):
 class BatchInput(StrictModel):
     """Many videos instead of one."""
 
-    batch_input_path: Annotated[Path | None, Flag(usual=True)] = None
+    batch_input_path: Annotated[Anywhere | None, Flag(usual=True)] = None
     """Make what every row of this JSON Lines file asks for; started again, it goes on where it stopped."""

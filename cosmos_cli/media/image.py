@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.stores import here
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.pixels import NoRangeError, check_size, pixels_of, too_large
 from cosmos_cli.media.source import GivenFrames, Source
@@ -42,7 +43,7 @@ def read_image(source: Source) -> np.ndarray:
             # of sizes below the limit here, and of damage in what is not looked at
             warnings.simplefilter("ignore")
             Image.init()  # not every build knows all of them
-            with Image.open(path, formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
+            with Image.open(here(path), formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
                 check_size(image.height, image.width, path)
                 return pixels_of(image)
     except InputError:

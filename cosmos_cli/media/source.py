@@ -11,6 +11,7 @@ from pydantic import PlainSerializer, WrapValidator
 
 from cosmos_cli.files.identity import digest
 from cosmos_cli.files.missing import is_file
+from cosmos_cli.files.stores import stored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,11 +69,12 @@ class GivenFrames:
 
 
 def _path_or_frames(value: Any, as_path: Any) -> Any:
-    if isinstance(value, str | Path | None | GivenFrames):
-        return value if isinstance(value, GivenFrames) else as_path(value)
+    if isinstance(value, GivenFrames):
+        return value
     if hasattr(value, "convert") or hasattr(value, "__array_interface__"):
         return GivenFrames(value)
-    return as_path(value)
+    path = as_path(value)
+    return stored(path) if isinstance(path, Path) else path
 
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.requests import NetworkSettings, Pixels, RunOptions
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, REFINER, NonEmptyPrompt, Prompt, UpsamplerSettings
 from cosmos_cli.generation.variants import Kind
@@ -133,7 +134,7 @@ class VideoOptions(RunOptions):
 class RunVideoOptions(VideoOptions):
     """The same of a single video."""
 
-    video_save_path: Annotated[Path | None, Flag(default="by folder and name")] = None
+    video_save_path: Annotated[Anywhere | None, Flag(default="by folder and name")] = None
     """File of the video, in place of --video-save-folder and --video-save-name."""
 
 
@@ -147,7 +148,7 @@ class NemoRequest(RunVideoOptions):
 class BatchFile(StrictModel):
     """Many videos."""
 
-    file: Annotated[Path, Flag(argument=True)]
+    file: Annotated[Anywhere, Flag(argument=True)]
     """JSON Lines or a JSON array: prompt, visual_input, and optionally other fields."""
 
 

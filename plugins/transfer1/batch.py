@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from cosmos_cli.batch.manifest import Row, beside, check_kept, folder_of, ledger
 from cosmos_cli.batch.plan import Item, plan_batch
 from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Job, Plan, one_after_another, plan_job
@@ -125,11 +125,11 @@ def rows_of(
         if needs_weights:
             check_checkpoints(settings, item.request)
             # what an earlier run has finished needs no input
-            if common.overwrite or not all(map(os.path.exists, item.files)):
+            if common.overwrite or not all(map(exists, item.files)):
                 check_decoding(item.request)
         return item
 
-    return plan_batch(path, to_item)
+    return plan_batch(path, to_item, folder=common.video_save_folder)
 
 
 def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder: Path) -> Item[TransferRequest]:

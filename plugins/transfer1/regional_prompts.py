@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import field_validator, model_validator
 
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import NonEmptyPrompt
 from cosmos_cli.requests import StrictModel
 
@@ -43,7 +44,7 @@ class RegionalPrompt(StrictModel):
     """What is in the region."""
     mask_prompt: NonEmptyPrompt | None = None
     """Object whose outline is the region, found in the input video."""
-    region_definitions_path: Box | Path | None = None
+    region_definitions_path: Box | Anywhere | None = None
     """The region itself: a box [x1, y1, x2, y2] in fractions of width and height, a .json file with a list of such
     boxes, which make one region together, or a mask video, bright in the region."""
 

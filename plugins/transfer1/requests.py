@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, field_validator
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import is_published_tokenizer
 from cosmos_cli.files.names import PlainName
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, Guidance, NonEmptyPrompt, UpsamplerSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
@@ -44,7 +45,7 @@ PURE_NOISE_SIGMA = 80.0
 class ControlSpec(StrictModel):
     """How one modality controls the video: the object under its name in a control specification."""
 
-    control_weight: float | Path = 0.5
+    control_weight: float | Anywhere = 0.5
     """Strength in [0, 1], or the file of a weight map: (H, W) or (frames, H, W) as .pt, .safetensors or .npy, or a grey
     picture or video."""
     input_control: Source | None = None
@@ -139,7 +140,7 @@ class TransferRequest(StrictModel):
     """Threshold of edge; a lower one finds more edges."""
     num_input_frames: Literal[1, 9, 17] = 1
     """Frames that a chunk, of 121 or of tiny 33, shares with the one before it."""
-    video_save_folder: Path = Path("outputs")
+    video_save_folder: Anywhere = Path("outputs")
     """Folder of the output."""
     video_save_name: PlainName = "output"
     """Name of the output without .mp4; the sidecar goes beside it."""
@@ -183,12 +184,12 @@ OF_ANNOTATIONS = frozenset(
 class BatchInput(StrictModel):
     """Many videos instead of one."""
 
-    batch_input_path: Path | None = None
+    batch_input_path: Anywhere | None = None
     """Make a video of every row of this JSON Lines file, see `cosmos transfer batch`."""
 
 
 class BatchFile(StrictModel):
     """Many videos."""
 
-    file: Annotated[Path, Flag(argument=True)]
+    file: Annotated[Anywhere, Flag(argument=True)]
     """JSON Lines or a JSON array: visual_input, and optionally prompt, control_overrides and other fields."""

@@ -11,6 +11,7 @@ from cosmos_cli.checkpoints.file_formats import list_members
 from cosmos_cli.checkpoints.pickles import check_pickles
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.stores import here
 from cosmos_cli.media.image import is_image, read_image
 from cosmos_cli.media.video import read_video
 from cosmos_cli.runtime.memory.host import raise_if_too_little
@@ -103,7 +104,7 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
 def _read_array(path: Path, where: str) -> np.ndarray:
     try:
         # mapped: a header may promise more than there is memory
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(here(path), mmap_mode="r", allow_pickle=False)
     except Exception as error:  # a parser over bytes of anybody can trip in any way; all mean that the file is bad
         raise_if_too_little(error, path)
         raise InputError(

@@ -53,4 +53,4 @@ def test_every_command_says_so(cosmos: Callable[..., CommandResult], command: st
     result = cosmos(*command.split(), *(argument.format(name) for argument in COMMANDS[command]), "--json")
     assert result.exit_code == 2, result.stderr
     said = str(result.json["problems"])
-    assert ("only files are read" if name.startswith("https") else "names have at most 255") in said
+    assert ("looks like an address" if name.startswith("https") else "names have at most 255") in said

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.cameras import SENTENCES
 from cosmos_cli.generation.requests import Pixels, RunOptions, RunSettings
 from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
@@ -109,5 +109,5 @@ def one_scene_or_a_batch(given: Mapping[str, Any]) -> None:
 class BatchFile(StrictModel):
     """Many scenes."""
 
-    file: Annotated[Path, Flag(argument=True)]
+    file: Annotated[Anywhere, Flag(argument=True)]
     """JSON Lines or a JSON array: prompt, prompt_left and so on, visual_input, and optionally other fields."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import read_json
+from cosmos_cli.files.stores import here
 from cosmos_cli.runtime.memory.host import raise_if_too_little
 from cosmos_plugins.predict2.variants import ACTION_WIDTH
 
@@ -39,7 +40,7 @@ def read_actions(path: Path) -> np.ndarray:
         try:
             # mapped: a header may promise more than there is memory, and more than can be counted
             with np.errstate(over="raise"):
-                array = np.load(path, mmap_mode="r", allow_pickle=False)
+                array = np.load(here(path), mmap_mode="r", allow_pickle=False)
         except Exception as error:  # a parser over bytes of anybody can trip in any way; all mean that the file is bad
             raise_if_too_little(error, path)
             raise InputError(f"{path} cannot be read as an array: it is damaged, or no array.", where=FIELD) from error

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.predict2.settings import DitSettings
@@ -26,7 +27,7 @@ class ActionRequest(StrictModel):
 
     input_video: Annotated[Source, Flag(aliases=("--input-path",))]
     """Video whose first frame begins the new one, or a picture."""
-    input_annotation: Annotated[Path, Flag(aliases=("--actions",))]
+    input_annotation: Annotated[Anywhere, Flag(aliases=("--actions",))]
     """What the robot does: a JSON file with "action" and "continuous_gripper_state", or, as JSON or .npy, rows of 7
     numbers that are scaled as the model reads them."""
     autoregressive: bool = False
@@ -39,7 +40,7 @@ class ActionRequest(StrictModel):
     """Seed of the noise; the same seed gives the same video."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps."""
-    save_path: Path = Path("output/generated_video.mp4")
+    save_path: Anywhere = Path("output/generated_video.mp4")
     """Video to write, an mp4; a sidecar of the same name ending in .json goes beside it."""
     overwrite: bool = False
     """Replace an existing video."""

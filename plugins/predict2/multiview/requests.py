@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, NonEmptyPrompt, Prompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -49,7 +50,7 @@ class MultiviewRequest(StrictModel):
     """Seed of the noise; the same seed gives the same video."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps."""
-    save_path: Path = Path("output/generated_video.mp4")
+    save_path: Anywhere = Path("output/generated_video.mp4")
     """Video to write, an mp4 with the views one below the other; a sidecar ending in .json goes beside it."""
     overwrite: bool = False
     """Replace an existing video."""

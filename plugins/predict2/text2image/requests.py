@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings
@@ -40,7 +41,7 @@ class Text2ImageRequest(StrictModel):
     """Seed of the noise; the same seed gives the same picture."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps of the ordinary checkpoint."""
-    save_path: Path = Path("output/generated_image.jpg")
+    save_path: Anywhere = Path("output/generated_image.jpg")
     """Picture to write, a JPEG or, without loss, a PNG; a sidecar of the same name ending in .json goes beside it."""
     overwrite: bool = False
     """Replace an existing picture."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, NonEmptyPrompt, Prompt
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_plugins.predict2.settings import RefinerSettings
@@ -54,7 +55,7 @@ class Text2WorldRequest(StrictModel):
     """Seed of the noise of both models; the same seed gives the same video."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps of both models."""
-    save_path: Path = Path("output/generated_video.mp4")
+    save_path: Anywhere = Path("output/generated_video.mp4")
     """Video to write, an mp4; beside it go a sidecar ending in .json and the first frame, _first_frame.png."""
     overwrite: bool = False
     """Replace an existing video."""

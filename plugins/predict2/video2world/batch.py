@@ -16,6 +16,7 @@ from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.names import same_file, within
 from cosmos_cli.files.outputs import check_writable
+from cosmos_cli.files.stores import StorePath
 from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
 from cosmos_cli.requests import validate
@@ -85,10 +86,19 @@ def _rows(
     settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path
 ) -> tuple[Rows[Video2WorldRequest], Path]:
     """The rows of a batch file, and its ledger; arguments and errors as for `run`."""
-    ledger = _check(settings, common, path)
-    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path), root))
+    ledger = _check(settings, common, path, root)
+    rows = _plan(settings, common, path, root, ledger.parent)
     check_checkpoints(settings)
     return rows, ledger
+
+
+def _plan(
+    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path, own_folder: Path
+) -> Rows[Video2WorldRequest]:
+    def to_item(row: Row) -> Item[Video2WorldRequest]:
+        return _item(settings, common, row, folder_of(path), root, own_folder)
+
+    return plan_batch(path, to_item, folder=root)
 
 
 def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> Plan:
@@ -97,8 +107,8 @@ def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, 
     Raises:
         InputError: as for `run`.
     """
-    _check(settings, common, path)
-    rows = plan_batch(path, lambda row: _item(settings, common, row, folder_of(path), root))
+    ledger = _check(settings, common, path, root)
+    rows = _plan(settings, common, path, root, ledger.parent)
     faults = [f"wrong row: {problem}" for fault in rows.faults for problem in fault.problems]
     num_rows = len(rows.items) + len(rows.faults)
     if faults:
@@ -132,12 +142,12 @@ def plan_many(
     return replace(whole, notices=(*whole.notices, "what an earlier run has finished: all is counted as to be made"))
 
 
-def _check(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path) -> Path:
-    """The ledger of a batch whose settings are good."""
-    ledger = common.save_path.parent / ledger_name(path)
+def _check(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path) -> Path:
+    """The ledger of a batch whose settings are good: in a store, if its videos go there."""
+    ledger = (root if isinstance(root, StorePath) else common.save_path.parent) / ledger_name(path)
     report_together(
         lambda: check_settings(settings),
-        lambda: check_writable(ledger, field="--save-path", overwrite=True),
+        lambda: check_writable(ledger.with_name("video.mp4"), field="--save-path", overwrite=True),
     )
     return ledger
 
@@ -162,7 +172,12 @@ def make_item(
 
 
 def _item(
-    settings: Video2WorldSettings, common: Video2WorldOptions, row: Row, folder: Path, root: Path
+    settings: Video2WorldSettings,
+    common: Video2WorldOptions,
+    row: Row,
+    folder: Path,
+    root: Path,
+    own_folder: Path,
 ) -> Item[Video2WorldRequest]:
     request = _request(common, row, folder)
     try:
@@ -176,7 +191,7 @@ def _item(
     except InputError as error:
         raise InputError.from_problems(_in_words_of_a_row(problem) for problem in error.problems) from error
     name = str(output_paths(request)["video"])
-    return make_item(settings, request, name=name, place=row.place, index=row.index, folder=common.save_path.parent)
+    return make_item(settings, request, name=name, place=row.place, index=row.index, folder=own_folder)
 
 
 def _below(root: Path, save_path: Path) -> Path:
@@ -184,7 +199,7 @@ def _below(root: Path, save_path: Path) -> Path:
     name = save_path
     if save_path.is_absolute():
         real = same_file(save_path)
-        folder = Path(os.path.realpath(root))
+        folder = root if isinstance(root, StorePath) else Path(os.path.realpath(root))
         name = real.relative_to(folder) if real.is_relative_to(folder) else save_path
     try:
         return within(root, str(name), field="output_video")
@@ -192,7 +207,7 @@ def _below(root: Path, save_path: Path) -> Path:
         if not (name.is_absolute() or ".." in name.parts):
             raise
         raise InputError(
-            f"{str(save_path)!r} leads out of {os.path.realpath(root)}, where rows may write.",
+            f"{str(save_path)!r} leads out of {same_file(root / '_').parent}, where rows may write.",
             where="output_video",
             fix="Name the folder below which they shall: --output-root DIR.",
         ) from error

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, Prompt
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Flag, StrictModel
@@ -95,7 +96,7 @@ class Video2WorldOptions(StrictModel):
     """Seed of the noise; the same seed gives the same video."""
     num_steps: int = Field(default=35, ge=1, le=1000)
     """Denoising steps."""
-    save_path: Path = Path("output/generated_video.mp4")
+    save_path: Anywhere = Path("output/generated_video.mp4")
     """Video to write, an mp4; a sidecar of the same name ending in .json goes beside it."""
     overwrite: bool = False
     """Replace an existing video."""
@@ -115,9 +116,9 @@ class Video2WorldRequest(Video2WorldOptions):
 class BatchInput(StrictModel):
     """Many videos instead of one."""
 
-    batch: Annotated[Path | None, Flag(old_names=("--batch-input-json",))] = None
+    batch: Annotated[Anywhere | None, Flag(old_names=("--batch-input-json",))] = None
     """Make a video of every row of this file, see `cosmos predict2 batch`; --save-path says where its ledger goes."""
-    output_root: Annotated[Path, Flag(default="the working folder")] = Path()
+    output_root: Annotated[Anywhere, Flag(default="the working folder")] = Path()
     """Folder below which the rows of a batch may write, and that their outputs are relative to."""
 
 
@@ -130,9 +131,9 @@ def one_video_or_a_batch(given: Mapping[str, Any]) -> None:
 class BatchFile(StrictModel):
     """Many videos."""
 
-    file: Annotated[Path, Flag(argument=True)]
+    file: Annotated[Anywhere, Flag(argument=True)]
     """A JSON array or JSON Lines: input_video, prompt, output_video, and optionally other fields of a request."""
-    output_root: Annotated[Path, Flag(default="the working folder")] = Path()
+    output_root: Annotated[Anywhere, Flag(default="the working folder")] = Path()
     """Folder below which rows may write, and that their outputs are relative to."""
 
 

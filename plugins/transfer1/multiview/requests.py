@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from cosmos_cli.files.names import PlainName
+from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.cameras import SENTENCES
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TextEncoderSettings
 from cosmos_cli.help import INPUT
@@ -94,7 +95,7 @@ class MultiviewRequest(StrictModel):
     """Seed of the noise; the same seed gives the same videos."""
     fps: int = Field(default=24, ge=1, le=120)
     """Frame rate of the output, which the model is told too."""
-    video_save_folder: Path = Path("outputs")
+    video_save_folder: Anywhere = Path("outputs")
     """Folder of the output."""
     video_save_name: PlainName = "output"
     """Name of the output without .mp4; the mosaic and the sidecar go beside it."""

@@ -1,0 +1,120 @@
+"""Whose a batch in a store is: stores know no locks, so an object says it, written anew as long as that holds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cosmos_cli import output
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.makers import has_lost_its_maker, new_name
+from cosmos_cli.files.stores import StorePath
+
+_RENEW_S = 20.0
+_PATIENCE_S = 3.5 * _RENEW_S
+"""For so long an object may stay as it is until its process counts as dead."""
+_FORGOTTEN_S = 900.0
+"""The same by the clocks of store and reader, which may differ."""
+_LOOK_S, _SETTLE_S = 1.0, 0.5
+
+
+class Lease:
+    """That a batch is this process's, until it ends or loses it."""
+
+    def __init__(self, place: StorePath) -> None:
+        self._place, self._token, self._count = place, new_name("", ""), 0
+        self._is_lost, self._is_over = False, threading.Event()
+
+    def check(self) -> None:
+        """Raises CosmosError: another process has the batch now."""
+        if self._is_lost:
+            raise CosmosError(
+                "was taken over by another process, since nothing was heard of this one for a while.",
+                where=str(self._place.parent),
+                fix="Let the other one end, or stop it and run the same command again.",
+            )
+
+    def _write(self) -> None:
+        self._count += 1
+        told = {"token": self._token, "host": os.uname().nodename, "pid": os.getpid(), "count": self._count}
+        self._place.write_bytes(json.dumps(told).encode())
+
+    def _renew(self) -> None:
+        while not self._is_over.wait(_RENEW_S):
+            with contextlib.suppress(CosmosError, OSError):  # a store that does not answer may do so next time
+                known = _read(self._place)
+                if known.get("token") not in (None, self._token):
+                    self._is_lost = True
+                    return
+                self._write()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """A block in which the batch is this process's. Raises InputError: another works on it."""
+        _wait_for_death(self._place)
+        self._write()
+        time.sleep(_SETTLE_S)  # of two that come at the same time, the one that wrote last has it
+        if _read(self._place).get("token") != self._token:
+            raise _in_use(self._place)
+        renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            self._is_over.set()
+            renewing.join()
+            if not self._is_lost:
+                with contextlib.suppress(CosmosError, OSError):
+                    self._place.unlink(missing_ok=True)
+
+
+def is_leased(place: StorePath) -> bool:
+    """Whether a process works on the batch now, as far as clocks agree."""
+    known = _read(place)
+    if not known or has_lost_its_maker(str(known.get("token"))):
+        return False
+    return _age(place) < 2 * _PATIENCE_S
+
+
+def _wait_for_death(place: StorePath) -> None:
+    """Return when nobody has the batch. Raises InputError: somebody has."""
+    first = known = _read(place)
+    if not known or has_lost_its_maker(str(known.get("token"))) or _age(place) > _FORGOTTEN_S:
+        return
+    who = f"process {known.get('pid')} on {known.get('host')}"
+    output.status(f"Looking whether {who} still works on this batch; that takes up to {_PATIENCE_S:.0f} s")
+    end = time.monotonic() + _PATIENCE_S
+    while time.monotonic() < end:
+        time.sleep(min(_LOOK_S, _PATIENCE_S))
+        known = _read(place)
+        if not known:
+            return
+        if known != first:
+            raise _in_use(place)
+
+
+def _age(place: StorePath) -> float:
+    try:
+        return time.time() - float(place.stat().st_mtime)
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _read(place: StorePath) -> dict[str, Any]:
+    """What an object says; nothing if there is none, or none of ours."""
+    try:
+        told = json.loads(place.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) and isinstance(told.get("token"), str) else {}
+
+
+def _in_use(place: StorePath) -> InputError:
+    return InputError(
+        "is in use: another process works on this batch.", where=str(place.parent), fix="Wait for it, or stop it."
+    )

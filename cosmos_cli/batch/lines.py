@@ -1,0 +1,126 @@
+"""The lines of a ledger: appended to a file, or in a store, which cannot append, kept in parts.
+
+The parts lie under the ledger's name, in the order of their own: `jobs.ledger.jsonl/<time>-<token>.jsonl`. Each has one
+writer, which writes it anew with every line until it has become long.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from cosmos_cli.batch.lease import Lease
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.documents import json_lines
+from cosmos_cli.files.stores import StorePath
+
+_PART_BYTES = 128 << 10
+"""About what a line costs to write at most, and so much at least is in a part that is read."""
+
+
+class Lines(Protocol):
+    """Where a ledger's lines go."""
+
+    def append(self, lines: bytes) -> None:
+        """Add whole lines and see them onto the disk, or into the store. Raises OSError, CosmosError: it cannot."""
+
+    def check(self) -> None:
+        """Raises CosmosError: what is written there now would be lost, or somebody else's."""
+
+    def close(self) -> None:
+        """Let go."""
+
+
+def open_lines(path: Path, lease: Lease | None) -> Lines:
+    """Lines that are added to a ledger. lease: that this process has on one in a store."""
+    return _PartLines(path, lease) if isinstance(path, StorePath) else _FileLines(path)
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """The documents of a ledger, one for each line that is whole; none if it is not there."""
+    try:
+        for file in _files_of(path):
+            yield from json_lines(file)
+    except FileNotFoundError:
+        return
+
+
+def check_ledger(path: Path) -> None:
+    """Raises InputError: something lies at `path` that is no ledger."""
+    if path.exists() and path.is_file() == isinstance(path, StorePath):
+        raise InputError("is not a file, so that no ledger can be kept there.", where=str(path), fix="Move it away.")
+
+
+def _files_of(path: Path) -> Iterator[BinaryIO]:
+    if not isinstance(path, StorePath):
+        with path.open("rb") as file:
+            yield file
+        return
+    for part in sorted(path.glob("*.jsonl")):
+        yield io.BytesIO(part.read_bytes())
+
+
+class _FileLines:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO = path.open("a+b", buffering=0)
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(max(size - 1, 0))
+        self._is_torn = self._file.read(1) not in (b"", b"\n")
+
+    def append(self, lines: bytes) -> None:
+        is_torn, self._is_torn = self._is_torn, True  # until all of it is there
+        _write_all(self._file.fileno(), b"\n" + lines if is_torn else lines)
+        os.fsync(self._file.fileno())
+        self._is_torn = False
+
+    def check(self) -> None:
+        try:
+            there = self._path.stat()
+        except OSError:
+            there = None
+        own = os.fstat(self._file.fileno())
+        if there is None or (there.st_ino, there.st_dev) != (own.st_ino, own.st_dev):
+            raise CosmosError(
+                "was moved or removed while cosmos worked for it. What was finished went with it.",
+                where=str(self._path.parent),
+                fix="Run the same command again where the folder is now.",
+            )
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """The kernel takes at most two gigabytes at a time, and less of a disk that gets full."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+class _PartLines:
+    def __init__(self, path: StorePath, lease: Lease | None) -> None:
+        self._path, self._lease = path, lease
+        self._part, self._content = self._new_part(), b""
+
+    def _new_part(self) -> Path:
+        return self._path / f"{time.time_ns() // 1_000_000:014d}-{secrets.token_hex(4)}.jsonl"
+
+    def append(self, lines: bytes) -> None:
+        if len(self._content) > _PART_BYTES:
+            self._part, self._content = self._new_part(), b""
+        content = self._content + lines
+        self._part.write_bytes(content)
+        self._content = content
+
+    def check(self) -> None:
+        if self._lease is not None:
+            self._lease.check()
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,112 @@
+"""Copies of what lies elsewhere: used as long as nothing has changed there, and removed when they get too many."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from cosmos_cli.errors import CosmosError
+from cosmos_cli.files.failures import writing
+from cosmos_cli.files.makers import has_lost_its_maker, new_name
+
+_LIMIT_BYTES = 64 << 30
+
+
+def folder_in(caches: Path) -> Path:
+    """Where copies lie among what else is kept."""
+    return caches.expanduser().absolute() / "stores"
+
+
+class Copies:
+    """A folder of copies. Several processes may use it at once."""
+
+    def __init__(self) -> None:
+        self._folder: Path | None = None
+        self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._has_cleared = False
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie: with what else is kept, unless a user has it elsewhere."""
+        if self._folder is None:
+            from platformdirs import user_cache_path
+
+            given = os.environ.get("COSMOS_CACHE_DIR")
+            self.folder = folder_in(Path(given) if given else user_cache_path("cosmos-cli", appauthor=False))
+        assert self._folder is not None
+        return self._folder
+
+    @folder.setter
+    def folder(self, folder: Path) -> None:
+        self._folder, self._has_cleared = folder, False
+
+    def get(self, identity: str, suffix: str, num_bytes: int, fetch: Callable[[Path], object]) -> Path:
+        """The copy of something; made, if it is not there.
+
+        Args:
+            identity: what it is, its version with it.
+            suffix: of its name, by which readers know formats.
+            num_bytes: its size.
+            fetch: writes it to a path.
+        Raises:
+            DiskFull: there is no room.
+            CosmosError: it came in another size; the system does not let it be written.
+        """
+        name = f"{hashlib.sha256(identity.encode(errors='surrogatepass')).hexdigest()[:40]}{suffix}"
+        copy = self._cleared() / name
+        with self._locks[name]:
+            with contextlib.suppress(OSError):
+                if copy.stat().st_size == num_bytes:
+                    os.utime(copy)  # it counts as just used
+                    return copy
+            part = copy.with_name(new_name(".", suffix))
+            with writing(copy, part):
+                self._make_room(num_bytes)
+                try:
+                    fetch(part)
+                    if (got := part.stat().st_size) != num_bytes:
+                        what = f"came with {got:,} bytes instead of {num_bytes:,}."
+                        raise CosmosError(what, where=identity.split()[0], fix="Try again.")
+                    part.replace(copy)
+                finally:
+                    part.unlink(missing_ok=True)
+        return copy
+
+    def outgoing(self) -> Path:
+        """A folder for what is made here to be put elsewhere, under names of `new_name`."""
+        folder = self._cleared() / "outgoing"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _cleared(self) -> Path:
+        """The folder, without what processes have left that died."""
+        with writing(self.folder / "copies"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._has_cleared:
+            for found in (*self.folder.glob(".*"), *self.folder.glob("outgoing/.*")):
+                if has_lost_its_maker(found.name):
+                    found.unlink(missing_ok=True)
+            self._has_cleared = True
+        return self.folder
+
+    def _make_room(self, num_bytes: int) -> None:
+        """Remove the copies that were not used for the longest, until another has room beside the rest."""
+        found = []
+        for copy in self.folder.iterdir():
+            with contextlib.suppress(OSError):
+                if copy.is_file() and not copy.name.startswith("."):
+                    status = copy.stat()
+                    found.append((status.st_mtime, status.st_size, copy))
+        total = sum(size for _, size, _ in found)
+        most = min(_LIMIT_BYTES, (shutil.disk_usage(self.folder).free + total) // 2)
+        for _, size, copy in sorted(found):
+            if total + num_bytes <= most:
+                return
+            copy.unlink(missing_ok=True)
+            total -= size

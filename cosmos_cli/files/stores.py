@@ -1,0 +1,454 @@
+"""Files in an object store, such as `s3://bucket/clips/street.mp4`, as paths; the packages of fsspec speak to stores.
+
+What is read is first copied into a folder here, and what is written is made here first. A store knows no folders, no
+links and no locks, and an object appears whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fnmatch
+import functools
+import hashlib
+import io
+import os
+import re
+import stat as modes
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO, Annotated, Any
+
+from pydantic import AfterValidator
+
+from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.copies import Copies
+
+PACKAGES: Mapping[str, tuple[str, str]] = {
+    "s3": ("s3fs", "s3"),
+    "gs": ("gcsfs", "gs"),
+    "az": ("adlfs", "az"),
+    "abfs": ("adlfs", "az"),
+    "memory": ("fsspec", ""),
+}
+"""How an address may begin: to the package that knows such stores, and the extra that brings it.
+
+`memory` is of one process alone.
+"""
+
+_ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):(/|$)")
+"""How an address begins as a path, which has no two slashes in a row."""
+
+_AT_A_TIME = 16
+"""Objects that are read at a time."""
+
+_NUM_SMALL, _SMALL_BYTES = 20_000, 16 << 10
+"""So many files, of so many bytes at most, are read once as long as they stay the same: sidecars of a batch."""
+
+
+class StorePath(type(Path())):  # type: ignore[misc]
+    """A path of a store. What paths do here with files, it does there; see `stored`.
+
+    Raises, wherever it asks the store: OSError as for files; CosmosError: the store cannot be asked.
+    """
+
+    @property
+    def _scheme(self) -> str:
+        return str(self.parts[0]).removesuffix(":")
+
+    def __str__(self) -> str:
+        return f"{self._scheme}://{'/'.join(self.parts[1:])}"
+
+    def __fspath__(self) -> str:
+        return str(self)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self),)
+
+    def __truediv__(self, other: Any) -> Any:
+        given = Path(other)
+        if given.is_absolute():
+            return given
+        return stored(given) if is_address(given) else super().__truediv__(other)
+
+    def joinpath(self, *others: Any) -> Any:
+        return functools.reduce(lambda path, other: path / other, others, self)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return self
+
+    def is_absolute(self) -> bool:
+        return True
+
+    def absolute(self) -> StorePath:
+        return self
+
+    def resolve(self, strict: bool = False) -> StorePath:
+        return self
+
+    def expanduser(self) -> StorePath:
+        return self
+
+    def relative_to(self, *other: Any, **options: Any) -> Any:
+        return Path(*super().relative_to(*other, **options).parts)
+
+    # What is there
+
+    def facts(self) -> Mapping[str, Any] | None:
+        """What the store says of an object, or of what stands for a folder; None if there is none."""
+        key = str(self)
+        seen = _seen
+        if seen is not None and key not in seen.changed and (key in seen.facts or seen.knows(key)):
+            return seen.facts.get(key)
+        found: Mapping[str, Any] | None
+        with _asking(self) as files:
+            try:
+                found = files.info(key)
+            except (FileNotFoundError, NotADirectoryError):
+                found = None
+        if seen is not None:
+            seen.facts[key] = found
+        return found
+
+    def exists(self, **_: Any) -> bool:
+        return len(self.parts) <= 2 or self.facts() is not None
+
+    def is_file(self, **_: Any) -> bool:
+        facts = self.facts()
+        return facts is not None and facts["type"] == "file"
+
+    def is_dir(self, **_: Any) -> bool:
+        if len(self.parts) <= 2:
+            return True
+        facts = self.facts()
+        return facts is not None and facts["type"] == "directory"
+
+    def is_symlink(self) -> bool:
+        return False
+
+    def stat(self, **_: Any) -> Any:
+        """Size and time as for a file; what tells versions of an object apart stands for its number."""
+        facts = self.facts()
+        if facts is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+        when = _time_of(facts)
+        mode = modes.S_IFDIR if facts["type"] == "directory" else modes.S_IFREG
+        number = int.from_bytes(hashlib.sha256(version_of(facts).encode()).digest()[:7], "big")
+        return SimpleNamespace(
+            st_size=int(facts.get("size") or 0),
+            st_mtime=when,
+            st_mtime_ns=int(when * 1e9),
+            st_ino=number,
+            st_dev=0,
+            st_mode=mode | 0o644,
+        )
+
+    lstat = stat
+
+    def iterdir(self) -> Iterator[StorePath]:
+        with _asking(self) as files:
+            found = files.ls(str(self), detail=True)
+        own = self._key()
+        for name in sorted(each["name"].strip("/") for each in found):
+            if name != own:
+                yield self / name.rpartition("/")[2]
+
+    def glob(self, pattern: str, **_: Any) -> Iterator[StorePath]:
+        """Of names directly in this folder."""
+        seen = _seen
+        if seen is not None and seen.knows(f"{self}/"):
+            under = f"{self}/"
+            names = {key[len(under) :].partition("/")[0] for key in list(seen.facts) if key.startswith(under)}
+            names = {name for name in names if seen.facts.get(under + name, True) is not None}
+        else:
+            try:
+                names = {path.name for path in self.iterdir()}
+            except FileNotFoundError:
+                return
+        yield from (self / name for name in sorted(fnmatch.filter(names, pattern)))
+
+    # What is read
+
+    def here(self) -> Path:
+        """A file here with the content of the object. Raises OSError: there is none."""
+        facts = self.facts()
+        if facts is None or facts["type"] != "file":
+            number = errno.ENOENT if facts is None else errno.EISDIR
+            raise OSError(number, os.strerror(number), str(self))
+
+        def fetch(target: Path) -> None:
+            with _asking(self) as files:
+                files.get_file(str(self), str(target))
+
+        return _copies.get(f"{self} {version_of(facts)}", self.suffix, int(facts.get("size") or 0), fetch)
+
+    def open(self, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> IO[Any]:
+        """To read alone; see `put` and `write_bytes`."""
+        if set(mode) & set("wax+"):
+            raise io.UnsupportedOperation(f"{self} is written as a whole")
+        return self.here().open(mode, buffering, *args, **options)
+
+    def read_bytes(self, limit: int | None = None) -> bytes:
+        """The content, or its beginning up to so many bytes; leaves no copy on the disk."""
+        facts = self.facts()
+        if facts is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
+        num_bytes = min(int(facts.get("size") or 0), sys.maxsize if limit is None else limit)
+        if not num_bytes:
+            return b""
+        known = _small.get(key := f"{self} {version_of(facts)}")
+        if known is not None:
+            return known[:num_bytes]
+        with _asking(self) as files:
+            content: bytes = files.cat_file(str(self), start=0, end=num_bytes)
+        if num_bytes == facts.get("size") and num_bytes <= _SMALL_BYTES:
+            _small[key] = content
+            if len(_small) > _NUM_SMALL:
+                _small.pop(next(iter(_small)), None)
+        return content
+
+    # What is written
+
+    def put(self, source: Path) -> None:
+        """Write a file's content."""
+        with _changing(self) as files:
+            files.put_file(str(source), str(self))
+
+    def write_bytes(self, data: Any) -> int:
+        with _changing(self) as files:
+            files.pipe_file(str(self), bytes(data))
+        return len(data)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        with _changing(self) as files:
+            try:
+                files.rm_file(str(self))
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def replace(self, target: Any) -> Any:
+        """Within a store: first the object is there under both names."""
+        with _changing(self, target) as files:
+            files.cp_file(str(self), str(target))
+            files.rm_file(str(self))
+        return target
+
+    def mkdir(self, *_: Any, **__: Any) -> None:
+        """Nothing: folders are parts of names."""
+
+    rmdir = mkdir
+
+    def samefile(self, other: Any) -> bool:
+        return str(self) == str(other)
+
+    def _key(self) -> str:
+        return "/".join(self.parts[1:])
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether a path is an address of a store that is known here."""
+    return isinstance(path, StorePath) or _ADDRESS.match(str(path)) is not None
+
+
+def stored(path: Path) -> Path:
+    """The path, as one of a store if it is an address.
+
+    Raises:
+        ValueError: the address names no bucket, or climbs.
+    """
+    if isinstance(path, StorePath) or not is_address(path):
+        return path
+    found = StorePath(str(path).replace("://", ":/", 1))
+    if len(found.parts) < 2 or ".." in found.parts:
+        raise ValueError(f"must be an address such as s3://bucket/folder, but is {str(found)!r}.")
+    return found
+
+
+Anywhere = Annotated[Path, AfterValidator(stored)]
+"""A field with a path here or in a store."""
+
+
+def here(path: Path) -> Path:
+    """A file here with the content of `path`, for readers that know no other. Raises OSError: as `StorePath.here`."""
+    return path.here() if isinstance(path, StorePath) else path
+
+
+def beginning(path: Path, num_bytes: int) -> bytes:
+    """The first bytes of a file, wherever it is. Raises OSError: there is none."""
+    if isinstance(path, StorePath):
+        return path.read_bytes(num_bytes)
+    with path.open("rb") as file:
+        return file.read(num_bytes)
+
+
+def keep_copies_in(folder: Path) -> None:
+    """Let copies of what is read, and what is written until it is whole, lie in a folder from now on."""
+    _copies.folder = folder
+
+
+def copies_folder() -> Path:
+    """Where they lie."""
+    return _copies.folder
+
+
+def outgoing(name: str) -> Path:
+    """Where a file may lie here until it is put into a store, in a folder that exists."""
+    return _copies.outgoing() / name
+
+
+def fetch_all(paths: Iterable[StorePath]) -> None:
+    """Copy many objects at a time, as far as that goes: whoever reads one finds out what is wrong with it."""
+
+    def fetch(path: StorePath) -> None:
+        with contextlib.suppress(OSError, CosmosError):
+            path.here()
+
+    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="fetch") as pool:
+        list(pool.map(fetch, paths))
+
+
+def read_ahead(paths: Iterable[Path]) -> None:
+    """Read many small files of stores at a time, so that they need not be waited for one by one."""
+
+    def read(path: Path) -> None:
+        with contextlib.suppress(OSError, CosmosError):
+            path.read_bytes()
+
+    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="read") as pool:
+        list(pool.map(read, [path for path in paths if isinstance(path, StorePath)]))
+
+
+class _Seen:
+    """What stores have said in a `looking` block."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Mapping[str, Any] | None] = {}
+        self.changed: set[str] = set()
+        self._listed: list[str] = []
+
+    def knows(self, key: str) -> bool:
+        """Whether all that there is under this name was listed."""
+        return any(key.startswith(folder) for folder in self._listed)
+
+    def list_below(self, folder: StorePath) -> None:
+        with _asking(folder) as files:
+            found = files.find(str(folder), detail=True)
+        scheme = folder.parts[0]
+        for name, facts in found.items():
+            self.facts[f"{scheme}//{name.strip('/')}"] = facts
+        self._listed.append(f"{folder}/")
+
+
+_small: dict[str, bytes] = {}
+_seen: _Seen | None = None
+_copies = Copies()
+
+
+@contextlib.contextmanager
+def looking(folders: Iterable[Path] = ()) -> Iterator[None]:
+    """A block that asks stores once for each thing, in all threads; what others change meanwhile, it does not see.
+
+    Args:
+        folders: all that is in these, and below, is listed at once.
+    """
+    global _seen  # of the process: threads look, too
+    outer, _seen = _seen, _seen or _Seen()
+    try:
+        for folder in folders:
+            if isinstance(folder, StorePath) and not _seen.knows(f"{folder}/"):
+                _seen.list_below(folder)
+        yield
+    finally:
+        _seen = outer
+
+
+def version_of(facts: Mapping[str, Any]) -> str:
+    """What is the same as long as an object is not written anew."""
+    names = ("ETag", "etag", "md5Hash", "content_settings")
+    mark = next((str(facts[name]) for name in names if facts.get(name)), "")
+    return f"{mark} {facts.get('size')} {'' if mark else _time_of(facts)}"
+
+
+def _time_of(facts: Mapping[str, Any]) -> float:
+    for name in ("LastModified", "mtime", "updated", "last_modified", "created"):
+        when = facts.get(name)
+        if isinstance(when, str):
+            with contextlib.suppress(ValueError):
+                when = datetime.fromisoformat(when.replace("Z", "+00:00"))
+        if isinstance(when, datetime):
+            return when.timestamp()
+        if isinstance(when, int | float):
+            return float(when)
+    return 0.0
+
+
+@contextlib.contextmanager
+def _asking(path: StorePath) -> Iterator[Any]:
+    """The store's file system; what goes wrong but OSErrors with a number is told as what it is to a user."""
+    files = _files_of(path._scheme, os.getpid(), str(path))
+    try:
+        yield files
+    except (CosmosError, FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyboardInterrupt):
+        raise
+    except PermissionError as error:
+        raise _told(path, error, "lets you not in", "Check your credentials, and what they allow.") from error
+    except OSError as error:
+        if error.filename is not None and not str(error.filename).startswith(f"{path._scheme}:"):
+            raise  # of the disk here
+        raise _unreachable(path, error) from error
+    except Exception as error:  # each package has errors of its own
+        raise _unreachable(path, error) from error
+
+
+@contextlib.contextmanager
+def _changing(*paths: StorePath) -> Iterator[Any]:
+    """As `_asking`, of the first; what was seen of them does not hold from here on."""
+    if (seen := _seen) is not None:
+        seen.changed.update(map(str, paths))
+    with _asking(paths[0]) as files:
+        yield files
+
+
+def _unreachable(path: StorePath, error: Exception) -> CosmosError:
+    fix = "Check the address, the network, and your credentials for this store."
+    return _told(path, error, "cannot be reached", fix)
+
+
+def _told(path: StorePath, error: Exception, what: str, fix: str) -> CosmosError:
+    reason = " ".join((error.strerror if isinstance(error, OSError) and error.strerror else str(error)).split())
+    return CosmosError(f"{what}: {reason or type(error).__name__}.", where=str(path), fix=fix)
+
+
+_lock = threading.Lock()
+
+
+def _files_of(scheme: str, process: int, address: str) -> Any:
+    with _lock:  # of two threads, one connects
+        try:
+            return _connected(scheme, process)
+        except ImportError as error:
+            package, extra = PACKAGES[scheme]
+            raise InputError(
+                f"needs the package {package}, which is not installed.",
+                where=address,
+                fix=f'Install it: pip install "cosmos-cli[{extra}]"',
+            ) from error
+        except Exception as error:
+            raise _unreachable(StorePath(address.replace("://", ":/", 1)), error) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _connected(scheme: str, _process: int) -> Any:
+    """A process that was forked needs connections of its own."""
+    import fsspec
+
+    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=scheme != "memory")
