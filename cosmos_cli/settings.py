@@ -129,10 +129,10 @@ class Spreading(StrictModel):
 
     engine: Annotated[str, Flag(env="COSMOS_ENGINE")] = LOCAL
     """What makes the videos of a batch: local, this machine; ray, the machines of a Ray cluster; or a plugin's."""
-    num_workers: Annotated[int | None, Flag(default="one on each GPU, or on each machine without GPUs")] = Field(
-        default=None, ge=1
-    )
-    """Models that an engine other than local loads, each for itself; tasks of --slurm, 8 if nothing is said."""
+    num_workers: Annotated[
+        int | None, Flag(default="as many as there are GPUs for, or one on each machine without GPUs")
+    ] = Field(default=None, ge=1)
+    """Models that an engine other than local loads, each on --num-gpus GPUs; tasks of --slurm, 8 if nothing is said."""
     slurm: bool = False
     """Print a batch file for Slurm, an array whose tasks share the rows; make nothing."""
     time_limit: str = Field(default="24:00:00", pattern=r"^[\d:-]+$")

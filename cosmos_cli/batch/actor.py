@@ -1,5 +1,7 @@
 """What an actor of the Ray engine holds: one loaded model, which makes items one after the other.
 
+It has one device, or several of its node, each with a process that has the model too.
+
 Up to two items are with it at a time: while one is made, the other is prepared or its files are written. Its files wait
 beside their names until the driver lets them have those.
 """
@@ -15,15 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import cosmos_cli
-from cosmos_cli import output
+from cosmos_cli.batch.conveyor import Conveyor
 from cosmos_cli.batch.engines import Load
+from cosmos_cli.batch.group import Group, Trouble
 from cosmos_cli.batch.plan import Item
-from cosmos_cli.batch.steps import Step, Worker
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.identity import Identity
 from cosmos_cli.files.stores import copies_folder, keep_copies_in
 from cosmos_cli.files.transactions import identities, withheld
 from cosmos_cli.files.writing import Transaction
+from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE
 from cosmos_cli.runtime.workers.agreement import Told
 
 _SENT = (
@@ -48,8 +51,9 @@ class Surroundings:
     copies: Path
 
     @classmethod
-    def here(cls, threads: int | None) -> Surroundings:
+    def here(cls, threads: int | None, memory_steps: int) -> Surroundings:
         variables = {name: value for name, value in os.environ.items() if name.startswith(_SENT)}
+        variables[STEPS_VARIABLE] = str(memory_steps)
         python = sys.version_info[:2]
         return cls(Path.cwd(), variables, threads, cosmos_cli.__version__, python, copies_folder())
 
@@ -75,6 +79,14 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What an actor tells of the model that it was to load."""
+
+    notices: tuple[str, ...]
+    error: Told | None = None
+
+
+@dataclass(frozen=True)
 class Made:
     """What an actor tells of an item.
 
@@ -91,43 +103,46 @@ class Made:
 
 
 class Actor:
-    """Lives in a process that Ray starts; a thread for each of two items."""
+    """Lives in a process that Ray starts, the first of the group of those that make its items with it.
 
-    def __init__(self) -> None:
-        self._worker: Worker | None = None
-        self._preparing, self._making, self._writing = threading.Lock(), threading.Lock(), threading.Lock()
+    Args:
+        size: of the group. device: of each of them, "cuda" or "cpu".
+    """
 
-    def open(self, surroundings: Surroundings, load: Load, requests: Sequence[Any]) -> tuple[Told | None, list[str]]:
-        """Load the model, once: what went wrong, and what was noticed."""
-        error = None
-        with output.recording():
-            try:
-                surroundings.enter()
-                self._worker = load(requests)
-            except Exception as raised:  # whatever it is, another node may do better
-                error = Told.of(raised)
-            return error, output.notices()
+    def __init__(self, size: int, device: str) -> None:
+        self._device, self._group, self._conveyor = device, Group(size), Conveyor()
+        self._taking, self._writing = threading.Lock(), threading.Lock()
 
-    def make(self, item: Item[Any]) -> Made:
-        """Make an item as far as giving names to its files."""
-        worker = self._worker
-        assert worker is not None
+    def open(self, surroundings: Surroundings, load: Load, requests: Sequence[Any]) -> Opened | Trouble:
+        """Load the model, once; whatever goes wrong, another node may do better."""
+        try:
+            surroundings.enter()
+        except Exception as error:
+            return Opened((), Told.of(error))
+        self._group.start()
+        opened = self._conveyor.open(lambda: self._group.load(load, requests, self._device))
+        step = self._group.settled(opened, all_opened=True)
+        if isinstance(step, Trouble):
+            return step
+        return Opened(step.notices, Told.of(step.error) if step.error else None)
+
+    def make(self, item: Item[Any]) -> Made | Trouble:
+        """Make an item as far as giving names to its files; a thread for each of two items."""
 
         def write(value: Any) -> tuple[Transaction, dict[Path, Identity], dict[str, Any]]:
             with withheld(item.files) as written:
-                result = worker.write(value)
+                result = self._conveyor.worker.write(value)
             return written, identities(written), dict(result.document())
 
-        step = Step(item.request)
-        try:
-            with self._preparing:
-                step = step.then(worker.prepare, in_background=True)
-            with self._making:
-                step = step.then(worker.make, in_background=True)
-            with self._writing:
-                step = step.then(write, in_background=True)
-        except CosmosError as error:  # out of memory, for which a group of processes would start again
-            step = Step(None, error, step.seconds, step.notices)
+        with self._taking:  # all are given the items in one order
+            self._group.tell(item)
+            made = self._conveyor.take(item)
+        step = self._group.settled(made, item.key)
+        del made  # what was made is large
+        if isinstance(step, Trouble):
+            return step
+        with self._writing:
+            step = step.then(write, in_background=True)
         if step.error is not None:
             return Made(step.seconds, step.notices, Told.of(step.error))
         return Made(step.seconds, step.notices, None, *step.value)

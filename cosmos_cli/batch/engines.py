@@ -17,7 +17,11 @@ GuardrailBlocked."""
 
 
 class Engine(Protocol):
-    """Works off items, wherever it likes; only the desk writes the ledger and lets files have their names."""
+    """Works off items, wherever it likes; only the desk writes the ledger and lets files have their names.
+
+    One by which `--num-gpus` devices can make an item together has a `shares_items` that is true; it loads and makes in
+    `cosmos_cli.runtime.workers.layout.one_at_a_time`.
+    """
 
     def work_off(self, todo: Sequence[Item[Any]], load: Load, desk: Desk) -> Sequence[Outcome]:
         """The outcome of every item, in any order; one that fails or is blocked does not stop the others.

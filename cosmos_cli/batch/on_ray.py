@@ -7,22 +7,26 @@ hand is put back, and whatever it had written is nobody's.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cosmos_cli import output
-from cosmos_cli.batch.actor import Actor, Made, Surroundings
+from cosmos_cli.batch.actor import Actor, Made, Opened, Surroundings
 from cosmos_cli.batch.desk import Desk
 from cosmos_cli.batch.engines import Load
+from cosmos_cli.batch.group import Trouble
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.ray_cluster import Node, joined, nodes
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import parse_device
+from cosmos_cli.runtime.memory.steps import read_steps
+
+Kind = Literal["GPU", "CPU"]
 
 MAX_RETRIES = 3
 """How often an item is made again whose actor died."""
@@ -37,12 +41,15 @@ _WAIT_FOR_NODES_S = 60.0
 class RayEngine:
     """Works on a cluster that `RAY_ADDRESS` names, or on one that it starts on this machine.
 
-    device: as a user names it. num_workers: actors; None for one per GPU, or per machine without GPUs.
+    device: as a user names it. num_workers: actors; None for as many as there is room for, on a CPU one per machine.
+    num_gpus: of each actor, or processes on the CPU, which make every item together and are on one machine.
     """
 
-    def __init__(self, device: str = "auto", num_workers: int | None = None) -> None:
+    shares_items = True
+
+    def __init__(self, device: str = "auto", num_workers: int | None = None, num_gpus: int = 1) -> None:
         self._kind, number = parse_device(device)
-        self._num_workers = num_workers
+        self._num_workers, self._size = num_workers, num_gpus
         if number is not None:
             raise InputError("names one GPU, but Ray chooses for each actor.", where="--device", fix="Use cuda.")
 
@@ -50,27 +57,51 @@ class RayEngine:
         """As `cosmos_cli.batch.engines.Engine`.
 
         Raises:
-            InputError: there is no such cluster, or it has no GPU where one is asked for.
+            InputError: there is no such cluster, or no node of it has the GPUs that are asked for.
         """
-        with joined(max(num_cores(), self._num_workers or 1)) as ray, desk.letting_go():
-            uses_gpus = self._kind != "cpu" and bool(nodes(ray, "GPU"))
-            if self._kind == "cuda" and not uses_gpus:
-                raise InputError(
-                    "asks for GPUs, but no node of the Ray cluster has one.", where="--device", fix="Use --device cpu."
-                )
-            shift = _Shift(ray, todo, load, desk, "GPU" if uses_gpus else "CPU", self._num_workers)
+        with joined(max(num_cores(), self._size * (self._num_workers or 1))) as ray, desk.letting_go():
+            shift = _Shift(ray, todo, load, desk, self._kind_on(ray), self._size, self._num_workers)
             try:
                 return shift.all()
             finally:
                 shift.end()
 
+    def _kind_on(self, ray: Any) -> Kind:
+        """What actors compute on. Raises InputError: no node has as many as each of them is to have."""
+        uses_gpus = self._kind != "cpu" and bool(nodes(ray, "GPU"))
+        if self._kind == "cuda" and not uses_gpus:
+            raise InputError(
+                "asks for GPUs, but no node of the Ray cluster has one.", where="--device", fix="Use --device cpu."
+            )
+        if self._kind != "cpu" and self._size > 1 and not uses_gpus:
+            raise InputError(
+                f"asks for {self._size} GPUs, but no node of the Ray cluster has one.",
+                where="--num-gpus",
+                fix=f"To share each item among {self._size} processes on the CPU, pass --device cpu.",
+            )
+        kind: Kind = "GPU" if uses_gpus else "CPU"
+        most = max((node.room for node in nodes(ray, kind)), default=0)
+        if 0 < most < self._size:
+            raise InputError(
+                f"asks for {self._size} {kind}s for each item, on one node, but no node of the Ray cluster has more "
+                f"than {most}.",
+                where="--num-gpus",
+                fix=f"Pass --num-gpus {most} or less, or add larger nodes to the cluster.",
+            )
+        return kind
+
 
 @dataclass
 class _Hand:
-    """An actor. opening: what tells that its model is loaded; None once it is. flight: what it makes."""
+    """An actor, with the group of processes that it is the first of.
+
+    memory_steps: that it was started with. opening: what tells that its model is loaded; None once it is.
+    flight: what it makes.
+    """
 
     actor: Any
     node: Node
+    memory_steps: int
     opening: Any
     flight: dict[Any, Item[Any]] = field(default_factory=dict)
 
@@ -84,19 +115,22 @@ class _Shift:
         todo: Sequence[Item[Any]],
         load: Load,
         desk: Desk,
-        kind: Literal["GPU", "CPU"],
+        kind: Kind,
+        size: int,
         num_workers: int | None,
     ) -> None:
-        self._ray, self._todo, self._desk, self._kind, self._num_workers = ray, todo, desk, kind, num_workers
+        self._ray, self._todo, self._desk = ray, todo, desk
+        self._kind, self._size, self._num_workers = kind, size, num_workers
         self._waiting, self._hands, self._outcomes = deque(todo), list[_Hand](), list[Outcome]()
         self._num_deaths, self._begun = Counter[str](), set[str]()
         self._num_lost, self._closed_nodes = Counter[str](), dict[str, Exception]()
+        self._memory_steps = defaultdict[str, int](read_steps)
         self._since, self._num_shown = time.monotonic(), 0
         try:
             self._load, self._requests = ray.put(load), ray.put([item.request for item in todo])
         except (TypeError, AttributeError) as error:
             raise CosmosError(f"cannot be sent to other machines: {error}.", where="what the batch loads") from error
-        options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if kind == "GPU" else {"num_gpus": 0, "num_cpus": 1}
+        options = {"num_gpus": size, "num_cpus": 0} if kind == "GPU" else {"num_gpus": 0, "num_cpus": size}
         self._remote: Any = ray.remote(max_concurrency=MAX_IN_FLIGHT, max_restarts=0, **options)(Actor)
 
     def all(self) -> list[Outcome]:
@@ -125,7 +159,7 @@ class _Shift:
 
     def _hire(self) -> None:
         """Have as many actors as there are items for, where there is room for them."""
-        found = [node for node in nodes(self._ray, self._kind) if node.id not in self._closed_nodes]
+        found = [node for node in nodes(self._ray, self._kind, self._size) if node.id not in self._closed_nodes]
         room = sum(node.room for node in found)
         if not room and not self._hands:
             self._without_nodes()
@@ -143,17 +177,20 @@ class _Shift:
             self._hands.append(self._hired(node, threads=self._threads(wanted, len(found))))
 
     def _threads(self, wanted: int, num_nodes: int) -> int | None:
-        """Of each actor: as many as a process here would take, unless actors share the cores of a CPU."""
-        each = -(-wanted // max(1, num_nodes))
-        return None if self._kind == "GPU" or each == 1 else max(1, num_cores() // each)
+        """Of each process: as many as one here would take, unless processes share the cores of a CPU."""
+        each = self._size * (1 if self._kind == "GPU" else -(-wanted // max(1, num_nodes)))
+        return None if each == 1 else max(1, num_cores() // each)
 
     def _hired(self, node: Node, threads: int | None) -> _Hand:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
-        actor = self._remote.options(scheduling_strategy=there).remote()
+        device = "cuda" if self._kind == "GPU" else "cpu"
+        actor = self._remote.options(scheduling_strategy=there).remote(self._size, device)
         output.status(f"Loading on {node.name}")
-        return _Hand(actor, node, actor.open.remote(Surroundings.here(threads), self._load, self._requests))
+        steps = self._memory_steps[node.id]
+        opening = actor.open.remote(Surroundings.here(threads, steps), self._load, self._requests)
+        return _Hand(actor, node, steps, opening)
 
     def _without_nodes(self) -> None:
         """Raises CosmosError: why there is no node to work on, once that is sure."""
@@ -217,23 +254,25 @@ class _Shift:
         except RayError as error:
             self._lose(hand, " ".join(str(error).split()))
             return
-        if reference == hand.opening:
+        if isinstance(answer, Trouble):
+            self._give_up(hand, answer)
+        elif reference == hand.opening:
             self._opened(hand, answer)
         else:
             self._made(hand.flight.pop(reference), hand, answer)
 
-    def _opened(self, hand: _Hand, answer: Any) -> None:
+    def _opened(self, hand: _Hand, answer: Opened | CosmosError) -> None:
         hand.opening = None
-        error = answer
-        if not isinstance(answer, Exception):
-            told, notices = answer
-            for text in notices:
-                output.notice(text)
-            error = told and told.error()
-        if error is None:
+        if isinstance(answer, CosmosError):
+            self._not_opened(hand, answer)
             return
-        self._hands.remove(hand)
-        self._dismiss(hand)
+        for text in answer.notices:
+            output.notice(text)
+        if answer.error is not None:
+            self._not_opened(hand, answer.error.error())
+
+    def _not_opened(self, hand: _Hand, error: Exception) -> None:
+        self._let_go(hand)
         if isinstance(error, GuardrailBlocked):
             raise error
         self._close_node(hand, error)
@@ -258,10 +297,32 @@ class _Shift:
             self._desk.clear_remains(item)
             self._outcomes.append(self._desk.close(item, seconds=answer.seconds, result=answer.result))
 
-    def _lose(self, hand: _Hand, why: str) -> None:
-        """Put back what an actor had in hand that has died."""
+    def _give_up(self, hand: _Hand, trouble: Trouble) -> None:
+        """Put back what processes had in hand that cannot go on together, but for an item that is the cause."""
+        ending = trouble.ending
+        if trouble.told is None or ending.kind == "lost contact":
+            self._lose(hand, str(ending.error()))
+            return
+        if ending.kind == "out of memory":
+            output.notice(f"out of memory on {hand.node.name}: its processes start again with {ending.below}")
+            self._memory_steps[hand.node.id] = max(self._memory_steps[hand.node.id], hand.memory_steps + 1)
+        elif hand.opening is not None:
+            self._not_opened(hand, trouble.told.error())
+            return
+        self._let_go(hand)
+        for item in hand.flight.values():
+            if item.key == trouble.key and ending.kind != "out of memory":
+                self._outcomes.append(self._desk.fail(item, ending.error() or trouble.told.error()))
+            else:
+                self._waiting.append(item)
+
+    def _let_go(self, hand: _Hand) -> None:
         self._hands.remove(hand)
         self._dismiss(hand)
+
+    def _lose(self, hand: _Hand, why: str) -> None:
+        """Put back what an actor had in hand that has died."""
+        self._let_go(hand)
         if hand.opening is not None:
             self._num_lost[hand.node.id] += 1
             if self._num_lost[hand.node.id] >= _MAX_LOST:
@@ -280,6 +341,6 @@ class _Shift:
         hand.flight.clear()
 
 
-def ray_engine(device: str, num_workers: int | None) -> RayEngine:
+def ray_engine(device: str, settings: Any, num_workers: int | None) -> RayEngine:
     """The engine that `--engine ray` names; imports no Ray before it works."""
-    return RayEngine(device, num_workers)
+    return RayEngine(device, num_workers, settings.num_gpus)

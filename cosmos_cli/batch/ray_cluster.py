@@ -141,11 +141,11 @@ def _no_address() -> Iterator[None]:
             os.environ[ADDRESS] = before
 
 
-def nodes(ray: Any, kind: Literal["GPU", "CPU"]) -> list[Node]:
-    """The machines that have room for actors with a GPU each, or with a CPU each."""
+def nodes(ray: Any, kind: Literal["GPU", "CPU"], num_each: int = 1) -> list[Node]:
+    """The machines that have room for actors with so many GPUs each, or CPUs."""
     found = []
     for node in ray.nodes():
-        room = int(node["Resources"].get(kind, 0)) if node["Alive"] else 0
+        room = int(node["Resources"].get(kind, 0)) // num_each if node["Alive"] else 0
         if room:
             name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
             found.append(Node(node["NodeID"], f"{name} ({node['NodeID'][:8]})", room))

@@ -20,6 +20,7 @@ from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.registry import resolve
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread
+from cosmos_cli.runtime.workers.layout import one_at_a_time
 from cosmos_cli.runtime.workers.rank import arguments, find_rank
 from cosmos_cli.runtime.workers.share import Share
 from cosmos_cli.settings import OneOutput, Planning, Spreading
@@ -124,9 +125,13 @@ def make_many(settings: Any, run: Callable[..., Reported], *, check: Callable[[]
     keep_copies_in(folder_in(settings.cache_folder))
     share = Share.parse(spreading.share) if spreading.share else None
     if not spreading.is_local:
-        _check_spreading(settings, spreading)
+        _check_alone(spreading)
         known, num_workers = registry.current(), spreading.num_workers
         engine = known.create_engine(spreading.engine, settings=settings, num_workers=num_workers)
+        if settings.num_gpus > 1:
+            _check_shares(engine, settings, spreading)
+            with one_at_a_time():
+                check()
         tell_report(run(engine=engine, share=share))
         return
     if spreading.num_workers is not None:
@@ -150,18 +155,20 @@ def _check_array(spreading: Spreading) -> None:
         raise InputError("gives every task a share.", where="--slurm", fix="Leave out --share.")
 
 
-def _check_spreading(settings: Any, spreading: Spreading) -> None:
-    engine = f"--engine {spreading.engine}"
-    if settings.num_gpus > 1:
+def _check_shares(engine: Any, settings: Any, spreading: Spreading) -> None:
+    if not getattr(engine, "shares_items", False):
         raise InputError(
-            f"{settings.num_gpus} GPUs cannot share a video with {engine}: each makes its own.",
+            f"{settings.num_gpus} GPUs cannot share a video with --engine {spreading.engine}: each makes its own.",
             where="--num-gpus",
             fix="Leave it out; --num-workers limits the number of GPUs.",
         )
+
+
+def _check_alone(spreading: Spreading) -> None:
     if (own := find_rank()) is not None:
         raise InputError(
             f"{own.launcher} started {own.world_size} of this command, and one is enough.",
-            where=engine,
+            where=f"--engine {spreading.engine}",
             fix=f"Start it without {own.launcher}.",
         )
 

@@ -25,8 +25,9 @@ from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import is_in_use, read_ledger
 from cosmos_cli.batch.on_ray import RayEngine
 from cosmos_cli.batch.ray_cluster import QUIET
-from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.media.image import write_png
+from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
 from cosmos_cli.testing import CommandResult
 from tests.batch.test_engine import LEDGER, Shouter, plan_of, statuses
 
@@ -35,20 +36,23 @@ ray = pytest.importorskip("ray")
 Cosmos = Callable[..., CommandResult]
 
 NUM_NODES = 2
+ROOT = str(Path(__file__).parents[2])
 
 
 class Nodes:
-    """A cluster in processes of this machine: a head without room, and nodes with room for one actor each."""
+    """A cluster in processes of this machine: a head without room, and nodes with room for some processes each."""
 
-    def __init__(self, num_nodes: int) -> None:
+    def __init__(self, num_nodes: int, num_cpus: int = 1) -> None:
         from ray.cluster_utils import Cluster
 
         os.environ.update(QUIET)
+        # where the project is installed file by file, actors would not find what these tests send them
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH", "")]))
         store = 80 * 2**20
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": store})
         # addresses of their own, so that a driver here joins by the head, and not by a node that is killed
         self._add: Callable[[int], Any] = lambda number: self._cluster.add_node(
-            num_cpus=1, object_store_memory=store, node_ip_address=f"127.0.0.{number + 2}"
+            num_cpus=num_cpus, object_store_memory=store, node_ip_address=f"127.0.0.{number + 2}"
         )
         self.workers = [self._add(number) for number in range(num_nodes)]
         self.address = str(self._cluster.address)
@@ -64,7 +68,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    started = Nodes(NUM_NODES)
+    started = Nodes(NUM_NODES, num_cpus=2)
     yield started
     started.shutdown()
 
@@ -114,6 +118,89 @@ def test_what_an_actor_had_in_hand_that_dies_is_made_again_and_given_up_in_the_e
     assert hidden_files() == []
 
 
+class Pair(Shouter):
+    """A pipeline that two processes run together; to the second of them a text may bring bad luck."""
+
+    def __init__(self) -> None:
+        import torch
+
+        from cosmos_cli.runtime.workers.team import Team
+
+        super().__init__()
+        self.team = Team.form(torch.device("cpu"), None, num_heads=2, num_items=9, guided=False)
+        self._rank = torch.distributed.get_rank()
+
+    def prepare(self, request: dict[str, str]) -> dict[str, str]:
+        if self._rank and request["text"] == "unread":
+            raise ValueError("one alone cannot read it")
+        return request
+
+    def make(self, sample: dict[str, str]) -> dict[str, str]:
+        text = sample["text"]
+        if text == "wrong":
+            raise InputError("is wrong.")
+        if self._rank and text == "killed" and not Path("killed").exists():
+            Path("killed").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._rank and text == "too large":
+            raise OutOfMemory("no room.", fix="Make it smaller.")
+        if self._rank and text == "large" and read_steps() == 0:
+            raise OutOfMemory("no room.", fix="Start again.", below="less")
+        import torch.distributed as dist
+
+        together = [""] * 2
+        dist.all_gather_object(together, text.upper(), group=self.team.circle)
+        assert len(set(together)) == 1, "out of step"
+        return {**sample, "text": f"{together[0]} {os.getpid()}"}
+
+
+def made_by(name: str) -> str:
+    """The process of the actor that made an item."""
+    text, _, pid = Path(f"out/{name}.txt").read_text().rpartition(" ")
+    assert text == name.upper()
+    return pid
+
+
+def pair() -> RayEngine:
+    return RayEngine("cpu", num_workers=1, num_gpus=2)
+
+
+@pytest.mark.usefixtures("address")
+def test_a_group_makes_items_together_and_one_of_which_a_process_dies_is_made_by_another() -> None:
+    report = run_batch(plan_of("a", "wrong", "killed", "b"), lambda _: Pair(), ledger=LEDGER, engine=pair())
+    assert statuses(report) == ["done", "failed", "done", "done"]
+    assert Path("killed").exists()
+    assert made_by("a") != made_by("killed")
+    assert "is wrong" in report.outcomes[1].error
+    assert hidden_files() == []
+    wait_for_no_actors()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("address")
+def test_what_one_process_of_a_group_meets_alone_costs_no_more_than_the_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_ray, "_MAX_LOST", 1)
+    report = run_batch(
+        plan_of("unread", "a", "large", "too large", "b"), lambda _: Pair(), ledger=LEDGER, engine=pair()
+    )
+    assert statuses(report) == ["failed", "done", "done", "failed", "done"]
+    assert "rank 1: ValueError: one alone cannot read it" in report.outcomes[0].error
+    assert "rank 1: no room" in report.outcomes[3].error
+    assert hidden_files() == []
+
+    def load(_: Sequence[Any]) -> Shouter:
+        pair = Pair()
+        if not pair.team.is_writer:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pair
+
+    with pytest.raises(CosmosError, match="die while they load: rank 1: was killed"):
+        run_batch(plan_of("c"), load, ledger=LEDGER, engine=pair())
+    with pytest.raises(InputError, match="2 devices cannot share an item of this model"):
+        run_batch(plan_of("d"), lambda _: Shouter(), ledger=LEDGER, engine=pair())
+    wait_for_no_actors()
+
+
 @pytest.mark.usefixtures("address")
 def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere() -> None:
     first = Path("first").absolute()
@@ -146,6 +233,10 @@ def test_a_cluster_that_cannot_do_it_is_one_error(monkeypatch: pytest.MonkeyPatc
     plan = plan_of("a")
     with pytest.raises(InputError, match="no node of the Ray cluster has one"):
         run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cuda"))
+    with pytest.raises(InputError, match=r"asks for 2 GPUs, but no node.*--device cpu"):
+        run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("auto", num_gpus=2))
+    with pytest.raises(InputError, match=r"asks for 3 CPUs.*more than 2. Pass --num-gpus 2 or less, or add larger"):
+        run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu", num_gpus=3))
     with monkeypatch.context() as patched:
         patched.setattr(ray, "__version__", "1.0.0")
         with pytest.raises(InputError, match="is of another version"):
@@ -174,6 +265,7 @@ def write_rows(num_rows: int) -> None:
 
 
 LINE = ("predict2", "batch", "rows.jsonl", "--model", "tiny", "--num-frames", "5", "--num-steps", "3")
+ACTOR, MATE = b"ray::Actor", b"cosmos_cli.batch.mate"
 WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
 
 
@@ -181,7 +273,7 @@ WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
     ("options", "told"),
     [
         (("--engine", "nosuch"), "There is no engine named 'nosuch'"),
-        (("--engine", "ray", "--num-gpus", "2"), "cannot share a video"),
+        (("--engine", "ray", "--num-gpus", "2", "--device", "cpu", "--parallel", "dp=2"), "dp=2 makes 2 videos at"),
         (("--engine", "ray", "--device", "cuda:1"), "Ray chooses for each actor"),
         (("--num-workers", "2"), "is for other engines"),
         (("--share", "9/8"), "not a share such as 3/8"),
@@ -196,6 +288,16 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
     assert result.exit_code == 2
     assert told in " ".join(result.stderr.split())
     assert not Path("out").exists()
+
+
+def test_an_engine_whose_devices_do_not_share_items_refuses_several(
+    cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(1)
+    monkeypatch.delattr(RayEngine, "shares_items")
+    result = cosmos(*LINE, "--engine", "ray", "--num-gpus", "2")
+    assert result.exit_code == 2
+    assert "2 GPUs cannot share a video with --engine ray" in " ".join(result.stderr.split())
 
 
 @pytest.mark.parametrize("option", [("--slurm",), ("--share", "1/2"), ("--num-workers", "2")])
@@ -223,9 +325,16 @@ def test_the_tasks_of_an_array_make_all_rows(cosmos: Cosmos) -> None:
     assert [sample["status"] for sample in result.json["samples"]] == ["done before"] * 3
 
 
-def start(*more: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cosmos_cli", *LINE, *WHERE, "--engine", "ray", *more]
+def start(*more: str, engine: str = "ray") -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "cosmos_cli", *LINE, *WHERE, "--engine", engine, *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def take_videos() -> dict[str, bytes]:
+    """What was made, which goes with its ledger."""
+    videos = {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")}
+    shutil.rmtree("out")
+    return videos
 
 
 def num_done() -> int:
@@ -234,13 +343,14 @@ def num_done() -> int:
     return 0
 
 
-def actors() -> list[str]:
-    """Processes that make videos of this batch."""
+def actors(what: bytes = b"") -> list[int]:
+    """Processes that make videos of this batch: actors, and those that work along with them."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if (process / "cwd").readlink() == Path.cwd() and b"ray::Actor" in (process / "cmdline").read_bytes():
-                found.append(process.name)
+            command = (process / "cmdline").read_bytes()
+            if (process / "cwd").readlink() == Path.cwd() and any(name in command for name in (ACTOR, MATE)):
+                found += [int(process.name)] if what in command else []
     return found
 
 
@@ -260,14 +370,41 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("address")
+def test_a_group_makes_the_videos_of_the_local_engine_whichever_of_its_processes_dies(
+    cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_rows(8)
+    shared = ("--num-gpus", "2", "--parallel", "cp=2")
+    local = start(*shared, engine="local")
+    said = local.communicate()[0]
+    assert local.returncode == 0, said
+    expected = take_videos()
+    assert len(expected) == 8
+    assert cosmos(*LINE, *WHERE).exit_code == 0
+    assert take_videos() == expected
+    on_ray = start(*shared, "--num-workers", "1")
+    for what in (MATE, ACTOR):
+        done = num_done()
+        wait_for(lambda done=done: num_done() > done and bool(actors(MATE)), on_ray)  # type: ignore[misc]
+        os.kill(actors(what)[0], signal.SIGKILL)
+    said = on_ray.communicate()[0]
+    assert on_ray.returncode == 0, said
+    assert said.count("lost an actor") == 2
+    wait_for_no_actors()
+    assert hidden_files() == []
+    assert take_videos() == expected
+
+
+@pytest.mark.slow
 def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
     """24 items on three nodes; five nodes are killed meanwhile, and the driver once."""
     num_rows, draw = 24, random.Random(0)
     write_rows(num_rows)
     assert cosmos(*LINE, *WHERE).exit_code == 0
-    expected = {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")}
+    expected = take_videos()
     assert len(expected) == num_rows
-    shutil.rmtree("out")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     nodes = Nodes(3)
     try:

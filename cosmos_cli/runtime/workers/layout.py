@@ -5,12 +5,18 @@ This part plans and imports nothing heavy; `mesh.py` makes the groups of process
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from cosmos_cli.errors import InputError
 
 EXAMPLE = "Write it as in cp=4,cfg=2."
+
+_one_at_a_time: ContextVar[bool] = ContextVar("one_at_a_time", default=False)
+"""Threads begin without."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,16 @@ class Layout:
         return ": ".join([devices, *([", ".join(parts)] if parts else [])])
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """A block in which all processes of a layout make each video together: other groups make the other videos."""
+    token = _one_at_a_time.set(True)
+    try:
+        yield
+    finally:
+        _one_at_a_time.reset(token)
+
+
 def parse_layout(text: str, *, world_size: int, num_heads: int) -> Layout:
     """The layout that a user wrote, such as "cp=4,cfg=2"; an axis that is not named has one process.
 
@@ -68,6 +84,11 @@ def parse_layout(text: str, *, world_size: int, num_heads: int) -> Layout:
             raise _refusal(f"{axis} needs a number of processes, 1 or more, not {size[:40]!r}.", EXAMPLE)
         sizes[axis] = int(size)
     layout = Layout(**sizes)
+    if layout.dp > 1 and _one_at_a_time.get():
+        raise _refusal(
+            f"dp={layout.dp} makes {layout.dp} videos at a time, but a group of GPUs makes one here.",
+            "Use cp and cfg; --num-workers says how many groups there are.",
+        )
     if layout.cfg > 2:
         raise _refusal(f"cfg={layout.cfg}, but guidance has two halves.", "Use cfg=1 or cfg=2.")
     if num_heads % layout.cp:
@@ -96,6 +117,8 @@ def choose_layout(world_size: int, *, num_heads: int, num_items: int, guided: bo
     Raises:
         InputError: so many processes cannot share so few videos.
     """
+    if _one_at_a_time.get():
+        num_items = 1
     if layout := _best(world_size, num_heads, num_items, guided):
         return layout
     most = max(num_items, 1) * (2 if guided else 1) * num_heads  # that can share anything, however many are asked for

@@ -19,6 +19,8 @@ from cosmos_cli.runtime.workers import beats
 from cosmos_cli.runtime.workers.rank import RESTARTS_VARIABLE, Rank, find_rank
 
 if TYPE_CHECKING:  # every command imports this module
+    from torch.distributed import Store
+
     from cosmos_cli.runtime.workers.failures import Ending
 
 TIMEOUT_VARIABLE = "COSMOS_TIMEOUT_S"
@@ -118,13 +120,14 @@ def exit_code(code: int) -> int:
 
 
 @contextmanager
-def joined(own: Rank, device: str) -> Iterator[None]:
+def joined(own: Rank, device: str, store: Store | None = None) -> Iterator[None]:
     """A block in which this worker and the others form the default group of torch.distributed.
 
     All leave together; an error leaves at once. With CUDA, tensors on the GPU go through NCCL, others through gloo.
 
     Args:
         device: as a user names it, see `cosmos_cli.runtime.devices`.
+        store: where they meet; None for one at the address of `own`.
     Raises:
         InputError: no such device, or `COSMOS_TIMEOUT_S` is no number of seconds.
     """
@@ -156,7 +159,8 @@ def joined(own: Rank, device: str) -> Iterator[None]:
             torch.cuda.set_device(gpu)
         step("joining the other workers")
         # the watch shall come first: it knows the step
-        distributed.init_process_group(backend, timeout=timedelta(seconds=timeout_s + 30))
+        timeout = timedelta(seconds=timeout_s + 30)
+        distributed.init_process_group(backend, store=store, rank=own.rank, world_size=own.world_size, timeout=timeout)
         if gpu is not None:
             check_own_gpu(own, gpu)
         yield

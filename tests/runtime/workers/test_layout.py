@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.runtime.workers.layout import Layout, choose_layout, parse_layout
+from cosmos_cli.runtime.workers.layout import Layout, choose_layout, one_at_a_time, parse_layout
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,14 @@ def test_people_are_told_who_does_what_in_one_line() -> None:
 def test_planning_imports_no_torch() -> None:
     code = "import sys, cosmos_cli.runtime.workers.layout; print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+def test_a_group_that_makes_one_video_at_a_time_does_not_divide_videos() -> None:
+    with one_at_a_time():
+        assert choose_layout(4, num_heads=8, num_items=20, guided=True) == Layout(cfg=2, cp=2)
+        with pytest.raises(InputError, match=r"4 GPUs cannot share 1 video"):
+            choose_layout(4, num_heads=2, num_items=20, guided=False)
+        assert parse_layout("cp=4", world_size=4, num_heads=8) == Layout(cp=4)
+        with pytest.raises(InputError, match=r"dp=2 makes 2 videos at a time.*--num-workers"):
+            parse_layout("dp=2,cp=2", world_size=4, num_heads=8)
+    assert choose_layout(4, num_heads=8, num_items=20, guided=True) == Layout(dp=4)
