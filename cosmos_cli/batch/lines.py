@@ -1,7 +1,7 @@
 """The lines of a ledger: appended to a file, or in a store, which cannot append, kept in parts.
 
-The parts lie under the ledger's name, in the order of their own: `jobs.ledger.jsonl/<time>-<token>.jsonl`. Each has one
-writer, which writes it anew with every line until it has become long.
+The parts lie under the ledger's name, in the order of their own names: time and token of their writer, and a number.
+Their writer writes the last one anew with every line until it has become long.
 """
 
 from __future__ import annotations
@@ -106,16 +106,14 @@ def _write_all(descriptor: int, content: bytes) -> None:
 class _PartLines:
     def __init__(self, path: StorePath, lease: Lease | None) -> None:
         self._path, self._lease = path, lease
-        self._part, self._content = self._new_part(), b""
-
-    def _new_part(self) -> Path:
-        return self._path / f"{time.time_ns() // 1_000_000:014d}-{secrets.token_hex(4)}.jsonl"
+        self._writer = f"{time.time_ns() // 1_000_000:014d}-{secrets.token_hex(4)}"
+        self._number, self._content = 0, b""
 
     def append(self, lines: bytes) -> None:
         if len(self._content) > _PART_BYTES:
-            self._part, self._content = self._new_part(), b""
+            self._number, self._content = self._number + 1, b""
         content = self._content + lines
-        self._part.write_bytes(content)
+        (self._path / f"{self._writer}-{self._number:06d}.jsonl").write_bytes(content)
         self._content = content
 
     def check(self) -> None:

@@ -118,7 +118,7 @@ def _html(ledgers: list[Path]) -> str:
         running |= runs
         batch = ledger.name.removesuffix(ENDING) if len(ledgers) > 1 else ""
         entries = read_ledger(ledger).entries()
-        read_ahead(ledger.with_name(name) for entry in entries for name in entry.files if name.endswith(".json"))
+        read_ahead(ledger.parent / name for entry in entries for name in entry.files if name.endswith(".json"))
         for entry in entries:
             items.append(shown(entry, state(entry, runs=runs), ledger.parent, batch))
     counts = Counter(item.status for item in items)
