@@ -75,12 +75,18 @@ def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]], *, folder: P
 
 def _in_stores(rows: Iterable[Row | Fault], folder: Path) -> Iterator[StorePath]:
     """What rows seem to name in a store, by its address or as a file beside a batch file that lies there."""
-    for value in {value for row in rows if isinstance(row, Row) for value in _texts(row.values)}:
+    fields = (field for row in rows if isinstance(row, Row) for field in row.values.items())
+    for value in {text for name, given in fields if _is_read(name) for text in _texts(given)}:
         if is_address(value):
             with suppress(ValueError):
                 yield stored(Path(value))  # type: ignore[misc]
         elif isinstance(folder, StorePath) and _FILE.fullmatch(value):
             yield folder / value
+
+
+def _is_read(name: str) -> bool:
+    """Whether a field of a row may name what is read: others cost a question to the store, and no more."""
+    return not any(word in name for word in ("output", "save", "prompt"))
 
 
 def _texts(value: Any) -> Iterator[str]:

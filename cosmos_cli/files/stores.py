@@ -17,8 +17,9 @@ import re
 import stat as modes
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,7 +106,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
     def facts(self) -> Mapping[str, Any] | None:
         """What the store says of an object, or of what stands for a folder; None if there is none."""
         key = str(self)
-        seen = _seen
+        seen = _seen.get()
         if seen is not None and key not in seen.changed and (key in seen.facts or seen.knows(key)):
             return seen.facts.get(key)
         found: Mapping[str, Any] | None
@@ -163,7 +164,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
 
     def glob(self, pattern: str, **_: Any) -> Iterator[StorePath]:
         """Of names directly in this folder."""
-        seen = _seen
+        seen = _seen.get()
         if seen is not None and seen.knows(f"{self}/"):
             under = f"{self}/"
             names = {key[len(under) :].partition("/")[0] for key in list(seen.facts) if key.startswith(under)}
@@ -312,19 +313,24 @@ def fetch_all(paths: Iterable[StorePath]) -> None:
         with contextlib.suppress(OSError, CosmosError):
             path.here()
 
-    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="fetch") as pool:
-        list(pool.map(fetch, paths))
+    _many_at_a_time(fetch, paths)
 
 
 def read_ahead(paths: Iterable[Path]) -> None:
     """Read many small files of stores at a time, so that they need not be waited for one by one."""
 
-    def read(path: Path) -> None:
+    def read(path: StorePath) -> None:
         with contextlib.suppress(OSError, CosmosError):
             path.read_bytes()
 
-    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="read") as pool:
-        list(pool.map(read, [path for path in paths if isinstance(path, StorePath)]))
+    _many_at_a_time(read, (path for path in paths if isinstance(path, StorePath)))
+
+
+def _many_at_a_time(work: Callable[[StorePath], None], paths: Iterable[StorePath]) -> None:
+    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="store") as pool:
+        # a thread sees what the `looking` block of this one does
+        for each in [pool.submit(copy_context().run, work, path) for path in paths]:
+            each.result()
 
 
 class _Seen:
@@ -342,33 +348,33 @@ class _Seen:
     def list_below(self, folder: StorePath) -> None:
         with _asking(folder) as files:
             found = files.find(str(folder), detail=True)
-        scheme = folder.parts[0]
+            own = files._strip_protocol(str(folder)).strip("/")
         for name, facts in found.items():
-            self.facts[f"{scheme}//{name.strip('/')}"] = facts
+            self.facts[f"{folder}{name.strip('/').removeprefix(own)}"] = facts
         self._listed.append(f"{folder}/")
 
 
 _small: dict[str, bytes] = {}
-_seen: _Seen | None = None
+_seen: ContextVar[_Seen | None] = ContextVar("seen", default=None)
 _copies = Copies()
 
 
 @contextlib.contextmanager
 def looking(folders: Iterable[Path] = ()) -> Iterator[None]:
-    """A block that asks stores once for each thing, in all threads; what others change meanwhile, it does not see.
+    """A block that asks stores once for each thing; what others change meanwhile, it does not see.
 
     Args:
         folders: all that is in these, and below, is listed at once.
     """
-    global _seen  # of the process: threads look, too
-    outer, _seen = _seen, _seen or _Seen()
+    seen = _seen.get() or _Seen()
+    token = _seen.set(seen)
     try:
         for folder in folders:
-            if isinstance(folder, StorePath) and not _seen.knows(f"{folder}/"):
-                _seen.list_below(folder)
+            if isinstance(folder, StorePath) and not seen.knows(f"{folder}/"):
+                seen.list_below(folder)
         yield
     finally:
-        _seen = outer
+        _seen.reset(token)
 
 
 def version_of(facts: Mapping[str, Any]) -> str:
@@ -412,7 +418,7 @@ def _asking(path: StorePath) -> Iterator[Any]:
 @contextlib.contextmanager
 def _changing(*paths: StorePath) -> Iterator[Any]:
     """As `_asking`, of the first; what was seen of them does not hold from here on."""
-    if (seen := _seen) is not None:
+    if (seen := _seen.get()) is not None:
         seen.changed.update(map(str, paths))
     with _asking(paths[0]) as files:
         yield files

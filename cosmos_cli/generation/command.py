@@ -14,7 +14,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.files.copies import folder_in
 from cosmos_cli.files.missing import lies_there
 from cosmos_cli.files.side_work import side_work
-from cosmos_cli.files.stores import keep_copies_in
+from cosmos_cli.files.stores import keep_copies_in, looking
 from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.registry import resolve
@@ -181,7 +181,7 @@ def _require_guardrails(settings: Any) -> None:
 
 def tell_plan(plan: Callable[[], Plan], planning: Planning) -> None:
     """Say what a run would cost, on this machine or on the one that the user names."""
-    with planning.machine():
+    with planning.machine(), looking():
         planned = plan()
     output.result(planned.text(), {"status": "ok", **planned.document()})
 
