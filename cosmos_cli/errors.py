@@ -97,6 +97,14 @@ def met_by(error: BaseException | None) -> int | None:
     return None
 
 
+def exit_code_of(statuses: Iterable[str]) -> int:
+    """Of several pieces of work: 0, or 1 if one `failed`, or 3 if all that is missing was `blocked` by guardrails."""
+    found = set(statuses)
+    if "failed" in found:
+        return CosmosError.exit_code
+    return GuardrailBlocked.exit_code if "blocked" in found else 0
+
+
 def report_together(*checks: Callable[[], object]) -> None:
     """Run independent checks of one input and raise a single InputError with all that they found.
 

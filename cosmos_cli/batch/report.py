@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from cosmos_cli import output
 from cosmos_cli.batch.page import page_of
-from cosmos_cli.errors import CosmosError, GuardrailBlocked
+from cosmos_cli.errors import exit_code_of
 
 Status = Literal["done", "done before", "failed", "blocked"]
 
@@ -38,10 +38,7 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0, or 1 if a row failed, or 3 if all that is missing was blocked by guardrails."""
-        statuses = {outcome.status for outcome in self.outcomes}
-        if "failed" in statuses:
-            return CosmosError.exit_code
-        return GuardrailBlocked.exit_code if "blocked" in statuses else 0
+        return exit_code_of(outcome.status for outcome in self.outcomes)
 
     @property
     def page(self) -> Path | None:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cosmos_cli.errors import CosmosError, GuardrailBlocked
+from cosmos_cli.errors import exit_code_of
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,7 @@ class PromptsReport:
     @property
     def exit_code(self) -> int:
         """0, or 1 if a meta prompt failed, or 3 if all that is missing was blocked by guardrails."""
-        statuses = {outcome.status for outcome in self.outcomes}
-        if "failed" in statuses:
-            return CosmosError.exit_code
-        return GuardrailBlocked.exit_code if "blocked" in statuses else 0
+        return exit_code_of(outcome.status for outcome in self.outcomes)
 
     def summary(self) -> str:
         """A line for each that is missing, and one about the file."""
