@@ -82,6 +82,13 @@ class TooLittleMemory(CosmosError):
     title = "Out of memory"
 
 
+def defect(error: Exception, *, fix: str = "COSMOS_DEBUG=1 shows where it comes from.") -> CosmosError:
+    """What nobody has foreseen, as an error of its own. fix: how to see more of it."""
+    found = CosmosError(f"{type(error).__name__}: {error}", fix=f"This is a defect of cosmos or of a plugin. {fix}")
+    found.__cause__ = error
+    return found
+
+
 def met_at(error: Exception, rank: int) -> Exception:
     """The error, as one that several processes share because the one of this rank has met it."""
     error.__dict__["met_by"] = rank

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from cosmos_cli import __version__, help, interrupts, output, registry
-from cosmos_cli.errors import CosmosError, InputError, TooLittleMemory
+from cosmos_cli.errors import CosmosError, InputError, TooLittleMemory, defect
 from cosmos_cli.registry import Family, Registry
 from cosmos_cli.runtime.memory.host import WAY_OUT, is_too_little
 from cosmos_cli.runtime.workers import rank, worker
@@ -110,12 +110,7 @@ def describe(error: Exception) -> CosmosError:
         return InputError(error.format_message(), where=path, fix=f"See `{path} --help`.")  # type: ignore[attr-defined]
     if is_too_little(error):
         return TooLittleMemory("The system gave no more memory.", fix=WAY_OUT)
-    defect = CosmosError(
-        f"{type(error).__name__}: {error}",
-        fix="This is a defect of cosmos or of a plugin. COSMOS_DEBUG=1 shows where it comes from.",
-    )
-    defect.__cause__ = error
-    return defect
+    return defect(error)
 
 
 def build_app(found: Registry) -> typer.Typer:

@@ -54,12 +54,14 @@ class Page:
 
     requests: address of everything that the page has asked for, also where it was refused.
     errors: what it or the browser has complained of.
+    console: what its scripts have written there.
     """
 
     def __init__(self, browser: _Pipe, session: str) -> None:
         self._browser, self._session = browser, session
         self.requests: list[str] = []
         self.errors: list[Any] = []
+        self.console: list[Any] = []
         self._is_loaded = True
         for domain in ("Page", "Network", "Runtime", "Log"):
             self._call(f"{domain}.enable")
@@ -94,6 +96,14 @@ class Page:
             where = {"x": left + x * width, "y": top + y * height}
             self._call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **where)
 
+    def described(self) -> str:
+        """What it shows now and what was complained of, for whoever reads of a failure."""
+        try:
+            shown = self.run("`${location.href}\\n${document.body.innerText}`")
+        except Exception as error:  # it is described because something is wrong already
+            shown = f"nothing that could be read: {error!r}"
+        return f"The page showed: {shown}\nConsole: {self.console}\nComplaints: {self.errors}"
+
     def _call(self, method: str, **parameters: Any) -> Any:
         return self._browser.call(method, parameters, self._session, self._take)
 
@@ -103,6 +113,8 @@ class Page:
         is_complaint = event.get("method") == "Log.entryAdded" and event["params"]["entry"]["level"] == "error"
         if is_complaint or event.get("method") == "Runtime.exceptionThrown":
             self.errors.append(event["params"])
+        if event.get("method") == "Runtime.consoleAPICalled":
+            self.console.append([each.get("value") for each in event["params"]["args"]])
         self._is_loaded |= event.get("method") == "Page.loadEventFired"
 
 
@@ -141,7 +153,11 @@ class _Pipe:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """A tab of a fresh Chromium whose profile is kept in the folder `profile`."""
+    """A tab of a fresh Chromium whose profile is kept in the folder `profile`.
+
+    Raises:
+        AssertionError: the block failed; it says what the page showed.
+    """
     assert CHROMIUM
     commands, to_browser = os.pipe()
     from_browser, answers = os.pipe()
@@ -156,7 +172,11 @@ def chromium(profile: Path) -> Iterator[Page]:
     try:
         target = pipe.call("Target.createTarget", {"url": "about:blank"})["targetId"]
         session = pipe.call("Target.attachToTarget", {"targetId": target, "flatten": True})["sessionId"]
-        yield Page(pipe, session)
+        page = Page(pipe, session)
+        try:
+            yield page
+        except Exception as error:
+            raise AssertionError(f"{type(error).__name__}: {error}\n{page.described()}") from error
     finally:
         pipe.close()
         process.terminate()

@@ -21,6 +21,7 @@ def workbench(options: WorkbenchOptions, settings: ParallelSettings) -> None:
 
     Example: cosmos workbench --folder clips --open
     """
+    from cosmos_cli.files.failures import writing
     from cosmos_cli.runtime.machine import check_device
     from cosmos_cli.workbench.bench import opened
     from cosmos_cli.workbench.folders import Folders
@@ -40,7 +41,8 @@ def workbench(options: WorkbenchOptions, settings: ParallelSettings) -> None:
             webbrowser.open(address)
 
     with listening(options.port) as listener:
-        options.output_dir.mkdir(parents=True, exist_ok=True)
+        with writing(options.output_dir):
+            options.output_dir.mkdir(parents=True, exist_ok=True)
         seen = Folders([*(options.folder or [Path.cwd()]), options.output_dir])
         with opened(seen, options.output_dir, machine_of(settings), kinds()) as bench:
             serve(bench, listener, tell)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.errors import CheckpointError, InputError
+from cosmos_cli.errors import CheckpointError, InputError, report_together
+from cosmos_cli.files.failures import writing
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.requests import StrictModel, nearest
 from cosmos_cli.workbench.folders import Folders
@@ -121,9 +122,8 @@ class Bench:
                     return self.shown(job)
             # a folder of its own: one that was given up may still be at work in another
             folder = looks / f"{self.jobs.next_id}-{key[:16]}"
-            with contextlib.suppress(FileNotFoundError):
+            with writing(folder), contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(folder)  # of an earlier start, of which nothing is known
-            folder.mkdir(parents=True)
             self._read(kind, asked, folder / "spec.json", folder)
             return self.shown(self.jobs.add(self._new(family, "look", folder, asked)))
 
@@ -167,7 +167,8 @@ class Bench:
         while True:
             folder = self.output_dir / (f"{number:04d}-{stem}" if stem else f"{number:04d}")
             try:
-                folder.mkdir()
+                with writing(folder):
+                    folder.mkdir(parents=True)
             except FileExistsError:
                 number += 1
             else:
@@ -216,10 +217,19 @@ class Bench:
         if unknown:
             name = min(unknown)
             raise InputError(f"Unknown entry {name!r}.", where="specification", fix=nearest(name, kind.offered()))
+        report_together(lambda: self._check_has_clip(kind, asked), lambda: self._check_has_control(kind, asked))
         write_json(spec, asked)
         request, settings = kind.read(spec, self._options(kind, folder))
         self._check_paths(request, own=set(kind.outputs(folder)))
         return request, settings
+
+    def _check_has_clip(self, kind: Kind, asked: Mapping[str, Any]) -> None:
+        if not asked.get(kind.clip):
+            raise InputError("No clip is chosen.", fix="Choose one on the page.")
+
+    def _check_has_control(self, kind: Kind, asked: Mapping[str, Any]) -> None:
+        if not any(control.name in asked for control in kind.controls()):
+            raise InputError("No control takes part.", fix="Give one a weight above 0, or paint where it counts.")
 
     def _check_paths(self, request: StrictModel, own: set[str]) -> None:
         for name, value in request:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,20 +63,20 @@ class Folders:
         found: dict[Path, Path] = {}
         for root in self.roots:
             for path in _files(root):
-                if path.suffix.lower() in CLIPS:
-                    try:
+                if path.suffix.lower() in CLIPS and _changed_at(path) is not None:
+                    with contextlib.suppress(OutsideError):
                         found.setdefault(self.inside(path), root)
-                    except OutsideError:
-                        continue
-        newest = sorted(found, key=_changed_at, reverse=True)
+        newest = sorted(found, key=lambda path: _changed_at(path) or 0.0, reverse=True)
         return [(path, found[path]) for path in newest[:_MOST_CLIPS]]
 
 
-def _changed_at(path: Path) -> float:
+def _changed_at(path: Path) -> float | None:
+    """Of a file, in seconds since 1970; None where there is none, or what is no file, such as a pipe."""
     try:
-        return path.stat().st_mtime
+        status = path.stat()
     except OSError:
-        return 0.0
+        return None
+    return status.st_mtime if stat.S_ISREG(status.st_mode) else None
 
 
 def _files(root: Path) -> Iterator[Path]:

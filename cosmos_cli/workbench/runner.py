@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli.errors import CosmosError
+from cosmos_cli.errors import CosmosError, defect
 from cosmos_cli.workbench.jobs import CANCELLING, Job, Jobs
 
 _PATIENCE_S = 5.0
@@ -48,7 +48,8 @@ class Runner:
     async def run(self) -> None:
         """Work until it is cancelled; then the worker ends, too."""
         try:
-            await self._ready_worker()
+            with contextlib.suppress(OSError):  # it is told where a job needs it
+                await self._ready_worker()
             while True:
                 job = self._jobs.waiting()
                 if job is None:
@@ -59,6 +60,7 @@ class Runner:
                     await self._do(job)
                 except Exception as error:  # the border: one job must not end the queue
                     self._give_up(job, error)
+                    await self._stop_worker()  # it may still be at work, and would be taken for the next
         finally:
             await self._stop_worker()
 
@@ -131,7 +133,7 @@ class Runner:
 
     def _give_up(self, job: Job, error: Exception) -> None:
         """It cannot be done here, such as on a full disk."""
-        known = error if isinstance(error, CosmosError) else CosmosError(f"{type(error).__name__}: {error}")
+        known = error if isinstance(error, CosmosError) else defect(error)
         with contextlib.suppress(CosmosError):  # what cannot be written is still shown
             self._jobs.fail(job.id, known)
 

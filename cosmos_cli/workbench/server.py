@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+import json
+import os
+import traceback
+from collections.abc import AsyncIterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -15,8 +19,10 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cosmos_cli.errors import CosmosError, InputError, Problem
+from cosmos_cli import output
+from cosmos_cli.errors import CosmosError, InputError, defect
 from cosmos_cli.files.documents import parse_json
 from cosmos_cli.workbench.bench import Bench
 from cosmos_cli.workbench.folders import CLIPS, OutsideError
@@ -42,7 +48,37 @@ _SERVED = {**dict.fromkeys(CLIPS, "video/mp4"), ".webm": "video/webm", ".json": 
 
 _MAX_BODY_BYTES = 4 << 20
 
-Handler = Callable[[Request], Awaitable[Response]]
+
+class Document(JSONResponse):
+    """JSON in ASCII alone: a name of a file may hold bytes that are no text, which stay as escapes."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False).encode("ascii")
+
+
+class Border:
+    """Middleware that answers what nobody has foreseen in the words of all errors, and goes on serving."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # the border: one request must not cost the others
+            if scope["type"] != "http":
+                raise
+            if os.environ.get("COSMOS_DEBUG") == "1":
+                output.trace(traceback.format_exc())
+            if not has_begun:
+                await _answer(_described(error), 500)(scope, receive, send)
 
 
 def make_app(bench: Bench, *, token: str, port: int, previews: Path) -> Starlette:
@@ -68,29 +104,27 @@ def make_app(bench: Bench, *, token: str, port: int, previews: Path) -> Starlett
     async def page(request: Request) -> Response:
         name = request.path_params.get("name", "index.html")
         if name not in PAGES:
-            return JSONResponse({"title": "Not found", "problems": []}, status_code=404)
+            return _answer(CosmosError("is no part of the workbench.", where=name), 404)
         content = (files("cosmos_cli.workbench") / "pages" / name).read_bytes()
         return Response(content, headers={"content-type": PAGES[name]})
 
     async def about(_: Request) -> Response:
-        return JSONResponse(bench.about())
+        return Document(bench.about())
 
     async def clips(_: Request) -> Response:
-        return JSONResponse({"clips": await run_in_threadpool(bench.clips)})
+        return Document({"clips": await run_in_threadpool(bench.clips)})
 
     async def facts(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(bench.facts, _path(request)))
+        return Document(await run_in_threadpool(bench.facts, await _file(request)))
 
     async def thumbnail(request: Request) -> Response:
-        return Response(await run_in_threadpool(bench.thumbnail, _path(request)), media_type="image/jpeg")
+        return Response(await run_in_threadpool(bench.thumbnail, await _file(request)), media_type="image/jpeg")
 
     async def file(request: Request) -> Response:
-        path = _path(request)
+        path = await _file(request)
         kind = _SERVED.get(path.suffix.lower())
         if kind is None:
             raise OutsideError(str(path))
-        if not path.is_file():
-            return JSONResponse({"title": "Not found", "problems": []}, status_code=404)
         return FileResponse(path, media_type=kind)
 
     async def preview(request: Request) -> Response:
@@ -103,39 +137,43 @@ def make_app(bench: Bench, *, token: str, port: int, previews: Path) -> Starlett
 
     async def state(_: Request) -> Response:
         shown = [bench.shown(job) for job in bench.jobs.all()]
-        return JSONResponse({"jobs": shown, "worker": runner.worker_pid})
+        return Document({"jobs": shown, "worker": runner.worker_pid})
 
     async def plan(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(bench.plan, *await _asked(request)))
+        return Document(await run_in_threadpool(bench.plan, *await _asked(request)))
 
     async def look(request: Request) -> Response:
         job = await run_in_threadpool(bench.look, *await _asked(request))
         runner.wake()
-        return JSONResponse(job)
+        return Document(job)
 
     async def make(request: Request) -> Response:
         job = await run_in_threadpool(bench.make, *await _asked(request))
         runner.wake()
-        return JSONResponse(job)
+        return Document(job)
 
     async def export(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(bench.export, *await _asked(request)))
+        return Document(await run_in_threadpool(bench.export, *await _asked(request)))
 
     async def paint(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(bench.paint, await _body(request)))
+        return Document(await run_in_threadpool(bench.paint, await _body(request)))
 
     async def cancel(request: Request) -> Response:
         await runner.cancel(request.path_params["number"])
-        return JSONResponse({})
+        return Document({})
 
     async def forget(request: Request) -> Response:
         job = bench.jobs.get(request.path_params["number"])
         if job is not None and job.is_over:
             bench.jobs.forget(job.id)
-        return JSONResponse({})
+        return Document({})
 
-    def _path(request: Request) -> Path:
-        return bench.folders.inside(request.query_params.get("path", ""))
+    async def _file(request: Request) -> Path:
+        # a path comes as its bytes, which need not be text
+        query = parse_qs(request.url.query, errors="surrogateescape")
+        path = bench.folders.inside(query.get("path", [""])[0])
+        await run_in_threadpool(_check_readable, path)
+        return path
 
     return Starlette(
         routes=[
@@ -156,7 +194,7 @@ def make_app(bench: Bench, *, token: str, port: int, previews: Path) -> Starlett
             Route("/api/jobs/{number:int}/cancel", cancel, methods=["POST"]),
             Route("/api/jobs/{number:int}/forget", forget, methods=["POST"]),
         ],
-        middleware=[Middleware(Guard, token=token, port=port)],
+        middleware=[Middleware(Guard, token=token, port=port), Middleware(Border)],
         exception_handlers={CosmosError: _refused, OutsideError: _outside},
         lifespan=working,
     )
@@ -170,7 +208,7 @@ async def _body(request: Request) -> Any:
         if num_bytes > _MAX_BODY_BYTES:
             raise InputError(f"is larger than {_MAX_BODY_BYTES >> 20} MiB.", where="request")
         parts.append(part)
-    return parse_json(b"".join(parts), where="request")
+    return parse_json(b"".join(parts), where="request", has_names=True)
 
 
 async def _asked(request: Request) -> tuple[str, Any]:
@@ -181,13 +219,40 @@ async def _asked(request: Request) -> tuple[str, Any]:
     return document["family"], document.get("spec")
 
 
+def _check_readable(path: Path) -> None:
+    """Raises InputError: there is no such file, or none that can be read."""
+    try:
+        if not path.is_file():
+            what = "is no file." if path.exists() else "is not there, or not any more."
+            raise InputError(what, where=str(path), fix="Look again for clips.")
+        path.open("rb").close()
+    except OSError as error:
+        raise InputError(
+            f"cannot be read: {error.strerror}.", where=str(path), fix="Give a file that you can read."
+        ) from error
+
+
+def _answer(error: CosmosError, status: int) -> Response:
+    return Document({"title": error.title, "problems": documents(error.problems)}, status_code=status)
+
+
+def _described(error: Exception) -> CosmosError:
+    if isinstance(error, OSError) and error.filename is not None:
+        return CosmosError(f"cannot be used: {error.strerror}.", where=os.fsdecode(error.filename))
+    return defect(error, fix="Start the workbench with COSMOS_DEBUG=1 to see where it comes from.")
+
+
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, CosmosError)
-    return JSONResponse({"title": error.title, "problems": documents(error.problems)}, status_code=422)
+    return _answer(error, 422)
 
 
 async def _outside(_: Request, error: Exception) -> Response:
-    problem = Problem(
-        "lies outside of the folders of this workbench.", str(error), "Start it with --folder for that folder."
+    return _answer(
+        InputError(
+            "lies outside of the folders of this workbench.",
+            where=str(error),
+            fix="Start it with --folder for that folder.",
+        ),
+        403,
     )
-    return JSONResponse({"title": "Refused", "problems": documents([problem])}, status_code=403)

@@ -81,6 +81,7 @@ def serve(bench: Bench, listener: socket.socket, ready: Callable[[str], None]) -
         config = uvicorn.Config(
             app,
             log_config=None,
+            log_level="critical",  # what goes wrong is answered, and said on the page
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_S,

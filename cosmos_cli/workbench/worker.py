@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import interrupts, output
-from cosmos_cli.errors import CosmosError
+from cosmos_cli.errors import CosmosError, defect
 from cosmos_cli.registry import resolve
 from cosmos_cli.requests import request_document
 from cosmos_cli.workbench.jobs import documents
@@ -83,9 +83,8 @@ class Worker:
         except CosmosError as error:
             self._tell("failed", title=error.title, problems=documents(error.problems))
         except Exception as error:  # the border: a job, maybe of another package, must not cost the model of others
-            what = f"{type(error).__name__}: {error}"
-            fix = "This is a defect of cosmos or of a plugin. Run the command line with COSMOS_DEBUG=1 to see where."
-            self._tell("failed", title=CosmosError.title, problems=[{"what": what, "where": None, "fix": fix}])
+            found = defect(error, fix="Run the command line with COSMOS_DEBUG=1 to see where it comes from.")
+            self._tell("failed", title=found.title, problems=documents(found.problems))
 
     def _look(self, task: Mapping[str, Any]) -> dict[str, str]:
         kind = self._kinds[task["family"]]

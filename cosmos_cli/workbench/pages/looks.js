@@ -1,6 +1,6 @@
 // The clip and its controls side by side, each with its weight, its presets and where it counts.
 
-import {fileUrl, get, make, post} from "./api.js";
+import {Latest, Unreached, fileUrl, get, make, post, showProblems} from "./api.js";
 import {Field} from "./form.js";
 
 /** One control: its video, as the server computes it, and what the user says of it. */
@@ -9,9 +9,12 @@ export class Look {
     this.control = control;
     this.job = null;
     this.map = null;
+    this.computing = new Latest();
+    this.finding = new Latest(); // of what a map was painted with
     this.changed = changed;
     this.video = make("video", {muted: true, playsInline: true, preload: "auto", hidden: true});
     this.wait = make("div", {className: "wait"}, "No clip yet");
+    this.problem = make("div", {className: "problem", hidden: true});
     this.mapVideo = make("video", {muted: true, playsInline: true, preload: "auto"});
     this.mapScreen = make("div", {className: "screen map", hidden: true}, this.mapVideo);
     this.slider = make("input", {type: "range", min: 0, max: 1, step: 0.05, value: control.weight, ariaLabel: `Weight of ${control.name}`});
@@ -27,8 +30,8 @@ export class Look {
     this.unpaint = make("button", {type: "button", className: "quiet", hidden: true}, "Remove the map");
     this.unpaint.addEventListener("click", () => { this.setMap(null); changed(); });
     this.element = make("article", {className: "tile", "data-control": control.name},
-      make("header", {}, make("h3", {}, control.name), make("span", {className: "faint"}, control.help)),
-      make("div", {className: "screen"}, this.video, this.wait), this.mapScreen,
+      make("h3", {}, control.name), make("div", {className: "screen"}, this.video, this.wait), this.problem, this.mapScreen,
+      make("p", {className: "faint"}, control.help),
       make("label", {className: "row"}, "Weight", this.slider, this.number),
       ...this.fields.map(field => field.element),
       this.objects ? make("label", {className: "stack"}, "Objects that it shows", this.objects) : null,
@@ -43,6 +46,7 @@ export class Look {
   }
 
   setMap(map) {
+    this.finding.forget();
     this.map = map;
     this.update();
   }
@@ -83,8 +87,8 @@ export class Look {
     this.setMap(null);
     if (typeof weight === "string") {
       this.setMap({path: weight, painting: null});
-      get("/api/file", {path: weight.replace(/\.npy$/, ".json")})
-        .then(painting => { if (this.map) this.map.painting = painting; }).catch(() => {});
+      // of a map that was not painted here nothing is known, and a new one begins
+      this.finding.ask(() => get(fileUrl(weight.replace(/\.npy$/, ".json"))), painting => { this.map.painting = painting; }, () => {});
     }
   }
 
@@ -106,26 +110,30 @@ export class Look {
     this.wait.hidden = false;
     const isBad = job.status === "failed";
     this.wait.classList.toggle("bad", isBad);
+    showProblems(this.problem, isBad ? job : null);
     const stage = job.stage === "Starting" ? "Starting the worker" : job.stage;
-    this.wait.textContent = isBad
-      ? job.problems.map(({what, where, fix}) => `${where ? `${where}: ` : ""}${what} ${fix || ""}`).join("\n")
+    this.wait.textContent = isBad ? "Cannot be shown"
       : job.status === "queued" ? "Waits for what runs" : job.status === "cancelled" ? "Cancelled" : stage || "Computing";
   }
 
   fail(error) {
+    this.isUnreached = error instanceof Unreached;
     this.show({id: 0, status: "failed", problems: error.problems || [{what: String(error)}]});
   }
 
   forget() {
+    this.computing.forget();
     if (this.job && !["done", "failed", "cancelled"].includes(this.job.status)) {
       post(`/api/jobs/${this.job.id}/cancel`).catch(() => {});
     }
     this.job = null;
+    this.isUnreached = false;
     this.video.hidden = true;
     this.video.removeAttribute("src");
     this.mapScreen.hidden = true;
     this.wait.hidden = false;
     this.wait.classList.remove("bad");
+    showProblems(this.problem, null);
     this.wait.textContent = "Computing";
   }
 

@@ -1,6 +1,6 @@
 // Painting a weight map on a clip: rectangles that may move, and strokes of a brush, each for some of the frames.
 
-import {make, post, showProblems} from "./api.js";
+import {Latest, make, post, showProblems} from "./api.js";
 
 const DARKEST = 48; // of 255, for weight 0: the picture below stays visible
 
@@ -13,6 +13,7 @@ export class Painter {
     this.video = find("video");
     this.shapes = [];
     this.drawing = null;
+    this.saving = new Latest();
     this.awaited = null; // a rectangle whose end has not been drawn
     for (const name of ["value", "ground", "radius", "first", "last"]) {
       const input = find(name);
@@ -26,6 +27,7 @@ export class Painter {
     find("clear").addEventListener("click", () => { this.shapes = []; this.awaited = null; this.draw(); });
     find("cancel").addEventListener("click", () => this.dialog.close());
     find("use").addEventListener("click", () => this.use());
+    this.dialog.addEventListener("close", () => this.saving.forget());
     this.canvas.addEventListener("pointerdown", event => this.begin(event));
     this.canvas.addEventListener("pointermove", event => this.move(event));
     this.canvas.addEventListener("pointerup", () => this.end());
@@ -46,13 +48,13 @@ export class Painter {
     this.canvas.height = Math.max(2, Math.round(facts.height * scale)) * (facts.width < 480 ? 3 : 1);
     const last = facts.num_frames - 1;
     for (const name of ["frame", "first", "last"]) find(name).max = last;
-    find("frame").value = 0;
     find("first").value = 0;
     find("last").value = last;
     find("ground").value = painting.ground;
     showProblems(find("problem"), null);
     this.dialog.showModal();
     for (const name of ["value", "ground", "radius", "first", "last", "tool"]) this.changedTool(name);
+    find("frame").value = 0;
     this.seek();
   }
 
@@ -173,16 +175,13 @@ export class Painter {
     find("shapes").replaceChildren(...items);
   }
 
-  async use() {
+  use() {
     const {num_frames, height, width} = this.facts;
     const painting = {shapes: this.shapes, ground: Number(find("ground").value), num_frames, height, width};
-    try {
-      const {path} = await post("/api/maps", painting);
+    this.saving.ask(() => post("/api/maps", painting), ({path}) => {
       this.done({path, painting});
       this.dialog.close();
-    } catch (error) {
-      showProblems(find("problem"), error);
-    }
+    }, error => showProblems(find("problem"), error));
   }
 }
 

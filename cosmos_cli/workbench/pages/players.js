@@ -2,7 +2,7 @@
 
 import {make} from "./api.js";
 
-const APART = 0.04; // of a second, beyond which a video is put in its place
+const APART_S = 0.06; // ahead of the others, beyond which a video waits for them
 
 export class Players {
   constructor(place) {
@@ -34,7 +34,7 @@ export class Players {
   }
 
   ready() {
-    return this.videos.filter(video => video.readyState >= 1 && video.duration > 0);
+    return this.videos.filter(video => video.readyState >= 1 && video.duration > 0 && !video.error);
   }
 
   share() {
@@ -50,17 +50,11 @@ export class Players {
     for (const video of this.ready()) this.place(video, share);
   }
 
-  async play() {
+  play() {
     this.isPlaying = true;
     this.button.textContent = "Pause";
-    const ready = this.ready();
-    if (!ready.length) return;
-    const share = this.share() >= 0.98 ? 0 : this.share();
-    for (const video of ready) {
-      this.place(video, share);
-      video.playbackRate = Math.min(4, Math.max(0.25, video.duration / ready[0].duration));
-    }
-    await Promise.allSettled(ready.map(video => video.play()));
+    const share = this.share();
+    this.seek(share >= 0.98 ? 0 : share);
   }
 
   pause() {
@@ -73,22 +67,27 @@ export class Players {
   follow() {
     const ready = this.ready();
     if (!ready.length) return;
-    const [lead, ...others] = ready;
+    const [lead] = ready;
+    if (this.isPlaying) this.keepTogether(ready);
     const share = this.share();
-    if (this.isPlaying) {
-      if (lead.ended) {
-        this.seek(0);
-        for (const video of ready) video.play().catch(() => {});
-      } else {
-        for (const video of others) {
-          const there = share * video.duration;
-          if (Math.abs(video.currentTime - there) > APART && !video.seeking) this.place(video, share);
-          if (video.paused && !video.ended) video.play().catch(() => {});
-        }
-      }
-    }
     if (document.activeElement !== this.slider || this.isPlaying) this.slider.value = share;
     const frame = this.numFrames ? Math.min(this.numFrames, Math.floor(share * this.numFrames) + 1) : 0;
     this.shown.textContent = frame ? `frame ${frame} of ${this.numFrames}` : `${lead.currentTime.toFixed(1)} s`;
+  }
+
+  /** Who is ahead goes slower, or waits; nobody jumps, so a machine that is slow only plays slowly. */
+  keepTogether(ready) {
+    if (ready.every(video => video.ended)) this.seek(0);
+    const pace_s = ready[0].duration;
+    const shareOf = video => video.ended ? 1 : video.currentTime / video.duration;
+    const least = Math.min(...ready.map(shareOf));
+    for (const video of ready) {
+      const ahead_s = (shareOf(video) - least) * pace_s;
+      if (ahead_s > APART_S && !video.paused) video.pause();
+      if (ahead_s <= APART_S / 2 && video.paused && !video.ended) video.play().catch(() => {});
+      const own = Math.min(4, Math.max(0.25, video.duration / pace_s));
+      const rate = own * (1 - Math.min(0.5, ahead_s / APART_S / 2));
+      if (Math.abs(video.playbackRate - rate) > 0.02) video.playbackRate = rate;
+    }
   }
 }

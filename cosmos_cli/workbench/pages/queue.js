@@ -63,12 +63,20 @@ class Run {
   choices(job) {
     const button = (text, act) => {
       const made = make("button", {type: "button"}, text);
-      made.addEventListener("click", () => act(made));
+      made.addEventListener("click", async () => {
+        made.disabled = true;
+        try {
+          await act();
+        } catch (error) {
+          showProblems(this.problem, error);
+        } finally {
+          made.disabled = false;
+        }
+      });
       return made;
     };
-    if (!OVER.includes(job.status)) {
-      return [button("Cancel", async made => { made.disabled = true; await post(`/api/jobs/${job.id}/cancel`); })];
-    }
+    const tell = async what => { await post(`/api/jobs/${job.id}/${what}`); this.queue.changed(); };
+    if (!OVER.includes(job.status)) return [button("Cancel", () => tell("cancel"))];
     const own = [];
     if (job.status === "done") {
       const compare = button("Compare", () => this.queue.toggle(job.id));
@@ -76,8 +84,8 @@ class Run {
       compare.setAttribute("aria-pressed", this.queue.chosen.has(job.id));
       own.push(compare);
     }
-    own.push(button("Use these settings", () => this.queue.reuse(job)));
-    own.push(button("Take off the list", async () => { await post(`/api/jobs/${job.id}/forget`); this.queue.remove(job.id); }));
+    own.push(button("Use these settings", () => this.queue.reuse(job, error => showProblems(this.problem, error))));
+    own.push(button("Take off the list", async () => { await tell("forget"); this.queue.remove(job.id); }));
     return own;
   }
 
@@ -133,10 +141,12 @@ export class Output {
 }
 
 export class Queue {
-  constructor(place, onChosen, reuse) {
+  /** changed: told that something was done to a run. */
+  constructor(place, onChosen, reuse, changed) {
     this.place = place;
     this.onChosen = onChosen;
     this.reuse = reuse;
+    this.changed = changed;
     this.runs = new Map();
     this.chosen = new Set();
   }
@@ -188,10 +198,10 @@ export function differences(specs) {
   const flat = specs.map(spec => Object.fromEntries(Object.entries(spec).flatMap(([name, value]) =>
     value && typeof value === "object" ? Object.entries(value).map(([key, each]) => [`${name} ${key.replace("control_", "")}`, each]) : [[name, value]])));
   const names = [...new Set(flat.flatMap(Object.keys))].filter(name => new Set(flat.map(each => JSON.stringify(each[name]))).size > 1);
-  const shown = value => value === undefined ? "as it is without" : typeof value === "string" ? value.split("/").at(-1) : String(value);
+  const shown = value => value === undefined ? "not given" : typeof value === "string" ? value.split("/").at(-1) : String(value);
   return flat.map(each => names.map(name => [name.replaceAll("_", " "), shown(each[name])]));
 }
 
-export async function specOf(job) {
-  return get("/api/file", {path: job.spec});
+export function specOf(job) {
+  return get(fileUrl(job.spec));
 }
