@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from cosmos_cli import output
+from cosmos_cli import interrupts, output
 from cosmos_cli.request_options import request_options
 from cosmos_cli.settings import ParallelSettings
 from cosmos_cli.workbench.options import USED, WorkbenchOptions, machine_of
@@ -40,9 +40,14 @@ def workbench(options: WorkbenchOptions, settings: ParallelSettings) -> None:
 
             webbrowser.open(address)
 
-    with listening(options.port) as listener:
-        with writing(options.output_dir):
-            options.output_dir.mkdir(parents=True, exist_ok=True)
-        seen = Folders([*(options.folder or [Path.cwd()]), options.output_dir])
-        with opened(seen, options.output_dir, machine_of(settings), kinds()) as bench:
-            serve(bench, listener, tell)
+    try:
+        with listening(options.port) as listener:
+            with writing(options.output_dir):
+                options.output_dir.mkdir(parents=True, exist_ok=True)
+            seen = Folders([*(options.folder or [Path.cwd()]), options.output_dir])
+            with opened(seen, options.output_dir, machine_of(settings), kinds()) as bench:
+                serve(bench, listener, tell)
+    except KeyboardInterrupt:
+        if interrupts.is_stopping():
+            interrupts.leave()  # the end would wait for threads that still look at a long clip
+        raise

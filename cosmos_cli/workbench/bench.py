@@ -27,6 +27,8 @@ from cosmos_cli.workbench.maps import read_painting, write_map
 
 _THUMBNAIL_PX = 240
 _MOST_THUMBNAILS = 1_000
+_LOOK = re.compile(r"\d+-[0-9a-f]{16}")
+"""Name of the folder of a look."""
 
 
 class Bench:
@@ -122,10 +124,15 @@ class Bench:
                     return self.shown(job)
             # a folder of its own: one that was given up may still be at work in another
             folder = looks / f"{self.jobs.next_id}-{key[:16]}"
-            with writing(folder), contextlib.suppress(FileNotFoundError):
-                shutil.rmtree(folder)  # of an earlier start, of which nothing is known
-            self._read(kind, asked, folder / "spec.json", folder)
+            with _gone_if_refused(folder):
+                self._read(kind, asked, folder / "spec.json", folder)
             return self.shown(self.jobs.add(self._new(family, "look", folder, asked)))
+
+    def clear_looks(self) -> None:
+        """Remove controls that were looked at in an earlier start, of which nothing is known any more."""
+        for folder in (self.output_dir / "looks").glob("*-*"):
+            if _LOOK.fullmatch(folder.name) and (folder / "spec.json").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _stamp(self, asked: Any) -> list[Any]:
         """When files that are named were changed."""
@@ -148,13 +155,10 @@ class Bench:
         kind = self._kind(family)
         with self._adding:
             folder = self._new_folder(asked.get(kind.clip) if isinstance(asked, Mapping) else None)
-            try:
+            with _gone_if_refused(folder):
                 request, settings = self._read(kind, asked, folder / "spec.json", folder)
                 with output.recording(in_background=True):
                     kind.inputs().check(settings, request)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
             return self.shown(self.jobs.add(self._new(family, "make", folder, asked)))
 
     def _new(self, family: str, what: Any, folder: Path, asked: Mapping[str, Any]) -> Job:
@@ -180,7 +184,9 @@ class Bench:
         name = hashlib.sha256(json.dumps([family, asked], sort_keys=True).encode()).hexdigest()[:8]
         spec = self.output_dir / "specs" / f"{name}.json"
         folder = self.output_dir / "specs" / name
-        self._read(kind, asked, spec, folder)
+        with tempfile.TemporaryDirectory() as other:
+            self._read(kind, asked, Path(other) / spec.name, folder)
+        write_json(spec, asked)
         return {"spec": str(spec), "document": asked, "command": self._line(kind, spec, folder)}
 
     def paint(self, document: Any) -> dict[str, Any]:
@@ -238,12 +244,23 @@ class Bench:
 
 
 @contextlib.contextmanager
+def _gone_if_refused(folder: Path) -> Iterator[None]:
+    """A block that fills a folder of its own, of which nothing stays if it fails."""
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
 def opened(
     folders: Folders, output_dir: Path, machine: Mapping[str, Any], kinds: Mapping[str, Kind]
 ) -> Iterator[Bench]:
     """A workbench whose files are this process's until the block ends."""
     bench = Bench(folders, output_dir, machine, kinds)
     try:
+        bench.clear_looks()
         yield bench
     finally:
         bench.jobs.close()

@@ -88,6 +88,7 @@ class Jobs:
 
     def __init__(self, folder: Path) -> None:
         self._jobs: dict[int, Job] = {}
+        self._last_id = 0  # also of one that is forgotten: the worker and open pages may still know it
         self._folder, self._path = folder, folder / NAME
         with writing(self._path):
             folder.mkdir(parents=True, exist_ok=True)
@@ -109,10 +110,10 @@ class Jobs:
         with writing(self._path), suppress(FileNotFoundError), self._path.open("rb") as file:
             for line in json_lines(file):
                 if isinstance(line, dict) and line.get("forgotten"):
-                    self._jobs.pop(line.get("id", 0), None)
+                    self._pop(line.get("id"))
                 elif (job := _job(line)) is not None:
                     # by its name: the folder may have been moved, and a line must not lead out of it
-                    self._jobs[job.id] = replace(job, folder=str(self._folder / Path(job.folder).name))
+                    self._put(replace(job, folder=str(self._folder / Path(job.folder).name)))
 
     def _take_up(self, job: Job) -> None:
         """What ran when the workbench ended goes back to the queue, but not for ever."""
@@ -137,14 +138,22 @@ class Jobs:
 
     @property
     def next_id(self) -> int:
-        return max(self._jobs, default=0) + 1
+        return self._last_id + 1
 
     def add(self, job: Job) -> Job:
         """Put a job at the end of the queue."""
         job = replace(job, created=time.time())
-        self._jobs[job.id] = job
+        self._put(job)
         self._keep(job)
         return job
+
+    def _put(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        self._last_id = max(self._last_id, job.id)
+
+    def _pop(self, number: Any) -> None:
+        if isinstance(number, int):
+            self._jobs.pop(number, None)
 
     def waiting(self) -> Job | None:
         """The job to do next: who looks at controls waits for what runs, but for no video that has not begun."""
@@ -164,7 +173,7 @@ class Jobs:
 
     def forget(self, number: int) -> None:
         """Take a job that is over off the list; its files stay."""
-        self._jobs.pop(number, None)
+        self._pop(number)
         self._write({"id": number, "forgotten": True})
 
     def _keep(self, job: Job) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import httpx
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
@@ -13,6 +18,7 @@ from cosmos_cli.media.video import write_video
 from cosmos_cli.workbench.bench import Bench, opened
 from cosmos_cli.workbench.folders import Folders
 from cosmos_cli.workbench.guard import TOKEN_HEADER
+from cosmos_cli.workbench.jobs import Job
 from cosmos_cli.workbench.kind import kinds
 from cosmos_cli.workbench.server import PAGES, make_app
 
@@ -113,6 +119,51 @@ def test_a_path_that_leads_out_of_the_folders_is_403(client: TestClient, tmp_pat
     assert [clip["name"] for clip in client.get("/api/clips", headers=OWN).json()["clips"]] == ["a.mp4"]
 
 
+ODD = [b"caf\xe9.mp4", b'it\'s <b>\n"$(x)" #?&%41=+.mp4', "ünï漢.mp4".encode()]
+
+
+def about(client: TestClient, what: str, path: str) -> httpx.Response:
+    """What the page asks about a file: its path comes as its bytes."""
+    return client.get(f"/api/{what}?path={quote(os.fsencode(path))}", headers=OWN)
+
+
+def test_a_clip_may_have_any_name_that_a_file_can_have(client: TestClient) -> None:
+    for name in ODD:
+        shutil.copy("clips/a.mp4", Path("clips", os.fsdecode(name)))
+    clips = client.get("/api/clips", headers=OWN).json()["clips"]
+    assert {clip["name"] for clip in clips} == {"a.mp4", *map(os.fsdecode, ODD)}
+    for clip in clips:
+        for what in ("facts", "thumbnail", "file"):
+            assert about(client, what, clip["path"]).status_code == 200, clip
+        spec = {"input_video_path": clip["path"], "model_size": "tiny", "edge": {"control_weight": 1}}
+        body = json.dumps({"family": "transfer", "spec": spec})  # as the page writes it, bytes as \udcXX
+        made = client.post("/api/jobs", content=body, headers=OWN).json()
+        assert client.get("/api/state", headers=OWN).json()["jobs"][-1] == made
+        assert about(client, "file", made["spec"]).status_code == 200
+
+
+def test_what_is_no_clip_is_not_offered_and_what_was_one_is_said(client: TestClient) -> None:
+    os.mkfifo("clips/pipe.mp4")  # reading it would wait for ever
+    Path("clips/folder.mp4").mkdir()
+    Path("clips/nowhere.mp4").symlink_to("none.mp4")
+    assert [clip["name"] for clip in client.get("/api/clips", headers=OWN).json()["clips"]] == ["a.mp4"]
+    Path("clips/a.mp4").unlink()  # after it was listed
+    for name in ("a.mp4", "pipe.mp4", "folder.mp4", "nowhere.mp4"):
+        for what in ("facts", "thumbnail", "file"):
+            answer = about(client, what, str(Path("clips", name).absolute()))
+            assert answer.status_code == 422
+            assert answer.json()["problems"][0]["what"].startswith(("is no file.", "is not there")), name
+
+
+def test_what_nobody_has_foreseen_is_said_in_words_and_the_rest_goes_on(client: TestClient, bench: Bench) -> None:
+    bench.jobs.add(Job(id=1, what="make", family="transfer", folder="out/1", notices=(object(),)))  # type: ignore[arg-type]
+    answer = client.get("/api/state", headers=OWN)
+    assert answer.status_code == 500
+    [problem] = answer.json()["problems"]
+    assert "TypeError" in problem["what"] and "defect" in problem["fix"]
+    assert client.get("/api/about", headers=OWN).status_code == 200
+
+
 def test_only_videos_and_specifications_are_read(client: TestClient) -> None:
     Path("clips/page.html").write_text("<script>alert(1)</script>")
     assert client.get("/api/file", params={"path": "clips/page.html"}, headers=OWN).status_code == 403
@@ -143,6 +194,8 @@ def test_no_file_outside_of_the_folders_gets_into_a_run(
     [
         ({"checkpoint_dir": "/tmp"}, "Unknown entry 'checkpoint_dir'"),
         ({"upsampler_url": "http://evil.example"}, "Unknown entry 'upsampler_url'"),
+        ({"input_video_path": None}, "No clip is chosen"),
+        ({"edge": None}, "No control takes part"),
         ({"num_steps": 0}, "must be >= 1"),
         ({"edge": {"control_weight": 2}}, "must be in [0, 1]"),
         ({"input_video_path": "clips/none.mp4"}, "none.mp4"),
@@ -154,13 +207,16 @@ def test_what_is_wrong_with_a_run_is_said_before_it_is_queued(
 ) -> None:
     Path("clips/broken.mp4").write_bytes(b"no video")
     spec = {"input_video_path": "clips/a.mp4", "model_size": "tiny", "edge": {"control_weight": 1}, **changes}
-    if spec["input_video_path"] != "clips/a.mp4":  # said as soon as it is chosen
+    spec = {name: value for name, value in spec.items() if value is not None}
+    if spec.get("input_video_path", "clips/a.mp4") != "clips/a.mp4":  # said as soon as it is chosen
         facts = client.get("/api/facts", params={"path": spec["input_video_path"]}, headers=OWN)
         assert facts.status_code == 422 and says in facts.text
     answer = client.post("/api/jobs", json={"family": "transfer", "spec": spec}, headers=OWN)
     assert answer.status_code == 422
     assert any(says in f"{each['where']} {each['what']}" for each in answer.json()["problems"]), answer.text
-    assert bench.jobs.all() == []
+    for address in ("/api/looks", "/api/export"):
+        client.post(address, json={"family": "transfer", "spec": spec}, headers=OWN)
+    assert [job for job in bench.jobs.all() if job.what == "make"] == []
     assert not list(Path("out").glob("0*"))
 
 

@@ -29,11 +29,15 @@ def test_what_was_queued_done_and_forgotten_is_so_after_a_restart() -> None:
     jobs.fail(2, CosmosError("broke.", where="here", fix="Mend it."))
     jobs.change(3, status="done")
     jobs.forget(3)
+    jobs.change(4, status="done")
+    jobs.forget(4)
+    assert jobs.next_id == 6  # no number comes twice: the worker may still know that the one before was cancelled
+    jobs.add(job(6))
     jobs = restarted(jobs)
-    assert [(each.id, each.status) for each in jobs.all()] == [(1, "done"), (2, "failed"), (4, "queued")]
+    assert [(each.id, each.status) for each in jobs.all()] == [(1, "done"), (2, "failed"), (6, "queued")]
     assert jobs[1].files == {"video": "output.mp4"} and jobs[1].folder == "out/1"
     assert jobs[2].problems == [{"what": "broke.", "where": "here", "fix": "Mend it."}]
-    assert jobs.next_id == 5
+    assert jobs.next_id == 7
     jobs.close()
 
 
@@ -64,6 +68,7 @@ def test_a_torn_or_foreign_line_costs_itself_alone_and_leads_nowhere() -> None:
     Path("out").mkdir()
     good = {"id": 1, "what": "make", "family": "transfer", "folder": "/etc/1", "status": "queued", "unknown": 1}
     lines = [json.dumps(good), '{"id": 2', "7", json.dumps({**good, "id": 3, "status": "odd"}), json.dumps({"id": "x"})]
+    lines += ['{"id": [1], "forgotten": true}', '{"forgotten": 1}']
     Path("out", NAME).write_text("\n".join(lines))
     jobs = Jobs(Path("out"))
     assert [(each.id, each.folder) for each in jobs.all()] == [(1, "out/1")]

@@ -26,6 +26,8 @@ from tests.browser import CHROMIUM, WIDEST, Page, chromium
 from tests.test_console_lines import EXAMPLES, ROOT, console_lines
 
 PATIENCE_S = 240
+ODD = os.fsdecode(b'it\'s <b>\xe9\n"$(x)" odd.mp4')
+PROMPT = """it's a "room"\n\n$(with) `two` \\ lines"""
 SPEC: dict[str, Any] = {"model_size": "tiny", "num_steps": 2, "edge": {"control_weight": 0.5}}
 
 
@@ -92,6 +94,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """What the first line of the guide starts, in a folder with clips."""
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(EXAMPLES / "rooms", folder / "clips")
+    shutil.copy(folder / "clips" / "ball.mp4", folder / "clips" / ODD)
     line = shlex.split(console_lines(ROOT / "docs" / "workbench.md")[0][0])
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COSMOS_")}
     environment |= {"COSMOS_CACHE_DIR": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
@@ -177,7 +180,8 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
         assert page.run("document.cookie") == ""
         set_field(page, "model_size", "tiny")
         set_field(page, "num_steps", "10")
-        click(page, "[data-path$='ball.mp4']")
+        set_field(page, "prompt", PROMPT)
+        click(page, "[data-path$=' odd.mp4']")
         shown(page, "['vis', 'edge', 'depth', 'seg'].every(name => plays(`[data-control=${name}] video`))")
         paint(page, "depth")
         click(page, "#plan")
@@ -210,11 +214,13 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
         job = served.job(int(latest))
         assert spec == json.loads(Path(job["spec"]).read_text())
         assert spec["depth"]["control_weight"].endswith(".npy") and spec["seed"] == 2
+        assert spec["prompt"] == PROMPT and Path(spec["input_video_path"]).name == ODD
         for width, is_phone in ((1280, False), (390, True)):
             page.open(served.base, width=width, is_phone=is_phone)  # what was set and made is still there
             shown(page, "document.body.dataset.ready === 'yes' && document.querySelectorAll('.job').length >= 2")
             shown(page, "document.querySelector('#field-seed').value === '2' && plays('[data-control=edge] video')")
             assert page.run("document.documentElement.scrollWidth") <= width
+            set_value(page, "#filter", "odd")  # or the strip of clips goes on beyond its edge
             assert page.run(WIDEST) <= width
         exported = page.run(
             "document.querySelector('#export').click(), new Promise(done => { const look = () => "
@@ -232,8 +238,55 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
     served.start()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_an_answer_that_comes_after_another_choice_is_passed_over(served: Served, tmp_path: Path) -> None:
+    with chromium(tmp_path / "profile") as page:
+        page.open(served.address, width=1280, height=900)
+        shown(page, "document.body.dataset.ready === 'yes'")
+        set_field(page, "model_size", "tiny")
+        click(page, "[data-path$='ball.mp4']")
+        shown(page, "plays('[data-control=edge] video') && plays('#looks video')")
+        for question in ("plan", "export"):
+            hold(page, f"/api/{question}")
+            click(page, f"#{question}")
+            shown(page, "held.length === 1")
+            set_field(page, "seed", str(len(question)))
+            release(page)
+            assert page.run(f"document.querySelector('#{question}-result').hidden")
+            assert page.run("text('#outdated').includes('have changed')")
+            click(page, f"#{question}")  # the next answer shows
+            shown(page, f"text('#{question}-result')")
+        hold(page, "cylinder")
+        click(page, "[data-path$='cylinder.mp4']")
+        shown(page, "held.length === 1")
+        click(page, "[data-path$='ball.mp4']")
+        shown(page, "plays('[data-control=edge] video') && plays('#looks video')")
+        release(page)
+        assert page.run("document.querySelector('#looks video').src.includes('ball')")
+        assert page.run("document.querySelector('.clip[aria-pressed=true]').dataset.path.endsWith('ball.mp4')")
+        hold(page, "/api/maps")
+        click(page, "[data-control=edge] .buttons button")
+        click(page, "#painter-use")
+        shown(page, "held.length === 1")
+        click(page, "#painter-cancel")
+        click(page, "[data-control=vis] .buttons button")
+        release(page)  # the map of a painting that was given up belongs to no control
+        assert page.run("document.querySelector('#painter').open && !text('#looks').includes('Remove the map')")
+        click(page, "#painter-cancel")
+        assert page.errors == []
+        Path(served.folder, "clips", "broken.mp4").write_bytes(b"no video")
+        click(page, "#refresh")
+        shown(page, "text('.clip[data-path$=\"broken.mp4\"]').includes('cannot be read')")
+        click(page, "[data-path$='broken.mp4']")
+        shown(page, "text('#clip-problem').includes('broken.mp4') && document.querySelector('#stage').hidden")
+        click(page, "#run")  # nothing runs in place of what cannot
+        shown(page, "text('#form-problem').includes('No clip is chosen')")
+
+
 HELPERS = """
 window.text = place => document.querySelector(place)?.innerText ?? "";
+window.held ??= [];
 window.compared = () => [...document.querySelectorAll("#compared video")];
 window.thrown = place => {
     const video = compared()[place];
@@ -251,13 +304,31 @@ def shown(page: Page, expression: str) -> None:
     until(lambda: page.run(f"{HELPERS} Boolean({expression})"), expression)
 
 
+def hold(page: Page, part: str) -> None:
+    """Keep answers to what is asked at addresses with this part, until they are let go."""
+    page.run(
+        f"{HELPERS} window.plainFetch ??= fetch; window.fetch = async (address, options) => {{"
+        f"const answer = await plainFetch(address, options); if (address.includes({json.dumps(part)}))"
+        "await new Promise(go => held.push(go)); return answer; }"
+    )
+
+
+def release(page: Page) -> None:
+    """Let answers go that were kept, and the page see them."""
+    page.run("window.fetch = plainFetch; for (const go of held.splice(0)) go(); new Promise(go => setTimeout(go, 300))")
+
+
 def click(page: Page, place: str) -> None:
     page.run(f"document.querySelector({json.dumps(place)}).click()")
 
 
 def set_field(page: Page, name: str, value: str) -> None:
+    set_value(page, f"#field-{name}", value)
+
+
+def set_value(page: Page, place: str, value: str) -> None:
     page.run(
-        f"(() => {{ const input = document.querySelector('#field-{name}'); input.value = {json.dumps(value)};"
+        f"(() => {{ const input = document.querySelector('{place}'); input.value = {json.dumps(value)};"
         "input.dispatchEvent(new Event('input')); })()"
     )
 

@@ -38,6 +38,7 @@ export class Painter {
   open(control, address, facts, map, done) {
     this.facts = facts;
     this.done = done;
+    this.saving.forget();
     this.awaited = this.drawing = null;
     const painting = map?.painting ?? {shapes: [], ground: 0};
     this.shapes = painting.shapes.map(shape => ({...shape}));

@@ -35,7 +35,7 @@ class Run {
     if (job.num_steps && job.step) this.bar.value = job.step / job.num_steps;
     else this.bar.removeAttribute("value");
     this.stage.textContent = runs ? job.stage || "Starting" : "";
-    if (job.status === "failed") showProblems(this.problem, job);
+    showProblems(this.problem, job.status === "failed" ? job : null);
     if (runs && job.num_previews) this.preview(job);
     if (!before || before.status !== job.status) this.arrange(job);
   }
