@@ -42,8 +42,10 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 def _is_about(error: OSError, folder: Path) -> bool:
     """Whether it is this folder that the system refused, and no file that was read meanwhile."""
-    name = error.filename
-    return name is None or os.fsdecode(name).startswith(str(folder)) or str(folder).startswith(os.fsdecode(name))
+    if error.filename is None:
+        return True
+    named, folder = Path(os.fsdecode(error.filename)).absolute(), folder.absolute()
+    return named.is_relative_to(folder) or folder.is_relative_to(named)
 
 
 def error_number(error: BaseException | None) -> int | None:

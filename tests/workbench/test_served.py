@@ -271,6 +271,9 @@ def test_an_answer_that_comes_after_another_choice_is_passed_over(served: Served
         shown(page, "held.length === 1")
         click(page, "#painter-cancel")
         click(page, "[data-control=vis] .buttons button")
+        assert page.run("text('#painter-frame-number').startsWith('1 of')")
+        click(page, "#painter-whole")  # without a mouse
+        assert page.run("text('#painter-shapes').includes('Rectangle, weight 1.00, frames 1 to 33')")
         release(page)  # the map of a painting that was given up belongs to no control
         assert page.run("document.querySelector('#painter').open && !text('#looks').includes('Remove the map')")
         click(page, "#painter-cancel")
@@ -362,6 +365,8 @@ def test_what_cannot_be_served_is_said_before_anything_is_made(monkeypatch: pyte
     result = run_cosmos("workbench", "--folder", "none", "--folder", "file.mp4")
     assert result.exit_code == 2
     assert "none does not exist" in result.stderr and "file.mp4 is no folder" in result.stderr
+    result = run_cosmos("workbench", "--port", 0, "--output-dir", "file.mp4")
+    assert result.exit_code == 1 and "file.mp4 cannot be written: File exists" in " ".join(result.stderr.split())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = run_cosmos("workbench")
     assert result.exit_code == 2

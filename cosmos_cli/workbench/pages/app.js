@@ -61,7 +61,7 @@ const about = await insistently(() => get("/api/about"));
 const painter = new Painter();
 const stage = new Players(find("stage-transport"));
 const comparison = new Players(find("compare-transport"));
-const inputVideo = make("video", {muted: true, playsInline: true, preload: "auto"});
+const inputVideo = make("video", {muted: true, playsInline: true, preload: "auto", ariaLabel: "The clip"});
 const output = new Output(joinStage);
 const queue = new Queue(find("jobs"), compare, reuse, hurry);
 const unplayable = make("div", {className: "wait", hidden: true}, "This browser cannot play the clip. Its controls are computed all the same.");
@@ -302,7 +302,7 @@ function showCompared(jobs, specs) {
   const ways = differences(specs);
   const clips = [...new Set(specs.map(each => each[kind.clip]).filter(Boolean))];
   const tile = (title, path, lines) => {
-    const video = make("video", {src: fileUrl(path), muted: true, playsInline: true, preload: "auto"});
+    const video = make("video", {src: fileUrl(path), muted: true, playsInline: true, preload: "auto", ariaLabel: title});
     const said = lines.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value)));
     return [video, make("article", {className: "tile"}, make("h3", {}, title), make("div", {className: "screen"}, video), make("div", {className: "differs"}, ...said))];
   };
@@ -329,7 +329,7 @@ function fill(document) {
   for (const look of looks) look.set(document[look.control.name], document);
   keep();
   const path = document[kind.clip];
-  if (path) openClip(path);
+  if (typeof path === "string") openClip(path);
 }
 
 // What stays over a reload of the page

@@ -12,10 +12,10 @@ export class Look {
     this.computing = new Latest();
     this.finding = new Latest(); // of what a map was painted with
     this.changed = changed;
-    this.video = make("video", {muted: true, playsInline: true, preload: "auto", hidden: true});
+    this.video = make("video", {muted: true, playsInline: true, preload: "auto", hidden: true, ariaLabel: control.name});
     this.wait = make("div", {className: "wait"}, "No clip yet");
     this.problem = make("div", {className: "problem", hidden: true});
-    this.mapVideo = make("video", {muted: true, playsInline: true, preload: "auto"});
+    this.mapVideo = make("video", {muted: true, playsInline: true, preload: "auto", ariaLabel: `Where ${control.name} counts`});
     this.mapScreen = make("div", {className: "screen map", hidden: true}, this.mapVideo);
     this.slider = make("input", {type: "range", min: 0, max: 1, step: 0.05, value: control.weight, ariaLabel: `Weight of ${control.name}`});
     this.number = make("output", {});

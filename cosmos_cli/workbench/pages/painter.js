@@ -23,6 +23,7 @@ export class Painter {
       radio.addEventListener("change", () => this.changedTool("tool"));
     }
     find("frame").addEventListener("input", () => this.seek());
+    find("whole").addEventListener("click", () => { this.shapes.push(this.shape("rectangle", [[0, 0], [1, 1]])); this.draw(); });
     find("undo").addEventListener("click", () => { this.awaited ? this.awaited = null : this.shapes.pop(); this.draw(); });
     find("clear").addEventListener("click", () => { this.shapes = []; this.awaited = null; this.draw(); });
     find("cancel").addEventListener("click", () => this.dialog.close());
@@ -102,11 +103,14 @@ export class Painter {
     event.preventDefault();
     this.canvas.setPointerCapture(event.pointerId);
     const place = this.place(event);
-    this.drawing = {
-      kind: this.tool(), value: Number(find("value").value), first: Number(find("first").value), last: Number(find("last").value),
-      points: this.tool() === "rectangle" ? [place, place] : [place], end: null, radius: Number(find("radius").value),
-    };
+    this.drawing = this.shape(this.tool(), this.tool() === "rectangle" ? [place, place] : [place]);
     this.draw();
+  }
+
+  /** One with the weight and the frames that are chosen. */
+  shape(kind, points) {
+    const [value, first, last, radius] = ["value", "first", "last", "radius"].map(name => Number(find(name).value));
+    return {kind, value, first, last, points, end: null, radius};
   }
 
   move(event) {

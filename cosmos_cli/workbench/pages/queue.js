@@ -10,9 +10,9 @@ class Run {
   constructor(job, queue) {
     this.queue = queue;
     this.title = make("h3", {}, `${job.id}  ${job.clip}`);
-    this.status = make("span", {className: "status"});
+    this.status = make("span", {className: "status", "aria-live": "polite"});
     this.screen = make("div", {className: "screen"});
-    this.bar = make("progress", {max: 1});
+    this.bar = make("progress", {max: 1, ariaLabel: "How much of it is made"});
     this.stage = make("p", {className: "faint"});
     this.problem = make("div", {className: "problem", hidden: true});
     this.buttons = make("div", {className: "buttons"});
@@ -51,7 +51,7 @@ class Run {
   arrange(job) {
     if (job.status !== "running") this.image = null;
     if (job.status === "done") {
-      this.video = make("video", {src: fileUrl(job.files.video), muted: true, loop: true, playsInline: true, controls: true, preload: "auto"});
+      this.video = make("video", {src: fileUrl(job.files.video), muted: true, loop: true, playsInline: true, controls: true, preload: "auto", ariaLabel: `Run ${job.id}`});
       this.screen.replaceChildren(this.video);
     } else if (!this.image) {
       this.screen.replaceChildren(make("div", {className: "wait"}, job.status === "running" ? "The first preview comes with the first steps" : WORDS[job.status]));
@@ -105,7 +105,7 @@ export class Output {
   constructor(joined) {
     this.joined = joined;
     this.title = make("span", {className: "faint"});
-    this.video = make("video", {muted: true, playsInline: true, preload: "auto"});
+    this.video = make("video", {muted: true, playsInline: true, preload: "auto", ariaLabel: "Latest run of this clip"});
     this.image = make("img", {alt: "What is being made"});
     this.wait = make("div", {className: "wait"});
     this.element = make("article", {className: "tile", id: "output"}, make("header", {}, make("h3", {}, "output"), this.title),
