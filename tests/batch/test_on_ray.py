@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cosmos_cli import output
 from cosmos_cli.batch import on_ray
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import is_in_use, read_ledger
 from cosmos_cli.batch.on_ray import RayEngine
 from cosmos_cli.batch.ray_cluster import QUIET
-from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
 from cosmos_cli.media.image import write_png
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
 from cosmos_cli.testing import CommandResult
@@ -52,14 +53,18 @@ class Nodes:
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": store})
         # addresses of their own, so that a driver here joins by the head, and not by a node that is killed
         self._add: Callable[[int], Any] = lambda number: self._cluster.add_node(
-            num_cpus=num_cpus, object_store_memory=store, node_ip_address=f"127.0.0.{number + 2}"
+            wait=False, num_cpus=num_cpus, object_store_memory=store, node_ip_address=f"127.0.0.{number + 2}"
         )
         self.workers = [self._add(number) for number in range(num_nodes)]
+        self._cluster.wait_for_nodes()
         self.address = str(self._cluster.address)
 
-    def replace(self, number: int) -> None:
-        """Kill a node as a power cut does, and add another."""
+    def kill(self, number: int) -> None:
+        """As a power cut does."""
         self._cluster.remove_node(self.workers[number], allow_graceful=False)
+
+    def add(self, number: int) -> None:
+        """Another in place of one that was killed."""
         self.workers[number] = self._add(number)
 
     def shutdown(self) -> None:
@@ -178,26 +183,24 @@ def test_a_group_makes_items_together_and_one_of_which_a_process_dies_is_made_by
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("address")
-def test_what_one_process_of_a_group_meets_alone_costs_no_more_than_the_item(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "_MAX_LOST", 1)
-    report = run_batch(
-        plan_of("unread", "a", "large", "too large", "b"), lambda _: Pair(), ledger=LEDGER, engine=pair()
-    )
+def test_what_one_process_of_a_group_meets_alone_costs_no_more_than_the_item() -> None:
+    def load(_: Sequence[Any]) -> Shouter:
+        if not Path("on one node").exists():
+            Path("on one node").touch(exist_ok=True)
+            return Shouter()
+        worker = Pair()
+        if not worker.team.is_writer and not Path("on the other").exists():
+            Path("on the other").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return worker
+
+    report = run_batch(plan_of("unread", "a", "large", "too large", "b"), load, ledger=LEDGER, engine=pair())
+    assert Path("on the other").exists()
+    assert any("2 devices cannot share an item of this model" in notice for notice in output.notices())
     assert statuses(report) == ["failed", "done", "done", "failed", "done"]
     assert "rank 1: ValueError: one alone cannot read it" in report.outcomes[0].error
     assert "rank 1: no room" in report.outcomes[3].error
     assert hidden_files() == []
-
-    def load(_: Sequence[Any]) -> Shouter:
-        pair = Pair()
-        if not pair.team.is_writer:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return pair
-
-    with pytest.raises(CosmosError, match="die while they load: rank 1: was killed"):
-        run_batch(plan_of("c"), load, ledger=LEDGER, engine=pair())
-    with pytest.raises(InputError, match="2 devices cannot share an item of this model"):
-        run_batch(plan_of("d"), lambda _: Shouter(), ledger=LEDGER, engine=pair())
     wait_for_no_actors()
 
 
@@ -371,27 +374,25 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("address")
-def test_a_group_makes_the_videos_of_the_local_engine_whichever_of_its_processes_dies(
+def test_a_group_makes_the_videos_of_the_local_engine_and_ends_with_its_actor(
     cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, one_thread: None
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    write_rows(8)
+    write_rows(6)
     shared = ("--num-gpus", "2", "--parallel", "cp=2")
     local = start(*shared, engine="local")
     said = local.communicate()[0]
     assert local.returncode == 0, said
     expected = take_videos()
-    assert len(expected) == 8
+    assert len(expected) == 6
     assert cosmos(*LINE, *WHERE).exit_code == 0
     assert take_videos() == expected
     on_ray = start(*shared, "--num-workers", "1")
-    for what in (MATE, ACTOR):
-        done = num_done()
-        wait_for(lambda done=done: num_done() > done and bool(actors(MATE)), on_ray)  # type: ignore[misc]
-        os.kill(actors(what)[0], signal.SIGKILL)
+    wait_for(lambda: num_done() > 0, on_ray)
+    os.kill(actors(ACTOR)[0], signal.SIGKILL)
     said = on_ray.communicate()[0]
     assert on_ray.returncode == 0, said
-    assert said.count("lost an actor") == 2
+    assert "lost an actor" in said
     wait_for_no_actors()
     assert hidden_files() == []
     assert take_videos() == expected
@@ -399,7 +400,7 @@ def test_a_group_makes_the_videos_of_the_local_engine_whichever_of_its_processes
 
 @pytest.mark.slow
 def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch) -> None:
-    """24 items on three nodes; five nodes are killed meanwhile, and the driver once."""
+    """24 items on three nodes; five nodes are killed meanwhile, the driver is killed once, and stopped once."""
     num_rows, draw = 24, random.Random(0)
     write_rows(num_rows)
     assert cosmos(*LINE, *WHERE).exit_code == 0
@@ -414,28 +415,18 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
         second = start()
         assert "another process works on this batch" in " ".join(second.communicate()[0].split())
         assert second.returncode == 2
-        for _ in range(2):
+        dead = draw.sample(range(3), 2)
+        for number in dead:
             done = num_done()
             wait_for(lambda done=done: num_done() > done, first)  # type: ignore[misc]
             time.sleep(draw.random() / 3)
-            nodes.replace(draw.randrange(3))
+            nodes.kill(number)
         first.kill()
         first.wait()
         assert 0 < num_done() < num_rows
-        again = start()
-        for _ in range(3):
-            time.sleep(draw.random())
-            done = num_done()
-            wait_for(lambda done=done: num_done() > done or again.poll() is not None, again)  # type: ignore[misc]
-            nodes.replace(draw.randrange(3))
-        said = again.communicate()[0]
-        assert again.returncode == 0, said
-        lines = [json.loads(line) for line in Path("out/rows.ledger.jsonl").read_text().splitlines()]
-        made = Counter(line["name"] for line in lines if line.get("status") == "done")
-        assert set(made.values()) == {1}, "one was made twice"
+        for number in dead:
+            nodes.add(number)
         # a signal leaves no actor behind
-        for video in ("3.mp4", "4.mp4"):
-            Path("out", video).unlink()
         wait_for_no_actors()
         stopped = start()
         wait_for(lambda: bool(actors()), stopped)
@@ -443,9 +434,19 @@ def test_nodes_and_the_driver_may_be_killed_at_any_moment(cosmos: Cosmos, monkey
         assert "Traceback" not in stopped.communicate()[0]
         assert stopped.returncode == 130
         wait_for_no_actors()
-        last = start()
-        said = last.communicate()[0]
-        assert last.returncode == 0, said
+        again = start()
+        for _ in range(3):
+            time.sleep(draw.random())
+            done = num_done()
+            wait_for(lambda done=done: num_done() > done or again.poll() is not None, again)  # type: ignore[misc]
+            number = draw.randrange(3)
+            nodes.kill(number)
+            nodes.add(number)
+        said = again.communicate()[0]
+        assert again.returncode == 0, said
+        lines = [json.loads(line) for line in Path("out/rows.ledger.jsonl").read_text().splitlines()]
+        made = Counter(line["name"] for line in lines if line.get("status") == "done")
+        assert set(made.values()) == {1}, "one was made twice"
     finally:
         nodes.shutdown()
     assert {path.name: path.read_bytes() for path in Path("out").glob("*.mp4")} == expected
