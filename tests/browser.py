@@ -80,6 +80,10 @@ class Page:
         """Have pages that are opened from now on find a preference of their reader, and no others."""
         self._call("Emulation.setEmulatedMedia", features=[{"name": feature, "value": value}])
 
+    def prepare(self, script: str) -> None:
+        """Have a script run in pages that are opened from now on, before their own."""
+        self._call("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression, awaited if it is a promise."""
         arguments = {"returnByValue": True, "awaitPromise": True, "userGesture": True}

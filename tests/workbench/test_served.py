@@ -240,10 +240,13 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
 
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
-def test_an_answer_that_comes_after_another_choice_is_passed_over(served: Served, tmp_path: Path) -> None:
+def test_late_answers_are_passed_over_and_lost_ones_are_asked_for_again(served: Served, tmp_path: Path) -> None:
     with chromium(tmp_path / "profile") as page:
+        page.prepare(LOSING + "window.isLost = true;")
         page.open(served.address, width=1280, height=900)
-        shown(page, "document.body.dataset.ready === 'yes'")
+        shown(page, "text('#lost').includes('Trying again')")
+        page.run("isLost = false")
+        shown(page, "document.body.dataset.ready === 'yes' && document.querySelector('#lost').hidden")
         set_field(page, "model_size", "tiny")
         click(page, "[data-path$='ball.mp4']")
         shown(page, "plays('[data-control=edge] video') && plays('#looks video')")
@@ -277,6 +280,13 @@ def test_an_answer_that_comes_after_another_choice_is_passed_over(served: Served
         release(page)  # the map of a painting that was given up belongs to no control
         assert page.run("document.querySelector('#painter').open && !text('#looks').includes('Remove the map')")
         click(page, "#painter-cancel")
+        page.run("isLost = true")
+        click(page, "[data-path$='cylinder.mp4']")
+        shown(page, "!document.querySelector('#lost').hidden && document.querySelector('#stage').hidden")
+        page.run("isLost = false")
+        shown(page, "!document.querySelector('#stage').hidden && plays('[data-control=edge] video')")
+        assert page.run("document.querySelector('#lost').hidden && document.querySelector('#trouble').hidden")
+        assert page.run("document.querySelector('#looks video').src.includes('cylinder')")
         assert page.errors == []
         Path(served.folder, "clips", "broken.mp4").write_bytes(b"no video")
         click(page, "#refresh")
@@ -305,6 +315,12 @@ window.plays = place => document.querySelector(place)?.readyState >= 2;
 
 def shown(page: Page, expression: str) -> None:
     until(lambda: page.run(f"{HELPERS} Boolean({expression})"), expression)
+
+
+LOSING = """
+window.network = fetch;
+window.fetch = (...question) => window.isLost ? Promise.reject(new TypeError("no network")) : network(...question);
+"""
 
 
 def hold(page: Page, part: str) -> None:

@@ -35,7 +35,7 @@ onConnection(state => {
   find("lost").textContent = state === "gone"
     ? "The workbench has stopped, or cannot be reached. Trying again: what is shown here stays."
     : "The workbench was started anew, and this page belongs to the one before. Open the address that its terminal shows.";
-  if (isFound) catchUp();
+  if (isFound && kind) catchUp(); // at the start nothing was asked for yet
 });
 
 /** What was asked for while the server was away. */

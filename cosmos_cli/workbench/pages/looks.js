@@ -130,6 +130,7 @@ export class Look {
     this.isUnreached = false;
     this.video.hidden = true;
     this.video.removeAttribute("src");
+    this.video.load(); // or it stays the one before
     this.mapScreen.hidden = true;
     this.wait.hidden = false;
     this.wait.classList.remove("bad");
