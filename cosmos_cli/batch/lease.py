@@ -1,4 +1,4 @@
-"""Whose a batch in a store is: stores know no locks, so an object says it, written anew as long as that holds."""
+"""Whose a batch is where there are no locks, as in a store: a file says it, written anew as long as that holds."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
-from cosmos_cli.files.stores import StorePath
+from cosmos_cli.files.writing import replacing
 
 _RENEW_S = 20.0
 _PATIENCE_S = 3.5 * _RENEW_S
-"""For so long an object may stay as it is until its process counts as dead."""
+"""For so long the file may stay as it is until its process counts as dead."""
 _FORGOTTEN_S = 900.0
-"""The same by the clocks of store and reader, which may differ."""
+"""The same by the clocks of who wrote it, or of the store, and of this process, which may differ."""
 _LOOK_S, _SETTLE_S = 1.0, 0.5
 
 
 class Lease:
     """That a batch is this process's, until it ends or loses it."""
 
-    def __init__(self, place: StorePath) -> None:
+    def __init__(self, place: Path) -> None:
         self._place, self._token, self._count = place, new_name("", ""), 0
         self._is_lost, self._is_over = False, threading.Event()
 
@@ -42,7 +43,8 @@ class Lease:
     def _write(self) -> None:
         self._count += 1
         told = {"token": self._token, "host": os.uname().nodename, "pid": os.getpid(), "count": self._count}
-        self._place.write_bytes(json.dumps(told).encode())
+        with replacing(self._place) as temporary:  # whole, for whoever reads it now
+            temporary.write_bytes(json.dumps(told).encode())
 
     def _renew(self) -> None:
         while not self._is_over.wait(_RENEW_S):
@@ -54,7 +56,7 @@ class Lease:
                 self._write()
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Iterator[Lease]:
         """A block in which the batch is this process's. Raises InputError: another works on it."""
         _wait_for_death(self._place)
         self._write()
@@ -64,7 +66,7 @@ class Lease:
         renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
         renewing.start()
         try:
-            yield
+            yield self
         finally:
             self._is_over.set()
             renewing.join()
@@ -73,7 +75,7 @@ class Lease:
                     self._place.unlink(missing_ok=True)
 
 
-def is_leased(place: StorePath) -> bool:
+def is_leased(place: Path) -> bool:
     """Whether a process works on the batch now, as far as clocks agree."""
     known = _read(place)
     if not known or has_lost_its_maker(str(known.get("token"))):
@@ -81,7 +83,7 @@ def is_leased(place: StorePath) -> bool:
     return _age(place) < 2 * _PATIENCE_S
 
 
-def _wait_for_death(place: StorePath) -> None:
+def _wait_for_death(place: Path) -> None:
     """Return when nobody has the batch. Raises InputError: somebody has."""
     first = known = _read(place)
     if not known or has_lost_its_maker(str(known.get("token"))) or _age(place) > _FORGOTTEN_S:
@@ -98,15 +100,15 @@ def _wait_for_death(place: StorePath) -> None:
             raise _in_use(place)
 
 
-def _age(place: StorePath) -> float:
+def _age(place: Path) -> float:
     try:
         return time.time() - float(place.stat().st_mtime)
     except FileNotFoundError:
         return float("inf")
 
 
-def _read(place: StorePath) -> dict[str, Any]:
-    """What an object says; nothing if there is none, or none of ours."""
+def _read(place: Path) -> dict[str, Any]:
+    """What the file says; nothing if there is none, or none of ours."""
     try:
         told = json.loads(place.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -114,7 +116,7 @@ def _read(place: StorePath) -> dict[str, Any]:
     return told if isinstance(told, dict) and isinstance(told.get("token"), str) else {}
 
 
-def _in_use(place: StorePath) -> InputError:
+def _in_use(place: Path) -> InputError:
     return InputError(
         "is in use: another process works on this batch.", where=str(place.parent), fix="Wait for it, or stop it."
     )

@@ -17,7 +17,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
-from cosmos_cli import output
 from cosmos_cli.batch.lease import Lease, is_leased
 from cosmos_cli.batch.lines import Lines, check_ledger, open_lines, read_lines
 from cosmos_cli.errors import InputError
@@ -125,11 +124,14 @@ def _when(entry: Entry) -> float:
 class Ledger:
     """An open ledger; `open_ledger` makes one, and `read_ledger` one that is only read.
 
-    others: ledgers in the same folder whose items it knows, too.
+    others: ledgers in the same folder whose items it knows, too. lease: that its batch is this process's, where no
+        lock says so.
     """
 
-    def __init__(self, lines: Lines | None, path: Path, others: Sequence[Path] = ()) -> None:
-        self._lines, self._path, self._lock = lines, path, threading.Lock()
+    def __init__(
+        self, lines: Lines | None, path: Path, others: Sequence[Path] = (), lease: Lease | None = None
+    ) -> None:
+        self._lines, self._path, self._lease, self._lock = lines, path, lease, threading.Lock()
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
         self._roll = Roll()
@@ -204,6 +206,8 @@ class Ledger:
         """Raises CosmosError: the ledger's folder was moved or removed since it was opened, or another has it now."""
         assert self._lines is not None
         self._lines.check()
+        if self._lease is not None:
+            self._lease.check()
 
     def write(self, entry: Entry) -> None:
         """Add a line and see it onto the disk.
@@ -280,22 +284,22 @@ def open_ledger(path: Path, *, is_ours: bool = True) -> Iterator[Ledger]:
     """
     check_ledger(path)
     with contextlib.ExitStack() as stack:
-        lease = Lease(_lock_of(path)) if is_ours and isinstance(path, StorePath) else None
         with writing(path):
             if not isinstance(path, StorePath):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            lines = stack.enter_context(contextlib.closing(open_lines(path, lease)))
-        if lease is not None:
-            stack.enter_context(lease.held())
-        elif is_ours:
-            stack.enter_context(_alone(path))
-        yield Ledger(lines, path, _others(path))
+            lines = stack.enter_context(contextlib.closing(open_lines(path)))
+        lease = stack.enter_context(_alone(path)) if is_ours else None
+        yield Ledger(lines, path, _others(path), lease)
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """A block in which nobody else works on the batch of a ledger."""
+def _alone(path: Path) -> Iterator[Lease | None]:
+    """A block in which nobody else works on the batch of a ledger, by a lock where there are any, else by a lease."""
     place = _lock_of(path)
+    if isinstance(place, StorePath):
+        with Lease(place).held() as lease:
+            yield lease
+        return
     with writing(place):
         lock = try_lock(place)
         if lock is None:  # somebody may only have looked whether it is in use
@@ -305,10 +309,12 @@ def _alone(path: Path) -> Iterator[None]:
         raise InputError(
             "is in use: another process works on this batch.", where=str(path), fix="Wait for it, or stop it."
         )
-    if not lock.is_real:
-        output.notice(f"{path.parent} knows no locks: take care that no other cosmos works on this batch")
     try:
-        yield
+        if lock.is_real:
+            yield None
+        else:
+            with Lease(_lease_of(path)).held() as lease:
+                yield lease
     finally:
         with contextlib.suppress(OSError):
             place.unlink()  # while it is held: who waits for it makes another
@@ -339,12 +345,14 @@ def _others(path: Path) -> list[Path]:
 
 
 def is_in_use(path: Path) -> bool:
-    """Whether a process works on the batch of a ledger now; False where the file system knows no locks."""
+    """Whether a process works on the batch of a ledger now."""
     place = _lock_of(path)
     if isinstance(place, StorePath):
         return is_leased(place)
     if not place.exists():
         return False
+    if is_leased(_lease_of(path)):
+        return True
     try:
         lock = try_lock(place)
     except OSError:  # somebody else's, who lets nobody touch it: it goes away with its batch
@@ -352,6 +360,11 @@ def is_in_use(path: Path) -> bool:
     if lock is not None:
         lock.release()
     return lock is None
+
+
+def _lease_of(path: Path) -> Path:
+    """Beside the lock of a file system that knows none."""
+    return path.with_name(f".{path.name}.lease")
 
 
 def _lock_of(path: AnyPath) -> AnyPath:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from cosmos_cli.batch.lease import Lease
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import json_lines
 from cosmos_cli.files.stores import StorePath
@@ -30,15 +29,15 @@ class Lines(Protocol):
         """Add whole lines and see them onto the disk, or into the store. Raises OSError, CosmosError: it cannot."""
 
     def check(self) -> None:
-        """Raises CosmosError: what is written there now would be lost, or somebody else's."""
+        """Raises CosmosError: what is written there now would be lost."""
 
     def close(self) -> None:
         """Let go."""
 
 
-def open_lines(path: Path, lease: Lease | None) -> Lines:
-    """Lines that are added to a ledger. lease: that this process has on one in a store."""
-    return _PartLines(path, lease) if isinstance(path, StorePath) else _FileLines(path)
+def open_lines(path: Path) -> Lines:
+    """Lines that are added to a ledger."""
+    return _PartLines(path) if isinstance(path, StorePath) else _FileLines(path)
 
 
 def read_lines(path: Path) -> Iterator[Any]:
@@ -104,8 +103,8 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 
 class _PartLines:
-    def __init__(self, path: StorePath, lease: Lease | None) -> None:
-        self._path, self._lease = path, lease
+    def __init__(self, path: StorePath) -> None:
+        self._path = path
         self._writer = f"{time.time_ns() // 1_000_000:014d}-{secrets.token_hex(4)}"
         self._number, self._content = 0, b""
 
@@ -117,8 +116,7 @@ class _PartLines:
         self._content = content
 
     def check(self) -> None:
-        if self._lease is not None:
-            self._lease.check()
+        """A store has no folders that could be moved."""
 
     def close(self) -> None:
         """Nothing is open."""
