@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from cosmos_cli import output
-from cosmos_cli.batch.on_ray import RayEngine
-from cosmos_cli.batch.ray_cluster import joined
+from cosmos_cli.batch.ray.cluster import joined
+from cosmos_cli.batch.ray.engine import RayEngine
 from cosmos_cli.media.image import write_png
 from cosmos_plugins.predict2.video2world.batch import run as run_rows
 from cosmos_plugins.predict2.video2world.requests import Video2WorldOptions, Video2WorldSettings

@@ -13,5 +13,5 @@ def cosmos_register_batch_engines(register: RegisterExtension) -> None:
     register(
         name="ray",
         help="Batches on the machines of a Ray cluster, which RAY_ADDRESS names, or on one that is started here.",
-        factory="cosmos_cli.batch.on_ray:ray_engine",
+        factory="cosmos_cli.batch.ray.engine:ray_engine",
     )

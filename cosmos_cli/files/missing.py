@@ -43,5 +43,5 @@ def why_missing(path: Path) -> str:
     if exists(path):
         return "is not a file"
     if looks_like_an_address(path) and not isinstance(path, StorePath):
-        return "does not exist. It looks like an address on the net: download it first, or put it into a store such as s3://"
+        return "does not exist. It looks like an address on the net: download it first"
     return "does not exist"

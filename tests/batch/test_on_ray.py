@@ -21,11 +21,11 @@ import numpy as np
 import pytest
 
 from cosmos_cli import output
-from cosmos_cli.batch import on_ray
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import is_in_use, read_ledger
-from cosmos_cli.batch.on_ray import RayEngine
-from cosmos_cli.batch.ray_cluster import QUIET
+from cosmos_cli.batch.ray import engine as on_ray
+from cosmos_cli.batch.ray.cluster import QUIET
+from cosmos_cli.batch.ray.engine import RayEngine
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
 from cosmos_cli.media.image import write_png
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
@@ -268,7 +268,7 @@ def write_rows(num_rows: int) -> None:
 
 
 LINE = ("predict2", "batch", "rows.jsonl", "--model", "tiny", "--num-frames", "5", "--num-steps", "3")
-ACTOR, MATE = b"ray::Actor", b"cosmos_cli.batch.mate"
+ACTOR, MATE = b"ray::Actor", b"cosmos_cli.batch.ray.mate"
 WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
 
 

@@ -19,7 +19,7 @@ ADDRESSES = [
 
 @pytest.mark.parametrize("name", ADDRESSES)
 def test_an_address_is_told_from_a_file(name: str) -> None:
-    assert why_missing(Path(name)).startswith("does not exist. It looks like an address on the net: only files are")
+    assert why_missing(Path(name)).startswith("does not exist. It looks like an address on the net: download it first")
 
 
 @pytest.mark.parametrize(

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import cosmos_cli
-from cosmos_cli.batch.conveyor import Conveyor
 from cosmos_cli.batch.engines import Load
-from cosmos_cli.batch.group import Group, Trouble
 from cosmos_cli.batch.plan import Item
+from cosmos_cli.batch.ray.conveyor import Conveyor
+from cosmos_cli.batch.ray.group import Group, Trouble
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.identity import Identity
 from cosmos_cli.files.stores import copies_folder, keep_copies_in

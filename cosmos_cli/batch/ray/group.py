@@ -20,9 +20,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli.batch.conveyor import is_shared
 from cosmos_cli.batch.engines import Load
 from cosmos_cli.batch.plan import Item, describe
+from cosmos_cli.batch.ray.conveyor import is_shared
 from cosmos_cli.batch.steps import Step, Worker
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.stores import copies_folder, keep_copies_in
@@ -165,7 +165,7 @@ class Group:
         """Thread: start a mate, and listen to it until it is gone."""
         # what is sent there is found as it is here
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", "cosmos_cli.batch.mate", str(rank), str(theirs.fileno())]
+        command = [sys.executable, "-m", "cosmos_cli.batch.ray.mate", str(rank), str(theirs.fileno())]
         try:
             process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment)
         except OSError as error:

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cosmos_cli import output
-from cosmos_cli.batch.actor import Actor, Made, Opened, Surroundings
 from cosmos_cli.batch.desk import Desk
 from cosmos_cli.batch.engines import Load
-from cosmos_cli.batch.group import Trouble
 from cosmos_cli.batch.plan import Item
-from cosmos_cli.batch.ray_cluster import Node, joined, nodes
+from cosmos_cli.batch.ray.actor import Actor, Made, Opened, Surroundings
+from cosmos_cli.batch.ray.cluster import Node, joined, nodes
+from cosmos_cli.batch.ray.group import Trouble
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.runtime.host import num_cores

@@ -1,4 +1,4 @@
-"""A process that works along with an actor: `python -m cosmos_cli.batch.mate RANK PIPE`, started by its group there."""
+"""A process that works along with an actor, which starts it: `python -m cosmos_cli.batch.ray.mate RANK PIPE`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from concurrent.futures import Future
 from multiprocessing.connection import Connection
 
-from cosmos_cli.batch.conveyor import Conveyor, is_shared
-from cosmos_cli.batch.group import Trouble
+from cosmos_cli.batch.ray.conveyor import Conveyor, is_shared
+from cosmos_cli.batch.ray.group import Trouble
 from cosmos_cli.batch.steps import Step
 from cosmos_cli.runtime.workers.worker import end_with_parent
 

@@ -1,0 +1,1 @@
+"""The engine of batches that works on the machines of a Ray cluster."""
