@@ -140,7 +140,7 @@ class RegisterDoctorCheck(Protocol):
             name: unique among checks; shown after the name of the plugin.
             help: one line for `cosmos plugins info`.
             check: import string of `check(checkpoint_dir: pathlib.Path)`, which returns a
-                `cosmos_cli.runtime.health.Finding` within seconds; the folder need not exist.
+                `cosmos_cli.health.Finding` within seconds; the folder need not exist.
         """
 
 

@@ -52,7 +52,10 @@ MAY_IMPORT = {
     "registry": {"errors", "hookspecs"},
     "own_hooks": {"hookspecs"},
     "catalogues": {"checkpoints", "errors", "registry"},
-    **dict.fromkeys(TOOLS, BOTTOM | TOOLS),
+    "runtime": BOTTOM,
+    "media": BOTTOM | {"runtime"},
+    "checkpoints": BOTTOM | {"runtime"},
+    "health": BOTTOM | TOOLS,
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
     "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
     "generation": BOTTOM | TOOLS | PARTS | {"catalogues", "requests", "registry", "settings"},
@@ -73,7 +76,7 @@ MAY_IMPORT = {
     | TOOLS
     | PARTS
     | JOBS
-    | {"catalogues", "configuration", "flags", "help", "requests", "settings"}
+    | {"catalogues", "configuration", "flags", "health", "help", "requests", "settings"}
     | {"registry", "hookspecs", "demo", "main", "workbench", "request_options"},
     "main": BOTTOM | {"help", "registry", "request_options", "runtime"},
     "__main__": {"interrupts", "main"},

@@ -16,7 +16,7 @@ from cosmos_cli.checkpoints.keys import Naming, compare_keys, list_names, printa
 from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
 from cosmos_cli.errors import CheckpointError, Problem
 
-__all__ = ["check_network", "load_network", "module_bytes"]
+__all__ = ["check_network", "load_network"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -85,11 +85,6 @@ def check_network(build: Callable[[], nn.Module], checkpoint: Checkpoint | str |
             return check_network(build, opened, naming=naming)
     _matched(build, checkpoint, naming)
     return None
-
-
-def module_bytes(network: nn.Module) -> int:
-    """Bytes of the network's parameters and buffers; shared ones count once."""
-    return sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))
 
 
 def _convert(tensor: Tensor, dtype: torch.dtype | None, device: torch.device | str) -> Tensor:

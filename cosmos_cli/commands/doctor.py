@@ -12,7 +12,7 @@ from cosmos_cli.catalogues import catalogues
 from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, download_command
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.flags import JsonFlag
-from cosmos_cli.runtime.health import CHECKS, Check, Finding
+from cosmos_cli.health import CHECKS, Check, Finding
 
 app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 

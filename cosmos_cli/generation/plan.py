@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.hub_cache import IN_CACHE
 from cosmos_cli.durations import duration
+from cosmos_cli.files import disk
 from cosmos_cli.files.side_work import side_work
-from cosmos_cli.files.stores import StorePath, copies_folder
 from cosmos_cli.generation.files import NeededFile
 from cosmos_cli.generation.rates import (
     Amount,
@@ -333,8 +332,8 @@ def plan_job(
         host_peak=_peak(parts, "host", names),
         host_needed_bytes=_peak([part for part in parts if not part.can_go], "host", names).num_bytes,
         output_bytes=round(pixels * bits_per_px / 8),
-        disk_free_bytes=_free_bytes(job.output.parent),
-        checkpoint_free_bytes=_free_bytes(settings.checkpoint_dir),
+        disk_free_bytes=disk.free_bytes(job.output.parent),
+        checkpoint_free_bytes=disk.free_bytes(settings.checkpoint_dir),
         cache=settings.cache_folder,
         notices=(*_not_counted(settings, machine), *job.notices),
         told=tuple(job.told),
@@ -539,13 +538,6 @@ def _peak(parts: Sequence[Part], memory: Memory, stages: Sequence[str]) -> Peak:
     worst = max(stages, key=lambda stage: sum(during(stage).values()))
     held = during(worst)
     return Peak(sum(held.values()), worst, held)
-
-
-def _free_bytes(folder: Path) -> int:
-    folder = copies_folder() if isinstance(folder, StorePath) else folder.absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free
 
 
 def _size(num_bytes: float) -> str:

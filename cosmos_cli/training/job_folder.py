@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.disk import free_bytes
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA
 from cosmos_cli.errors import CheckpointError, InputError, Problem
+from cosmos_cli.files.disk import free_bytes
 from cosmos_cli.files.documents import read_json, read_text
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.locks import try_lock

@@ -18,9 +18,10 @@ from torch import nn
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.keys import PUBLISHED, Naming, compare_keys
-from cosmos_cli.checkpoints.loading import load_network, module_bytes
+from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.runtime.memory.offload import module_bytes
 
 
 class Network(nn.Module):
@@ -359,7 +360,8 @@ def test_module_bytes_counts_buffers_and_shared_parameters_once(original: Networ
 LOAD_QUARTER = """
 import sys, torch
 from cosmos_cli.checkpoints.keys import PUBLISHED
-from cosmos_cli.checkpoints.loading import load_network, module_bytes
+from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.runtime.memory.offload import module_bytes
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.minimal_dit import MinimalDiT
 

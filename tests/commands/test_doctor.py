@@ -18,7 +18,7 @@ Cosmos = Callable[..., CommandResult]
 
 PLUGIN = """
 from cosmos_cli.hookspecs import hookimpl
-from cosmos_cli.runtime.health import Finding
+from cosmos_cli.health import Finding
 
 @hookimpl
 def cosmos_register_doctor_checks(register):

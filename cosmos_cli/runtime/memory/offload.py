@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import nn
 
-from cosmos_cli.checkpoints.loading import module_bytes
 from cosmos_cli.runtime.constants import forget_constants
 
 WORKING_BYTES = 2 << 30
@@ -68,3 +68,8 @@ def release_memory() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def module_bytes(network: nn.Module) -> int:
+    """Bytes of the network's parameters and buffers; shared ones count once."""
+    return sum(tensor.nbytes for tensor in chain(network.parameters(), network.buffers()))

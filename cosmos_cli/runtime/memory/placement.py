@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from cosmos_cli import output
-from cosmos_cli.checkpoints.loading import module_bytes
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.runtime.memory.exhaustion import is_out_of_memory, num_refused_requests
 from cosmos_cli.runtime.memory.limit import DeviceMemory
-from cosmos_cli.runtime.memory.offload import release_memory
+from cosmos_cli.runtime.memory.offload import module_bytes, release_memory
 from cosmos_cli.runtime.memory.residence import MemoryPlan, Residence, Stage, Where, plan_within, step_down
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, OutOfMemory, read_steps
 from cosmos_cli.runtime.memory.streaming import BlockStream

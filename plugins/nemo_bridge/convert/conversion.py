@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from cosmos_cli import interrupts, output
-from cosmos_cli.checkpoints.disk import free_bytes
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError
+from cosmos_cli.files.disk import free_bytes
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.names import check_name
 from cosmos_cli.files.outputs import check_writable, claim, making

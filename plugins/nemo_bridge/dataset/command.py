@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import TEXT_ENCODER_FORMS, Repository
-from cosmos_cli.checkpoints.disk import free_bytes
 from cosmos_cli.checkpoints.required import require
 from cosmos_cli.errors import CheckpointError, InputError, Problem, report_together
+from cosmos_cli.files.disk import free_bytes
 from cosmos_cli.files.identity import fingerprint
 from cosmos_cli.files.missing import is_file
 from cosmos_cli.generation.variants import TINY_ROOT, Variant

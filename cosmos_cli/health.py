@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cosmos_cli.checkpoints.disk import free_bytes
+from cosmos_cli.files.disk import free_bytes
 from cosmos_cli.runtime.gpus import find_gpus
 from cosmos_cli.runtime.memory.amounts import format_memory
 
