@@ -16,7 +16,8 @@ from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.generation.requests import RunOptions
 from cosmos_cli.registry import resolve
 from cosmos_cli.requests import option_name, validate

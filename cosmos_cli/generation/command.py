@@ -73,7 +73,7 @@ def plan_one(inputs: Inputs, settings: Any, request: Any) -> Plan:
 
 def _plans_of(kind: Any, settings: Any, request: Any) -> Sequence[Plan]:
     """What each of the models that work for a request will cost; the request was checked."""
-    from cosmos_cli.generation.plan import plan_job
+    from cosmos_cli.generation.foresight import plan_job
 
     if hasattr(kind, "plans_of"):
         plans: Sequence[Plan] = kind.plans_of(settings, request)

@@ -18,9 +18,10 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.files.transactions import transaction
 from cosmos_cli.generation.load import Models, checked_guardrails
 from cosmos_cli.generation.outputs import making_together
-from cosmos_cli.generation.plan import Plan, Watch
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.record import Result, write_sidecar
 from cosmos_cli.generation.steps import Clock, OnStep
+from cosmos_cli.generation.watch import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import Row, contact_sheet

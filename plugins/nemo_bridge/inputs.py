@@ -11,8 +11,8 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.generation import checks, input_frames
 from cosmos_cli.generation.checks import check_all_writable, check_lora, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of, own_file
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.identity import describe_work, work_key
-from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of

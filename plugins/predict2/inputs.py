@@ -11,7 +11,7 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.generation import checks
 from cosmos_cli.generation.checks import check_outputs, video_paths
 from cosmos_cli.generation.files import files_of
-from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.configs import MinimalDiTConfig
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of

@@ -17,7 +17,8 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.plan import Job, Plan, one_after_another, plan_job
+from cosmos_cli.generation.foresight import Job, plan_job
+from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.requests import validate

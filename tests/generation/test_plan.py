@@ -15,7 +15,8 @@ from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.cache import Cache
 from cosmos_cli.generation.files import NeededFile, needed_files
-from cosmos_cli.generation.plan import Job, Plan, Watch, plan_job
+from cosmos_cli.generation.foresight import Job, plan_job
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.rates import (
     Run,
     Stage,
@@ -28,6 +29,7 @@ from cosmos_cli.generation.rates import (
     similar_runs,
 )
 from cosmos_cli.generation.settings import GenerationSettings
+from cosmos_cli.generation.watch import Watch
 from cosmos_cli.generation.work import Frames, Networks, Part, Work
 from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
@@ -209,8 +211,8 @@ def test_a_run_that_cannot_be_measured_ends_as_any_other(monkeypatch: pytest.Mon
         raise FileNotFoundError(2, "No such file or directory", "/proc/self/status")
 
     output.configure(speaking=False)
-    monkeypatch.setattr("cosmos_cli.generation.plan.process_seconds", nothing_there)
-    monkeypatch.setattr("cosmos_cli.generation.plan.peak_host_bytes", nothing_there)
+    monkeypatch.setattr("cosmos_cli.generation.watch.process_seconds", nothing_there)
+    monkeypatch.setattr("cosmos_cli.generation.watch.peak_host_bytes", nothing_there)
     watch = Watch(plan(CPU, parts=[Part("DiT", 1e6)]), from_process_start=True)
     assert watch.finish({"denoise": 3.0, "total": 3.0}) == {}
     assert output.notices() == ["what the run takes is not set beside its plan: No such file or directory"]

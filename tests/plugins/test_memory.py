@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from cosmos_cli.generation.plan import Job, Plan, foresee_memory, plan_job
+from cosmos_cli.generation.foresight import Job, foresee_memory, plan_job
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.settings import DIT, REFINER, TEXT, TOKENIZER
 from cosmos_cli.generation.work import OFFLOADED_BLOCKS, Rig, Work, memory_stages
 from cosmos_cli.models.control_branch import ControlBranch

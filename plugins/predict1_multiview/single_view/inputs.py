@@ -12,8 +12,8 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.generation import checks, input_frames
 from cosmos_cli.generation.checks import check_all_writable, check_lora, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.identity import describe_work, work_key
-from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.variants import NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work

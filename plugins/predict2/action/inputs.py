@@ -11,7 +11,7 @@ from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, report_together
 from cosmos_cli.generation.checks import check_file, check_sharing
-from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.media.source import Source
 from cosmos_plugins.predict2.action.actions import FIELD, read_actions

@@ -13,7 +13,7 @@ from cosmos_cli.files.documents import read_text
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing
-from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.settings import negative_prompt_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.media.source import GivenFrames, Source

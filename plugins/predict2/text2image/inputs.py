@@ -10,7 +10,7 @@ from pathlib import Path
 from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.generation.checks import check_outputs, check_sharing
-from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.settings import negative_prompt_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_plugins.predict2 import inputs

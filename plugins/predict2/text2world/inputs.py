@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cosmos_cli.errors import InputError, report_together
 from cosmos_cli.generation.checks import check_sharing
-from cosmos_cli.generation.plan import Plan, one_after_another, plan_job, renamed
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan, one_after_another, renamed
 from cosmos_cli.generation.settings import guidance_of
 from cosmos_plugins.predict2.settings import RefinerSettings, TextSettings
 from cosmos_plugins.predict2.text2image import inputs as image_inputs

@@ -15,9 +15,10 @@ from cosmos_cli.files.writing import write_json
 from cosmos_cli.generation.load import checked_guardrails
 from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.generation.pipeline import Generated
-from cosmos_cli.generation.plan import Plan, Watch
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.record import PictureResult, VideoResult
 from cosmos_cli.generation.steps import OnStep
+from cosmos_cli.generation.watch import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.memory.offload import release_memory

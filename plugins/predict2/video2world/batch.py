@@ -18,7 +18,8 @@ from cosmos_cli.files.names import same_file, within
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.files.stores import StorePath
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.requests import validate
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.workers.share import Share

@@ -14,8 +14,8 @@ from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.generation import checks, input_frames
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.files import needed_files
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.identity import describe_work, work_key
-from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.settings import MACHINE_ONLY

@@ -18,7 +18,8 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.plan import Plan, one_after_another, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.transfer1.guided import inputs

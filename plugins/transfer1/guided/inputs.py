@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.missing import exists, why_missing
 from cosmos_cli.generation.checks import check_all_writable, check_sharing
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.identity import describe_work, work_key
-from cosmos_cli.generation.plan import Job
 from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.settings import MACHINE_ONLY

@@ -13,7 +13,7 @@ from cosmos_cli.generation import checks
 from cosmos_cli.generation.cameras import Camera
 from cosmos_cli.generation.checks import check_all_writable, check_parallel, check_sharing
 from cosmos_cli.generation.files import NeededFile, files_of
-from cosmos_cli.generation.plan import Job
+from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.media.source import GivenFrames, is_there
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of

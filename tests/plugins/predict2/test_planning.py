@@ -7,7 +7,8 @@ import pytest
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.command import plan_one
-from cosmos_cli.generation.plan import Plan, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.rates import Stage
 from cosmos_cli.runtime.machine import Machine
 from cosmos_plugins.predict2.video2world import inputs
@@ -25,7 +26,8 @@ print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.watch import Watch
 from cosmos_plugins.predict2.video2world import inputs
 from cosmos_plugins.predict2.video2world.requests import Video2WorldRequest, Video2WorldSettings
 settings = Video2WorldSettings(model_size="tiny", cache_dir="cache", {settings})

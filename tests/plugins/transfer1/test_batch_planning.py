@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.generation.plan import Plan, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS
 from cosmos_cli.runtime.machine import Machine
 from cosmos_cli.testing import CommandResult
@@ -42,7 +43,7 @@ def folder() -> None:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose rate is in a table, so that no measurement makes plans differ."""
-    for module in ("cosmos_cli.generation.plan", "cosmos_plugins.transfer1.batch"):
+    for module in ("cosmos_cli.generation.foresight", "cosmos_plugins.transfer1.batch"):
         monkeypatch.setattr(f"{module}.find_machine", lambda device: GPU)
 
 

@@ -38,7 +38,8 @@ print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.watch import Watch
 from cosmos_plugins.transfer1.multiview import inputs
 from cosmos_plugins.transfer1.multiview.requests import MultiviewRequest, MultiviewSettings
 settings = MultiviewSettings(model_size="tiny", cache_dir="cache")

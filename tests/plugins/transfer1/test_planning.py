@@ -7,7 +7,8 @@ import pytest
 
 from cosmos_cli.errors import InputError
 from cosmos_cli.generation.command import plan_one
-from cosmos_cli.generation.plan import Plan, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.plan import Plan
 from cosmos_cli.runtime.machine import Machine
 from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
@@ -25,7 +26,8 @@ print(json.dumps([made.document(), list(sys.modules)]))
 """
 RUN = """
 import json
-from cosmos_cli.generation.plan import Watch, plan_job
+from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.watch import Watch
 from cosmos_plugins.transfer1 import inputs
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 settings = TransferSettings(model_size="tiny", cache_dir="cache")
@@ -101,7 +103,7 @@ def test_upscaling_is_nine_tiles_and_three_times_the_size(clip: Path) -> None:
 
 def test_offloading_takes_weights_off_a_gpu(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 128 << 30, 120 << 30)
-    monkeypatch.setattr("cosmos_cli.generation.plan.find_machine", lambda device: gpu)
+    monkeypatch.setattr("cosmos_cli.generation.foresight.find_machine", lambda device: gpu)
     kept, offloaded = (
         plan(tiny_or(model_size="7B", offload_diffusion_transformer=value), request(clip)) for value in (False, True)
     )
