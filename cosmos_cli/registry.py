@@ -237,8 +237,9 @@ class Registry:
             raise InputError(
                 f"There is no engine named {name!r}.", where="--engine", fix=f"Use one of {', '.join(sorted(known))}."
             )
-        given = {"device": settings.device, "checkpoint_dir": settings.checkpoint_dir, "settings": settings}
-        return self._build(known[name], {**given, "num_workers": num_workers}, CosmosError)
+        given = {name: getattr(settings, name) for name in ("device", "checkpoint_dir") if hasattr(settings, name)}
+        given = {"device": "cpu", **given, "settings": settings, "num_workers": num_workers}
+        return self._build(known[name], given, CosmosError)
 
     def create_extensions(
         self, kind: str, *, device: str, offload: bool, checkpoint_dir: Path, settings: BaseModel

@@ -107,39 +107,49 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     output.result(result.summary(), {"status": "ok", **result.document()})
 
 
-def make_many(settings: Any, run: Callable[..., Reported], *, check: Callable[[], None], spreading: Spreading) -> None:
+def make_many(
+    settings: Any,
+    run: Callable[..., Reported],
+    *,
+    check: Callable[[], None] = lambda: None,
+    spreading: Spreading,
+) -> None:
     """Make several pictures or videos with one model, and tell of them.
 
     Args:
+        settings: `MachineSettings`, or those of a package that say less: without `is_guarded` what it makes is guarded,
+            without `num_gpus` each model is on one device, without `device` on the CPU.
         run: makes them, given an `engine` of batches, None for that of this machine, and the `share` of the rows.
         check: refuses what each of several workers would; asked before they start.
     Raises:
         InputError: the engine is none, or cannot work like this.
         typer.Exit: something failed.
     """
+    num_gpus, device = getattr(settings, "num_gpus", 1), getattr(settings, "device", "cpu")
     if spreading.slurm:
         _check_array(spreading)
-        output.text(array_file(arguments(), settings, spreading))
+        output.text(array_file(arguments(), device, num_gpus, spreading))
         return
     _require_guardrails(settings)
-    keep_copies_in(folder_in(settings.cache_folder))
+    if hasattr(settings, "cache_folder"):
+        keep_copies_in(folder_in(settings.cache_folder))
     share = Share.parse(spreading.share) if spreading.share else None
     if not spreading.is_local:
         _check_alone(spreading)
         known, num_workers = registry.current(), spreading.num_workers
         engine = known.create_engine(spreading.engine, settings=settings, num_workers=num_workers)
-        if settings.num_gpus > 1:
-            _check_shares(engine, settings, spreading)
+        if num_gpus > 1:
+            _check_shares(engine, num_gpus, spreading)
             with one_at_a_time():
                 check()
         tell_report(run(engine=engine, share=share))
         return
     if spreading.num_workers is not None:
         raise InputError("is for other engines.", where="--num-workers", fix="Give --engine, or use --num-gpus.")
-    own = check_workers(settings.num_gpus, settings.device)
-    if own is None and settings.num_gpus > 1:
+    own = check_workers(num_gpus, device)
+    if own is None and num_gpus > 1:
         check()
-    with spread(settings.num_gpus, settings.device):
+    with spread(num_gpus, device):
         report = run(engine=None, share=share)
     tell_report(report)
 
@@ -155,10 +165,10 @@ def _check_array(spreading: Spreading) -> None:
         raise InputError("gives every task a share.", where="--slurm", fix="Leave out --share.")
 
 
-def _check_shares(engine: Any, settings: Any, spreading: Spreading) -> None:
+def _check_shares(engine: Any, num_gpus: int, spreading: Spreading) -> None:
     if not getattr(engine, "shares_items", False):
         raise InputError(
-            f"{settings.num_gpus} GPUs cannot share a video with --engine {spreading.engine}: each makes its own.",
+            f"{num_gpus} GPUs cannot share a video with --engine {spreading.engine}: each makes its own.",
             where="--num-gpus",
             fix="Leave it out; --num-workers limits the number of GPUs.",
         )
@@ -175,7 +185,7 @@ def _check_alone(spreading: Spreading) -> None:
 
 def _require_guardrails(settings: Any) -> None:
     """Building them finds it out too, but only when workers have started. Raises GuardrailBlocked."""
-    if settings.is_guarded:
+    if getattr(settings, "is_guarded", True):
         registry.current().require_guardrails()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from cosmos_cli.settings import Spreading
 
@@ -15,14 +14,14 @@ _OF_THE_ARRAY = {"--slurm": 0, "--no-slurm": 0, "--num-workers": 1, "--time-limi
 """Options that the tasks are not given, and how many words follow each."""
 
 
-def array_file(arguments: Sequence[str], settings: Any, spreading: Spreading) -> str:
+def array_file(arguments: Sequence[str], device: str, num_gpus: int, spreading: Spreading) -> str:
     """What `sbatch` is given: every task makes its share, and is put back into the queue if it is stopped.
 
     Args:
         arguments: of the command that asks for it.
     """
     num_tasks = spreading.num_workers or DEFAULT_TASKS
-    gpus = [] if settings.device == "cpu" else [f"#SBATCH --gpus-per-node={settings.num_gpus}"]
+    gpus = [] if device == "cpu" else [f"#SBATCH --gpus-per-node={num_gpus}"]
     words = list(_without_array(arguments))
     return "\n".join(
         [

@@ -66,8 +66,10 @@ def test_a_batch_makes_only_what_is_missing() -> None:
     assert run_cosmos("mirage", "batch", "all.jsonl", "--weights", TRAINED).exit_code == 0
     Path("many/1.mp4").unlink()
 
+    first = run_cosmos("mirage", "batch", "all.jsonl", "--weights", TRAINED, "--share", "1/2", "--json")
     second = run_cosmos("mirage", "batch", "all.jsonl", "--weights", TRAINED, "--json")
 
+    assert [sample["status"] for sample in first.json["samples"]] == ["done before"]
     assert [sample["status"] for sample in second.json["samples"]] == ["done before", "done"]
     assert Path("many/1.mp4").exists()
 

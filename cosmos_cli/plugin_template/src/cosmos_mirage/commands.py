@@ -7,12 +7,16 @@ from collections.abc import Sequence
 import typer
 
 from cosmos_cli import output
-from cosmos_cli.batch.engine import Worker, run_batch
+from cosmos_cli.batch.engine import Report, Worker, run_batch
+from cosmos_cli.batch.engines import Engine
 from cosmos_cli.batch.manifest import Row, beside
 from cosmos_cli.batch.plan import Item, plan_batch
+from cosmos_cli.generation.command import make_many
 from cosmos_cli.generation.identity import work_key
 from cosmos_cli.request_options import request_options
 from cosmos_cli.requests import request_document, validate
+from cosmos_cli.runtime.workers.share import Share
+from cosmos_cli.settings import Spreading
 from cosmos_cli.training.command import add_commands
 from cosmos_mirage.requests import MirageBatch, MirageRequest, MirageSettings
 
@@ -31,8 +35,8 @@ def run(request: MirageRequest, settings: MirageSettings) -> None:
 
 
 @app.command()
-@request_options(MirageBatch, MirageSettings)
-def batch(many: MirageBatch, settings: MirageSettings) -> None:
+@request_options(MirageBatch, MirageSettings, Spreading)
+def batch(many: MirageBatch, settings: MirageSettings, spreading: Spreading) -> None:
     """Continue many pictures; started again, it goes on where it stopped. Example: cosmos mirage batch a.jsonl"""
 
     def to_item(row: Row) -> Item[MirageRequest]:
@@ -56,7 +60,8 @@ def batch(many: MirageBatch, settings: MirageSettings) -> None:
 
         return MiragePipeline.load(settings)
 
-    report = run_batch(plan_batch(many.file, to_item), load, ledger=many.file.with_suffix(".ledger.jsonl"))
-    output.result(report.summary(), report.document())
-    if report.exit_code:
-        raise typer.Exit(report.exit_code)
+    def run(engine: Engine | None, share: Share | None) -> Report:
+        ledger = many.file.with_suffix(".ledger.jsonl")
+        return run_batch(plan_batch(many.file, to_item), load, ledger=ledger, engine=engine, share=share)
+
+    make_many(settings, run, spreading=spreading)
