@@ -43,6 +43,8 @@ PARTS = {
     "acme/parts/new.bin": random.Random(7).randbytes(10_000),
     "acme/parts/notes/a.txt": b"one\n",
 }
+NEEDED = {path: FILES[path] for path in (BASE, EDGE, CONFIG, TEXT)}
+"""What the model `big` needs."""
 NEED, EXTRA, FAST, NEW, NOTES = PARTS
 CLIPS = {f"datasets/acme/clips/videos/{i}.mp4": random.Random(i).randbytes(50_000) for i in range(3)}
 
