@@ -15,6 +15,7 @@ from typing import Any
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import read_text
 from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.stores import check_is_here
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.requests import nearest
 
@@ -132,7 +133,7 @@ def shown(path: Path) -> str:
 
 
 def _from(file: Path, value: str | int | float) -> Path:
-    return file.parent / given_path(str(value))
+    return file.parent / check_is_here(given_path(str(value)))
 
 
 def _parse(path: Path) -> Any:

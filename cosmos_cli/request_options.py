@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from cosmos_cli import output
 from cosmos_cli.configuration import default_of
 from cosmos_cli.errors import CosmosError, InputError, report_together
-from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.paths import given_anywhere
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.help import OLD, HelpAll, Panel, panel_of
 from cosmos_cli.requests import (
@@ -172,7 +172,7 @@ def _merge(group: OptionGroup, given: Mapping[str, str], values: dict[str, Any])
 
 def _named_file(option: str, path: str) -> Path:
     try:
-        return given_path(path)
+        return given_anywhere(path)
     except ValueError as error:
         raise InputError(str(error), where=option_name(option), fix="Give the path of a file.") from error
 

@@ -23,6 +23,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.stores import StorePath, check_is_here, stored
 
 
 class StrictModel(BaseModel):
@@ -48,6 +49,15 @@ class StrictModel(BaseModel):
         # pydantic takes no path where it reads JSON itself
         as_path = str if info.mode == "json" else Path
         return _as_meant(value, cls.model_fields[info.field_name].annotation, as_path)
+
+    @field_validator("*")
+    @classmethod
+    def _is_here(cls, value: Any) -> Any:
+        """Fields that may lie in a store have made paths of stores of their addresses, see `Anywhere`."""
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, Path) and not isinstance(each, StorePath):
+                check_is_here(each)
+        return value
 
 
 def _as_meant(value: Any, annotation: Any, as_path: Callable[[Path], Any]) -> Any:
@@ -260,7 +270,7 @@ def read_request_file(path: str | Path, models: Sequence[type[StrictModel]]) -> 
     Raises:
         InputError: the file is missing, is not JSON, or holds fields that no model has.
     """
-    document = read_json(Path(path), from_pipes=True)
+    document = read_json(stored(Path(path)), from_pipes=True)
     if isinstance(document, dict) and isinstance(document.get("request"), dict):
         document = document["request"]
     if not isinstance(document, dict):

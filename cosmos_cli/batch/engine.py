@@ -77,9 +77,10 @@ def run_batch(
 
         def sort() -> tuple[list[Item[Request]], list[Outcome]]:
             opened.append(stack.enter_context(open_ledger(ledger, is_ours=is_ours)))
-            todo, others = _sort(plan, opened[0], overwrite=overwrite)
+            with looking([ledger.parent]):  # once for all items, each of which may have a folder of its own
+                todo, others = _sort(plan, opened[0], overwrite=overwrite)
+                remove_stored_remains(file for item in plan.items for file in item.files)
             told = (*outcomes.values(), *others)
-            remove_stored_remains(file for item in plan.items for file in item.files)
             opened[0].begin(plan.items, {outcome.name: outcome.error for outcome in told if outcome.error})
             return todo, others
 

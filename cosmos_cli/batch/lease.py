@@ -14,6 +14,7 @@ from typing import Any
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
+from cosmos_cli.files.stores import patiently
 from cosmos_cli.files.writing import replacing
 
 _RENEW_S = 20.0
@@ -21,7 +22,7 @@ _PATIENCE_S = 3.5 * _RENEW_S
 """For so long the file may stay as it is until its process counts as dead."""
 _FORGOTTEN_S = 900.0
 """The same by the clocks of who wrote it, or of the store, and of this process, which may differ."""
-_LOOK_S, _SETTLE_S = 1.0, 0.5
+_LOOK_S, _SETTLE_S, _CROSSED_S = 1.0, 0.5, 3.0
 
 
 class Lease:
@@ -30,9 +31,12 @@ class Lease:
     def __init__(self, place: Path) -> None:
         self._place, self._token, self._count = place, new_name("", ""), 0
         self._is_lost, self._is_over = False, threading.Event()
+        self._renewing, self._renewed = threading.Lock(), 0.0
 
     def check(self) -> None:
-        """Raises CosmosError: another process has the batch now."""
+        """Raises CosmosError: another process has the batch now, or after a long silence the store does not say."""
+        if time.monotonic() - self._renewed > _PATIENCE_S:  # the store did not answer, or this process was stopped
+            patiently(self._renew)
         if self._is_lost:
             raise CosmosError(
                 "was taken over by another process, since nothing was heard of this one for a while.",
@@ -45,15 +49,21 @@ class Lease:
         told = {"token": self._token, "host": os.uname().nodename, "pid": os.getpid(), "count": self._count}
         with replacing(self._place) as temporary:  # whole, for whoever reads it now
             temporary.write_bytes(json.dumps(told).encode())
+        self._renewed = time.monotonic()
 
     def _renew(self) -> None:
-        while not self._is_over.wait(_RENEW_S):
-            with contextlib.suppress(CosmosError, OSError):  # a store that does not answer may do so next time
-                known = _read(self._place)
-                if known.get("token") not in (None, self._token):
-                    self._is_lost = True
-                    return
+        with self._renewing:
+            self._is_lost = self._is_lost or _read(self._place).get("token") not in (None, self._token)
+            if not self._is_lost:
                 self._write()
+
+    def _keep(self) -> None:
+        # of two whose writes a slow store has let cross, one soon finds out
+        pause = min(_CROSSED_S, _RENEW_S)
+        while not self._is_over.wait(pause) and not self._is_lost:
+            pause = _RENEW_S
+            with contextlib.suppress(CosmosError, OSError):  # a store that does not answer may do so next time
+                self._renew()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Lease]:
@@ -63,15 +73,15 @@ class Lease:
         time.sleep(_SETTLE_S)  # of two that come at the same time, the one that wrote last has it
         if _read(self._place).get("token") != self._token:
             raise _in_use(self._place)
-        renewing = threading.Thread(target=self._renew, name="lease", daemon=True)
+        renewing = threading.Thread(target=self._keep, name="lease", daemon=True)
         renewing.start()
         try:
             yield self
         finally:
             self._is_over.set()
             renewing.join()
-            if not self._is_lost:
-                with contextlib.suppress(CosmosError, OSError):
+            with contextlib.suppress(CosmosError, OSError):
+                if _read(self._place).get("token") == self._token:
                     self._place.unlink(missing_ok=True)
 
 

@@ -16,10 +16,12 @@ from typing import Any, BinaryIO, Protocol
 
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import json_lines
-from cosmos_cli.files.stores import StorePath
+from cosmos_cli.files.stores import StorePath, looking, patiently, read_ahead
 
 _PART_BYTES = 128 << 10
 """About what a line costs to write at most, and so much at least is in a part that is read."""
+
+_TIME_DIGITS = 14
 
 
 class Lines(Protocol):
@@ -51,7 +53,7 @@ def read_lines(path: Path) -> Iterator[Any]:
 
 def check_ledger(path: Path) -> None:
     """Raises InputError: something lies at `path` that is no ledger."""
-    if path.exists() and path.is_file() == isinstance(path, StorePath):
+    if path.is_file() if isinstance(path, StorePath) else path.exists() and not path.is_file():
         raise InputError("is not a file, so that no ledger can be kept there.", where=str(path), fix="Move it away.")
 
 
@@ -60,8 +62,15 @@ def _files_of(path: Path) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             yield file
         return
-    for part in sorted(path.glob("*.jsonl")):
-        yield io.BytesIO(part.read_bytes())
+    with looking([path]):  # a part that is written meanwhile only gets longer
+        parts = _parts_of(path)
+        read_ahead(parts)
+        contents = [part.read_bytes() for part in parts]
+    yield from map(io.BytesIO, contents)
+
+
+def _parts_of(path: StorePath) -> list[StorePath]:
+    return sorted(path.glob("*.jsonl"))
 
 
 class _FileLines:
@@ -105,15 +114,25 @@ def _write_all(descriptor: int, content: bytes) -> None:
 class _PartLines:
     def __init__(self, path: StorePath) -> None:
         self._path = path
-        self._writer = f"{time.time_ns() // 1_000_000:014d}-{secrets.token_hex(4)}"
+        self._writer = ""
         self._number, self._content = 0, b""
 
     def append(self, lines: bytes) -> None:
+        if not self._writer:
+            self._writer = self._behind_others()
         if len(self._content) > _PART_BYTES:
             self._number, self._content = self._number + 1, b""
         content = self._content + lines
-        (self._path / f"{self._writer}-{self._number:06d}.jsonl").write_bytes(content)
+        part = self._path / f"{self._writer}-{self._number:06d}.jsonl"
+        patiently(lambda: part.write_bytes(content))
         self._content = content
+
+    def _behind_others(self) -> str:
+        """Time and token of this writer; clocks differ, and what is told last counts."""
+        [*_, last] = ["", *(part.name for part in _parts_of(self._path))]
+        told = last.partition("-")[0]
+        now_ms = max(time.time_ns() // 1_000_000, int(told) + 1 if told.isdecimal() else 0)
+        return f"{now_ms:0{_TIME_DIGITS}d}-{secrets.token_hex(4)}"
 
     def check(self) -> None:
         """A store has no folders that could be moved."""

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_cli import output
-from cosmos_cli.commands.options import as_meant
 from cosmos_cli.errors import InputError
 from cosmos_cli.flags import JsonFlag
 
@@ -46,10 +45,10 @@ def report(
 
 
 def _meant(path: Path) -> Path:
-    from cosmos_cli.files.stores import stored
+    from cosmos_cli.files.paths import given_anywhere
 
     try:
-        return stored(as_meant(path))
+        return given_anywhere(path)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

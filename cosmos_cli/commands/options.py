@@ -9,12 +9,16 @@ import typer
 
 from cosmos_cli.configuration import default_of
 from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.stores import check_is_here
 from cosmos_cli.help import panel_of
 
 
-def as_meant(value: Path) -> Path:
+def as_meant(value: Any) -> Any:
+    """The path that an option means, of this machine; None if it was not given."""
+    if value is None:
+        return None
     try:
-        return given_path(value)
+        return check_is_here(given_path(value))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cosmos_cli import output, registry
+from cosmos_cli.commands.options import as_meant
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.flags import JsonFlag
 
@@ -50,7 +51,9 @@ def info(name: Annotated[str, typer.Argument(help="Name of a plugin or of a fami
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="Of the family: lower-case words joined by hyphens.")],
-    folder: Annotated[Path | None, typer.Option(help="Folder to write.", show_default="cosmos-NAME")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(callback=as_meant, help="Folder to write.", show_default="cosmos-NAME")
+    ] = None,
     json: JsonFlag = False,
 ) -> None:
     """Write a package with a family that works, its tests and a training. Example: cosmos plugins new night-rain"""

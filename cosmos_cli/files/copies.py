@@ -16,6 +16,7 @@ from cosmos_cli.files.failures import writing
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
 
 _LIMIT_BYTES = 64 << 30
+_SUFFIX_BYTES = 16
 
 
 def folder_in(caches: Path) -> Path:
@@ -30,6 +31,7 @@ class Copies:
         self._folder: Path | None = None
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._has_cleared = False
+        self._room_bytes, self._making_room = 0, threading.Lock()
 
     @property
     def folder(self) -> Path:
@@ -44,21 +46,22 @@ class Copies:
 
     @folder.setter
     def folder(self, folder: Path) -> None:
-        self._folder, self._has_cleared = folder, False
+        self._folder, self._has_cleared, self._room_bytes = folder, False, 0
 
-    def get(self, identity: str, suffix: str, num_bytes: int, fetch: Callable[[Path], object]) -> Path:
+    def get(self, address: str, version: str, suffix: str, num_bytes: int, fetch: Callable[[Path], object]) -> Path:
         """The copy of something; made, if it is not there.
 
         Args:
-            identity: what it is, its version with it.
-            suffix: of its name, by which readers know formats.
+            suffix: of its name, by which readers know formats; none of them is longer than a few characters.
             num_bytes: its size.
             fetch: writes it to a path.
         Raises:
             DiskFull: there is no room.
             CosmosError: it came in another size; the system does not let it be written.
         """
-        name = f"{hashlib.sha256(identity.encode(errors='surrogatepass')).hexdigest()[:40]}{suffix}"
+        suffix = suffix if len(os.fsencode(suffix)) <= _SUFFIX_BYTES else ""
+        identity = f"{address} {version}".encode(errors="surrogatepass")
+        name = f"{hashlib.sha256(identity).hexdigest()[:40]}{suffix}"
         copy = self._cleared() / name
         with self._locks[name]:
             with contextlib.suppress(OSError):
@@ -72,7 +75,7 @@ class Copies:
                     fetch(part)
                     if (got := part.stat().st_size) != num_bytes:
                         what = f"came with {got:,} bytes instead of {num_bytes:,}."
-                        raise CosmosError(what, where=identity.split()[0], fix="Try again.")
+                        raise CosmosError(what, where=address, fix="Try again.")
                     part.replace(copy)
                 finally:
                     part.unlink(missing_ok=True)
@@ -96,7 +99,16 @@ class Copies:
         return self.folder
 
     def _make_room(self, num_bytes: int) -> None:
-        """Remove the copies that were not used for the longest, until another has room beside the rest."""
+        """Remove the copies that were not used for the longest, until another has room beside the rest.
+
+        Looks at all of them only where what it saw the last time leaves no room for sure.
+        """
+        with self._making_room:
+            if num_bytes > self._room_bytes:
+                self._room_bytes = self._room_beside_others(num_bytes)
+            self._room_bytes = max(self._room_bytes - num_bytes, 0)
+
+    def _room_beside_others(self, num_bytes: int) -> int:
         found = []
         for copy in self.folder.iterdir():
             with contextlib.suppress(OSError):
@@ -105,8 +117,10 @@ class Copies:
                     found.append((status.st_mtime, status.st_size, copy))
         total = sum(size for _, size, _ in found)
         most = min(_LIMIT_BYTES, (shutil.disk_usage(self.folder).free + total) // 2)
+        spare = most // 16  # other processes make copies, too, and others take of the disk
         for _, size, copy in sorted(found):
-            if total + num_bytes <= most:
-                return
+            if total + num_bytes <= most - spare:
+                break
             copy.unlink(missing_ok=True)
             total -= size
+        return min(most - total, num_bytes + spare)

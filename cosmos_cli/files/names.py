@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.files.stores import StorePath
+from cosmos_cli.files.stores import StorePath, is_address
 
 PREFIX = ".cosmos-"
 """What files in the making, claims and journals begin with."""
@@ -50,6 +50,8 @@ def check_name(path: Path, *, field: str) -> None:
             where=field,
             fix="Use letters, digits, - and _.",
         ) from None
+    if isinstance(path, StorePath) and len(path.parts) <= 2:
+        raise InputError(f"{path} names no file in a bucket.", where=field, fix="Give s3://bucket/name or the like.")
     if not path.name.strip() or path.name.startswith("."):
         raise InputError(
             f"{path.name!r} is no name for a file: a dot at the beginning hides it.",
@@ -105,7 +107,8 @@ def within(folder: Path, name: str, *, field: str, suffix: str = "") -> Path:
     path = folder / f"{name}{suffix}"
     given = Path(name)
     try:
-        leads_out = given.is_absolute() or ".." in given.parts or not _is_inside(path, folder)
+        elsewhere = given.is_absolute() or (is_address(given) and not isinstance(folder, StorePath))
+        leads_out = elsewhere or ".." in given.parts or not _is_inside(path, folder)
     except ValueError:  # an embedded null byte
         leads_out = False
     if leads_out:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cosmos_cli.files.stores import stored
+
 _MAX_NAME_BYTES = 255
 _MAX_PATH_BYTES = 4095
 """As Linux and its usual file systems have it."""
@@ -37,6 +39,11 @@ def given_path(given: str | Path) -> Path:
     if len(encoded) > _MAX_PATH_BYTES:
         raise ValueError(f"{_shown(text)} has {len(encoded):,} bytes; paths have at most {_MAX_PATH_BYTES:,}.")
     return path
+
+
+def given_anywhere(given: str | Path) -> Path:
+    """As `given_path`, of a path that may lie in a store. Raises ValueError: as there, and as `stored`."""
+    return stored(given_path(given))
 
 
 def _shown(text: str) -> str:

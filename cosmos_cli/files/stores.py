@@ -17,6 +17,8 @@ import re
 import stat as modes
 import sys
 import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
@@ -27,6 +29,7 @@ from typing import IO, Annotated, Any
 
 from pydantic import AfterValidator
 
+from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.copies import Copies
 
@@ -45,11 +48,17 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):(/|$)")
 """How an address begins as a path, which has no two slashes in a row."""
 
+_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Before each of the times that a change is tried again."""
+
 _AT_A_TIME = 16
 """Objects that are read at a time."""
 
-_NUM_SMALL, _SMALL_BYTES = 20_000, 16 << 10
-"""So many files, of so many bytes at most, are read once as long as they stay the same: sidecars of a batch."""
+_SMALL_BYTES, _ALL_SMALL_BYTES = 16 << 20, 256 << 20
+"""Files of so many bytes at most are read once as long as they stay the same: sidecars of a batch, parts of its ledger.
+
+Together they take no more than the second in memory.
+"""
 
 
 class StorePath(type(Path())):  # type: ignore[misc]
@@ -63,7 +72,9 @@ class StorePath(type(Path())):  # type: ignore[misc]
         return str(self.parts[0]).removesuffix(":")
 
     def __str__(self) -> str:
-        return f"{self._scheme}://{'/'.join(self.parts[1:])}"
+        if not is_address(first := "/".join(self.parts[:1])):  # what pathlib makes of a part of one meanwhile
+            return "/".join(self.parts) or "."
+        return f"{first}//{'/'.join(self.parts[1:])}"
 
     def __fspath__(self) -> str:
         return str(self)
@@ -78,7 +89,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
         given = Path(other)
         if given.is_absolute():
             return given
-        return stored(given) if is_address(given) else super().__truediv__(other)
+        return stored(given) if is_address(given) else type(self)(self, given)
 
     def joinpath(self, *others: Any) -> Any:
         return functools.reduce(lambda path, other: path / other, others, self)
@@ -98,8 +109,14 @@ class StorePath(type(Path())):  # type: ignore[misc]
     def expanduser(self) -> StorePath:
         return self
 
-    def relative_to(self, *other: Any, **options: Any) -> Any:
-        return Path(*super().relative_to(*other, **options).parts)
+    def is_relative_to(self, *other: Any) -> bool:
+        parts = Path(*other).parts
+        return bool(parts) and self.parts[: len(parts)] == parts
+
+    def relative_to(self, *other: Any, **_: Any) -> Path:
+        if not self.is_relative_to(*other):
+            raise ValueError(f"{str(self)!r} does not lie in {str(Path(*other))!r}")
+        return Path(*self.parts[len(Path(*other).parts) :])
 
     # What is there
 
@@ -108,7 +125,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
         key = str(self)
         seen = _seen.get()
         if seen is not None and key not in seen.changed and (key in seen.facts or seen.knows(key)):
-            return seen.facts.get(key)
+            return seen.facts.get(key) or ({"type": "directory"} if seen.names.get(f"{key}/") else None)
         found: Mapping[str, Any] | None
         with _asking(self) as files:
             try:
@@ -167,8 +184,8 @@ class StorePath(type(Path())):  # type: ignore[misc]
         seen = _seen.get()
         if seen is not None and seen.knows(f"{self}/"):
             under = f"{self}/"
-            names = {key[len(under) :].partition("/")[0] for key in list(seen.facts) if key.startswith(under)}
-            names = {name for name in names if seen.facts.get(under + name, True) is not None}
+            changed = {key[len(under) :].partition("/")[0] for key in seen.changed if key.startswith(under)}
+            names = {name for name in changed if (self / name).exists()} | (seen.names[under] - changed)
         else:
             try:
                 names = {path.name for path in self.iterdir()}
@@ -189,7 +206,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
             with _asking(self) as files:
                 files.get_file(str(self), str(target))
 
-        return _copies.get(f"{self} {version_of(facts)}", self.suffix, int(facts.get("size") or 0), fetch)
+        return _copies.get(str(self), version_of(facts), self.suffix, int(facts.get("size") or 0), fetch)
 
     def open(self, mode: str = "r", buffering: int = -1, *args: Any, **options: Any) -> IO[Any]:
         """To read alone; see `put` and `write_bytes`."""
@@ -205,23 +222,25 @@ class StorePath(type(Path())):  # type: ignore[misc]
         num_bytes = min(int(facts.get("size") or 0), sys.maxsize if limit is None else limit)
         if not num_bytes:
             return b""
-        known = _small.get(key := f"{self} {version_of(facts)}")
+        known = _small.known.get(key := f"{self} {version_of(facts)}")
         if known is not None:
             return known[:num_bytes]
         with _asking(self) as files:
             content: bytes = files.cat_file(str(self), start=0, end=num_bytes)
-        if num_bytes == facts.get("size") and num_bytes <= _SMALL_BYTES:
-            _small[key] = content
-            if len(_small) > _NUM_SMALL:
-                _small.pop(next(iter(_small)), None)
+        if num_bytes == facts.get("size"):
+            _small.keep(key, content)
         return content
 
     # What is written
 
     def put(self, source: Path) -> None:
         """Write a file's content."""
-        with _changing(self) as files:
-            files.put_file(str(source), str(self))
+
+        def write() -> None:
+            with _changing(self) as files:
+                files.put_file(str(source), str(self))
+
+        patiently(write)
 
     def write_bytes(self, data: Any) -> int:
         with _changing(self) as files:
@@ -238,9 +257,13 @@ class StorePath(type(Path())):  # type: ignore[misc]
 
     def replace(self, target: Any) -> Any:
         """Within a store: first the object is there under both names."""
-        with _changing(self, target) as files:
-            files.cp_file(str(self), str(target))
-            files.rm_file(str(self))
+
+        def move() -> None:
+            with _changing(self, target) as files:
+                files.cp_file(str(self), str(target))
+                files.rm_file(str(self))
+
+        patiently(move)
         return target
 
     def mkdir(self, *_: Any, **__: Any) -> None:
@@ -276,6 +299,13 @@ def stored(path: Path) -> Path:
 
 Anywhere = Annotated[Path, AfterValidator(stored)]
 """A field with a path here or in a store."""
+
+
+def check_is_here(path: Path) -> Path:
+    """The path. Raises ValueError: it is an address, for what can only lie on a disk of this machine."""
+    if is_address(path):
+        raise ValueError(f"must be a path on this machine, but {str(path).replace(':/', '://', 1)!r} lies in a store.")
+    return path
 
 
 def here(path: Path) -> Path:
@@ -338,6 +368,8 @@ class _Seen:
 
     def __init__(self) -> None:
         self.facts: dict[str, Mapping[str, Any] | None] = {}
+        self.names: defaultdict[str, set[str]] = defaultdict(set)
+        """Folder, with a slash at its end, to the names in it; of all that were listed."""
         self.changed: set[str] = set()
         self._listed: list[str] = []
 
@@ -350,11 +382,33 @@ class _Seen:
             found = files.find(str(folder), detail=True)
             own = files._strip_protocol(str(folder)).strip("/")
         for name, facts in found.items():
-            self.facts[f"{folder}{name.strip('/').removeprefix(own)}"] = facts
+            below = name.strip("/").removeprefix(own)
+            self.facts[f"{folder}{below}"] = facts
+            under, parts = f"{folder}/", below.strip("/").split("/")
+            for part in parts:
+                self.names[under].add(part)
+                under += f"{part}/"
         self._listed.append(f"{folder}/")
 
 
-_small: dict[str, bytes] = {}
+class _Small:
+    """Contents of small files, by address and version; those that came first go first."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {}
+        self._num_bytes, self._lock = 0, threading.Lock()
+
+    def keep(self, key: str, content: bytes) -> None:
+        with self._lock:
+            if len(content) > _SMALL_BYTES or key in self.known:
+                return
+            self.known[key] = content
+            self._num_bytes += len(content)
+            while self._num_bytes > _ALL_SMALL_BYTES:
+                self._num_bytes -= len(self.known.pop(next(iter(self.known))))
+
+
+_small = _Small()
 _seen: ContextVar[_Seen | None] = ContextVar("seen", default=None)
 _copies = Copies()
 
@@ -406,7 +460,8 @@ def _asking(path: StorePath) -> Iterator[Any]:
     except (CosmosError, FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyboardInterrupt):
         raise
     except PermissionError as error:
-        raise _told(path, error, "lets you not in", "Check your credentials, and what they allow.") from error
+        fix = "Check your credentials, and what they allow."
+        raise CosmosError(_told("lets you not in", error), where=str(path), fix=fix) from error
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(f"{path._scheme}:"):
             raise  # of the disk here
@@ -424,14 +479,34 @@ def _changing(*paths: StorePath) -> Iterator[Any]:
         yield files
 
 
+class Unreachable(CosmosError):
+    """A store did not answer, or not so that it helps; it may do so later."""
+
+
+def patiently(change: Callable[[], object]) -> None:
+    """Make a change for which there was long work, again and again for a minute if the store does not answer.
+
+    Raises:
+        CosmosError: it did not do so.
+    """
+    for pause in _PAUSES_S:
+        try:
+            change()
+            return
+        except Unreachable as error:
+            output.status(f"{error.problems[0].where} {error.problems[0].what} Trying again in {pause:g} s")
+            time.sleep(pause)
+    change()
+
+
 def _unreachable(path: StorePath, error: Exception) -> CosmosError:
     fix = "Check the address, the network, and your credentials for this store."
-    return _told(path, error, "cannot be reached", fix)
+    return Unreachable(_told("cannot be reached", error), where=str(path), fix=fix)
 
 
-def _told(path: StorePath, error: Exception, what: str, fix: str) -> CosmosError:
+def _told(what: str, error: Exception) -> str:
     reason = " ".join((error.strerror if isinstance(error, OSError) and error.strerror else str(error)).split())
-    return CosmosError(f"{what}: {reason or type(error).__name__}.", where=str(path), fix=fix)
+    return f"{what}: {(reason or type(error).__name__).rstrip('.')}."
 
 
 _lock = threading.Lock()

@@ -14,7 +14,7 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.files.copies import folder_in
 from cosmos_cli.files.missing import lies_there
 from cosmos_cli.files.side_work import side_work
-from cosmos_cli.files.stores import keep_copies_in, looking
+from cosmos_cli.files.stores import keep_copies_in, looking, stored
 from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.registry import resolve
@@ -65,7 +65,7 @@ def plan_one(inputs: Inputs, settings: Any, request: Any) -> Plan:
     planned: Plan = (
         kind.plan_of(settings, request) if hasattr(kind, "plan_of") else _plans_of(kind, settings, request)[0]
     )
-    path = Path(planned.request["output"])
+    path = stored(Path(planned.request["output"]))
     if request.overwrite or not lies_there(path):
         return planned
     return replace(planned, faults=(*planned.faults, f"{path} exists already. {OTHER_OUTPUT}"))

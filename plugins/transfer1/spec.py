@@ -12,7 +12,7 @@ from cosmos_cli import registry
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.missing import exists
-from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.paths import given_anywhere
 from cosmos_cli.request_options import FileOption
 from cosmos_cli.requests import StrictModel, option_name, shortened, validate, without_misplaced
 from cosmos_cli.settings import Planning
@@ -149,7 +149,7 @@ def _is_path(value: object) -> bool:
 def beside_spec(text: str, folder: Path) -> str:
     """A path as it is if it leads somewhere, else beside the specification; what is none is left to the request."""
     try:
-        is_there, beside = exists(given_path(text)), given_path(folder / text)
+        is_there, beside = exists(given_anywhere(text)), given_anywhere(folder / text)
     except ValueError:
         return text
     return str(beside) if not is_there and exists(beside) else text

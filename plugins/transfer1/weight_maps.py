@@ -66,7 +66,7 @@ def _is_torch_file(path: Path) -> bool:
 
 def _read_tensor(path: Path, where: str) -> np.ndarray:
     if path.suffix.lower() == ".safetensors":
-        with open_checkpoint(path) as file:
+        with open_checkpoint(here(path)) as file:
             tensors = [file.tensor(key) for key in file.keys()]  # noqa: SIM118
         content = tensors[0] if len(tensors) == 1 else None
     else:
@@ -76,7 +76,7 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
                     list_members(file, path.stat().st_size)
                 file.seek(0)
                 check_pickles(file)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(here(path), map_location="cpu", weights_only=True)
         except Exception as error:
             raise_if_too_little(error, path)
             # what PyTorch advises, to let the file run code, is not for files of others

@@ -241,6 +241,46 @@ def test_who_has_lost_a_batch_writes_no_more_of_it(memory: Any) -> None:
     assert [name for name in in_out(memory) if name.endswith(".txt")] == []
 
 
+def test_who_was_stopped_for_long_looks_first_whether_the_batch_is_still_its_own(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = at("out/.all.ledger.jsonl.lock")
+    monkeypatch.setattr(lease, "_RENEW_S", 1000.0)  # as if nothing had run meanwhile
+
+    def be_stopped(text: str) -> None:
+        place.write_bytes(b'{"token": "0-1-2.part", "host": "there", "pid": 1, "count": 9}')
+        time.sleep(0.6)
+
+    with pytest.raises(CosmosError, match="taken over by another process"):
+        run(plan_of("a", "b"), FarShouter(be_stopped))
+    assert [name for name in in_out(memory) if name.endswith(".txt")] == []
+    assert b'"there"' in place.read_bytes()
+
+
+@pytest.mark.parametrize("skew_s", [-3600, 3600])
+def test_the_last_word_counts_whatever_clocks_say(memory: Any, monkeypatch: pytest.MonkeyPatch, skew_s: int) -> None:
+    def fail(text: str) -> None:
+        raise RuntimeError("once")
+
+    assert statuses(run(plan_of("a"), FarShouter(fail))) == ["failed"]
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + skew_s * 1_000_000_000)
+    assert statuses(run(plan_of("a"))) == ["done"]
+    assert [entry.status for entry in read_ledger(at(LEDGER)).entries()] == ["done"]
+
+
+def test_a_batch_of_many_folders_is_looked_over_in_few_questions(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{number}/a" for number in range(30)]
+    plan = plan_of(*texts)
+    assert statuses(run(plan)) == ["done"] * 30
+    asked: list[str] = []
+    info, iterdir = memory.info, StorePath.iterdir
+    monkeypatch.setattr(type(memory), "info", lambda self, path, **k: (asked.append(path), info(path, **k))[1])
+    monkeypatch.setattr(StorePath, "iterdir", lambda self: (asked.append(str(self)), iterdir(self))[1])
+    assert statuses(run(plan, writes_page=False)) == ["done before"] * 30
+    assert 0 < len(asked) < 10
+
+
 # With S3
 
 

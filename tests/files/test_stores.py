@@ -20,9 +20,10 @@ from cosmos_cli.files.identity import digest, identity_of, is_still
 from cosmos_cli.files.makers import new_name
 from cosmos_cli.files.names import check_name, within
 from cosmos_cli.files.outputs import check_writable, making
-from cosmos_cli.files.stores import StorePath, copies_folder, is_address, keep_copies_in, looking, stored
+from cosmos_cli.files.stores import Anywhere, StorePath, copies_folder, is_address, keep_copies_in, looking, stored
 from cosmos_cli.files.transactions import withheld
 from cosmos_cli.files.writing import remove_stored_remains, replacing, write_json
+from cosmos_cli.requests import StrictModel, read_request_file
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,10 @@ def test_an_address_is_a_path() -> None:
     assert path.relative_to(path.parent) == Path("b.mp4")
     assert path.is_relative_to(at("a"))
     assert not path.is_relative_to(at("b"))
+    assert not path.is_relative_to(Path())
+    assert list(map(str, path.parents))[:2] == ["memory://bucket/a", "memory://bucket"]
+    with pytest.raises(ValueError, match="does not lie in"):
+        path.relative_to(at("b"))
     assert path != at("a/c.mp4")
 
 
@@ -201,12 +206,104 @@ def test_a_look_asks_once_and_sees_its_own_changes(memory: Any, monkeypatch: pyt
     assert not at("elsewhere").exists()
 
 
+def test_a_look_knows_folders_and_what_is_in_them(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a/b/c.txt", "a/d.txt"):
+        at(f"in/{name}").write_bytes(b"x")
+    with looking([at("in")]):
+        monkeypatch.setattr(type(memory), "ls", None)
+        monkeypatch.setattr(type(memory), "info", None)
+        assert [path.name for path in at("in/a").glob("*")] == ["b", "d.txt"]
+        assert [path.name for path in at("in/a/b").glob("*.txt")] == ["c.txt"]
+        assert list(at("in/none").glob("*")) == []
+        assert (at("in/a/b").is_dir(), at("in/a/d.txt").is_dir(), at("in/b").exists()) == (True, False, False)
+        monkeypatch.undo()
+        at("in/a/d.txt").unlink()
+        at("in/a/e.txt").write_bytes(b"x")
+        assert [path.name for path in at("in/a").glob("*")] == ["b", "e.txt"]
+
+
+def test_copies_have_names_that_a_disk_takes(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = at("a b." + "x" * 240)
+    path.write_bytes(b"whole")
+    assert path.here().read_bytes() == b"whole"
+    path.write_bytes(b"other content")
+    monkeypatch.setattr(type(memory), "get_file", lambda self, source, target: Path(target).write_bytes(b"hal"))
+    with pytest.raises(CosmosError) as raised:
+        path.here()
+    assert raised.value.problems[0].where == str(path)
+
+
+def test_other_copies_are_not_looked_at_for_each_new_one(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    look = copies.Copies._room_beside_others
+    monkeypatch.setattr(
+        copies.Copies, "_room_beside_others", lambda self, size: (looks.append(size), look(self, size))[1]
+    )
+    for number in range(5):
+        at(f"{number}.bin").write_bytes(b"12345")
+        at(f"{number}.bin").here()
+    assert len(looks) == 1
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "_PAUSES_S", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("num_failures", [2, 3])
+def test_what_was_made_is_written_to_a_store_that_answers_again(
+    memory: Any, monkeypatch: pytest.MonkeyPatch, num_failures: int
+) -> None:
+    put, left = memory.put_file, [OSError("no answer")] * num_failures
+
+    def put_file(self: Any, *paths: str) -> None:
+        if left:
+            raise left.pop()
+        put(*paths)
+
+    monkeypatch.setattr(type(memory), "put_file", put_file)
+    if num_failures < 3:
+        write_json(at("a.json"), {})
+        assert at("a.json").exists()
+    else:
+        with pytest.raises(CosmosError, match="cannot be reached: no answer"):
+            write_json(at("a.json"), {})
+        assert not at("a.json").exists()
+        assert list((copies_folder() / "outgoing").iterdir()) == []
+
+
+class Given(StrictModel):
+    """As a command has them."""
+
+    anywhere: Anywhere | None = None
+    here: Path | None = None
+    several: tuple[Path, ...] = ()
+
+
+def test_fields_of_this_machine_refuse_addresses() -> None:
+    assert Given(anywhere=Path("s3://b/x")).anywhere == at("x").parent / "s3://b/x"
+    for values in ({"here": "s3://b/x"}, {"here": Path("gs://b/x")}, {"several": ("x", "memory://b")}):
+        with pytest.raises(ValueError, match=r"must be a path on this machine, but '\w+://b(/x)?' lies in a store"):
+            Given(**values)  # type: ignore[arg-type]
+    assert Given.model_validate_json('{"here": "x", "anywhere": "s3://b/x"}').here == Path("x")
+
+
+def test_a_request_is_read_out_of_a_store(memory: Any) -> None:
+    at("a.json").write_bytes(b'{"request": {"here": "x"}}')
+    assert read_request_file("memory://bucket/a.json", [Given]) == {"here": "x"}
+
+
 def test_names_are_judged_as_those_of_files() -> None:
     folder = at("out")
     assert within(folder, "sub/a", field="name", suffix=".mp4") == at("out/sub/a.mp4")
     for name in ("../a", "/a", "s3://other/a"):
         with pytest.raises(InputError, match="leads out"):
             within(folder, name, field="name")
+    with pytest.raises(InputError, match="leads out"):
+        within(Path("out"), "s3://other/a", field="name")
+    with pytest.raises(InputError, match="names no file in a bucket"):
+        check_name(at("a").parent, field="name")
     with pytest.raises(InputError, match="no name for a file"):
         check_name(at(".hidden"), field="name")
     with pytest.raises(InputError, match="bytes long"):

@@ -11,7 +11,7 @@ from cosmos_cli.checkpoints.catalogue import Repository
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_text
 from cosmos_cli.files.missing import exists, why_missing
-from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.paths import given_anywhere
 from cosmos_cli.generation.checks import check_sharing
 from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.settings import negative_prompt_of
@@ -152,7 +152,7 @@ def read_prompt(prompt: str) -> str:
     if not prompt.endswith(".txt"):
         return prompt
     try:
-        path = given_path(prompt)
+        path = given_anywhere(prompt)
     except ValueError as error:
         raise InputError(str(error), where="--prompt", fix="Give a text file.") from error
     first_line = read_text(path).partition("\n")[0].strip()

@@ -10,7 +10,7 @@ from typing import Any
 
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.files.documents import read_json
-from cosmos_cli.files.paths import given_path
+from cosmos_cli.files.paths import given_anywhere
 from cosmos_cli.generation.settings import NonEmptyPrompt
 from cosmos_cli.models.prompt_length import check_prompt_length
 from cosmos_cli.requests import StrictModel, shortened, validate
@@ -70,7 +70,7 @@ def read_prompt(prompt: str) -> dict[str, TwoViewPrompt]:
         check_prompt_length(text, where="--prompt")
         return {"": TwoViewPrompt(top_view_prompt=text, bottom_view_prompt=text)}
     try:
-        path = given_path(prompt.strip())
+        path = given_anywhere(prompt.strip())
     except ValueError as error:
         raise InputError(str(error), where="--prompt", fix="Give a text or the path of a .json file.") from error
     return read_prompts(path)
