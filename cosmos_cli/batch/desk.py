@@ -19,6 +19,7 @@ from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem
 from cosmos_cli.files.identity import Identity
 from cosmos_cli.files.missing import lies_there
 from cosmos_cli.files.outputs import Claim, claim
+from cosmos_cli.files.stores import patiently
 from cosmos_cli.files.transactions import give_names, transaction
 from cosmos_cli.files.writing import Transaction, remove_remains
 
@@ -57,7 +58,7 @@ class Desk:
         """Take the item's files. Raises InputError: another process makes them, or has made them meanwhile."""
         if self.is_writer:
             self._claims[item.key] = claim(item.files)
-            check_unowned(item, self._ledger, overwrite=self._overwrite)
+            self._check_unowned(item)
 
     @contextmanager
     def writing(self, item: Item[Any], seconds: float) -> Iterator[None]:
@@ -131,7 +132,10 @@ class Desk:
 
     def _check(self, item: Item[Any]) -> None:
         self._claims[item.key].check()
-        check_unowned(item, self._ledger, overwrite=self._overwrite)  # somebody may have put a file there meanwhile
+        self._check_unowned(item)  # somebody may have put a file there meanwhile
+
+    def _check_unowned(self, item: Item[Any]) -> None:
+        patiently(lambda: check_unowned(item, self._ledger, overwrite=self._overwrite))
 
     def _note_written(self, item: Item[Any], seconds: float, found: Mapping[Path, Identity]) -> None:
         self._files[item.key] = {self._ledger.name_of(path): identity for path, identity in found.items()}

@@ -69,17 +69,19 @@ class Lease:
     def held(self) -> Iterator[Lease]:
         """A block in which the batch is this process's. Raises InputError: another works on it."""
         _wait_for_death(self._place)
-        self._write()
-        time.sleep(_SETTLE_S)  # of two that come at the same time, the one that wrote last has it
-        if _read(self._place).get("token") != self._token:
-            raise _in_use(self._place)
-        renewing = threading.Thread(target=self._keep, name="lease", daemon=True)
-        renewing.start()
         try:
-            yield self
+            self._write()
+            time.sleep(_SETTLE_S)  # of two that come at the same time, the one that wrote last has it
+            if _read(self._place).get("token") != self._token:
+                raise _in_use(self._place)
+            renewing = threading.Thread(target=self._keep, name="lease", daemon=True)
+            renewing.start()
+            try:
+                yield self
+            finally:
+                self._is_over.set()
+                renewing.join()
         finally:
-            self._is_over.set()
-            renewing.join()
             with contextlib.suppress(CosmosError, OSError):
                 if _read(self._place).get("token") == self._token:
                     self._place.unlink(missing_ok=True)

@@ -461,7 +461,7 @@ def _asking(path: StorePath) -> Iterator[Any]:
         raise
     except PermissionError as error:
         fix = "Check your credentials, and what they allow."
-        raise CosmosError(_told("lets you not in", error), where=str(path), fix=fix) from error
+        raise CosmosError(_told("does not let you in", error), where=str(path), fix=fix) from error
     except OSError as error:
         if error.filename is not None and not str(error.filename).startswith(f"{path._scheme}:"):
             raise  # of the disk here
@@ -484,7 +484,7 @@ class Unreachable(CosmosError):
 
 
 def patiently(change: Callable[[], object]) -> None:
-    """Make a change for which there was long work, again and again for a minute if the store does not answer.
+    """Ask or change what long work depends on, again and again for a minute if the store does not answer.
 
     Raises:
         CosmosError: it did not do so.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import interrupts
+from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import Identity, identity_of
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
@@ -55,7 +56,8 @@ class Transaction:
         """Remove what was written for it."""
         for source, _ in self.moves:
             if source.name.startswith(PREFIX):
-                source.unlink(missing_ok=True)
+                with contextlib.suppress(CosmosError, OSError):  # why it is given up says more; the next run clears up
+                    source.unlink(missing_ok=True)
 
     def apply(self) -> None:
         """Make the changes that are not made yet; several processes may do so at a time.

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.stores import here
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.media.pixels import NoRangeError, check_size, pixels_of, too_large
@@ -46,7 +46,7 @@ def read_image(source: Source) -> np.ndarray:
             with Image.open(here(path), formats=[name for name in _FORMATS if name in Image.OPEN]) as image:
                 check_size(image.height, image.width, path)
                 return pixels_of(image)
-    except InputError:
+    except CosmosError:
         raise
     except NoRangeError as error:
         raise InputError(f"{error}.", where=str(path), fix="Convert it to 8 or 16 bits.") from error

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,8 @@ import torch
 
 from cosmos_cli.checkpoints.file_formats import list_members
 from cosmos_cli.checkpoints.pickles import check_pickles
-from cosmos_cli.checkpoints.readers import open_checkpoint
-from cosmos_cli.errors import InputError
+from cosmos_cli.checkpoints.readers import Checkpoint, open_checkpoint
+from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.stores import here
 from cosmos_cli.media.image import is_image, read_image
 from cosmos_cli.media.video import read_video
@@ -64,9 +67,24 @@ def _is_torch_file(path: Path) -> bool:
     return start == b"PK\x03\x04" or start[:1] == b"\x80"
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[Checkpoint]:
+    """A file of tensors; what is wrong with the copy of one in a store is told of that."""
+    copy = here(path)
+    try:
+        with open_checkpoint(copy) as file:
+            yield file
+    except CosmosError as error:
+        if copy != path:
+            error.problems = [
+                replace(each, what=each.what.replace(copy.name, path.name), where=str(path)) for each in error.problems
+            ]
+        raise
+
+
 def _read_tensor(path: Path, where: str) -> np.ndarray:
     if path.suffix.lower() == ".safetensors":
-        with open_checkpoint(here(path)) as file:
+        with _opened(path) as file:
             tensors = [file.tensor(key) for key in file.keys()]  # noqa: SIM118
         content = tensors[0] if len(tensors) == 1 else None
     else:
@@ -77,6 +95,8 @@ def _read_tensor(path: Path, where: str) -> np.ndarray:
                 file.seek(0)
                 check_pickles(file)
             content = torch.load(here(path), map_location="cpu", weights_only=True)
+        except CosmosError:
+            raise
         except Exception as error:
             raise_if_too_little(error, path)
             # what PyTorch advises, to let the file run code, is not for files of others
@@ -105,6 +125,8 @@ def _read_array(path: Path, where: str) -> np.ndarray:
     try:
         # mapped: a header may promise more than there is memory
         array = np.load(here(path), mmap_mode="r", allow_pickle=False)
+    except CosmosError:
+        raise
     except Exception as error:  # a parser over bytes of anybody can trip in any way; all mean that the file is bad
         raise_if_too_little(error, path)
         raise InputError(

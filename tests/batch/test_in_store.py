@@ -25,7 +25,7 @@ from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.page import write_page
 from cosmos_cli.batch.plan import Item, Plan, plan_batch
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.files import outputs
+from cosmos_cli.files import outputs, stores
 from cosmos_cli.files.makers import new_name
 from cosmos_cli.files.stores import StorePath, keep_copies_in, stored
 from cosmos_cli.files.writing import replacing
@@ -255,6 +255,39 @@ def test_who_was_stopped_for_long_looks_first_whether_the_batch_is_still_its_own
         run(plan_of("a", "b"), FarShouter(be_stopped))
     assert [name for name in in_out(memory) if name.endswith(".txt")] == []
     assert b'"there"' in place.read_bytes()
+
+
+def test_a_batch_that_could_not_begin_is_nobodys(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, read, asked = plan_of("a"), lease._read, list[Path]()
+
+    def fail(place: Path) -> Any:
+        asked.append(place)
+        if len(asked) == 2:  # whether another has come at the same time
+            raise CosmosError("cannot be reached.", where=str(place))
+        return read(place)
+
+    monkeypatch.setattr(lease, "_read", fail)
+    with pytest.raises(CosmosError, match="cannot be reached"):
+        run(plan)
+    assert not at("out/.all.ledger.jsonl.lock").exists()
+
+
+def test_an_item_waits_for_a_store_that_does_not_answer(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stores, "_PAUSES_S", (0.0,))
+    plan, info, left = plan_of("a", "b"), memory.info, list[OSError]()
+
+    def ask(self: Any, path: str, **options: Any) -> Any:
+        if left and path.endswith("b.txt"):
+            raise left.pop()
+        return info(path, **options)
+
+    def lose(text: str) -> None:
+        if text == "b":
+            left.append(OSError("no answer"))
+
+    monkeypatch.setattr(type(memory), "info", ask)
+    assert statuses(run(plan, FarShouter(lose))) == ["done", "done"]
+    assert left == []
 
 
 @pytest.mark.parametrize("skew_s", [-3600, 3600])

@@ -23,6 +23,7 @@ from cosmos_cli.files.outputs import check_writable, making
 from cosmos_cli.files.stores import Anywhere, StorePath, copies_folder, is_address, keep_copies_in, looking, stored
 from cosmos_cli.files.transactions import withheld
 from cosmos_cli.files.writing import remove_stored_remains, replacing, write_json
+from cosmos_cli.media.image import read_image
 from cosmos_cli.requests import StrictModel, read_request_file
 
 
@@ -136,6 +137,36 @@ def test_files_of_a_transaction_appear_together_or_not_at_all(memory: Any) -> No
     assert is_still(first, [5, "whatever"])
     assert not is_still(first, [6, digest(first)])
     assert not is_still(at("none"), [5, ""])
+
+
+def test_a_failure_is_told_though_what_was_written_cannot_be_removed(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Any, path: str) -> None:
+        raise PermissionError("Access Denied")
+
+    def write() -> None:
+        with withheld([at("v.mp4")]):
+            with replacing(at("v.mp4")) as temporary:
+                temporary.write_text("x")
+            monkeypatch.setattr(type(memory), "rm_file", refuse)
+            raise RuntimeError("before the end")
+
+    with pytest.raises(RuntimeError, match="before the end"):
+        write()
+
+
+def test_no_folder_for_copies_is_no_fault_of_the_picture(memory: Any, tmp_path: Path) -> None:
+    at("a.png").write_bytes(b"x")
+    (tmp_path / "file").write_bytes(b"")
+    keep_copies_in(tmp_path / "file" / "copies")
+    with pytest.raises(CosmosError) as raised:
+        read_image(at("a.png"))
+    [problem] = raised.value.problems
+    assert (problem.what, problem.where) == (
+        "cannot be written: Not a directory.",
+        str(tmp_path / "file/copies/copies"),
+    )
 
 
 def test_what_others_left_half_done_of_ones_files_is_removed(memory: Any) -> None:
@@ -328,7 +359,7 @@ def test_a_store_that_cannot_be_asked_is_one_error(memory: Any, monkeypatch: pyt
 
     for error, what in (
         (NoCredentialsError("unable to locate\n credentials"), "cannot be reached: unable to locate credentials"),
-        (PermissionError("Access Denied"), "lets you not in: Access Denied"),
+        (PermissionError("Access Denied"), "does not let you in: Access Denied"),
         (OSError("5 retries"), "cannot be reached: 5 retries"),
         (NoCredentialsError(), "cannot be reached: NoCredentialsError"),
     ):

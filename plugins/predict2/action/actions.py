@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.stores import here
 from cosmos_cli.runtime.memory.host import raise_if_too_little
@@ -41,6 +41,8 @@ def read_actions(path: Path) -> np.ndarray:
             # mapped: a header may promise more than there is memory, and more than can be counted
             with np.errstate(over="raise"):
                 array = np.load(here(path), mmap_mode="r", allow_pickle=False)
+        except CosmosError:
+            raise
         except Exception as error:  # a parser over bytes of anybody can trip in any way; all mean that the file is bad
             raise_if_too_little(error, path)
             raise InputError(f"{path} cannot be read as an array: it is damaged, or no array.", where=FIELD) from error
