@@ -14,7 +14,7 @@ from typing import Any
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
-from cosmos_cli.files.stores import patiently
+from cosmos_cli.files.stores import StorePath, patiently
 from cosmos_cli.files.writing import replacing
 
 _RENEW_S = 20.0
@@ -47,6 +47,8 @@ class Lease:
     def _write(self) -> None:
         self._count += 1
         told = {"token": self._token, "host": os.uname().nodename, "pid": os.getpid(), "count": self._count}
+        if not isinstance(self._place, StorePath) and not self._place.parent.is_dir():
+            raise FileNotFoundError(f"{self._place.parent} was moved or removed")  # and is not to be made again
         with replacing(self._place) as temporary:  # whole, for whoever reads it now
             temporary.write_bytes(json.dumps(told).encode())
         self._renewed = time.monotonic()
