@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -24,6 +24,9 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.files.stores import StorePath, check_is_here, stored
+
+Anywhere = Annotated[Path, AfterValidator(stored)]
+"""A field with a path here or in a store."""
 
 
 class StrictModel(BaseModel):

@@ -25,9 +25,7 @@ from contextvars import ContextVar, copy_context
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import IO, Annotated, Any
-
-from pydantic import AfterValidator
+from typing import IO, Any
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
@@ -295,10 +293,6 @@ def stored(path: Path) -> Path:
     if len(found.parts) < 2 or ".." in found.parts:
         raise ValueError(f"must be an address such as s3://bucket/folder, but is {str(found)!r}.")
     return found
-
-
-Anywhere = Annotated[Path, AfterValidator(stored)]
-"""A field with a path here or in a store."""
 
 
 def check_is_here(path: Path) -> Path:

@@ -85,7 +85,7 @@ def make_one(inputs: Inputs, settings: Any, request: Any) -> None:
     """Make one picture or video, and tell of it."""
     # before workers start and before the pipeline is even imported: a wrong request costs no time
     _require_guardrails(settings)
-    keep_copies_in(folder_in(settings.cache_folder))
+    _keep_copies(settings)
     check_workers(settings.num_gpus, settings.device)
     read = inputs.check(settings, request)
     with spread(settings.num_gpus, settings.device):
@@ -131,8 +131,7 @@ def make_many(
         output.text(array_file(arguments(), device, num_gpus, spreading))
         return
     _require_guardrails(settings)
-    if hasattr(settings, "cache_folder"):
-        keep_copies_in(folder_in(settings.cache_folder))
+    _keep_copies(settings)
     share = Share.parse(spreading.share) if spreading.share else None
     if not spreading.is_local:
         _check_alone(spreading)
@@ -187,6 +186,12 @@ def _require_guardrails(settings: Any) -> None:
     """Building them finds it out too, but only when workers have started. Raises GuardrailBlocked."""
     if getattr(settings, "is_guarded", True):
         registry.current().require_guardrails()
+
+
+def _keep_copies(settings: Any) -> None:
+    """Have copies of what lies in stores where the settings have all that is kept."""
+    if (folder := getattr(settings, "cache_folder", None)) is not None:
+        keep_copies_in(folder_in(folder))
 
 
 def tell_plan(plan: Callable[[], Plan], planning: Planning) -> None:

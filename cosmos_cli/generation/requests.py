@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field
 
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TOKENIZER, Guidance, TextEncoderSettings
-from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.requests import Anywhere, Flag, StrictModel
 
 _PATCH_PX = 16
 _MAX_PX = 1920

@@ -9,13 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints, field_validator
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.requests import NetworkSettings, Pixels, RunOptions
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, REFINER, NonEmptyPrompt, Prompt, UpsamplerSettings
 from cosmos_cli.generation.variants import Kind
 from cosmos_cli.help import INPUT
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.requests import Anywhere, Flag, StrictModel
 
 SETTINGS_WITHOUT_EFFECT = ("guardrail_dir",)
 OPTIONS_WITHOUT_EFFECT = ("sampler",)

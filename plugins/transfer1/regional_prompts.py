@@ -6,9 +6,8 @@ from pathlib import Path
 
 from pydantic import field_validator, model_validator
 
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import NonEmptyPrompt
-from cosmos_cli.requests import StrictModel
+from cosmos_cli.requests import Anywhere, StrictModel
 
 Box = tuple[float, float, float, float]
 """x1, y1, x2, y2: left, top, right and bottom edge in [0, 1], fractions of the width and the height."""

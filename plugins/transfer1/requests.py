@@ -10,11 +10,10 @@ from pydantic import Field, StringConstraints, field_validator
 from cosmos_cli import registry
 from cosmos_cli.checkpoints.catalogue import is_published_tokenizer
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, REFINER, TEXT, Guidance, NonEmptyPrompt, UpsamplerSettings
 from cosmos_cli.generation.settings import Prompt as AnyPrompt
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.requests import Anywhere, Flag, StrictModel
 from cosmos_plugins.transfer1.regional_prompts import RegionalPrompt
 
 DEFAULT_PROMPT = (

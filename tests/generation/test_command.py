@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from cosmos_cli.generation import command, load, plan
+from cosmos_cli.generation import command, foresight, load
 
 order: list[str] = []
 
@@ -39,7 +39,7 @@ def test_a_run_is_planned_while_the_device_is_as_free_as_it_was_found(monkeypatc
 
         return note
 
-    monkeypatch.setattr(plan, "plan_job", noted("plan"))
+    monkeypatch.setattr(foresight, "plan_job", noted("plan"))
     monkeypatch.setattr(load, "checked_guardrails", noted("guardrails"))
     inputs: Any = SimpleNamespace(
         check=lambda settings, request: lambda: Sample(),

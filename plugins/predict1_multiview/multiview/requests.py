@@ -8,13 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from cosmos_cli.errors import InputError, Problem
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.cameras import SENTENCES
 from cosmos_cli.generation.requests import Pixels, RunOptions, RunSettings
 from cosmos_cli.generation.settings import NonEmptyPrompt, Prompt
 from cosmos_cli.generation.variants import Kind
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel, option_name
+from cosmos_cli.requests import Anywhere, Flag, StrictModel, option_name
 
 NOTHING_SAID = -1.0
 """Stands for no number of repeated frames."""

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, NonEmptyPrompt, Prompt
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.requests import Anywhere, Flag, StrictModel
 from cosmos_plugins.predict2.settings import DitSettings, TextSettings
 from cosmos_plugins.predict2.variants import MAX_VIEWS
 

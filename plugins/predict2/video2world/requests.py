@@ -9,10 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.settings import DEFAULT_NEGATIVE_PROMPT, Guidance, Prompt
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.requests import Anywhere, Flag, StrictModel
 from cosmos_plugins.predict2.settings import DitSettings, RefinerSettings
 from cosmos_plugins.predict2.variants import GR00T_PREFIX, VARIANTS
 

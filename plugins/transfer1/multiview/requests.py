@@ -8,12 +8,11 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from cosmos_cli.files.names import PlainName
-from cosmos_cli.files.stores import Anywhere
 from cosmos_cli.generation.cameras import SENTENCES
 from cosmos_cli.generation.settings import DIT, GUARDRAILS, TEXT, TextEncoderSettings
 from cosmos_cli.help import INPUT
 from cosmos_cli.media.source import Source
-from cosmos_cli.requests import Flag, StrictModel
+from cosmos_cli.requests import Anywhere, Flag, StrictModel
 from cosmos_plugins.transfer1.multiview.variants import Kind
 from cosmos_plugins.transfer1.requests import DEFAULT_PROMPT, MIN_SAFE_SHARE, SAFE_CLASSES, Prompt
 
