@@ -19,7 +19,7 @@ from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem
 from cosmos_cli.files.identity import Identity
 from cosmos_cli.files.missing import lies_there
 from cosmos_cli.files.outputs import Claim, claim
-from cosmos_cli.files.stores import patiently
+from cosmos_cli.files.store_service import patiently
 from cosmos_cli.files.transactions import give_names, transaction
 from cosmos_cli.files.writing import Transaction, remove_remains
 

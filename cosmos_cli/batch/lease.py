@@ -14,7 +14,8 @@ from typing import Any
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
-from cosmos_cli.files.stores import StorePath, patiently
+from cosmos_cli.files.store_service import patiently
+from cosmos_cli.files.stores import StorePath
 from cosmos_cli.files.writing import replacing
 
 _RENEW_S = 20.0

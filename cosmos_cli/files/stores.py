@@ -17,37 +17,20 @@ import re
 import stat as modes
 import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
-from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from cosmos_cli import output
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.copies import Copies
-
-PACKAGES: Mapping[str, tuple[str, str]] = {
-    "s3": ("s3fs", "s3"),
-    "gs": ("gcsfs", "gs"),
-    "az": ("adlfs", "az"),
-    "abfs": ("adlfs", "az"),
-    "memory": ("fsspec", ""),
-}
-"""How an address may begin: to the package that knows such stores, and the extra that brings it.
-
-`memory` is of one process alone.
-"""
+from cosmos_cli.files.store_service import PACKAGES, asking, patiently, time_of, version_of
 
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):(/|$)")
 """How an address begins as a path, which has no two slashes in a row."""
-
-_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-"""Before each of the times that a change is tried again."""
 
 _AT_A_TIME = 16
 """Objects that are read at a time."""
@@ -64,10 +47,6 @@ class StorePath(type(Path())):  # type: ignore[misc]
 
     Raises, wherever it asks the store: OSError as for files; CosmosError: the store cannot be asked.
     """
-
-    @property
-    def _scheme(self) -> str:
-        return str(self.parts[0]).removesuffix(":")
 
     def __str__(self) -> str:
         if not is_address(first := "/".join(self.parts[:1])):  # what pathlib makes of a part of one meanwhile
@@ -125,7 +104,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
         if seen is not None and key not in seen.changed and (key in seen.facts or seen.knows(key)):
             return seen.facts.get(key) or ({"type": "directory"} if seen.names.get(f"{key}/") else None)
         found: Mapping[str, Any] | None
-        with _asking(self) as files:
+        with asking(str(self)) as files:
             try:
                 found = files.info(key)
             except (FileNotFoundError, NotADirectoryError):
@@ -155,7 +134,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
         facts = self.facts()
         if facts is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self))
-        when = _time_of(facts)
+        when = time_of(facts)
         mode = modes.S_IFDIR if facts["type"] == "directory" else modes.S_IFREG
         number = int.from_bytes(hashlib.sha256(version_of(facts).encode()).digest()[:7], "big")
         return SimpleNamespace(
@@ -170,7 +149,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
     lstat = stat
 
     def iterdir(self) -> Iterator[StorePath]:
-        with _asking(self) as files:
+        with asking(str(self)) as files:
             found = files.ls(str(self), detail=True)
         own = self._key()
         for name in sorted(each["name"].strip("/") for each in found):
@@ -201,7 +180,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
             raise OSError(number, os.strerror(number), str(self))
 
         def fetch(target: Path) -> None:
-            with _asking(self) as files:
+            with asking(str(self)) as files:
                 files.get_file(str(self), str(target))
 
         return _copies.get(str(self), version_of(facts), self.suffix, int(facts.get("size") or 0), fetch)
@@ -223,7 +202,7 @@ class StorePath(type(Path())):  # type: ignore[misc]
         known = _small.known.get(key := f"{self} {version_of(facts)}")
         if known is not None:
             return known[:num_bytes]
-        with _asking(self) as files:
+        with asking(str(self)) as files:
             content: bytes = files.cat_file(str(self), start=0, end=num_bytes)
         if num_bytes == facts.get("size"):
             _small.keep(key, content)
@@ -372,7 +351,7 @@ class _Seen:
         return any(key.startswith(folder) for folder in self._listed)
 
     def list_below(self, folder: StorePath) -> None:
-        with _asking(folder) as files:
+        with asking(str(folder)) as files:
             found = files.find(str(folder), detail=True)
             own = files._strip_protocol(str(folder)).strip("/")
         for name, facts in found.items():
@@ -425,105 +404,10 @@ def looking(folders: Iterable[Path] = ()) -> Iterator[None]:
         _seen.reset(token)
 
 
-def version_of(facts: Mapping[str, Any]) -> str:
-    """What is the same as long as an object is not written anew."""
-    names = ("ETag", "etag", "md5Hash", "content_settings")
-    mark = next((str(facts[name]) for name in names if facts.get(name)), "")
-    return f"{mark} {facts.get('size')} {'' if mark else _time_of(facts)}"
-
-
-def _time_of(facts: Mapping[str, Any]) -> float:
-    for name in ("LastModified", "mtime", "updated", "last_modified", "created"):
-        when = facts.get(name)
-        if isinstance(when, str):
-            with contextlib.suppress(ValueError):
-                when = datetime.fromisoformat(when.replace("Z", "+00:00"))
-        if isinstance(when, datetime):
-            return when.timestamp()
-        if isinstance(when, int | float):
-            return float(when)
-    return 0.0
-
-
-@contextlib.contextmanager
-def _asking(path: StorePath) -> Iterator[Any]:
-    """The store's file system; what goes wrong but OSErrors with a number is told as what it is to a user."""
-    files = _files_of(path._scheme, os.getpid(), str(path))
-    try:
-        yield files
-    except (CosmosError, FileNotFoundError, IsADirectoryError, NotADirectoryError, KeyboardInterrupt):
-        raise
-    except PermissionError as error:
-        fix = "Check your credentials, and what they allow."
-        raise CosmosError(_told("does not let you in", error), where=str(path), fix=fix) from error
-    except OSError as error:
-        if error.filename is not None and not str(error.filename).startswith(f"{path._scheme}:"):
-            raise  # of the disk here
-        raise _unreachable(path, error) from error
-    except Exception as error:  # each package has errors of its own
-        raise _unreachable(path, error) from error
-
-
 @contextlib.contextmanager
 def _changing(*paths: StorePath) -> Iterator[Any]:
-    """As `_asking`, of the first; what was seen of them does not hold from here on."""
+    """As `asking`, of the first; what was seen of them does not hold from here on."""
     if (seen := _seen.get()) is not None:
         seen.changed.update(map(str, paths))
-    with _asking(paths[0]) as files:
+    with asking(str(paths[0])) as files:
         yield files
-
-
-class Unreachable(CosmosError):
-    """A store did not answer, or not so that it helps; it may do so later."""
-
-
-def patiently(change: Callable[[], object]) -> None:
-    """Ask or change what long work depends on, again and again for a minute if the store does not answer.
-
-    Raises:
-        CosmosError: it did not do so.
-    """
-    for pause in _PAUSES_S:
-        try:
-            change()
-            return
-        except Unreachable as error:
-            output.status(f"{error.problems[0].where} {error.problems[0].what} Trying again in {pause:g} s")
-            time.sleep(pause)
-    change()
-
-
-def _unreachable(path: StorePath, error: Exception) -> CosmosError:
-    fix = "Check the address, the network, and your credentials for this store."
-    return Unreachable(_told("cannot be reached", error), where=str(path), fix=fix)
-
-
-def _told(what: str, error: Exception) -> str:
-    reason = " ".join((error.strerror if isinstance(error, OSError) and error.strerror else str(error)).split())
-    return f"{what}: {(reason or type(error).__name__).rstrip('.')}."
-
-
-_lock = threading.Lock()
-
-
-def _files_of(scheme: str, process: int, address: str) -> Any:
-    with _lock:  # of two threads, one connects
-        try:
-            return _connected(scheme, process)
-        except ImportError as error:
-            package, extra = PACKAGES[scheme]
-            raise InputError(
-                f"needs the package {package}, which is not installed.",
-                where=address,
-                fix=f'Install it: pip install "cosmos-cli[{extra}]"',
-            ) from error
-        except Exception as error:
-            raise _unreachable(StorePath(address.replace("://", ":/", 1)), error) from error
-
-
-@functools.lru_cache(maxsize=8)
-def _connected(scheme: str, _process: int) -> Any:
-    """A process that was forked needs connections of its own."""
-    import fsspec
-
-    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=scheme != "memory")

@@ -25,7 +25,7 @@ from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.page import write_page
 from cosmos_cli.batch.plan import Item, Plan, plan_batch
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.files import outputs, stores
+from cosmos_cli.files import outputs, store_service
 from cosmos_cli.files.makers import new_name
 from cosmos_cli.files.stores import StorePath, keep_copies_in, stored
 from cosmos_cli.files.writing import replacing
@@ -273,7 +273,7 @@ def test_a_batch_that_could_not_begin_is_nobodys(memory: Any, monkeypatch: pytes
 
 
 def test_an_item_waits_for_a_store_that_does_not_answer(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_PAUSES_S", (0.0,))
+    monkeypatch.setattr(store_service, "_PAUSES_S", (0.0,))
     plan, info, left = plan_of("a", "b"), memory.info, list[OSError]()
 
     def ask(self: Any, path: str, **options: Any) -> Any:

@@ -14,17 +14,17 @@ import fsspec
 import pytest
 
 from cosmos_cli.errors import CosmosError, InputError
-from cosmos_cli.files import copies, stores
+from cosmos_cli.files import copies, store_service
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.identity import digest, identity_of, is_still
 from cosmos_cli.files.makers import new_name
 from cosmos_cli.files.names import check_name, within
 from cosmos_cli.files.outputs import check_writable, making
-from cosmos_cli.files.stores import Anywhere, StorePath, copies_folder, is_address, keep_copies_in, looking, stored
+from cosmos_cli.files.stores import StorePath, copies_folder, is_address, keep_copies_in, looking, stored
 from cosmos_cli.files.transactions import withheld
 from cosmos_cli.files.writing import remove_stored_remains, replacing, write_json
 from cosmos_cli.media.image import read_image
-from cosmos_cli.requests import StrictModel, read_request_file
+from cosmos_cli.requests import Anywhere, StrictModel, read_request_file
 
 
 @pytest.fixture(autouse=True)
@@ -278,7 +278,7 @@ def test_other_copies_are_not_looked_at_for_each_new_one(memory: Any, monkeypatc
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stores, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(store_service, "_PAUSES_S", (0.0, 0.0))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -369,7 +369,7 @@ def test_a_store_that_cannot_be_asked_is_one_error(memory: Any, monkeypatch: pyt
         assert raised.value.problems[0].where == "memory://bucket/x"
 
     monkeypatch.setitem(sys.modules, "fsspec", None)
-    stores._connected.cache_clear()
+    store_service._connected.cache_clear()
     with pytest.raises(InputError, match="needs the package s3fs") as missing:
         stored(Path("s3://b/x")).exists()
     assert missing.value.problems[0].fix == 'Install it: pip install "cosmos-cli[s3]"'
