@@ -18,11 +18,12 @@ from cosmos_cli.files.stores import keep_copies_in, looking, stored
 from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.registry import resolve
+from cosmos_cli.runtime.machine import parse_device
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.layout import one_at_a_time
 from cosmos_cli.runtime.workers.rank import arguments, find_rank
-from cosmos_cli.runtime.workers.share import Share
+from cosmos_cli.runtime.workers.share import MAX_SHARES, Share
 from cosmos_cli.settings import OneOutput, Planning, Spreading
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def make_many(
     """
     num_gpus, device = getattr(settings, "num_gpus", 1), getattr(settings, "device", "cpu")
     if spreading.slurm:
-        _check_array(spreading)
+        _check_array(spreading, device)
         output.text(array_file(arguments(), device, num_gpus, spreading))
         return
     _require_guardrails(settings)
@@ -153,15 +154,21 @@ def make_many(
     tell_report(report)
 
 
-def _check_array(spreading: Spreading) -> None:
+def _check_array(spreading: Spreading, device: str) -> None:
     if not spreading.is_local:
         raise InputError(
             f"divides the rows by itself, and needs no engine {spreading.engine}.",
             where="--slurm",
-            fix="Leave one out.",
+            fix="Pass --engine local, or leave out --slurm.",
         )
     if spreading.share is not None:
         raise InputError("gives every task a share.", where="--slurm", fix="Leave out --share.")
+    if parse_device(device)[1] is not None:
+        raise InputError(
+            "names one GPU, but Slurm chooses for each task, which sees no others.", where="--device", fix="Use cuda."
+        )
+    if (spreading.num_workers or 1) > MAX_SHARES:
+        raise InputError(f"asks for more tasks than {MAX_SHARES:,}.", where="--num-workers", fix="Ask for fewer.")
 
 
 def _check_shares(engine: Any, num_gpus: int, spreading: Spreading) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 
@@ -23,10 +24,11 @@ def array_file(arguments: Sequence[str], device: str, num_gpus: int, spreading: 
     num_tasks = spreading.num_workers or DEFAULT_TASKS
     gpus = [] if device == "cpu" else [f"#SBATCH --gpus-per-node={num_gpus}"]
     words = list(_without_array(arguments))
+    name = "-".join(word for word in words[:2] if re.fullmatch(r"[A-Za-z0-9][\w-]*", word))
     return "\n".join(
         [
             "#!/bin/bash",
-            f"#SBATCH --job-name=cosmos-{'-'.join(words[:2])}",
+            f"#SBATCH --job-name=cosmos-{name}",
             f"#SBATCH --array=1-{num_tasks}",
             "#SBATCH --nodes=1",
             "#SBATCH --ntasks=1",
@@ -39,6 +41,8 @@ def array_file(arguments: Sequence[str], device: str, num_gpus: int, spreading: 
             "",
             "# before the time limit a task goes back into the queue, and then on with what is missing of its share",
             "trap 'scontrol requeue \"$SLURM_JOB_ID\"' USR1",
+            "# since Slurm 22.05 srun does not take over by itself what sbatch was told of cores",
+            '[ -z "$SLURM_CPUS_PER_TASK" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
             f'srun cosmos {shlex.join(words)} --share "$SLURM_ARRAY_TASK_ID/{num_tasks}" &',
             "wait $!",
         ]

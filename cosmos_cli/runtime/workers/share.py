@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MOST = 10_000
+MAX_SHARES = 10_000
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Share:
         """Raises ValueError: it is not written as 3/8."""
         found = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,5})", text.strip())
         share = cls(int(found[1]), int(found[2])) if found else None
-        if share is None or not 1 <= share.number <= share.of <= _MOST:
+        if share is None or not 1 <= share.number <= share.of <= MAX_SHARES:
             raise ValueError(f"is {text[:20]!r}, not a share such as 3/8, from 1/8 to 8/8.")
         return share
 
