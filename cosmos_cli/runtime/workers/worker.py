@@ -160,6 +160,8 @@ def joined(own: Rank, device: str, store: Store | None = None) -> Iterator[None]
         step("joining the other workers")
         # the watch shall come first: it knows the step
         timeout = timedelta(seconds=timeout_s + 30)
+        if store is not None:
+            store.set_timeout(timeout)  # GPUs meet there too, when the last has loaded; its own is five minutes
         distributed.init_process_group(backend, store=store, rank=own.rank, world_size=own.world_size, timeout=timeout)
         if gpu is not None:
             check_own_gpu(own, gpu)

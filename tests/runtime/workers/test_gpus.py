@@ -17,7 +17,7 @@ from cosmos_cli.runtime.memory.limit import limit_device
 from cosmos_cli.runtime.workers.layout import Layout
 from cosmos_cli.runtime.workers.mesh import make_mesh
 from cosmos_cli.runtime.workers.rank import Rank
-from cosmos_cli.runtime.workers.worker import check_own_gpu, joined
+from cosmos_cli.runtime.workers.worker import DEFAULT_TIMEOUT_S, check_own_gpu, joined
 from cosmos_cli.testing import CommandResult
 from tests.fake_driver import FakeDriver
 from tests.fake_nvidia_smi import A100, SECOND_A100, SLICED, FakeCard, install_driver
@@ -90,6 +90,13 @@ def test_a_worker_whose_pytorch_sees_no_gpu_does_not_compute_on_the_cpu_unasked(
         pytest.fail("joined")
     with joined(worker(local_rank=0), "cpu"):
         assert joins == ["gloo"]
+
+
+@pytest.mark.usefixtures("joins")
+def test_a_place_to_meet_is_as_patient_as_those_who_meet_there() -> None:
+    store = dist.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    with joined(worker(local_rank=0, launcher="Ray"), "cpu", store):
+        assert store.timeout.total_seconds() > DEFAULT_TIMEOUT_S
 
 
 def test_barriers_and_messages_of_workers_on_gpus_go_through_gloo() -> None:
