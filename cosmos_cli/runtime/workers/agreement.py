@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ T = TypeVar("T")
 
 PATIENCE_S = 10.0
 """How long a process that failed by itself waits for the others, who may wait for it elsewhere and for ever."""
+
+_LOOK_S = 0.1
 
 _ALONE = object()
 _deciding: ContextVar[Any] = ContextVar("deciding", default=None)
@@ -95,16 +98,38 @@ def deciding(group: ProcessGroup | None) -> Iterator[None]:
         _deciding.reset(token)
 
 
-def new_groups(num_groups: int, size: int) -> list[ProcessGroup]:
-    """Groups of `size` neighbours each that together are all processes; every process must call this."""
+def new_groups(num_groups: int, size: int, *, timeout: timedelta | None = None) -> list[ProcessGroup]:
+    """Groups of `size` neighbours each that together are all processes; every process must call this.
+
+    Args:
+        timeout: how long they wait for each other; None for a little longer than the watch over workers does.
+    """
     import torch.distributed as dist
 
-    # the watch over workers shall come first: it knows where they are
-    timeout = timedelta(seconds=worker.read_timeout() + 30)
+    # the watch shall come first: it knows where they are
+    timeout = timeout or timedelta(seconds=worker.read_timeout() + 30)
     return [
         dist.new_group(list(range(number * size, (number + 1) * size)), timeout=timeout, backend="gloo")
         for number in range(num_groups)
     ]
+
+
+def wait_for_all(group: ProcessGroup, what: str) -> None:
+    """Return when all of a group have called this, however long others work; who waits says so, and does not hang.
+
+    One that hangs meanwhile is found by its own watch, and one that is gone ends this with a RuntimeError.
+
+    Args:
+        what: is waited for, as in "waiting for the last videos".
+    """
+    import torch.distributed as dist
+
+    work = dist.barrier(group=group, async_op=True)
+    assert work is not None
+    while not work.is_completed():
+        worker.step(what)
+        time.sleep(_LOOK_S)
+    work.wait()
 
 
 @dataclass(frozen=True)

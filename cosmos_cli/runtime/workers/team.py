@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,9 +12,12 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
 from cosmos_cli import output
-from cosmos_cli.runtime.workers.agreement import new_groups
+from cosmos_cli.runtime.workers.agreement import new_groups, wait_for_all
 from cosmos_cli.runtime.workers.layout import Layout, choose_layout, parse_layout
 from cosmos_cli.runtime.workers.mesh import axis_group, make_mesh
+
+_TO_THE_LAST_VIDEO = timedelta(days=365)
+"""A group may be done hours before another, whose videos are longer."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,14 @@ class Team:
     mesh: None for one process alone.
     circle, circle_ahead: those that make a video with this process, over gloo, for what they decide: in the thread that
         makes it, and in one that prepares the next. None where it makes videos by itself.
+    crowd: all processes, over gloo, who wait for the last videos; None where one group makes all.
     """
 
     layout: Layout = field(default_factory=Layout)
     mesh: DeviceMesh | None = None
     circle: dist.ProcessGroup | None = None
     circle_ahead: dist.ProcessGroup | None = None
+    crowd: dist.ProcessGroup | None = None
 
     @classmethod
     def form(cls, device: torch.device, parallel: str | None, *, num_heads: int, num_items: int, guided: bool) -> Team:
@@ -53,11 +59,12 @@ class Team:
         output.status(layout.describe())
         mesh = make_mesh(layout, device)
         size = layout.cfg * layout.cp
+        crowd = new_groups(1, world_size, timeout=_TO_THE_LAST_VIDEO)[0] if layout.dp > 1 else None
         if size == 1:
-            return cls(layout, mesh)
+            return cls(layout, mesh, crowd=crowd)
         # two threads that used one group would take each other's messages
-        circles = [new_groups(layout.dp, size)[mesh.get_local_rank("dp")] for _ in range(2)]
-        return cls(layout, mesh, *circles)
+        circle, circle_ahead = (new_groups(layout.dp, size)[mesh.get_local_rank("dp")] for _ in range(2))
+        return cls(layout, mesh, circle, circle_ahead, crowd)
 
     @property
     def token_group(self) -> dist.ProcessGroup | None:
@@ -95,6 +102,8 @@ class Team:
         """What the writers of all groups have, in the order of the groups; every process must call this."""
         if self.mesh is None:
             return list(own)
+        if self.crowd is not None:
+            wait_for_all(self.crowd, "waiting for the videos of other groups")
         everything: list[Any] = [None] * self.layout.world_size
         dist.all_gather_object(everything, list(own) if self.is_writer else [])
         return [item for of_process in everything for item in of_process]

@@ -137,6 +137,20 @@ def test_each_group_has_its_own_first_process_and_two_threads_do_not_meet(tmp_pa
     assert results == [[[0], [10], 0, True], [[0], [10], 0, False], [[2], [12], 0, True], [[2], [12], 0, False]]
 
 
+def with_longer_videos_elsewhere() -> list[Any]:
+    steps: list[str] = []
+    agreement.worker.step = steps.append  # type: ignore[assignment]
+    rank = dist.get_rank()
+    team = Team.form(torch.device("cpu"), "dp=2", num_heads=1, num_items=2, guided=False)
+    time.sleep(2.0 * rank)
+    steps.clear()
+    return [team.gather([rank]), steps.count("waiting for the videos of other groups") > 5]
+
+
+def test_who_is_done_before_others_is_not_taken_to_hang(tmp_path: Path) -> None:
+    assert run_together(2, with_longer_videos_elsewhere, tmp_path) == [[[0, 1], True], [[0, 1], False]]
+
+
 class Blur:
     """Changes the second frame in the first process, and all of them in another, which nobody should ask."""
 
