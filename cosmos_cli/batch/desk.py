@@ -54,6 +54,11 @@ class Desk:
         """From here on its files are its own: they may be there after a kill without a line that says so."""
         self._note(Entry(item.key, item.name, "started"))
 
+    def was_begun(self, item: Item[Any]) -> bool:
+        """Whether an earlier run has been at it, or this one."""
+        known = self._ledger[item.key]
+        return known is not None and known.status != "waiting"
+
     def claim(self, item: Item[Any]) -> None:
         """Take the item's files. Raises InputError: another process makes them, or has made them meanwhile."""
         if self.is_writer:

@@ -21,14 +21,19 @@ import numpy as np
 import pytest
 
 from cosmos_cli import output
+from cosmos_cli.batch.desk import Desk
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import is_in_use, read_ledger
+from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.ray import engine as on_ray
 from cosmos_cli.batch.ray.cluster import QUIET
 from cosmos_cli.batch.ray.engine import RayEngine
+from cosmos_cli.batch.ray.group import Group
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
+from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.media.image import write_png
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
+from cosmos_cli.settings import Spreading
 from cosmos_cli.testing import CommandResult
 from tests.batch.test_engine import LEDGER, Shouter, plan_of, statuses
 
@@ -102,11 +107,24 @@ def hidden_files(folder: str = "out") -> list[str]:
     return [path.name for path in Path(folder).rglob(".*")]
 
 
+def record_clearing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the items for which folders are looked through, as it happens."""
+    cleared, clear_remains = list[str](), Desk.clear_remains
+
+    def clear(desk: Desk, item: Item[Any]) -> None:
+        cleared.append(item.name)
+        clear_remains(desk, item)
+
+    monkeypatch.setattr(Desk, "clear_remains", clear)
+    return cleared
+
+
 @pytest.mark.usefixtures("address")
 def test_what_an_actor_had_in_hand_that_dies_is_made_again_and_given_up_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(on_ray, "MAX_RETRIES", 1)
+    cleared = record_clearing(monkeypatch)
     mark = Path("killed").absolute()
     report = run_batch(plan_of("a", "b", "c", "d"), lambda _: Deadly("b", mark), ledger=LEDGER, engine=RayEngine("cpu"))
     assert mark.exists()
@@ -114,6 +132,8 @@ def test_what_an_actor_had_in_hand_that_dies_is_made_again_and_given_up_in_the_e
     assert [Path(f"out/{name}.txt").read_text() for name in "abcd"] == ["A", "B", "C", "D"]
     assert [entry.status for entry in read_ledger(LEDGER).entries()] == ["done"] * 4
     assert hidden_files() == []
+    assert "b" in cleared
+    assert set(cleared) != set("abcd")
 
     # the local engine finds them all done, and the other way round an item that always kills fails by itself
     assert statuses(run_batch(plan_of("a", "b", "c", "d"), lambda _: Shouter(), ledger=LEDGER)) == ["done before"] * 4
@@ -232,6 +252,56 @@ def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere() -> None:
 
 
 @pytest.mark.usefixtures("address")
+def test_one_actor_that_cannot_load_costs_the_others_of_its_node_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_: Sequence[Any]) -> Shouter:
+        node = ray.get_runtime_context().get_node_id()
+        try:
+            Path(f"full on {node}").touch(exist_ok=False)
+        except FileExistsError:
+            time.sleep(3)  # until the driver knows
+            return Shouter()
+        raise RuntimeError("CUDA out of memory")
+
+    cleared = record_clearing(monkeypatch)
+    plan = plan_of("a", "b", "c", "d")
+    report = run_batch(plan, load, ledger=LEDGER, engine=RayEngine("cpu", num_workers=2 * NUM_NODES))
+    assert statuses(report) == ["done"] * 4
+    assert len(list(Path().glob("full on *"))) == NUM_NODES
+    assert not cleared
+
+
+@pytest.mark.usefixtures("address")
+def test_a_node_whose_guardrails_fail_later_does_not_block_what_others_make() -> None:
+    def load(_: Sequence[Any]) -> Shouter:
+        try:
+            Path("first").touch(exist_ok=False)
+        except FileExistsError:
+            wait_for_file(Path("out/a.txt"))
+            Path("refused").touch()
+            raise GuardrailBlocked("a guardrail cannot be imported here.") from None
+        return Shouter(make_hook=make)
+
+    def make(text: str) -> None:
+        if text == "c":
+            wait_for_file(Path("refused"))
+            time.sleep(3)  # until the driver knows
+
+    def wait_for_file(path: Path) -> None:
+        while not path.exists():
+            time.sleep(0.1)
+
+    report = run_batch(plan_of("a", "b", "c"), load, ledger=LEDGER, engine=RayEngine("cpu"))
+    assert Path("refused").exists()
+    assert statuses(report) == ["done"] * 3
+
+
+def test_an_actor_for_a_gpu_that_is_not_to_be_seen_makes_nothing_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="no CUDA device is visible"):
+        Group(1).load(lambda _: Shouter(), [], "cuda")
+
+
+@pytest.mark.usefixtures("address")
 def test_a_cluster_that_cannot_do_it_is_one_error(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_of("a")
     with pytest.raises(InputError, match="no node of the Ray cluster has one"):
@@ -281,6 +351,8 @@ WHERE = ("--device", "cpu", "--save-path", "out/_.mp4")
         (("--num-workers", "2"), "is for other engines"),
         (("--share", "9/8"), "not a share such as 3/8"),
         (("--slurm", "--engine", "ray"), "divides the rows by itself"),
+        (("--slurm", "--device", "cuda:1"), "Slurm chooses for each task"),
+        (("--slurm", "--num-workers", "10001"), "more tasks than 10,000"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
@@ -309,6 +381,21 @@ def test_one_video_is_not_divided(cosmos: Cosmos, option: tuple[str, ...]) -> No
     result = cosmos("predict2", "video2world", "--model", "tiny", "--input-path", "picture.png", *option)
     assert result.exit_code == 2
     assert "is for batches" in result.stderr
+
+
+@pytest.mark.parametrize("num_cores", ["", "16"])
+def test_a_task_of_an_array_has_the_cores_that_sbatch_was_asked_for(num_cores: str) -> None:
+    lines = array_file(["shout", "my rows.jsonl", "--slurm"], "cpu", 1, Spreading(num_workers=2)).splitlines()
+    assert "#SBATCH --job-name=cosmos-shout" in lines  # a space would end it
+    srun = Path("bin/srun")
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nprintf "%s," "$SRUN_CPUS_PER_TASK" "$@"\nexit 3\n')
+    srun.chmod(0o755)
+    slurm = {"SLURM_ARRAY_TASK_ID": "2"} | ({"SLURM_CPUS_PER_TASK": num_cores} if num_cores else {})
+    environment = {"PATH": f"{srun.parent.absolute()}:{os.environ['PATH']}", **slurm}
+    done = subprocess.run(["bash", "-c", "\n".join(lines)], env=environment, capture_output=True, text=True)
+    assert done.stdout == f"{num_cores},cosmos,shout,my rows.jsonl,--share,2/2,"
+    assert done.returncode == 3
 
 
 @pytest.mark.slow

@@ -123,6 +123,7 @@ class _Shift:
         self._kind, self._size, self._num_workers = kind, size, num_workers
         self._waiting, self._hands, self._outcomes = deque(todo), list[_Hand](), list[Outcome]()
         self._num_deaths, self._begun = Counter[str](), set[str]()
+        self._left_behind, self._has_opened = dict[str, Item[Any]](), False
         self._num_lost, self._closed_nodes = Counter[str](), dict[str, Exception]()
         self._memory_steps = defaultdict[str, int](read_steps)
         self._since, self._num_shown = time.monotonic(), 0
@@ -149,11 +150,10 @@ class _Shift:
 
     def end(self) -> None:
         """Let the actors go; what they were at is nobody's."""
-        for hand in self._hands:
-            self._dismiss(hand)
-        for item in self._todo:
-            if item.key in self._begun:
-                self._desk.clear_remains(item)
+        for hand in list(self._hands):
+            self._let_go(hand)
+        for item in self._left_behind.values():
+            self._desk.clear_remains(item)  # who was told to go may have been writing still
 
     # Actors
 
@@ -165,9 +165,11 @@ class _Shift:
             self._without_nodes()
             return
         self._since = time.monotonic()
-        per_gpu = room if self._kind == "GPU" else len(found)
-        wanted = min(self._num_workers or per_gpu, room, len(self._todo) - len(self._outcomes))
         here = Counter(hand.node.id for hand in self._hands)
+        # nodes that get no more still have those that had loaded
+        num_elsewhere = len(self._hands) - sum(here[node.id] for node in found)
+        at_most = self._num_workers or num_elsewhere + (room if self._kind == "GPU" else len(found))
+        wanted = min(at_most, num_elsewhere + room, len(self._todo) - len(self._outcomes))
         while len(self._hands) < wanted:
             free = [node for node in found if here[node.id] < node.room]
             if not free:
@@ -202,35 +204,33 @@ class _Shift:
                 fix="Start nodes, and the same command again.",
             )
 
-    def _dismiss(self, hand: _Hand) -> None:
-        with suppress(Exception):
-            self._ray.kill(hand.actor, no_restart=True)
-
     def _close_node(self, hand: _Hand, error: Exception) -> None:
-        """Work elsewhere: this node cannot load the model."""
-        self._closed_nodes[hand.node.id] = error
-        output.notice(f"nothing is made on {hand.node.name}: {error}")
-        for other in [other for other in self._hands if other.node.id == hand.node.id and other.opening is not None]:
-            self._hands.remove(other)
-            self._dismiss(other)
+        """Start no more actors on a node that cannot load the model; one of its GPUs may be to blame, and not all."""
+        if self._closed_nodes.setdefault(hand.node.id, error) is error:
+            output.notice(f"no more is loaded on {hand.node.name}: {error}")
 
     # Items
 
     def _hand_out(self) -> None:
         for item in list(self._waiting):
-            ready = [hand for hand in self._hands if hand.opening is None and len(hand.flight) < MAX_IN_FLIGHT]
+            ready = [hand for hand in self._hands if self._takes_more(hand)]
             if not ready:
                 return
             hand = min(ready, key=lambda hand: len(hand.flight))
-            # what has died with an actor goes alone: of two, nobody could tell which has killed it
-            is_alone = bool(self._num_deaths[item.key]) or any(self._num_deaths[i.key] for i in hand.flight.values())
-            if is_alone and hand.flight:
+            if hand.flight and self._num_deaths[item.key]:
                 continue
             self._waiting.remove(item)
             self._give(hand, item)
 
+    def _takes_more(self, hand: _Hand) -> bool:
+        """What has died with an actor goes alone: of two, nobody could tell which has killed it."""
+        is_alone = any(self._num_deaths[item.key] for item in hand.flight.values())
+        return hand.opening is None and len(hand.flight) < MAX_IN_FLIGHT and not is_alone
+
     def _give(self, hand: _Hand, item: Item[Any]) -> None:
         if item.key not in self._begun:
+            if self._desk.was_begun(item):
+                self._left_behind[item.key] = item
             self._desk.begin(item)
             self._begun.add(item.key)
             try:
@@ -259,7 +259,8 @@ class _Shift:
         elif reference == hand.opening:
             self._opened(hand, answer)
         else:
-            self._made(hand.flight.pop(reference), hand, answer)
+            self._made(hand.flight[reference], hand, answer)
+            del hand.flight[reference]
 
     def _opened(self, hand: _Hand, answer: Opened | CosmosError) -> None:
         hand.opening = None
@@ -270,16 +271,21 @@ class _Shift:
             output.notice(text)
         if answer.error is not None:
             self._not_opened(hand, answer.error.error())
+            return
+        self._has_opened = True
+        self._num_lost[hand.node.id] = 0
 
     def _not_opened(self, hand: _Hand, error: Exception) -> None:
         self._let_go(hand)
-        if isinstance(error, GuardrailBlocked):
+        # where others have loaded for the same prompts, it is the guardrails of this node that cannot be had
+        if isinstance(error, GuardrailBlocked) and not self._has_opened:
             raise error
         self._close_node(hand, error)
 
     def _made(self, item: Item[Any], hand: _Hand, answer: Made | CosmosError) -> None:
         if isinstance(answer, CosmosError):
-            self._outcomes.append(self._desk.fail(item, answer))
+            self._left_behind[item.key] = item
+            self._fail(item, answer)
             return
         for text in answer.notices:
             output.notice(text)
@@ -291,11 +297,21 @@ class _Shift:
                 self._desk.take_in(item, answer.written, answer.known, answer.seconds)
             except CosmosError as raised:
                 error = raised
+                self._left_behind[item.key] = item
         if error is not None:
-            self._outcomes.append(self._desk.fail(item, error, answer.seconds))
+            self._fail(item, error, answer.seconds)
         else:
-            self._desk.clear_remains(item)
+            self._clear(item)
             self._outcomes.append(self._desk.close(item, seconds=answer.seconds, result=answer.result))
+
+    def _fail(self, item: Item[Any], error: Exception, seconds: float = 0.0) -> None:
+        self._clear(item)
+        self._outcomes.append(self._desk.fail(item, error, seconds))
+
+    def _clear(self, item: Item[Any]) -> None:
+        """Of no other item: for each it takes a look at all that lies in its folder."""
+        if item.key in self._left_behind:
+            self._desk.clear_remains(item)
 
     def _give_up(self, hand: _Hand, trouble: Trouble) -> None:
         """Put back what processes had in hand that cannot go on together, but for an item that is the cause."""
@@ -312,13 +328,15 @@ class _Shift:
         self._let_go(hand)
         for item in hand.flight.values():
             if item.key == trouble.key and ending.kind != "out of memory":
-                self._outcomes.append(self._desk.fail(item, ending.error() or trouble.told.error()))
+                self._fail(item, ending.error() or trouble.told.error())
             else:
                 self._waiting.append(item)
 
     def _let_go(self, hand: _Hand) -> None:
         self._hands.remove(hand)
-        self._dismiss(hand)
+        self._left_behind |= {item.key: item for item in hand.flight.values()}
+        with suppress(Exception):
+            self._ray.kill(hand.actor, no_restart=True)
 
     def _lose(self, hand: _Hand, why: str) -> None:
         """Put back what an actor had in hand that has died."""
@@ -335,7 +353,7 @@ class _Shift:
             self._num_deaths[item.key] += 1
             if self._num_deaths[item.key] > MAX_RETRIES:
                 what = f"The process that made it died, {MAX_RETRIES + 1} times; the last on {hand.node.name}: {why}"
-                self._outcomes.append(self._desk.fail(item, CosmosError(what)))
+                self._fail(item, CosmosError(what))
             else:
                 self._waiting.append(item)
         hand.flight.clear()

@@ -122,6 +122,10 @@ class Group:
     def load(self, load: Load, requests: Sequence[Any], device: str) -> Worker:
         """The model, loaded in all processes; raises as `Opening.enter` does in this one."""
         if self._size == 1:
+            if device == "cuda":
+                from cosmos_cli.runtime.devices import choose_device
+
+                choose_device(device)  # a node may have fewer GPUs than Ray was told: no actor shall take to its CPU
             return load(requests)
         from torch.distributed import TCPStore
 
