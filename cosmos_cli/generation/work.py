@@ -334,7 +334,12 @@ def memory_stages(works: Sequence[Work], rig: Rig, offloaded: frozenset[str] = f
         offloaded: parts that are to leave the device except while they work, see `GenerationSettings`.
     """
     first = works[0].networks
-    working = {name: max(work.working_bytes(rig)[name] for work in works) for name in (TEXT, TOKENIZER, DIT)}
+    different: list[Work] = []
+    for work in works:
+        if work not in different:  # most rows of a batch differ in words alone
+            different.append(work)
+    taken = [work.working_bytes(rig) for work in different]
+    working = {name: max(each[name] for each in taken) for name in (TEXT, TOKENIZER, DIT)}
     branches = {file: branch for work in works for file, branch in work.networks.branches.items()}
 
     def highest(name: str, lowered: Residence) -> Residence:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from cosmos_cli.generation.settings import DIT
 from cosmos_cli.generation.work import Networks, Rig, Work, memory_stages
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
@@ -30,6 +32,20 @@ def test_weights_of_all_branches_and_the_most_work_count_for_a_batch() -> None:
     assert dit.working_bytes == max(each.working_bytes(Rig(2))[DIT] for each in (one, other, large))
     refined = replace(other, networks=replace(other.networks, refiner_bytes=25))
     assert [stage.weight_bytes for stage in memory_stages([large, refined], Rig(2))][2:] == [25]  # upscaling has none
+
+
+def test_what_many_rows_ask_alike_is_reckoned_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    networks = Networks(cost_of(PREDICT2["2B"].dit), tokenizer_cost_of(PREDICT2["2B"].vae))
+    rows = [Work(replace(networks), clip_px=(93, 704, 1280), num_passes=2 + row % 2) for row in range(300)]
+    reckoned, working_bytes = list[Work](), Work.working_bytes
+
+    def reckon(work: Work, rig: Rig) -> dict[str, int]:
+        reckoned.append(work)
+        return working_bytes(work, rig)
+
+    monkeypatch.setattr(Work, "working_bytes", reckon)
+    memory_stages(rows, Rig(2))
+    assert len(reckoned) == 2
 
 
 def test_processes_that_share_tokens_need_less_each_but_hold_whole_texts() -> None:
