@@ -16,12 +16,11 @@ from cosmos_cli.batch.plan import Plan as Rows
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.foresight import plan_jobs
 from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.generation.requests import RunOptions
 from cosmos_cli.registry import resolve
 from cosmos_cli.requests import option_name, validate
-from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.workers.share import Share
 
 _IN_ROWS = "visual_input"
@@ -113,12 +112,8 @@ class Batch(ABC):
             InputError: the file is none, or no row of it is good, or there is no such device.
         """
         rows = self._rows(needs_weights=False)
-        machine = find_machine(self.settings.device)
-        jobs, faults = [self.inputs.job_of(self.settings, item.request) for item in rows.items], rows.faults
-        plans = [
-            plan_job(self.settings, job, machine=machine, is_first=number == 0, together=jobs)
-            for number, job in enumerate(jobs)
-        ]
+        faults = rows.faults
+        plans = plan_jobs(self.settings, [self.inputs.job_of(self.settings, item.request) for item in rows.items])
         num_rows = len(plans) + len(faults)
         wrong = [f"{len(faults)} of {num_rows} rows are wrong, and will not be made."] if faults else []
         for fault in sorted(faults, key=lambda fault: fault.index):

@@ -72,30 +72,44 @@ class Job:
     told: Sequence[str] = ()
 
 
-def plan_job(
-    settings: GenerationSettings,
-    job: Job,
-    *,
-    machine: Machine | None = None,
-    is_first: bool = True,
-    together: Sequence[Job] = (),
-) -> Plan:
+def plan_job(settings: GenerationSettings, job: Job, *, machine: Machine | None = None) -> Plan:
     """Put the numbers of a job together with those of this machine and with earlier runs of the same model here.
 
     Args:
         machine: if it was found before; None is this one with the device of the settings.
-        is_first: whether the process must load everything first; False where the model has worked before.
-        together: all jobs of a batch, if the model is loaded for them; they share files and weights.
     Raises:
         InputError: there is no such device, or no way to share the work, or `--max-memory` is too little.
     """
-    machine, work = machine or find_machine(settings.device), job.work
-    precision = precision_on(settings, machine.kind)
-    jobs = together or [job]
-    files = list({file.path: file for each in jobs for file in each.files}.values())
+    [plan] = plan_jobs(settings, [job], machine=machine)
+    return plan
+
+
+def plan_jobs(settings: GenerationSettings, jobs: Sequence[Job], *, machine: Machine | None = None) -> list[Plan]:
+    """As `plan_job`, for jobs that one model makes one after the other: it is loaded once, and for all of them."""
+    machine = machine or find_machine(settings.device)
+    files = list({file.path: file for job in jobs for file in job.files}.values())
+    rig, memory = foresee_memory(settings, [job.work for job in jobs], machine, files)
+    together = _Together(machine, files, rig, memory, read_runs(settings.cache_folder) if machine.is_here else [])
+    return [_planned(settings, job, together, is_first=number == 0) for number, job in enumerate(jobs)]
+
+
+@dataclass(frozen=True)
+class _Together:
+    """What jobs have in common that one model makes. history: runs of whatever model on this machine."""
+
+    machine: Machine
+    files: Sequence[NeededFile]
+    rig: Rig
+    memory: MemoryPlan
+    history: Sequence[Run]
+
+
+def _planned(settings: GenerationSettings, job: Job, together: _Together, *, is_first: bool) -> Plan:
+    """The plan of one. is_first: whether the process must load everything for it."""
+    machine, files, rig, memory = together.machine, together.files, together.rig, together.memory
+    work, precision = job.work, precision_on(settings, machine.kind)
     stages = work.stages(files, job.frames, is_first=is_first)
-    rig, memory = foresee_memory(settings, [each.work for each in jobs], machine, files)
-    runs = similar_runs(read_runs(settings.cache_folder), machine, job.model, precision) if machine.is_here else []
+    runs = similar_runs(together.history, machine, job.model, precision)
     flops_per_s, estimates = _estimate(stages, runs, machine, precision)
     names = [stage.name for stage in stages]
     baseline = runs[-1].baseline_bytes if runs else _BASELINE_BYTES[machine.kind]

@@ -17,12 +17,11 @@ from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.foresight import Job, plan_job
+from cosmos_cli.generation.foresight import Job, plan_jobs
 from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.requests import validate
-from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.transfer1.inputs import check_checkpoints, check_decoding, check_request, job_of, key_of, work_of
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
@@ -87,12 +86,8 @@ def plan(settings: TransferSettings, common: TransferRequest, path: Path) -> Pla
         InputError: the file is none, or no row of it is good, or there is no such device.
     """
     rows = rows_of(settings, common, path, needs_weights=False)
-    machine = find_machine(settings.device)
-    jobs, faults = [job_of(settings, item.request) for item in rows.items], rows.faults
-    plans = [
-        plan_job(settings, _beside_others(job), machine=machine, is_first=number == 0, together=jobs)
-        for number, job in enumerate(jobs)
-    ]
+    faults = rows.faults
+    plans = plan_jobs(settings, [_beside_others(job_of(settings, item.request)) for item in rows.items])
     num_rows = len(plans) + len(faults)
     wrong = [f"{len(faults)} of {num_rows} rows are wrong, and will not be made."] if faults else []
     for fault in sorted(faults, key=lambda fault: fault.index):

@@ -14,8 +14,9 @@ from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import PublishedFile, Repository
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.cache import Cache
+from cosmos_cli.generation import foresight
 from cosmos_cli.generation.files import NeededFile, needed_files
-from cosmos_cli.generation.foresight import Job, plan_job
+from cosmos_cli.generation.foresight import Job, plan_job, plan_jobs
 from cosmos_cli.generation.plan import Plan
 from cosmos_cli.generation.rates import (
     Run,
@@ -45,8 +46,15 @@ PARTS = [Part("annotators", 4e9), Part("regions", 3e9, stages=("denoise",)), Par
 """What a job needs beside its networks, which take some megabytes."""
 
 
+SETTINGS = GenerationSettings(model_size="2B", cache_dir=Path("cache"))
+
+
 def plan(machine: Machine = GPU, files: Sequence[NeededFile] = (), parts: Sequence[Part] = PARTS) -> Plan:
-    job = Job(
+    return plan_job(SETTINGS, job_of(files, parts), machine=machine)
+
+
+def job_of(files: Sequence[NeededFile] = (), parts: Sequence[Part] = PARTS) -> Job:
+    return Job(
         model="family 2B",
         request={"seed": 1},
         work=Work(NETWORKS, clip_px=(9, 64, 96), num_passes=70),
@@ -55,7 +63,6 @@ def plan(machine: Machine = GPU, files: Sequence[NeededFile] = (), parts: Sequen
         output=Path("new/folder/out.mp4"),
         beside=parts,
     )
-    return plan_job(GenerationSettings(model_size="2B", cache_dir=Path("cache")), job, machine=machine)
 
 
 def near(num_bytes: float) -> Any:
@@ -66,6 +73,22 @@ def near(num_bytes: float) -> Any:
 def run(seconds: float, amount: float, model: str = "family 2B") -> Run:
     stage = Stage("denoise", {"attention": amount})
     return Run(GPU.name, model, "bfloat16", "2026-01-01", 1e14, {"denoise": stage}, {"denoise": seconds}, 10)
+
+
+def test_many_jobs_of_one_model_share_what_is_foreseen_and_load_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    foresee = foresight.foresee_memory
+
+    def counting(settings: Any, works: Sequence[Work], *rest: Any) -> Any:
+        asked.append(len(works))
+        return foresee(settings, works, *rest)
+
+    monkeypatch.setattr(foresight, "foresee_memory", counting)
+    first, *others = plan_jobs(SETTINGS, [job_of()] * 20, machine=GPU)
+    assert asked == [20]
+    assert first == plan()
+    assert all(other == others[0] for other in others)
+    assert others[0].seconds < first.seconds
 
 
 def test_memory_is_that_of_the_worst_stage_at_each_place() -> None:

@@ -18,10 +18,9 @@ from cosmos_cli.files.names import same_file, within
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.files.stores import StorePath
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.foresight import plan_jobs
 from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.requests import validate
-from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.predict2.video2world.inputs import (
     check_checkpoints,
@@ -132,12 +131,7 @@ def plan_many(
     faults: Sequence[str] = (),
 ) -> Plan:
     """What many videos cost that one model makes: it loads once."""
-    machine = find_machine(settings.device)
-    jobs = [job_of(settings, each) for each in requests]
-    plans = [
-        plan_job(settings, each, machine=machine, is_first=number == 0, together=jobs)
-        for number, each in enumerate(jobs)
-    ]
+    plans = plan_jobs(settings, [job_of(settings, each) for each in requests])
     model = plans[0].model.replace("video2world", command)
     whole = one_after_another(plans, model=model, request=request, faults=faults)
     return replace(whole, notices=(*whole.notices, "what an earlier run has finished: all is counted as to be made"))

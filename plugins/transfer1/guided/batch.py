@@ -18,9 +18,8 @@ from cosmos_cli.files.missing import exists
 from cosmos_cli.files.outputs import check_writable
 from cosmos_cli.files.paths import given_path
 from cosmos_cli.generation.checks import check_sharing_many
-from cosmos_cli.generation.foresight import plan_job
+from cosmos_cli.generation.foresight import plan_jobs
 from cosmos_cli.generation.plan import Plan, one_after_another
-from cosmos_cli.runtime.machine import find_machine
 from cosmos_cli.runtime.workers.share import Share
 from cosmos_plugins.transfer1.guided import inputs
 from cosmos_plugins.transfer1.guided.episodes.layout import SUFFIXES
@@ -65,11 +64,7 @@ def plan(settings: GuidedSettings, common: GuidedRequest) -> Plan:
     Missing weights are part of the plan, no error. Raises InputError: as `run`, or there is no such device.
     """
     rows = rows_of(settings, common, needs_weights=False)
-    machine = find_machine(settings.device)
-    jobs = [job for item in rows.items for job in inputs.jobs_of(settings, item.request)]
-    plans = [
-        plan_job(settings, job, machine=machine, is_first=number == 0, together=jobs) for number, job in enumerate(jobs)
-    ]
+    plans = plan_jobs(settings, [job for item in rows.items for job in inputs.jobs_of(settings, item.request)])
     num_rows = len(rows.items) + len(rows.faults)
     wrong = [f"{len(rows.faults)} of {num_rows} episodes are wrong, and will not be made."] if rows.faults else []
     for fault in rows.faults:

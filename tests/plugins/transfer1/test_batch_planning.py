@@ -43,8 +43,7 @@ def folder() -> None:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose rate is in a table, so that no measurement makes plans differ."""
-    for module in ("cosmos_cli.generation.foresight", "cosmos_plugins.transfer1.batch"):
-        monkeypatch.setattr(f"{module}.find_machine", lambda device: GPU)
+    monkeypatch.setattr("cosmos_cli.generation.foresight.find_machine", lambda device: GPU)
 
 
 def settings(**values: Any) -> TransferSettings:
