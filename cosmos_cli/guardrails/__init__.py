@@ -6,10 +6,12 @@ Of several processes that make a video together one checks, and its verdict hold
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError, GuardrailBlocked
 from cosmos_cli.runtime.workers.agreement import agree, is_alone
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 Result = TypeVar("Result")
+
+_MANY = 100
+"""Requests of which nobody waits for the prompts without being told."""
 
 
 class Guardrail(Protocol):
@@ -117,7 +122,13 @@ class Guardrails:
     def _look_ahead(self, requests: Iterable[Iterable[str]]) -> dict[str, GuardrailBlocked | None]:
         """The verdict on every prompt that was looked at; raises as `check_ahead`."""
         self.load()
-        verdicts = [self._first_refusal(prompts) for prompts in requests]
+        requests = list(requests)
+        shown = output.progress("Checking the prompts", len(requests), "rows") if len(requests) > _MANY else None
+        with shown or nullcontext(lambda: None) as advance:
+            verdicts = []
+            for prompts in requests:
+                verdicts.append(self._first_refusal(prompts))
+                advance()
         for name, check in self._checks.items():
             if release := getattr(check, "release", None):
                 _closed(name, release)

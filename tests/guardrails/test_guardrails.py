@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from cosmos_cli import output
 from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.guardrails.choice import load_guardrails
@@ -108,6 +109,17 @@ def test_a_run_stops_ahead_only_if_nothing_of_it_may_be_made() -> None:
     with pytest.raises(GuardrailBlocked, match="refuses 'no'"):
         checks.check_ahead([["a bus", "no"], ["no trams"]])
     assert check.num_released == 3  # after every look ahead, so that the networks of the run find room
+
+
+def test_who_waits_for_thousands_of_prompts_sees_how_far_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    heard: list[str] = []
+    output.configure(speaking=True)
+    output.follow(heard.append)
+    Guardrails({"check": Check()}).check_ahead([[f"a bus {number}"] for number in range(200)])
+    output.follow(lambda _: None)
+    output.configure(speaking=False)
+    assert "Checking the prompts 200 rows" in capsys.readouterr().err
+    assert "Checking the prompts: 150 of 200 rows done" in heard
 
 
 def tiny_guardrails() -> Guardrails:
