@@ -26,13 +26,13 @@ def in_fresh_process(code: str) -> tuple[Any, float]:
 
 def assert_quick_and_light(code: str) -> None:
     """A program that prints its plan and `sys.modules` takes at most two seconds and imports no torch."""
-    seconds = []
-    for _ in range(3):
-        (document, modules), taken = in_fresh_process(code)
+    for _ in range(3):  # what else runs on the machine can only add to it
+        (document, modules), seconds = in_fresh_process(code)
         assert document["time"]["seconds"] > 0
         assert not {"torch", "transformers", "cv2"} & set(modules)
-        seconds.append(taken)
-    assert min(seconds) <= 2.0  # what else runs on the machine can only add to it
+        if seconds <= 2.0:
+            return
+    pytest.fail(f"a plan takes {seconds:.1f} s")
 
 
 def assert_memory_comes_true(calibrate: str, run: str) -> None:
