@@ -10,6 +10,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     )  # workers share the cores, and threads of one would wait for the others
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,23 @@ from cosmos_cli import output
 from cosmos_cli.testing import CommandResult, run_cosmos
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Iterator[None]:
+    """What a test says of a name that is not UTF-8 would end the whole run on its way from a worker."""
+    document = yield
+    return _encodable(document)  # type: ignore[return-value]
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_encodable(name): _encodable(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_encodable, value))
+    return value
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +87,24 @@ MAY_IMPORT = {
 HEAVY = {"torch", "transformers", "transformer_engine", "cv2", "imageio", "av", "huggingface_hub", "numpy", "jinja2"}
 
 
+def for_every(paths: Iterable[str]) -> Callable[[Callable[[str], None]], Callable[[str], None]]:
+    """A test of each of these files; those of one folder are one case, since there are hundreds of files."""
+    rooms: dict[str, list[str]] = {}
+    for path in paths:
+        rooms.setdefault("/".join(path.split("/")[:2]), []).append(path)
+
+    def divided(check: Callable[[str], None]) -> Callable[[str], None]:
+        @pytest.mark.parametrize("room", rooms)
+        def test(room: str) -> None:
+            for path in rooms[room]:
+                check(path)
+
+        test.__name__, test.__doc__ = check.__name__, check.__doc__
+        return test
+
+    return divided
+
+
 def imported_names(tree: ast.AST) -> Iterator[str]:
     """Full dotted names of everything that is imported anywhere in a module, inside functions too."""
     for node in ast.walk(tree):
@@ -104,14 +122,14 @@ def room(name: str) -> str | None:
     return first if package == "cosmos_cli" and not first.startswith("__") else None
 
 
-@pytest.mark.parametrize("path", CORE)
+@for_every(CORE)
 def test_imports_in_the_core_go_one_way(path: str) -> None:
     own = Path(path).relative_to("cosmos_cli").parts[0].removesuffix(".py")
     imported = {found for name in imported_names(SOURCES[path]) if (found := room(name))}
     assert imported - {own} <= MAY_IMPORT[own]
 
 
-@pytest.mark.parametrize("path", CORE)
+@for_every(CORE)
 def test_the_core_imports_no_family(path: str) -> None:
     assert not [name for name in imported_names(SOURCES[path]) if name.startswith(("cosmos_plugins", "plugins"))]
 
@@ -169,7 +187,7 @@ def test_one_kind_of_generation_imports_no_other(kind: str) -> None:
                 assert file.rpartition("/")[0] not in others, f"{path} imports {file}"
 
 
-@pytest.mark.parametrize("path", [path for path in CORE if "/training/" in path])
+@for_every([path for path in CORE if "/training/" in path])
 def test_training_imports_no_pipeline_and_no_batch(path: str) -> None:
     for name in imported_names(SOURCES[path]):
         assert not name.startswith(("cosmos_cli.generation.pipeline", "cosmos_cli.batch")), name
@@ -192,7 +210,7 @@ def is_light(path: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if is_light(path)])
+@for_every([path for path in SOURCES if is_light(path)])
 def test_what_lists_checks_and_plans_imports_nothing_heavy(path: str) -> None:
     reached: dict[str, str] = {path: path}
     todo = [path]
@@ -213,7 +231,7 @@ def docstrings(tree: ast.AST) -> set[ast.expr]:
     }
 
 
-@pytest.mark.parametrize("path", CORE)
+@for_every(CORE)
 def test_the_core_names_no_family_in_code(path: str) -> None:
     tree = SOURCES[path]
     documentation = docstrings(tree)
@@ -236,7 +254,7 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
 FORBIDDEN_CALLS = {"eval", "exec", "pickle.load", "pickle.loads", "pickle.Unpickler", "os.system"}
 
 
-@pytest.mark.parametrize("path", SOURCES)
+@for_every(SOURCES)
 def test_nothing_that_is_read_can_run_code(path: str) -> None:
     for function, call in calls(SOURCES[path]):
         place = f"{path} line {call.lineno}: {function}"
@@ -260,7 +278,7 @@ def test_unpicklers_are_subclassed_in_the_checkpoint_reader_only_and_say_what_th
                 assert "find_class" in methods, f"{path}: {node.name} allows every class"
 
 
-@pytest.mark.parametrize("path", SOURCES)
+@for_every(SOURCES)
 def test_only_the_output_module_prints_and_only_main_and_signals_exit(path: str) -> None:
     for function, call in calls(SOURCES[path]):
         place = f"{path} line {call.lineno}: {function}"
@@ -387,7 +405,7 @@ def _texts(node: ast.AST) -> Iterator[str]:
             yield from _texts(child)
 
 
-@pytest.mark.parametrize("path", SOURCES)
+@for_every(SOURCES)
 def test_a_command_in_an_error_can_be_copied(path: str) -> None:
     """It stands in backticks, or after a colon to the end of the line, or is all: then no panel breaks it."""
     for text in texts(SOURCES[path]):
