@@ -15,7 +15,7 @@ from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, PublishedFile, Reposi
 from cosmos_cli.checkpoints.hub_cache import IN_CACHE, is_cached
 from cosmos_cli.commands.options import DownloadDir
 from cosmos_cli.errors import CheckpointError, CosmosError, InputError, Problem
-from cosmos_cli.files.disk import free_bytes
+from cosmos_cli.files.disk import check_room, free_bytes
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.help import Command, HelpAll
 
@@ -225,7 +225,8 @@ def _download(chosen: list[Repository], root: Path, max_workers: int) -> None:
             if (root / file.local_path).exists():
                 output.notice(f"{root / file.local_path} has not the published size and is fetched again.")
         if fetched:
-            _check_disk(engine.missing_bytes(fetched, root), root)
+            fix = "Make room, or name a folder on another disk with --checkpoint-dir."
+            check_room(root, engine.missing_bytes(fetched, root), fix=fix)
             fetched, linked = _fetch(fetched, root, max_workers, lost=listing.problems)
         if listing.problems:
             raise CheckpointError.from_problems(listing.problems)
@@ -311,14 +312,3 @@ def _amount(num_bytes: float) -> str:
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
     return f"{num_bytes:.0f} bytes"
-
-
-def _check_disk(num_bytes: int, root: Path) -> None:
-    """Raises InputError unless so many bytes fit into the checkpoint folder."""
-    free = free_bytes(root)
-    if num_bytes > free:
-        raise InputError(
-            f"needs {num_bytes / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free.",
-            where=str(root),
-            fix="Make room, or name a folder on another disk with --checkpoint-dir.",
-        )

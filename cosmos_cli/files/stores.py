@@ -248,9 +248,6 @@ class StorePath(type(Path())):  # type: ignore[misc]
 
     rmdir = mkdir
 
-    def samefile(self, other: Any) -> bool:
-        return str(self) == str(other)
-
     def _key(self) -> str:
         return "/".join(self.parts[1:])
 

@@ -24,7 +24,7 @@ from typing import Any
 from cosmos_cli import output
 from cosmos_cli.checkpoints.folders import DISTRIBUTED_METADATA
 from cosmos_cli.errors import CheckpointError, InputError, Problem
-from cosmos_cli.files.disk import free_bytes
+from cosmos_cli.files import disk
 from cosmos_cli.files.documents import read_json, read_text
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.locks import try_lock
@@ -241,14 +241,13 @@ def _shown(values: Mapping[str, Any], name: str) -> str:
 
 def check_room(job: Path, num_bytes: int) -> None:
     """Raises InputError unless so many bytes fit where the run will write."""
-    free = free_bytes(job)
-    if num_bytes > free:
-        raise InputError(
-            f"needs {num_bytes / 1e9:.1f} GB for checkpoints and exports, but its disk has {free / 1e9:.1f} GB free.",
-            where=str(job),
-            fix="Make room or name another output folder; or ask for less: a smaller checkpoint.keep, a larger "
-            "checkpoint.export_iter.",
-        )
+    disk.check_room(
+        job,
+        num_bytes,
+        wanted_for=" for checkpoints and exports",
+        fix="Make room or name another output folder; or ask for less: a smaller checkpoint.keep, a larger "
+        "checkpoint.export_iter.",
+    )
 
 
 def needed_bytes(recipe: Recipe, *, num_parameters: int, num_trained: int, begin: int = 0, num_kept: int = 0) -> int:
