@@ -18,7 +18,6 @@ import torch
 from torch import Tensor, nn
 
 from cosmos_cli.models.configs import GeneralDiTConfig, GridTHW
-from cosmos_cli.models.context_parallel import ParallelNetwork
 from cosmos_cli.models.dit_layers import (
     EPS,
     EncodedText,
@@ -26,13 +25,11 @@ from cosmos_cli.models.dit_layers import (
     LearntPositions,
     PatchEmbedding,
     check_table,
-    config_rope_angles,
     grid_of,
     neighborhood_operator,
     plus,
     table_dtype,
     timestep_embedder,
-    unpatchify,
     with_masks,
 )
 from cosmos_cli.models.general_dit_layers import (
@@ -44,6 +41,7 @@ from cosmos_cli.models.general_dit_layers import (
     sincos_positions,
 )
 from cosmos_cli.models.rope import RotaryTable
+from cosmos_cli.models.trunk import Trunk
 
 __all__ = ["EncodedText", "GeneralDiT", "GeneralDiTTrunk", "stored_constants"]
 
@@ -56,7 +54,7 @@ def stored_constants(config: GeneralDiTConfig) -> dict[str, tuple[int, ...]]:
     return {"pos_embedder.seq": (max(config.max_grid_THW),)}
 
 
-class GeneralDiTTrunk(ParallelNetwork):
+class GeneralDiTTrunk(Trunk):
     """Embeddings, blocks and final layer, which the network and its control branches share.
 
     Args:
@@ -66,6 +64,7 @@ class GeneralDiTTrunk(ParallelNetwork):
     config: GeneralDiTConfig
     cross_attention: type[CrossAttention] = CrossAttention
     tensor_plan = TENSOR_PLAN
+    rope_in_seconds = True
 
     def __init__(self, config: GeneralDiTConfig, attention_backend: str = "sdpa") -> None:
         super().__init__()
@@ -133,50 +132,10 @@ class GeneralDiTTrunk(ParallelNetwork):
             config.extra_h_extrapolation_ratio,
             config.extra_w_extrapolation_ratio,
         )
-        weight = self.final_layer.linear.weight
+        weight = self.output_weight
         dtype = self.dtype_beside(weight)
         positions_THWD = sincos_positions(grid_THW, config.model_channels, ratios, dtype, weight.device)
         return self.context.share(positions_THWD, dim=1)
-
-    def rope_angles(
-        self,
-        grid_THW: GridTHW,
-        *,
-        fps: float | Tensor | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Rotary angles of every token, (L, R) float32.
-
-        Args:
-            grid_THW: patches along time, height and width, of the whole video.
-            fps: frames per second, needed for more than one latent frame; a tensor must hold one value.
-            dtype: what the angles are rounded to; None is bfloat16 for a bfloat16 network and float32 for others.
-            device: None is where the parameters are.
-        Raises:
-            ValueError: the grid is larger than the network supports, or a video has not one fps.
-        """
-        weight = self.final_layer.linear.weight
-        return config_rope_angles(
-            self.config,
-            grid_THW,
-            fps=fps,
-            in_seconds=True,
-            dtype=dtype or table_dtype(self.dtype_beside(weight)),
-            device=device or weight.device,
-        )
-
-    def rotary_table(
-        self,
-        grid_THW: GridTHW,
-        *,
-        fps: float | Tensor | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> RotaryTable:
-        """The table that a forward pass takes as `rope`; arguments and errors as for `rope_angles`."""
-        table = RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
-        return self.context.share_of_table(table, grid_THW)
 
     def tables(
         self,
@@ -282,17 +241,6 @@ class GeneralDiT(GeneralDiTTrunk):
         if next(residuals, None) is not None:
             raise ValueError(f"more control residuals than the network's {len(self.blocks)} blocks")
         return self.finish(x_BTHWD, emb_BSD, adaln_lora_BSM, grid_THW)
-
-    def finish(
-        self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None, grid_THW: GridTHW | None = None
-    ) -> Tensor:
-        """The last block's tokens as a prediction, (B, out_channels, T, H, W).
-
-        Args:
-            grid_THW: of all tokens; None is that of these.
-        """
-        patches_BTHWP = self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM)
-        return unpatchify(self.context.whole(patches_BTHWP, grid_THW or grid_of(x_BTHWD)), self.config.patch_THW)
 
 
 def _plus_next(x_BTHWD: Tensor, residuals: Iterator[Tensor]) -> Tensor:

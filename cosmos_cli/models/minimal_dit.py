@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from cosmos_cli.models.configs import GridTHW, MinimalDiTConfig, NeighborhoodConfig
-from cosmos_cli.models.context_parallel import ParallelNetwork
 from cosmos_cli.models.dit_layers import (
     EPS,
     EncodedText,
@@ -26,16 +24,15 @@ from cosmos_cli.models.dit_layers import (
     LearntPositions,
     PatchEmbedding,
     check_table,
-    config_rope_angles,
     grid_of,
     neighborhood_operator,
     table_dtype,
     timestep_embedder,
-    unpatchify,
     with_masks,
 )
 from cosmos_cli.models.minimal_dit_layers import TENSOR_PLAN, Block, CrossAttention, FinalLayer
 from cosmos_cli.models.rope import RotaryTable, axis_dims
+from cosmos_cli.models.trunk import Trunk
 
 __all__ = ["EncodedText", "MinimalDiT", "stored_constants"]
 
@@ -54,7 +51,7 @@ def stored_constants(config: MinimalDiTConfig) -> dict[str, tuple[int, ...]]:
     }
 
 
-class MinimalDiT(ParallelNetwork):
+class MinimalDiT(Trunk):
     """Predicts the velocity (noise minus clean latents) of noisy latents.
 
     Args:
@@ -80,6 +77,7 @@ class MinimalDiT(ParallelNetwork):
         if len(neighborhoods) != config.num_blocks:
             raise ValueError(f"{len(neighborhoods)} neighborhoods for {config.num_blocks} blocks")
         self.config = config
+        self.rope_in_seconds = config.rope_enable_fps_modulation
         width = config.model_channels
         self.x_embedder = PatchEmbedding(config.channels_with_masks, config.patch_THW, width)
         if config.has_learnt_positions:
@@ -188,54 +186,3 @@ class MinimalDiT(ParallelNetwork):
         if not self.config.extra_per_block_abs_pos_emb:
             return None
         return self.context.share(self.extra_pos_embedder(grid_THW), dim=1)
-
-    def rope_angles(
-        self,
-        grid_THW: GridTHW,
-        *,
-        fps: float | Tensor | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
-        """Rotary angles of every token, (L, R) float32.
-
-        Args:
-            grid_THW: patches along time, height and width, of the whole video.
-            fps: frames per second, used only with `rope_enable_fps_modulation`; a tensor must hold one value.
-            dtype: what the angles are rounded to; None is bfloat16 for a bfloat16 network and float32 for others.
-            device: None is where the parameters are.
-        Raises:
-            ValueError: the grid is larger than the network supports, or its video needs one fps and has none.
-        """
-        weight = self.t_embedding_norm.weight
-        return config_rope_angles(
-            self.config,
-            grid_THW,
-            fps=fps,
-            in_seconds=self.config.rope_enable_fps_modulation,
-            dtype=dtype or table_dtype(self.dtype_beside(weight)),
-            device=device or weight.device,
-        )
-
-    def rotary_table(
-        self,
-        grid_THW: GridTHW,
-        *,
-        fps: float | Tensor | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> RotaryTable:
-        """The table that `forward` takes as `rope`; arguments and errors as for `rope_angles`."""
-        table = RotaryTable.from_angles(self.rope_angles(grid_THW, fps=fps, dtype=dtype, device=device))
-        return self.context.share_of_table(table, grid_THW)
-
-    def finish(
-        self, x_BTHWD: Tensor, emb_BSD: Tensor, adaln_lora_BSM: Tensor | None, grid_THW: GridTHW | None = None
-    ) -> Tensor:
-        """The last block's tokens as a velocity, (B, out_channels, T, H, W).
-
-        Args:
-            grid_THW: of all tokens; None is that of these.
-        """
-        patches_BTHWP = self.final_layer(x_BTHWD, emb_BSD, adaln_lora_BSM)
-        return unpatchify(self.context.whole(patches_BTHWP, grid_THW or grid_of(x_BTHWD)), self.config.patch_THW)
