@@ -21,6 +21,8 @@ from cosmos_cli.checkpoints.catalogue import (
     download_command,
 )
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.import_strings import resolve
+from cosmos_cli.registered import Family
 
 _SIZE = re.compile(r"\d+(\.\d+)?B", re.IGNORECASE)
 
@@ -38,11 +40,11 @@ def catalogues() -> dict[str, Catalogue]:
     return {name: _catalogue(family) for name, family in families if family.checkpoints is not None}
 
 
-def _catalogue(family: registry.Family) -> Catalogue:
+def _catalogue(family: Family) -> Catalogue:
     """Raises CosmosError: it cannot be loaded."""
     if family.checkpoints is None:
         return {}
-    known: Catalogue = registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
+    known: Catalogue = resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
     return known
 
 

@@ -12,7 +12,8 @@ from typer.core import TyperGroup
 
 from cosmos_cli import __version__, help, interrupts, output, registry
 from cosmos_cli.errors import CosmosError, InputError, TooLittleMemory, defect
-from cosmos_cli.registry import Family, Registry
+from cosmos_cli.import_strings import resolve
+from cosmos_cli.registered import CORE_COMMANDS, Family, Registry
 from cosmos_cli.runtime.memory.host import WAY_OUT, is_too_little
 from cosmos_cli.runtime.workers import rank, worker
 
@@ -131,7 +132,7 @@ def build_app(found: Registry) -> typer.Typer:
         },
     )
     app.callback(invoke_without_command=True)(_root)
-    for family in (*found.families.values(), *registry.CORE_COMMANDS.values()):
+    for family in (*found.families.values(), *CORE_COMMANDS.values()):
         app.add_typer(typer.Typer(cls=_lazy_group(family), help=family.help), name=family.name)
     return app
 
@@ -175,12 +176,12 @@ def _lazy_group(family: Family) -> type[TyperGroup]:
 
     class LazyGroup(help.Group):
         def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-            app = registry.resolve(family.commands, needed_by=f"plugin {family.plugin}")
+            app = resolve(family.commands, needed_by=f"plugin {family.plugin}")
             help.lay_out(app)
             group = typer.main.get_group(app)
             group.help = group.help or family.help
             if family.checkpoints is not None and "download" not in group.commands:
-                for_family = registry.resolve("cosmos_cli.commands.download:for_family", needed_by="cosmos")
+                for_family = resolve("cosmos_cli.commands.download:for_family", needed_by="cosmos")
                 group.add_command(for_family(family.name))
             return group.make_context(info_name, _with_values(group, args), parent=parent, **extra)
 

@@ -30,6 +30,7 @@ TOOLS = {"media", "checkpoints", "runtime"}
 PARTS = {"guardrails", "diffusion", "models"}
 GENERATION = {"generation"}
 JOBS = {"batch", "training"}
+PLUGINS = {"import_strings", "registered", "registry"}
 MAY_IMPORT = {
     "__init__": set(),
     "errors": set(),
@@ -49,36 +50,40 @@ MAY_IMPORT = {
     "configuration": BOTTOM | {"requests"},
     "request_options": BOTTOM | {"configuration", "flags", "help", "requests"},
     "settings": {"errors", "requests", "runtime"},
-    "registry": {"errors", "hookspecs"},
+    "import_strings": {"errors"},
+    "registered": {"errors", "hookspecs", "import_strings"},
+    "registry": {"hookspecs", "import_strings", "registered"},
     "own_hooks": {"hookspecs"},
-    "catalogues": {"checkpoints", "errors", "registry"},
+    "catalogues": PLUGINS | {"checkpoints", "errors"},
     "runtime": BOTTOM,
     "media": BOTTOM | {"runtime"},
     "checkpoints": BOTTOM | {"runtime"},
     "health": BOTTOM | TOOLS,
     **dict.fromkeys(PARTS, BOTTOM | TOOLS | PARTS),
-    "guardrails": BOTTOM | TOOLS | PARTS | {"registry"},
-    "generation": BOTTOM | TOOLS | PARTS | {"catalogues", "requests", "registry", "settings"},
+    "guardrails": BOTTOM | TOOLS | PARTS | PLUGINS,
+    "generation": BOTTOM | TOOLS | PARTS | PLUGINS | {"catalogues", "requests", "settings"},
     **{
         room: BOTTOM
         | TOOLS
         | PARTS
         | GENERATION
         | JOBS
-        | {"requests", "request_options", "registry", "flags", "settings"}
+        | PLUGINS
+        | {"requests", "request_options", "flags", "settings"}
         for room in JOBS
     },
-    "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | {"registry"},
-    "demo": BOTTOM | TOOLS | {"registry", "worlds"},
-    "workbench": BOTTOM | TOOLS | GENERATION | {"help", "registry", "requests", "request_options", "settings"},
+    "worlds": BOTTOM | TOOLS | PARTS | GENERATION | JOBS | PLUGINS,
+    "demo": BOTTOM | TOOLS | PLUGINS | {"worlds"},
+    "workbench": BOTTOM | TOOLS | GENERATION | PLUGINS | {"help", "requests", "request_options", "settings"},
     # a demonstration runs other commands
     "commands": BOTTOM
     | TOOLS
     | PARTS
     | JOBS
+    | PLUGINS
     | {"catalogues", "configuration", "flags", "health", "help", "requests", "settings"}
-    | {"registry", "hookspecs", "demo", "main", "workbench", "request_options"},
-    "main": BOTTOM | {"help", "registry", "request_options", "runtime"},
+    | {"hookspecs", "demo", "main", "workbench", "request_options"},
+    "main": BOTTOM | PLUGINS | {"help", "request_options", "runtime"},
     "__main__": {"interrupts", "main"},
     "testing": {"main"},
 }

@@ -11,7 +11,7 @@ import pytest
 
 from cosmos_cli import registry
 from cosmos_cli.help import MAX_SHOWN, PANELS
-from cosmos_cli.registry import OWN_DISTRIBUTION
+from cosmos_cli.registered import OWN_DISTRIBUTION
 from cosmos_cli.testing import CommandResult
 from tests.clips import encode, moving_gradient
 from tests.option_tables import COMMANDS

@@ -11,6 +11,7 @@ from setuptools.command.build_py import build_py
 from setuptools.dist import Distribution
 
 from cosmos_cli import registry
+from cosmos_cli.import_strings import resolve
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +29,7 @@ def test_pages_of_the_package_are_those_of_models_that_it_fetches() -> None:
     text = (ROOT / "pyproject.toml").read_text().partition("[project.urls]")[2].partition("\n[")[0]
     pages = re.findall(r'"https://huggingface\.co/(.+?)"', text)
     families = registry.current().families.values()
-    catalogues = [registry.resolve(f.checkpoints, needed_by=f.name) for f in families if f.checkpoints]
+    catalogues = [resolve(f.checkpoints, needed_by=f.name) for f in families if f.checkpoints]
     known = {each.name for catalogue in catalogues for model in catalogue.values() for each in model}
     assert pages and set(pages) <= known
 

@@ -14,6 +14,8 @@ import pytest
 from cosmos_cli import registry
 from cosmos_cli.errors import CheckpointError, CosmosError
 from cosmos_cli.hookspecs import RegisterControl
+from cosmos_cli.import_strings import resolve
+from cosmos_cli.registered import ControlModality, Extension
 from cosmos_cli.settings import MachineSettings
 from tests.third_party import write_distribution
 
@@ -180,11 +182,11 @@ def test_a_control_has_the_fields_that_its_hook_names_with_the_same_defaults() -
     hook = inspect.signature(RegisterControl.__call__).parameters
     asked = {name: parameter.default for name, parameter in hook.items() if name not in ("self", "name", "help")}
     assert asked.pop("compute") is None  # the factory of a control
-    own = [field for field in dataclasses.fields(registry.ControlModality) if field.name in asked]
+    own = [field for field in dataclasses.fields(ControlModality) if field.name in asked]
     defaults = {f.name: inspect.Parameter.empty if f.default is dataclasses.MISSING else f.default for f in own}
     assert defaults == asked
-    general = {field.name for field in dataclasses.fields(registry.Extension)}
-    assert {field.name for field in dataclasses.fields(registry.ControlModality)} == general | asked.keys()
+    general = {field.name for field in dataclasses.fields(Extension)}
+    assert {field.name for field in dataclasses.fields(ControlModality)} == general | asked.keys()
 
 
 def test_a_control_with_a_wrong_field_is_a_fault_of_that_plugin(install: Install) -> None:
@@ -210,7 +212,7 @@ def test_import_strings_are_resolved_when_used_not_when_registered(install: Inst
 def test_a_module_that_ends_the_interpreter_does_not_when_resolved(install: Install) -> None:
     install("reg-exit", {"reg_exit": "raise SystemExit('no licence')"}, {})
     with pytest.raises(CosmosError, match="SystemExit: no licence"):
-        registry.resolve("reg_exit:app", needed_by="plugin x")
+        resolve("reg_exit:app", needed_by="plugin x")
 
 
 def test_faults_of_many_lines_become_one(install: Install) -> None:
@@ -241,7 +243,7 @@ def test_an_error_in_a_plugins_own_code_is_told_with_file_and_line_and_not_to_re
 ) -> None:
     install("reg-own", {"reg_own": family("own"), "broken_commands": source}, {"reg_own": "reg_own"})
     with pytest.raises(CosmosError) as raised:
-        registry.resolve("broken_commands:app", needed_by="plugin reg_own")
+        resolve("broken_commands:app", needed_by="plugin reg_own")
     [problem] = raised.value.problems
     assert place in str(problem.fix)
     assert "install" not in str(problem.fix).partition(", or uninstall")[0]

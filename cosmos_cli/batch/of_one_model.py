@@ -19,7 +19,7 @@ from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.foresight import plan_jobs
 from cosmos_cli.generation.plan import Plan, one_after_another
 from cosmos_cli.generation.requests import RunOptions
-from cosmos_cli.registry import resolve
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.requests import option_name, validate
 from cosmos_cli.runtime.workers.share import Share
 

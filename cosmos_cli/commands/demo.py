@@ -16,7 +16,7 @@ from cosmos_cli.commands.options import as_meant
 from cosmos_cli.demo.run import make_all
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.flags import JsonFlag
-from cosmos_cli.registry import Extension
+from cosmos_cli.registered import Extension
 
 app = typer.Typer(
     invoke_without_command=True,

@@ -13,6 +13,7 @@ from cosmos_cli.checkpoints.catalogue import DEFAULT_ROOT, download_command
 from cosmos_cli.commands.options import CheckpointDir
 from cosmos_cli.flags import JsonFlag
 from cosmos_cli.health import CHECKS, Check, Finding
+from cosmos_cli.registered import Extension
 
 app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 
@@ -38,7 +39,7 @@ def doctor(checkpoint_dir: CheckpointDir = DEFAULT_ROOT, json: JsonFlag = False)
         raise typer.Exit(1)
 
 
-def _registered(extension: registry.Extension, checkpoint_dir: Path) -> Finding:
+def _registered(extension: Extension, checkpoint_dir: Path) -> Finding:
     finding: Finding = extension.resolve()(checkpoint_dir)
     return finding
 

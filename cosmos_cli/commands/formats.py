@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cosmos_cli import output, registry
 from cosmos_cli.checkpoints.formats import HELPERS, RULES, Format
+from cosmos_cli.import_strings import resolve
 
 
 def formats() -> list[Format]:
@@ -16,7 +17,7 @@ def formats() -> list[Format]:
         each
         for _, family in sorted(registry.current().families.items())
         if family.formats is not None
-        for each in registry.resolve(family.formats, needed_by=f"plugin {family.plugin}")
+        for each in resolve(family.formats, needed_by=f"plugin {family.plugin}")
     ]
     return [*own, *HELPERS]
 

@@ -13,6 +13,7 @@ import cosmos_cli
 from cosmos_cli import interrupts, registry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.failures import writing
+from cosmos_cli.registered import CORE_COMMANDS
 
 TEMPLATE = "mirage"
 """The family of the template, in names of modules and commands; with a capital, in those of classes."""
@@ -61,7 +62,7 @@ def _check(name: str) -> None:
     holders = {plugin.name: plugin.label for plugin in found.plugins}
     holders |= {family: f"plugin {of.plugin}" for family, of in found.families.items()}
     # the package cosmos-NAME would also take the place of one of cosmos itself
-    holders |= dict.fromkeys([*registry.CORE_COMMANDS, *_OWN_PACKAGES], "cosmos itself")
+    holders |= dict.fromkeys([*CORE_COMMANDS, *_OWN_PACKAGES], "cosmos itself")
     if name in holders:
         raise InputError(f"{name!r} is taken by {holders[name]}.", where="NAME", fix="Choose another name.")
 

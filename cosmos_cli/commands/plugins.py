@@ -13,6 +13,8 @@ from cosmos_cli import output, registry
 from cosmos_cli.commands.options import as_meant
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.flags import JsonFlag
+from cosmos_cli.import_strings import resolve
+from cosmos_cli.registered import Family, Plugin
 
 app = typer.Typer(help="List the installed plugins and what they bring, or begin one.", no_args_is_help=True)
 
@@ -65,7 +67,7 @@ def new(
     output.result(told, {"status": "ok", "folder": str(written)})
 
 
-def _document(plugin: registry.Plugin, commands: bool = False) -> dict[str, Any]:
+def _document(plugin: Plugin, commands: bool = False) -> dict[str, Any]:
     families: list[dict[str, Any]] = []
     faults = list(plugin.faults)
     for family in plugin.families:
@@ -90,16 +92,16 @@ def _document(plugin: registry.Plugin, commands: bool = False) -> dict[str, Any]
     }
 
 
-def _commands(family: registry.Family) -> dict[str, str]:
-    group = typer.main.get_group(registry.resolve(family.commands, needed_by=f"plugin {family.plugin}"))
+def _commands(family: Family) -> dict[str, str]:
+    group = typer.main.get_group(resolve(family.commands, needed_by=f"plugin {family.plugin}"))
     return {name: command.get_short_help_str(limit=90) for name, command in group.commands.items()}
 
 
-def _models(family: registry.Family) -> dict[str, list[dict[str, Any]]]:
+def _models(family: Family) -> dict[str, list[dict[str, Any]]]:
     """What is published for the family: model name to repositories."""
     if family.checkpoints is None:
         return {}
-    catalogue = registry.resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
+    catalogue = resolve(family.checkpoints, needed_by=f"plugin {family.plugin}")
     return {
         model: [
             {"repository": r.name, "revision": r.revision, "licence": r.licence, "bytes": r.num_bytes}

@@ -20,7 +20,7 @@ from cosmos_cli.files.identity import digest
 from cosmos_cli.files.missing import is_file
 from cosmos_cli.files.outputs import check_writable, claim
 from cosmos_cli.files.writing import replacing, write_json
-from cosmos_cli.registry import Extension
+from cosmos_cli.registered import Extension
 
 PAGE_NAME, STATE_NAME = "gallery.html", "demo.json"
 

@@ -17,7 +17,7 @@ from cosmos_cli.files.side_work import side_work
 from cosmos_cli.files.stores import keep_copies_in, looking, stored
 from cosmos_cli.generation.outputs import making_together, numbered
 from cosmos_cli.generation.slurm import array_file
-from cosmos_cli.registry import resolve
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.runtime.machine import parse_device
 from cosmos_cli.runtime.workers.agreement import together
 from cosmos_cli.runtime.workers.launch import check_workers, spread

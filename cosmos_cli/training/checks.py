@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from cosmos_cli.errors import InputError, Problem, report_together
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
-from cosmos_cli.registry import resolve
 from cosmos_cli.training.job_folder import (
     CHECKPOINTS,
     check_room,

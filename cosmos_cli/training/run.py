@@ -13,7 +13,7 @@ import torch
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
-from cosmos_cli.registry import resolve
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.runtime.devices import choose_device, computing
 from cosmos_cli.training.background import Background
 from cosmos_cli.training.checkpoints import Checkpoints

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cosmos_cli import registry
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.request_options import FileOption, describe_options
 from cosmos_cli.requests import StrictModel, json_schema, option_name, validate
 
@@ -163,7 +164,7 @@ def kinds() -> dict[str, Kind]:
     """Family to the kind that it shows in the workbench."""
     found = registry.current().families.values()
     return {
-        family.name: registry.resolve(family.workbench, needed_by=f"plugin {family.plugin}")
+        family.name: resolve(family.workbench, needed_by=f"plugin {family.plugin}")
         for family in found
         if family.workbench is not None
     }

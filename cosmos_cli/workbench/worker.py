@@ -19,7 +19,7 @@ from typing import Any
 
 from cosmos_cli import interrupts, output
 from cosmos_cli.errors import CosmosError, defect
-from cosmos_cli.registry import resolve
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.requests import request_document
 from cosmos_cli.workbench.jobs import documents
 from cosmos_cli.workbench.kind import Kind, kinds

@@ -8,7 +8,7 @@ from typing import Any
 from cosmos_cli import registry
 from cosmos_cli.errors import InputError, Problem
 from cosmos_cli.help import CONTROLS, Panel
-from cosmos_cli.registry import ControlModality
+from cosmos_cli.registered import ControlModality
 from cosmos_cli.request_options import OptionDescription, OptionGroup
 from cosmos_cli.requests import option_name, validate
 from cosmos_cli.settings import Planning

@@ -23,6 +23,7 @@ from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.hookspecs import Package
 from cosmos_cli.media.source import Source, is_there
 from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.registered import ControlModality
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.checkpoints import (
     OBJECT_FINDER,
@@ -175,7 +176,7 @@ def check_controls(request: TransferRequest) -> None:
         raise InputError.from_problems(problems)
 
 
-def _lacking(modality: registry.ControlModality) -> Package | None:
+def _lacking(modality: ControlModality) -> Package | None:
     package = modality.needs
     return package if package is not None and importlib.util.find_spec(package.name) is None else None
 

@@ -17,6 +17,7 @@ from cosmos_cli.media.held import HeldFrames
 from cosmos_cli.media.resize import nearest_aspect_ratio, stretch
 from cosmos_cli.media.source import Source
 from cosmos_cli.media.video import Clip, read_video
+from cosmos_cli.registered import ControlModality
 from cosmos_cli.runtime.devices import choose_device, computing
 from cosmos_cli.runtime.extensions import blaming
 from cosmos_cli.runtime.workers.agreement import agree
@@ -254,9 +255,7 @@ class _Maker:
         return self.digests[key]
 
 
-def _computed(
-    name: str, modality: registry.ControlModality, frames_FHWC: np.ndarray, job: ControlJob
-) -> np.ndarray | None:
+def _computed(name: str, modality: ControlModality, frames_FHWC: np.ndarray, job: ControlJob) -> np.ndarray | None:
     """A control video, as large as the frames; None if it is these very frames, which need not be there twice."""
     # one of another package may work in place, and the frames are needed as they are
     compute = modality.resolve()

@@ -11,7 +11,7 @@ from cosmos_cli.demo.part import Part, Shown
 from cosmos_cli.errors import DiskFull, InputError
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import write_video
-from cosmos_cli.registry import Extension
+from cosmos_cli.registered import Extension
 
 HOSTILE = '</pre><script>document.title=1</script><img src="http://evil.test/x.png">'
 

@@ -149,7 +149,7 @@ def test_clips_of_differing_rates_do_not_come_together() -> None:
 
 def names(recipe: Recipe, dtype: torch.dtype = torch.float32, change: Any = None) -> tuple[str, ...]:
     """Of the folders that a recipe's latents are kept in."""
-    from cosmos_cli.registry import resolve
+    from cosmos_cli.import_strings import resolve
 
     where = Where(CPU, dtype, Path("checkpoints"))
     task = resolve(recipe.task, needed_by="a test")(recipe, where)
@@ -247,7 +247,7 @@ def test_a_training_without_clips_has_none_to_keep(tmp_path: Path) -> None:
 def test_a_single_clip_is_encoded_as_in_a_batch() -> None:
     """Kept clips were encoded beside others than those they are read with."""
     recipe = changed(find("predict2", "tiny_video2world"), CHANGES)
-    from cosmos_cli.registry import resolve
+    from cosmos_cli.import_strings import resolve
 
     task: Predict2Task = resolve(recipe.task, needed_by="a test")(recipe, Where(CPU, torch.float32, Path()))
     examples = [Discs(recipe).example(number, torch.Generator()) for number in range(3)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cosmos_cli import output
 from cosmos_cli.checkpoints.catalogue import T5_11B, TEXT_ENCODER_FORMS
 from cosmos_cli.checkpoints.required import require
-from cosmos_cli.registry import resolve
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.training.data.prepare_requests import Preparation, PreparationSettings, TextEncodingSettings
 
 if TYPE_CHECKING:

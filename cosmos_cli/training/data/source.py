@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.registry import resolve
+from cosmos_cli.import_strings import resolve
 from cosmos_cli.runtime.extensions import blaming
 from cosmos_cli.training.data.examples import Example
 from cosmos_cli.training.recipe import Recipe
