@@ -18,7 +18,8 @@ import fsspec
 import numpy as np
 import pytest
 
-from cosmos_cli.batch.ledger import Entry, open_ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import open_ledger
 from cosmos_cli.media.image import read_image, write_png
 from cosmos_cli.media.video import read_video, write_video
 from cosmos_cli.testing import run_cosmos

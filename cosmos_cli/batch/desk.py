@@ -6,20 +6,23 @@ what they are.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from cosmos_cli import interrupts, output
-from cosmos_cli.batch.ledger import Entry, Ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import Ledger
 from cosmos_cli.batch.plan import Item, describe
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError, Problem
-from cosmos_cli.files.identity import Identity
-from cosmos_cli.files.missing import lies_there
+from cosmos_cli.files.identity import Identity, marks_of
+from cosmos_cli.files.missing import those_there
 from cosmos_cli.files.outputs import Claim, claim
 from cosmos_cli.files.store_service import patiently
+from cosmos_cli.files.stores import StorePath
 from cosmos_cli.files.transactions import give_names, transaction
 from cosmos_cli.files.writing import Transaction, remove_remains
 
@@ -63,7 +66,8 @@ class Desk:
         """Take the item's files. Raises InputError: another process makes them, or has made them meanwhile."""
         if self.is_writer:
             self._claims[item.key] = claim(item.files)
-            self._check_unowned(item)
+            # in a store nothing is taken by this, and what lay there when the batch began is known
+            self._check_unowned(item, [file for file in item.files if not isinstance(file, StorePath)])
 
     @contextmanager
     def writing(self, item: Item[Any], seconds: float) -> Iterator[None]:
@@ -118,7 +122,8 @@ class Desk:
         if error:
             output.status(f"{item.name}: {status}: {error}")
         files = self._files.pop(item.key, {})
-        self._note(Entry(item.key, item.name, status, error, outcome.seconds, result or {}, files))
+        entry = Entry(item.key, item.name, status, error, outcome.seconds, result or {}, files)
+        self._note(entry, self._marks_of(item) if files and not error else {})
         return outcome
 
     def fail(self, item: Item[Any], error: Exception, seconds: float = 0.0) -> Outcome:
@@ -131,16 +136,23 @@ class Desk:
         for file in item.files:
             remove_remains(file, is_ours=True)
 
-    def _note(self, entry: Entry) -> None:
+    def _note(self, entry: Entry, marks: Mapping[Path, str] = MappingProxyType({})) -> None:
         if self.is_writer:
-            self._ledger.write(entry)
+            self._ledger.write(entry, marks)
+
+    def _marks_of(self, item: Item[Any]) -> Mapping[Path, str]:
+        """What is not known of its finished files costs the next run a look at them, and nothing else."""
+        try:
+            return marks_of(item.files)
+        except CosmosError:
+            return {}
 
     def _check(self, item: Item[Any]) -> None:
         self._claims[item.key].check()
-        self._check_unowned(item)  # somebody may have put a file there meanwhile
+        self._check_unowned(item, item.files)  # somebody may have put a file there meanwhile
 
-    def _check_unowned(self, item: Item[Any]) -> None:
-        patiently(lambda: check_unowned(item, self._ledger, overwrite=self._overwrite))
+    def _check_unowned(self, item: Item[Any], files: Sequence[Path]) -> None:
+        patiently(lambda: check_unowned(item, self._ledger, files, overwrite=self._overwrite))
 
     def _note_written(self, item: Item[Any], seconds: float, found: Mapping[Path, Identity]) -> None:
         self._files[item.key] = {self._ledger.name_of(path): identity for path, identity in found.items()}
@@ -154,17 +166,19 @@ def _size_of(path: Path) -> int | None:
         return None
 
 
-def check_unowned(item: Item[Any], book: Ledger, *, overwrite: bool) -> None:
+def check_unowned(item: Item[Any], book: Ledger, files: Sequence[Path], *, overwrite: bool) -> None:
     """Make sure that an item replaces nothing that is not its own.
 
     Its own is all that the ledger knows in full, and what lies damaged among that.
 
+    Args:
+        files: of the item, which are looked at.
     Raises:
         InputError: a file exists that another request, or somebody else, has made.
     """
     if overwrite:
         return
-    existing = [file for file in item.files if lies_there(file)]
+    existing = those_there(files)
     if existing and not any(book.has_written(item, file) for file in existing):
         raise InputError.from_problems(
             Problem(f"{file} exists already, and not from this row.", item.place, "Move it, or pass --overwrite.")

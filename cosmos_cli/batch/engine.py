@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from cosmos_cli import output
 from cosmos_cli.batch.desk import Desk, check_unowned
 from cosmos_cli.batch.engines import Engine, Load
-from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger, read_ledger, share_ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import Ledger, open_ledger, read_ledger, share_ledger
 from cosmos_cli.batch.local import LocalEngine
 from cosmos_cli.batch.manifest import Fault
 from cosmos_cli.batch.page import keeping_page
@@ -124,7 +125,7 @@ def _sorted_out(plan: Plan[Request], book: Ledger, *, overwrite: bool) -> tuple[
                 done = Outcome(item.name, item.place, item.index, "done before", known.seconds, result=known.result)
                 others.append(done)
                 continue
-            check_unowned(item, book, overwrite=overwrite)
+            check_unowned(item, book, item.files, overwrite=overwrite)
             todo.append(item)
         except InputError as error:
             others.append(Outcome(item.name, item.place, item.index, "failed", error=describe(error)))

@@ -12,113 +12,42 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from cosmos_cli.batch.entries import (
+    Entry,
+    Marks,
+    Roll,
+    as_asked,
+    line_of,
+    marks_line,
+    read_told,
+    roll_line,
+    when_told,
+)
 from cosmos_cli.batch.lease import Lease, is_leased
-from cosmos_cli.batch.lines import Lines, check_ledger, open_lines, read_lines
+from cosmos_cli.batch.lines import Lines, check_ledger, open_lines
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.failures import writing
-from cosmos_cli.files.identity import is_still
+from cosmos_cli.files.identity import is_still, marks_of
 from cosmos_cli.files.locks import try_lock
 from cosmos_cli.files.names import same_file
 from cosmos_cli.files.stores import StorePath
-from cosmos_cli.files.writing import json_bytes
 from cosmos_cli.runtime.workers.share import Share
 
 if TYPE_CHECKING:
     from cosmos_cli.batch.plan import Item
-
-Status = Literal["waiting", "started", "written", "done", "failed", "blocked"]
-"""`waiting`: it was asked for. `written`: its files are whole, and about to get their names."""
 
 ENDING = ".ledger.jsonl"
 """What the names of ledgers end with."""
 
 AnyPath = TypeVar("AnyPath", bound=Path)
 
-_TIME = "%Y-%m-%dT%H:%M:%S%z"
 _LOOKING_S = 0.1
 """Longer than `is_in_use` takes."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing that happened to an item.
-
-    key: what the item is, see `cosmos_cli.batch.plan.Item`.
-    error: why it was not made.
-    files: what it wrote: path from the ledger's folder to size in bytes and SHA-256.
-    seconds: how long it took.
-    result: what its command reports of it.
-    asked: its request; told once, when it is first heard of.
-    """
-
-    key: str
-    name: str
-    status: Status
-    error: str = ""
-    seconds: float = 0.0
-    result: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-    time: str = ""
-    asked: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Roll:
-    """What a run is asked for.
-
-    keys: of the items, in the order of the batch. wrong: names of rows and items that cannot be made, and why.
-    """
-
-    keys: Sequence[str] = ()
-    wrong: Mapping[str, str] = field(default_factory=dict)
-
-
-def _roll(line: Any) -> Roll | None:
-    """A line that begins a run; None if it is another."""
-    if not isinstance(line, dict) or not isinstance(keys := line.get("roll"), list):
-        return None
-    wrong = line.get("wrong")
-    texts = [*keys, *(wrong.values() if isinstance(wrong, dict) else [None])]
-    return Roll(tuple(keys), wrong or {}) if all(isinstance(text, str) for text in texts) else None
-
-
-def _entry(line: Any) -> Entry | None:
-    """A line as it is meant; None if it is none of ours."""
-    try:
-        entry = Entry(**line)
-    except TypeError:
-        return None
-    texts = (entry.key, entry.name, entry.error, entry.time)
-    is_sound = (
-        all(isinstance(text, str) for text in texts)
-        and entry.status in get_args(Status)
-        and isinstance(entry.seconds, int | float)
-        and isinstance(entry.result, dict)
-        and isinstance(entry.files, dict)
-        and isinstance(entry.asked, dict)
-        and all(isinstance(known, list) and len(known) == 2 for known in entry.files.values())
-    )
-    return entry if is_sound else None
-
-
-def _told(path: Path) -> Iterator[Entry | Roll]:
-    """The lines of a ledger that are ours."""
-    for line in read_lines(path):
-        if (told := _entry(line) or _roll(line)) is not None:
-            yield told
-
-
-def _when(entry: Entry) -> float:
-    """When it was told; one that does not say it comes first."""
-    try:
-        return datetime.strptime(entry.time, _TIME).timestamp()
-    except ValueError:
-        return 0.0
 
 
 class Ledger:
@@ -135,14 +64,19 @@ class Ledger:
         self._entries: dict[str, Entry] = {}
         self._written: dict[str, dict[str, list[Sequence[Any]]]] = {}
         self._roll = Roll()
-        told = [each for other in others for each in _told(other) if isinstance(each, Entry)]
-        for each in _told(path):
-            if isinstance(each, Roll):
-                self._roll = each
-            else:
-                told.append(each)
+        self._marks: dict[str, Sequence[str]] = {}
+        self._new_marks: dict[str, Sequence[str]] = {}
+        told: list[Entry] = []
+        for ledger in (*others, path):
+            for each in read_told(ledger):
+                if isinstance(each, Entry):
+                    told.append(each)
+                elif isinstance(each, Marks):
+                    self._marks |= each.of
+                elif ledger == path:
+                    self._roll = each
         if others:
-            told.sort(key=_when)  # what was told last counts, whoever told it
+            told.sort(key=when_told)  # what was told last counts, whoever told it
         for entry in told:
             self._take(entry)
 
@@ -182,8 +116,9 @@ class Ledger:
     def knows(self, item: Item[Any], file: Path) -> bool:
         """Whether a file is there and is still what this item wrote last."""
         known = self[item.key]
-        written = None if known is None else known.files.get(self.name_of(file))
-        return written is not None and is_still(file, written)
+        name = self.name_of(file)
+        written = None if known is None else known.files.get(name)
+        return written is not None and self._is_still(file, name, written)
 
     def has_written(self, item: Item[Any], file: Path, *, now_at: Path | None = None) -> bool | None:
         """Whether a file is there and is what this item has written at any time: it may have been begun anew since.
@@ -193,8 +128,20 @@ class Ledger:
         Returns:
             None if this item is not known to have written such a file.
         """
-        written = self._written.get(item.key, {}).get(self.name_of(file))
-        return None if written is None else any(is_still(now_at or file, identity) for identity in written)
+        name = self.name_of(file)
+        written = self._written.get(item.key, {}).get(name)
+        return None if written is None else any(self._is_still(now_at or file, name, each) for each in written)
+
+    def _is_still(self, file: Path, name: str, identity: Sequence[Any]) -> bool:
+        """As the function; what it took reading to tell, the next run tells by the mark that the file has now."""
+        digest, mark = self._marks.get(name, ("", ""))
+        mark = mark if digest == identity[1] else ""
+        now = marks_of([file]).get(file, "")
+        if not is_still(file, identity, mark):
+            return False
+        if now and now != mark:
+            self._new_marks[name] = (identity[1], now)
+        return True
 
     def name_of(self, file: Path) -> str:
         """How entries call a file: folders may be moved, with the ledger in them."""
@@ -209,13 +156,17 @@ class Ledger:
         if self._lease is not None:
             self._lease.check()
 
-    def write(self, entry: Entry) -> None:
+    def write(self, entry: Entry, marks: Mapping[Path, str] = MappingProxyType({})) -> None:
         """Add a line and see it onto the disk.
 
+        Args:
+            marks: of its files that have their names, see `cosmos_cli.files.identity.marks_of`.
         Raises:
             CosmosError: the ledger's folder was moved or removed; DiskFull: there is no room.
         """
-        self._append(_line(entry), [entry])
+        named = {self.name_of(path): mark for path, mark in marks.items()}
+        told = {name: (entry.files[name][1], mark) for name, mark in named.items() if name in entry.files}
+        self._append(line_of(entry) + marks_line(told), [entry], told)
 
     def begin(self, items: Sequence[Item[Any]], wrong: Mapping[str, str]) -> None:
         """Tell what a run is asked for; nothing, if that is what the last one was.
@@ -226,36 +177,22 @@ class Ledger:
         Raises:
             CosmosError, DiskFull: as for `write`.
         """
-        new = [Entry(i.key, i.name, "waiting", asked=_asked(i.request)) for i in items if self[i.key] is None]
+        new = [Entry(i.key, i.name, "waiting", asked=as_asked(i.request)) for i in items if self[i.key] is None]
         roll = Roll(tuple(item.key for item in items), dict(wrong))
-        if not new and roll == self._roll:
-            return
-        begun = json_bytes({"wrong": roll.wrong}, as_they_are={"roll": roll.keys}) + b"\n"
-        self._append(b"".join(map(_line, new)) + begun, new)
+        begun = b"" if not new and roll == self._roll else roll_line(roll)
+        marks, self._new_marks = self._new_marks, {}
+        if begun or marks:
+            self._append(b"".join(map(line_of, new)) + begun + marks_line(marks), new, marks)
         self._roll = roll
 
-    def _append(self, lines: bytes, entries: Sequence[Entry]) -> None:
+    def _append(self, lines: bytes, entries: Sequence[Entry], marks: Mapping[str, Sequence[str]]) -> None:
         with self._lock, writing(self._path):
             self.check()
             assert self._lines is not None
             self._lines.append(lines)
             for entry in entries:
                 self._take(entry)
-
-
-def _line(entry: Entry) -> bytes:
-    stamped = asdict(entry) | {"time": time.strftime(_TIME)}
-    if not entry.asked:
-        del stamped["asked"]  # earlier versions read such lines too
-    # an output may be called as somebody's password is, and has its name for all to see
-    return json_bytes(stamped, as_they_are={name: stamped.pop(name) for name in ("key", "files")}) + b"\n"
-
-
-def _asked(request: Any) -> dict[str, Any]:
-    """A request as a sidecar keeps it; nothing of one that is no model of ours."""
-    from cosmos_cli.requests import StrictModel, request_document
-
-    return request_document(request) if isinstance(request, StrictModel) else {}
+            self._marks |= marks
 
 
 def find_ledgers(folder: Path) -> list[Path]:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import quote
 
-from cosmos_cli.batch.ledger import Entry
+from cosmos_cli.batch.entries import Entry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import MAX_SIDECAR_BYTES, read_json
 

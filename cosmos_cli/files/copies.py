@@ -17,6 +17,11 @@ from cosmos_cli.files.makers import has_lost_its_maker, new_name
 
 _LIMIT_BYTES = 64 << 30
 _SUFFIX_BYTES = 16
+_SMALL_BYTES, _ALL_SMALL_BYTES = 16 << 20, 256 << 20
+"""Files of so many bytes at most are read once as long as they stay the same: sidecars of a batch, parts of its ledger.
+
+Together they take no more than the second in memory.
+"""
 
 
 def folder_in(caches: Path) -> Path:
@@ -124,3 +129,20 @@ class Copies:
             copy.unlink(missing_ok=True)
             total -= size
         return min(most - total, num_bytes + spare)
+
+
+class SmallCopies:
+    """Contents of small files in memory, by address and version; those that came first go first."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, bytes] = {}
+        self._num_bytes, self._lock = 0, threading.Lock()
+
+    def keep(self, key: str, content: bytes) -> None:
+        with self._lock:
+            if len(content) > _SMALL_BYTES or key in self.known:
+                return
+            self.known[key] = content
+            self._num_bytes += len(content)
+            while self._num_bytes > _ALL_SMALL_BYTES:
+                self._num_bytes -= len(self.known.pop(next(iter(self.known))))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cosmos_cli.files.stores import StorePath, here
+from cosmos_cli.files.store_service import version_of
+from cosmos_cli.files.stores import StorePath, facts_of, here
 
 
 class Identity(NamedTuple):
@@ -23,25 +25,53 @@ def identity_of(path: Path) -> Identity:
     return Identity(path.stat().st_size, digest(path))
 
 
-def is_still(path: Path, known: Iterable[object]) -> bool:
-    """Whether a file is there and has this size and digest; read only if its size is right.
+def is_still(path: Path, known: Iterable[object], mark: str = "") -> bool:
+    """Whether a file is there and has this size and digest; read only if its size is right and its mark is not.
 
-    In a store the size tells alone: to read a batch's videos back would take longer than to look at them.
+    Args:
+        mark: of the file as it was, see `marks_of`. Without one the size tells alone in a store: to read a batch's
+            videos back would take longer than to look at them.
     """
     num_bytes, sha256 = known
     try:
-        if isinstance(path, StorePath):
-            return path.is_file() and path.stat().st_size == num_bytes
-        return path.is_file() and path.stat().st_size == num_bytes and digest(path) == sha256
+        if not path.is_file() or path.stat().st_size != num_bytes:
+            return False
+        if mark == _mark(path) or (not mark and isinstance(path, StorePath)):
+            return True
+        return digest(path) == sha256
     except OSError:
         return False
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content, computed once as long as its size and time stay."""
-    path = here(path)
+def marks_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What tells of each file that is there that it was not written anew, without reading it.
+
+    That is what the system says of its last changes, or a store of its content.
+    """
+    in_stores = facts_of(path for path in paths if isinstance(path, StorePath))
+    marks: dict[Path, str] = {path: version_of(facts) for path, facts in in_stores.items()}
+    for path in paths:
+        if not isinstance(path, StorePath):
+            with contextlib.suppress(OSError):
+                marks[path] = _mark(path)
+    return marks
+
+
+def _mark(path: Path) -> str:
+    if isinstance(path, StorePath):
+        return version_of(path.facts() or {})
     status = path.stat()
-    return _digest(path.absolute(), status.st_size, status.st_mtime_ns, status.st_ino)
+    # who gives a file its old time back, or another file its name, changes the second
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, computed once as long as its size and times stay."""
+    found = here(path)
+    status = found.stat()
+    # a copy of what lies in a store is touched whenever it is used, and never changed
+    times = () if isinstance(path, StorePath) else (status.st_mtime_ns, status.st_ctime_ns)
+    return _digest(found.absolute(), status.st_size, status.st_ino, *times)
 
 
 @functools.lru_cache(maxsize=256)

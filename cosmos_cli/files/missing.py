@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from cosmos_cli.files.stores import StorePath
+from cosmos_cli.files.stores import StorePath, facts_of
 
 _URL = re.compile(r"data:.*,|(?!file:)[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 """How an address begins as a path, which has no two slashes in a row."""
@@ -23,6 +24,12 @@ def exists(path: Path) -> bool:
 def lies_there(path: Path) -> bool:
     """Whether something has this name, a link that leads nowhere too."""
     return path.exists() if isinstance(path, StorePath) else os.path.lexists(path)
+
+
+def those_there(paths: Sequence[Path]) -> list[Path]:
+    """Those paths at which something lies, see `lies_there`; stores are asked as little as may be."""
+    in_stores = facts_of(path for path in paths if isinstance(path, StorePath))
+    return [path for path in paths if (path in in_stores if isinstance(path, StorePath) else lies_there(path))]
 
 
 def is_file(path: Path) -> bool:

@@ -16,7 +16,6 @@ import os
 import re
 import stat as modes
 import sys
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from types import SimpleNamespace
 from typing import IO, Any
 
 from cosmos_cli.errors import CosmosError
-from cosmos_cli.files.copies import Copies
+from cosmos_cli.files.copies import Copies, SmallCopies
 from cosmos_cli.files.store_service import PACKAGES, asking, patiently, time_of, version_of
 
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):(/|$)")
@@ -34,12 +33,6 @@ _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):(/|$)")
 
 _AT_A_TIME = 16
 """Objects that are read at a time."""
-
-_SMALL_BYTES, _ALL_SMALL_BYTES = 16 << 20, 256 << 20
-"""Files of so many bytes at most are read once as long as they stay the same: sidecars of a batch, parts of its ledger.
-
-Together they take no more than the second in memory.
-"""
 
 
 class StorePath(type(Path())):  # type: ignore[misc]
@@ -291,6 +284,28 @@ def beginning(path: Path, num_bytes: int) -> bytes:
         return file.read(num_bytes)
 
 
+def facts_of(paths: Iterable[StorePath]) -> dict[StorePath, Mapping[str, Any]]:
+    """What stores say of those objects that are there; of names that differ in their ends alone they are asked once.
+
+    Raises:
+        CosmosError: a store cannot be asked.
+    """
+    alike: defaultdict[tuple[StorePath, str], list[StorePath]] = defaultdict(list)
+    for path in paths:
+        alike[path.parent, path.stem].append(path)
+    seen, told = _seen.get(), dict[StorePath, Mapping[str, Any]]()
+    for (folder, stem), each in alike.items():
+        if seen is not None and seen.knows(f"{folder}/"):
+            found = {path.name: facts for path in each if (facts := path.facts()) is not None}
+        else:
+            with asking(str(folder)) as files:
+                listed = files.find(str(folder), prefix=f"{stem}." if len(each) > 1 else each[0].name, detail=True)
+                own = files._strip_protocol(str(folder)).strip("/")
+            found = {name.strip("/").removeprefix(own).strip("/"): facts for name, facts in listed.items()}
+        told |= {path: found[path.name] for path in each if path.name in found}
+    return told
+
+
 def keep_copies_in(folder: Path) -> None:
     """Let copies of what is read, and what is written until it is whole, lie in a folder from now on."""
     _copies.folder = folder
@@ -361,24 +376,7 @@ class _Seen:
         self._listed.append(f"{folder}/")
 
 
-class _Small:
-    """Contents of small files, by address and version; those that came first go first."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, bytes] = {}
-        self._num_bytes, self._lock = 0, threading.Lock()
-
-    def keep(self, key: str, content: bytes) -> None:
-        with self._lock:
-            if len(content) > _SMALL_BYTES or key in self.known:
-                return
-            self.known[key] = content
-            self._num_bytes += len(content)
-            while self._num_bytes > _ALL_SMALL_BYTES:
-                self._num_bytes -= len(self.known.pop(next(iter(self.known))))
-
-
-_small = _Small()
+_small = SmallCopies()
 _seen: ContextVar[_Seen | None] = ContextVar("seen", default=None)
 _copies = Copies()
 

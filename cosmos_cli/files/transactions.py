@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import interrupts, output
-from cosmos_cli.errors import InputError
+from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.identity import Identity, identity_of
@@ -40,19 +40,21 @@ def transaction(
     if (outer := together_with.get()) is not None:
         yield outer
         return
-    with withheld(outputs) as together:
+    with withheld(outputs, wait_here=True) as together:
         yield together
     give_names(together, noting, check=check)
 
 
 @contextlib.contextmanager
-def withheld(outputs: Iterable[Path]) -> Iterator[Transaction]:
+def withheld(outputs: Iterable[Path], *, wait_here: bool = False) -> Iterator[Transaction]:
     """A block whose outputs, whole when it ends well, wait beside their names for `give_names`, be it elsewhere.
 
+    Args:
+        wait_here: it is not elsewhere, so that what is for a store need not wait there.
     Raises:
         DiskFull, CosmosError: as `replacing`.
     """
-    together = Transaction(frozenset(path.absolute() for path in outputs))
+    together = Transaction(frozenset(path.absolute() for path in outputs), wait_here)
     token = together_with.set(together)
     try:
         with interrupts.at_leave(together.discard):
@@ -87,7 +89,7 @@ def give_names(
         raise
     for journal, part in parts:
         if journal is None:
-            part.apply()
+            _finish_in_store(part)
         else:
             _finish(journal, part)
 
@@ -154,6 +156,17 @@ def _finish(journal: Path, part: Transaction) -> None:
         journal.unlink(missing_ok=True)
 
 
+def _finish_in_store(part: Transaction) -> None:
+    try:
+        part.apply()
+    except BaseException:  # no journal says later what is missing
+        for target in part.named:
+            with contextlib.suppress(CosmosError, OSError):  # why it is given up says more
+                target.unlink(missing_ok=True)
+        part.discard()
+        raise
+
+
 def finish_interrupted(path: Path) -> None:
     """Make what a process was about to that died while files got their names, `path` first among them."""
     if not isinstance(path, StorePath):
@@ -197,7 +210,7 @@ def _read_journal(journal: Path) -> tuple[Transaction, dict[str, Any]] | None:
         removals = [_inside(journal, name) for name in document["removals"]]
         before = document["before"]
         unknown = {path.name for path in (*(path for move in moves for path in move), *removals)} - before.keys()
-        return None if unknown else (Transaction(frozenset(), moves, removals), before)
+        return None if unknown else (Transaction(moves=moves, removals=removals), before)
     except (InputError, OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
 

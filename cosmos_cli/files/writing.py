@@ -31,13 +31,18 @@ class Transaction:
     """Changes that are made together: `moves` from one name to another in a folder, then `removals`.
 
     outputs: files that get their names with it when they are written meanwhile.
+    waits_here: whether those for stores wait on this machine, from where they are put under their names; else in the
+        store, for whichever process gives them these.
     known: what files in stores are, by the names that they have until then.
+    named: files that have got their names.
     """
 
     outputs: frozenset[Path] = frozenset()
+    waits_here: bool = False
     moves: list[tuple[Path, Path]] = field(default_factory=list)
     removals: list[Path] = field(default_factory=list)
     known: dict[Path, Identity] = field(default_factory=dict)
+    named: list[Path] = field(default_factory=list)
 
     def move(self, source: Path, target: Path) -> None:
         """Give a file another name at the end; what was written for that name before goes."""
@@ -65,8 +70,13 @@ class Transaction:
         What was written first gets its name last: no video stands without what goes with it.
         """
         for source, target in reversed(self.moves):
-            with contextlib.suppress(FileNotFoundError):
-                source.replace(target)
+            if isinstance(target, StorePath) and not isinstance(source, StorePath):
+                target.put(source)
+                source.unlink(missing_ok=True)
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    source.replace(target)
+            self.named.append(target)
         for path in self.removals:
             path.unlink(missing_ok=True)
 
@@ -135,6 +145,9 @@ def _put(temporary: Path, path: StorePath, together: Transaction | None) -> None
     """Bring a whole file into a store: under its name, or beside it until the others are there, too."""
     if together is None:
         path.put(temporary)
+    elif together.waits_here:
+        together.move(temporary, path)
+        return
     else:
         stand_in = path.with_name(temporary.name)
         stand_in.put(temporary)

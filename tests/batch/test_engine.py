@@ -20,10 +20,12 @@ import pytest
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Report, left_to_do, run_batch
-from cosmos_cli.batch.ledger import Entry, open_ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import open_ledger
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, Plan, plan_batch
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.files import identity
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.identity import work_key
 from cosmos_cli.runtime.workers.share import Share
@@ -277,7 +279,7 @@ def test_a_batch_in_use_is_refused() -> None:
 def test_a_ledger_cut_short_in_the_middle_of_a_line_goes_on() -> None:
     run(plan_of("a", "b"))
     content = LEDGER.read_bytes()
-    LEDGER.write_bytes(content[:-20])
+    LEDGER.write_bytes(content[: content.rindex(b"\n", 0, content.rindex(b'{"marks"') - 1) + 20])
     run(plan_of("a", "b", "c"))
     with open_ledger(LEDGER) as ledger:
         assert [ledger[item.key].status for item in plan_of("a", "b", "c").items] == ["done", "written", "done"]  # type: ignore[union-attr]
@@ -338,6 +340,41 @@ def test_a_finished_file_that_is_no_longer_what_was_written_is_made_again(damage
     assert "exists already, and not from this row" in report.outcomes[0].error
     assert statuses(run(plan_of("aa", "b"), worker, overwrite=True)) == ["done", "done"]
     assert Path("out/aa.txt").read_text() == "AA"
+
+
+def read_by(monkeypatch: pytest.MonkeyPatch, resume: Callable[[], object]) -> list[str]:
+    """The files whose content somebody looks at meanwhile."""
+    read: list[str] = []
+    digest = identity.digest
+    with monkeypatch.context() as patched:
+        patched.setattr(identity, "digest", lambda path: (read.append(path.name), digest(path))[1])
+        resume()
+    return sorted(read)
+
+
+def test_finished_files_are_read_only_where_they_may_have_changed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def resume(*expected: str) -> list[str]:
+        return read_by(monkeypatch, lambda: told.append(statuses(run(plan_of("aa", "bb", "cc"))) == [*expected]))
+
+    told: list[bool] = []
+    done = ("done before",) * 3
+    run(plan_of("aa", "bb", "cc"))
+    assert resume(*done) == []
+    os.utime("out/bb.txt", (1, 1))
+    assert resume(*done) == ["bb.txt"]
+    assert resume(*done) == []
+    # a ledger of an earlier version, and a folder that was copied without its times
+    LEDGER.write_bytes(b"".join(line for line in LEDGER.read_bytes().splitlines(True) if b'"marks"' not in line))
+    assert resume(*done) == ["aa.txt", "bb.txt", "cc.txt"]
+    assert resume(*done) == []
+    # as long as before, and with its old time
+    status = Path("out/bb.txt").stat()
+    Path("out/bb.txt").write_text("XX")
+    os.utime("out/bb.txt", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "bb.txt" in resume("done before", "failed", "done before")
+    assert told == [True] * 6
 
 
 class ShouterWithCopy(Shouter):

@@ -27,13 +27,13 @@ from cosmos_cli.batch.plan import Item, Plan, plan_batch
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files import outputs, store_service
 from cosmos_cli.files.makers import new_name
-from cosmos_cli.files.stores import StorePath, keep_copies_in, stored
+from cosmos_cli.files.stores import StorePath, copies_folder, keep_copies_in, stored
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.identity import work_key
 from cosmos_cli.media.image import write_png
 from cosmos_cli.runtime.workers.share import Share
 from cosmos_cli.testing import CommandResult
-from tests.batch.test_engine import Shouter, Written, statuses
+from tests.batch.test_engine import Shouter, Written, read_by, statuses
 from tests.clips import encode, moving_gradient
 
 Cosmos = Callable[..., CommandResult]
@@ -274,20 +274,92 @@ def test_a_batch_that_could_not_begin_is_nobodys(memory: Any, monkeypatch: pytes
 
 def test_an_item_waits_for_a_store_that_does_not_answer(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_service, "_PAUSES_S", (0.0,))
-    plan, info, left = plan_of("a", "b"), memory.info, list[OSError]()
+    plan, find, left = plan_of("a", "b"), memory.find, list[OSError]()
 
     def ask(self: Any, path: str, **options: Any) -> Any:
-        if left and path.endswith("b.txt"):
+        if left and options.get("prefix") == "b.":
             raise left.pop()
-        return info(path, **options)
+        return find(path, **options)
 
     def lose(text: str) -> None:
         if text == "b":
             left.append(OSError("no answer"))
 
-    monkeypatch.setattr(type(memory), "info", ask)
+    monkeypatch.setattr(type(memory), "find", ask)
     assert statuses(run(plan, FarShouter(lose))) == ["done", "done"]
     assert left == []
+
+
+def test_what_was_written_anew_is_noticed_though_it_is_as_long_and_read_only_then(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, done = plan_of("a", "b"), ["done before", "done before"]
+    assert statuses(run(plan)) == ["done", "done"]
+
+    def resume() -> list[str]:
+        return read_by(monkeypatch, lambda: told.append(statuses(run(plan))))
+
+    told: list[list[str]] = []
+    assert resume() == []
+    at("out/b.txt").write_bytes(b"B")  # as somebody does who copies the folder
+    assert resume() == ["b.txt"]
+    assert resume() == []
+    at("out/b.txt").write_bytes(b"X")
+    assert "b.txt" in resume()
+    assert at("out/b.txt").read_bytes() == b"B"
+    assert told == [done, done, done, ["done before", "done"]]
+    # a ledger of an earlier version says no more than sizes
+    for part in at(LEDGER).glob("*.jsonl"):
+        lines = part.read_bytes().splitlines(keepends=True)
+        part.write_bytes(b"".join(line for line in lines if b'"marks"' not in line))
+    at("out/b.txt").write_bytes(b"Y")
+    assert resume() == []
+    assert told[-1] == done
+    at("out/b.txt").write_bytes(b"B")
+    assert resume() != []
+
+
+def test_an_item_costs_few_questions(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def count(name: str) -> None:
+        real = getattr(type(memory), name)
+
+        def ask(self: Any, path: str, *args: Any, **options: Any) -> Any:
+            if name != "put_file" or not str(args[0]).endswith((".lock", "report.html")):
+                asked.append(name)
+            return real(self, path, *args, **options)
+
+        monkeypatch.setattr(type(memory), name, ask)
+
+    def cost(*texts: str) -> int:
+        plan = plan_of(*texts)
+        asked.clear()
+        assert set(statuses(run(plan, writes_page=False))) <= {"done", "done before"}
+        return len(asked)
+
+    monkeypatch.setattr(lease, "_RENEW_S", 1000.0)
+    for name in ("info", "find", "put_file", "pipe_file", "cat_file", "cp_file", "rm_file"):
+        count(name)
+    few, more = cost("a"), cost("a", "b", "c", "d")
+    # for each of three: whether somebody has put it there, two files, what they are now, and three lines of the ledger
+    assert more - few <= 3 * 7 + 3
+
+
+def test_of_an_item_whose_last_file_is_refused_nothing_stays(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, put = plan_of("a", "b"), memory.put_file
+
+    def refuse(self: Any, source: str, target: str, **options: Any) -> None:
+        if target.endswith("a.txt"):
+            raise PermissionError("Access Denied")
+        put(source, target, **options)
+
+    monkeypatch.setattr(type(memory), "put_file", refuse)
+    report = run(plan)
+    assert statuses(report) == ["failed", "done"]
+    assert "does not let you in: Access Denied" in report.outcomes[0].error
+    assert in_out(memory) == ["b.json", "b.txt", "report.html"]
+    assert list((copies_folder() / "outgoing").iterdir()) == []
 
 
 @pytest.mark.parametrize("skew_s", [-3600, 3600])

@@ -14,7 +14,8 @@ from pydantic import Field
 from cosmos_cli import output
 from cosmos_cli.batch import page as page_module
 from cosmos_cli.batch.engine import run_batch
-from cosmos_cli.batch.ledger import Entry, Ledger, open_ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import Ledger, open_ledger
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.page import keeping_page, write_page
 from cosmos_cli.batch.plan import Item, Plan, plan_batch

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cosmos_cli.batch.ledger import Entry, open_ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import open_ledger
 from cosmos_cli.testing import run_cosmos
 
 LEDGER = Path("out/drives.ledger.jsonl")

@@ -9,7 +9,8 @@ import pytest
 
 from cosmos_cli import output
 from cosmos_cli.batch import lease
-from cosmos_cli.batch.ledger import Entry, is_in_use, open_ledger
+from cosmos_cli.batch.entries import Entry
+from cosmos_cli.batch.ledger import is_in_use, open_ledger
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.locks import try_lock
 
