@@ -26,6 +26,7 @@ from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import is_in_use, read_ledger
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.ray import engine as on_ray
+from cosmos_cli.batch.ray.actor import Surroundings
 from cosmos_cli.batch.ray.cluster import QUIET
 from cosmos_cli.batch.ray.engine import RayEngine
 from cosmos_cli.batch.ray.group import Group
@@ -141,6 +142,52 @@ def test_what_an_actor_had_in_hand_that_dies_is_made_again_and_given_up_in_the_e
     assert statuses(report) == ["done before", "failed", "done"]
     assert "died, 2 times" in report.outcomes[1].error
     assert hidden_files() == []
+
+
+class Stuck(Shouter):
+    """Goes on slowly, step by step; then it hangs, or its process is stopped, once or every time."""
+
+    def make(self, sample: dict[str, str]) -> dict[str, str]:
+        text = sample["text"]
+        if text == "slow":
+            with output.progress("Denoising", 6) as advance:
+                for _ in range(6):
+                    time.sleep(1)
+                    advance()
+        if text in ("stopped", "hangs once") and not Path(text).exists():
+            Path(text).touch()
+            if text == "stopped":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            output.status("reading the disk")
+            time.sleep(3600)
+        if text == "hangs":
+            time.sleep(3600)
+        return super().make(sample)
+
+
+@pytest.mark.usefixtures("address")
+def test_an_actor_that_says_nothing_new_is_ended_and_what_it_had_is_made_by_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COSMOS_TIMEOUT_S", "4")
+    monkeypatch.setattr(on_ray, "MAX_RETRIES", 1)
+
+    def load(_: Sequence[Any]) -> Shouter:
+        time.sleep(6)  # a network that loads has more time
+        return Stuck()
+
+    plan = plan_of("a", "hangs once", "slow", "stopped", "hangs")
+    report = run_batch(plan, load, ledger=LEDGER, engine=RayEngine("cpu", num_workers=3))
+    assert statuses(report) == ["done"] * 4 + ["failed"]
+    assert "died, 2 times" in report.outcomes[4].error
+    assert "nothing new for 4 s" in report.outcomes[4].error
+    assert "set COSMOS_TIMEOUT_S" in report.outcomes[4].error
+    ended = [notice for notice in output.notices() if "is ended" in notice and "nothing new for 4 s" in notice]
+    for name in ("hangs once", "stopped", "hangs"):
+        assert any(name in notice for notice in ended), name
+    assert sum("at 'reading the disk'" in notice for notice in ended) == 1
+    assert hidden_files() == []
+    wait_for_no_actors()
 
 
 class Pair(Shouter):
@@ -293,6 +340,17 @@ def test_a_node_whose_guardrails_fail_later_does_not_block_what_others_make() ->
     report = run_batch(plan_of("a", "b", "c"), load, ledger=LEDGER, engine=RayEngine("cpu"))
     assert Path("refused").exists()
     assert statuses(report) == ["done"] * 3
+
+
+@pytest.mark.parametrize(
+    ("num_cores", "num_cpus", "num_processes", "expected"),
+    [(64, 64, 1, None), (64, 64, 8, 8), (4, 4, 8, 1), (64, 16, 1, 16), (64, 16, 4, 4), (8, 0, 2, 4)],
+)
+def test_an_actor_takes_its_share_of_the_cores_of_its_own_node(
+    monkeypatch: pytest.MonkeyPatch, num_cores: int, num_cpus: int, num_processes: int, expected: int | None
+) -> None:
+    monkeypatch.setattr("cosmos_cli.batch.ray.actor.num_cores", lambda: num_cores)
+    assert Surroundings.here(num_processes, num_cpus, memory_steps=0).num_threads == expected
 
 
 def test_an_actor_for_a_gpu_that_is_not_to_be_seen_makes_nothing_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import cosmos_cli
+from cosmos_cli import output
 from cosmos_cli.batch.engines import Load
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.ray.conveyor import Conveyor
 from cosmos_cli.batch.ray.group import Group, Trouble
+from cosmos_cli.batch.ray.watch import Sign, Signs
 from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.identity import Identity
 from cosmos_cli.files.stores import copies_folder, keep_copies_in
 from cosmos_cli.files.transactions import identities, withheld
 from cosmos_cli.files.writing import Transaction
+from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE
 from cosmos_cli.runtime.workers.agreement import Told
 
@@ -40,22 +43,30 @@ _SENT = (
 class Surroundings:
     """What a process elsewhere must share with this one to make the same.
 
-    threads: of torch on a CPU, unless the variables tell; None for as many as it takes by itself; Ray would change it.
+    num_processes: that share the cores of its machine. num_cpus: that the cluster has of them, 0 if that is not told.
     """
 
     folder: Path
     variables: Mapping[str, str]
-    threads: int | None
+    num_processes: int
+    num_cpus: int
     version: str
     python: tuple[int, int]
     copies: Path
 
     @classmethod
-    def here(cls, threads: int | None, memory_steps: int) -> Surroundings:
+    def here(cls, num_processes: int, num_cpus: int, memory_steps: int) -> Surroundings:
         variables = {name: value for name, value in os.environ.items() if name.startswith(_SENT)}
         variables[STEPS_VARIABLE] = str(memory_steps)
         python = sys.version_info[:2]
-        return cls(Path.cwd(), variables, threads, cosmos_cli.__version__, python, copies_folder())
+        return cls(Path.cwd(), variables, num_processes, num_cpus, cosmos_cli.__version__, python, copies_folder())
+
+    @property
+    def num_threads(self) -> int | None:
+        """Of torch there, its share of the cores; None for as many as it takes by itself."""
+        cores = num_cores()
+        own = max(1, min(cores, self.num_cpus or cores) // self.num_processes)
+        return None if own == cores else own
 
     def enter(self) -> None:
         """Raises CosmosError: this machine is not like that."""
@@ -65,9 +76,9 @@ class Surroundings:
                 fix="Install the same on all nodes.",
             )
         keep_copies_in(self.copies)
-        os.environ.pop("OMP_NUM_THREADS", None)
-        if self.threads is not None:
-            os.environ["OMP_NUM_THREADS"] = str(self.threads)
+        os.environ.pop("OMP_NUM_THREADS", None)  # Ray has set it
+        if self.num_threads is not None:
+            os.environ["OMP_NUM_THREADS"] = str(self.num_threads)
         os.environ.update(self.variables)
         try:
             os.chdir(self.folder)
@@ -112,6 +123,12 @@ class Actor:
     def __init__(self, size: int, device: str) -> None:
         self._device, self._group, self._conveyor = device, Group(size), Conveyor()
         self._taking, self._writing = threading.Lock(), threading.Lock()
+        self._signs = Signs()
+        output.follow(self._signs.step)
+
+    def sign(self) -> Sign:
+        """How far it is, asked in a thread of its own."""
+        return self._signs.latest
 
     def open(self, surroundings: Surroundings, load: Load, requests: Sequence[Any]) -> Opened | Trouble:
         """Load the model, once; whatever goes wrong, another node may do better."""
@@ -142,7 +159,7 @@ class Actor:
         if isinstance(step, Trouble):
             return step
         with self._writing:
-            step = step.then(write, in_background=True)
+            step = step.then(write)
         if step.error is not None:
             return Made(step.seconds, step.notices, Told.of(step.error))
         return Made(step.seconds, step.notices, None, *step.value)

@@ -8,12 +8,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from cosmos_cli import interrupts
-from cosmos_cli.errors import InputError, Problem
+from cosmos_cli.errors import CosmosError, InputError, Problem
 
 ADDRESS = "RAY_ADDRESS"
 _NAMESPACE = "cosmos"
@@ -26,15 +27,19 @@ QUIET = {
 _STORE_BYTES = 128 * 2**20
 """Of the store for what processes share; a batch sends requests through it, and no frames."""
 _PATIENCE_S = 10.0
+_LOOK_S = 1.0
+_LOST_S = 20.0
+"""Without an answer of the head after which it is taken to be gone."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of the cluster. room: how many actors it has room for."""
+    """A machine of the cluster. room: how many actors it has room for. num_cpus: that the cluster has of it."""
 
     id: str
     name: str
     room: int
+    num_cpus: int
 
 
 @contextlib.contextmanager
@@ -141,6 +146,40 @@ def _no_address() -> Iterator[None]:
             os.environ[ADDRESS] = before
 
 
+class Roster:
+    """The nodes that actors can have, asked for in a thread of its own: a head that is gone answers nothing, for long.
+
+    A minute later Ray itself ends this process, without a word of ours.
+    """
+
+    def __init__(self, ray: Any, kind: Literal["GPU", "CPU"], num_each: int) -> None:
+        self._ask: Callable[[], list[Node]] = lambda: nodes(ray, kind, num_each)
+        self._found, self._silent_s, self._looked = self._ask(), 0.0, time.monotonic()
+        self._is_over = threading.Event()
+        threading.Thread(target=self._keep, name="nodes", daemon=True).start()
+
+    def nodes(self) -> list[Node]:
+        """Those of a second ago, or so. Raises CosmosError: the head is gone."""
+        now = time.monotonic()
+        # more has passed only where this process was held up itself, and so has not heard anybody
+        self._silent_s += min(now - self._looked, 2 * _LOOK_S)
+        self._looked = now
+        if self._silent_s > _LOST_S:
+            raise CosmosError(
+                f"The head of the Ray cluster has not answered for {_LOST_S:.0f} s; what is finished is kept.",
+                fix="Start the cluster again, and then the same command.",
+            )
+        return self._found
+
+    def end(self) -> None:
+        self._is_over.set()
+
+    def _keep(self) -> None:
+        while not self._is_over.wait(_LOOK_S):
+            with contextlib.suppress(Exception):  # it may come back
+                self._found, self._silent_s = self._ask(), 0.0
+
+
 def nodes(ray: Any, kind: Literal["GPU", "CPU"], num_each: int = 1) -> list[Node]:
     """The machines that have room for actors with so many GPUs each, or CPUs."""
     found = []
@@ -148,5 +187,6 @@ def nodes(ray: Any, kind: Literal["GPU", "CPU"], num_each: int = 1) -> list[Node
         room = int(node["Resources"].get(kind, 0)) // num_each if node["Alive"] else 0
         if room:
             name = node.get("NodeManagerHostname") or node["NodeManagerAddress"]
-            found.append(Node(node["NodeID"], f"{name} ({node['NodeID'][:8]})", room))
+            num_cpus = int(node["Resources"].get("CPU", 0))
+            found.append(Node(node["NodeID"], f"{name} ({node['NodeID'][:8]})", room, num_cpus))
     return found

@@ -75,6 +75,6 @@ def is_shared(step: Step) -> bool:
 
 def _then(step: Step, work: Callable[[Any], Any]) -> Step:
     try:
-        return step.then(work, in_background=True)
+        return step.then(work)  # all threads tell of their steps: an actor goes on while one of them does
     except OutOfMemory as error:  # for which workers of a launcher would start again
         return Step(None, error, step.seconds, step.notices)

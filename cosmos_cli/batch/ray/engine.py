@@ -18,13 +18,15 @@ from cosmos_cli.batch.desk import Desk
 from cosmos_cli.batch.engines import Load
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.ray.actor import Actor, Made, Opened, Surroundings
-from cosmos_cli.batch.ray.cluster import Node, joined, nodes
+from cosmos_cli.batch.ray.cluster import Node, Roster, joined, nodes
 from cosmos_cli.batch.ray.group import Trouble
+from cosmos_cli.batch.ray.watch import Watch
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import parse_device
 from cosmos_cli.runtime.memory.steps import read_steps
+from cosmos_cli.runtime.workers.worker import read_timeout
 
 Kind = Literal["GPU", "CPU"]
 
@@ -36,6 +38,8 @@ _MAX_LOST = 3
 """Actors that may die on a node before any of them was ready; then it gets no more."""
 _LOOK_S = 1.0
 _WAIT_FOR_NODES_S = 60.0
+_WAIT_FOR_ROOM_S = 60.0
+"""That an actor may take to start before it is said that others may have its room."""
 
 
 class RayEngine:
@@ -57,8 +61,10 @@ class RayEngine:
         """As `cosmos_cli.batch.engines.Engine`.
 
         Raises:
-            InputError: there is no such cluster, or no node of it has the GPUs that are asked for.
+            InputError: there is no such cluster, or no node of it has the GPUs that are asked for; or
+                `COSMOS_TIMEOUT_S` is no number of seconds.
         """
+        read_timeout()
         with joined(max(num_cores(), self._size * (self._num_workers or 1))) as ray, desk.letting_go():
             shift = _Shift(ray, todo, load, desk, self._kind_on(ray), self._size, self._num_workers)
             try:
@@ -96,13 +102,14 @@ class _Hand:
     """An actor, with the group of processes that it is the first of.
 
     memory_steps: that it was started with. opening: what tells that its model is loaded; None once it is.
-    flight: what it makes.
+    watch: whether it goes on. flight: what it makes.
     """
 
     actor: Any
     node: Node
     memory_steps: int
     opening: Any
+    watch: Watch
     flight: dict[Any, Item[Any]] = field(default_factory=dict)
 
 
@@ -120,19 +127,22 @@ class _Shift:
         num_workers: int | None,
     ) -> None:
         self._ray, self._todo, self._desk = ray, todo, desk
+        self._roster = Roster(ray, kind, size)
         self._kind, self._size, self._num_workers = kind, size, num_workers
         self._waiting, self._hands, self._outcomes = deque(todo), list[_Hand](), list[Outcome]()
         self._num_deaths, self._begun = Counter[str](), set[str]()
         self._left_behind, self._has_opened = dict[str, Item[Any]](), False
         self._num_lost, self._closed_nodes = Counter[str](), dict[str, Exception]()
         self._memory_steps = defaultdict[str, int](read_steps)
-        self._since, self._num_shown = time.monotonic(), 0
+        self._since = self._looked = time.monotonic()
+        self._num_shown, self._timeout_s = 0, read_timeout()
         try:
             self._load, self._requests = ray.put(load), ray.put([item.request for item in todo])
         except (TypeError, AttributeError) as error:
             raise CosmosError(f"cannot be sent to other machines: {error}.", where="what the batch loads") from error
         options = {"num_gpus": size, "num_cpus": 0} if kind == "GPU" else {"num_gpus": 0, "num_cpus": size}
-        self._remote: Any = ray.remote(max_concurrency=MAX_IN_FLIGHT, max_restarts=0, **options)(Actor)
+        # a thread for each item, and one that says how far they are
+        self._remote: Any = ray.remote(max_concurrency=MAX_IN_FLIGHT + 1, max_restarts=0, **options)(Actor)
 
     def all(self) -> list[Outcome]:
         while len(self._outcomes) < len(self._todo):
@@ -146,10 +156,12 @@ class _Shift:
             came, _ = self._ray.wait(list(owed), num_returns=1, timeout=_LOOK_S)
             for reference in came:
                 self._receive(owed[reference], reference)
+            self._look_after()
         return self._outcomes
 
     def end(self) -> None:
         """Let the actors go; what they were at is nobody's."""
+        self._roster.end()
         for hand in list(self._hands):
             self._let_go(hand)
         for item in self._left_behind.values():
@@ -159,7 +171,7 @@ class _Shift:
 
     def _hire(self) -> None:
         """Have as many actors as there are items for, where there is room for them."""
-        found = [node for node in nodes(self._ray, self._kind, self._size) if node.id not in self._closed_nodes]
+        found = [node for node in self._roster.nodes() if node.id not in self._closed_nodes]
         room = sum(node.room for node in found)
         if not room and not self._hands:
             self._without_nodes()
@@ -170,20 +182,18 @@ class _Shift:
         num_elsewhere = len(self._hands) - sum(here[node.id] for node in found)
         at_most = self._num_workers or num_elsewhere + (room if self._kind == "GPU" else len(found))
         wanted = min(at_most, num_elsewhere + room, len(self._todo) - len(self._outcomes))
-        while len(self._hands) < wanted:
+        chosen = list[Node]()
+        while len(self._hands) + len(chosen) < wanted:
             free = [node for node in found if here[node.id] < node.room]
             if not free:
-                return
+                break
             node = min(free, key=lambda node: (self._num_lost[node.id], here[node.id], -node.room))
             here[node.id] += 1
-            self._hands.append(self._hired(node, threads=self._threads(wanted, len(found))))
+            chosen.append(node)
+        for node in chosen:
+            self._hands.append(self._hired(node, num_processes=here[node.id] * self._size))
 
-    def _threads(self, wanted: int, num_nodes: int) -> int | None:
-        """Of each process: as many as one here would take, unless processes share the cores of a CPU."""
-        each = self._size * (1 if self._kind == "GPU" else -(-wanted // max(1, num_nodes)))
-        return None if each == 1 else max(1, num_cores() // each)
-
-    def _hired(self, node: Node, threads: int | None) -> _Hand:
+    def _hired(self, node: Node, num_processes: int) -> _Hand:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         there = NodeAffinitySchedulingStrategy(node.id, soft=False)
@@ -191,8 +201,26 @@ class _Shift:
         actor = self._remote.options(scheduling_strategy=there).remote(self._size, device)
         output.status(f"Loading on {node.name}")
         steps = self._memory_steps[node.id]
-        opening = actor.open.remote(Surroundings.here(threads, steps), self._load, self._requests)
-        return _Hand(actor, node, steps, opening)
+        surroundings = Surroundings.here(num_processes, node.num_cpus, steps)
+        opening = actor.open.remote(surroundings, self._load, self._requests)
+        return _Hand(actor, node, steps, opening, Watch(self._ray, actor, self._timeout_s, self._size))
+
+    def _look_after(self) -> None:
+        """End actors that hang, and tell of those for which there is no room."""
+        now = time.monotonic()
+        # more has passed only where this process was held up itself, and so has not heard anybody
+        seconds, self._looked = min(now - self._looked, 2 * _LOOK_S), now
+        for hand in list(self._hands):
+            if hand.opening is None and not hand.flight:
+                hand.watch.heard()
+            before_s = hand.watch.waited_s
+            hang = hand.watch.look(seconds, is_loading=hand.opening is not None)
+            if before_s < _WAIT_FOR_ROOM_S <= hand.watch.waited_s:
+                output.status(f"Still waiting for {hand.node.name}: others may have its {self._kind}s")
+            if hang is not None:
+                names = " and ".join(item.name for item in hand.flight.values()) or "what it loads"
+                output.notice(f"an actor on {hand.node.name} is ended, with {names}: {hang}")
+                self._lose(hand, str(hang))
 
     def _without_nodes(self) -> None:
         """Raises CosmosError: why there is no node to work on, once that is sure."""
@@ -240,6 +268,8 @@ class _Shift:
                 return
             self._num_shown += 1
             output.status(f"[{self._num_shown}/{len(self._todo)}] {item.name} on {hand.node.name}")
+        if not hand.flight:
+            hand.watch.heard()
         hand.flight[hand.actor.make.remote(item)] = item
 
     def _receive(self, hand: _Hand, reference: Any) -> None:
@@ -247,6 +277,7 @@ class _Shift:
 
         if hand not in self._hands:
             return
+        hand.watch.heard()
         try:
             answer = self._ray.get(reference)
         except RayTaskError as error:

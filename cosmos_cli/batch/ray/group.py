@@ -91,7 +91,9 @@ class Opening:
         keep_copies_in(self.copies)
         own = Rank(rank, self.size, rank, _HOST, self.port, "Ray")
         _membership.enter_context(joined(own, self.device, store))
-        with one_at_a_time():
+        from cosmos_cli.runtime.memory.placement import avoiding_others
+
+        with one_at_a_time(), avoiding_others():
             worker = self.load(self.requests)
         if getattr(getattr(worker, "team", None), "circle", None) is None:
             raise InputError(
@@ -121,12 +123,15 @@ class Group:
 
     def load(self, load: Load, requests: Sequence[Any], device: str) -> Worker:
         """The model, loaded in all processes; raises as `Opening.enter` does in this one."""
-        if self._size == 1:
-            if device == "cuda":
-                from cosmos_cli.runtime.devices import choose_device
-
-                choose_device(device)  # a node may have fewer GPUs than Ray was told: no actor shall take to its CPU
+        if self._size == 1 and device == "cpu":
             return load(requests)
+        if self._size == 1:
+            from cosmos_cli.runtime.devices import choose_device
+            from cosmos_cli.runtime.memory.placement import avoiding_others
+
+            choose_device(device)  # a node may have fewer GPUs than Ray was told: no actor shall take to its CPU
+            with avoiding_others():
+                return load(requests)
         from torch.distributed import TCPStore
 
         store = TCPStore(_HOST, 0, self._size, is_master=True, wait_for_workers=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -11,17 +12,30 @@ import torch
 from torch import nn
 
 from cosmos_cli import output
-from cosmos_cli.errors import CosmosError
+from cosmos_cli.errors import CosmosError, TooLittleMemory
+from cosmos_cli.runtime.memory.amounts import format_memory
 from cosmos_cli.runtime.memory.exhaustion import is_out_of_memory, num_refused_requests
 from cosmos_cli.runtime.memory.limit import DeviceMemory
 from cosmos_cli.runtime.memory.offload import module_bytes, release_memory
-from cosmos_cli.runtime.memory.residence import MemoryPlan, Residence, Stage, Where, plan_within, step_down
+from cosmos_cli.runtime.memory.residence import (
+    OWN_BYTES,
+    MemoryPlan,
+    Residence,
+    Stage,
+    Where,
+    lowest_plan,
+    plan_within,
+    step_down,
+)
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE, OutOfMemory, read_steps
 from cosmos_cli.runtime.memory.streaming import BlockStream
 
 R = TypeVar("R")
 
 _UNLIMITED = 1 << 62
+
+_avoiding_others: ContextVar[bool] = ContextVar("avoiding others", default=False)
+"""Threads begin without."""
 
 
 def loading_device(residence: Residence, device: torch.device) -> torch.device:
@@ -206,6 +220,19 @@ class Stages:
             part.lower(plan[name])
 
 
+@contextmanager
+def avoiding_others() -> Iterator[None]:
+    """A block in which a GPU is refused that others use too much of, since there are more to take: see a cluster.
+
+    Without it a run finds out by itself, and who waits for the GPU may have it.
+    """
+    token = _avoiding_others.set(True)
+    try:
+        yield
+    finally:
+        _avoiding_others.reset(token)
+
+
 def plan_for_device(
     device: torch.device,
     budget_bytes: int | None,
@@ -219,13 +246,28 @@ def plan_for_device(
         least: of a number that every process of a run has, the least; all must take the same plan.
     Raises:
         InputError: not even the lowest fits the budget.
+        TooLittleMemory: nor what others leave of the GPU, inside `avoiding_others`.
     """
+    if device.type == "cuda" and _avoiding_others.get():
+        _refuse_if_taken(device, stages)
     free_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" and budget_bytes is None else None
     budget_bytes, free_bytes = (
         None if (found := least(own if own is not None else _UNLIMITED)) == _UNLIMITED else found
         for own in (budget_bytes, free_bytes)
     )
     return plan_within(stages, budget_bytes=budget_bytes, free_bytes=free_bytes)
+
+
+def _refuse_if_taken(device: torch.device, stages: Sequence[Stage]) -> None:
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    others_bytes = total_bytes - free_bytes - torch.cuda.memory_reserved(device) - OWN_BYTES
+    needed_bytes = lowest_plan(stages).peak_bytes + OWN_BYTES
+    if free_bytes < needed_bytes <= free_bytes + others_bytes:
+        raise TooLittleMemory(
+            f"the GPU has {format_memory(free_bytes)} of {format_memory(total_bytes)} free, and about "
+            f"{format_memory(needed_bytes)} are needed: others use it.",
+            fix="End what else runs there, or have Ray count fewer GPUs of that machine.",
+        )
 
 
 def load_in_steps(load: Callable[[MemoryPlan], R], plan: MemoryPlan, descent: Descent) -> R:

@@ -222,6 +222,15 @@ def read_timeout() -> float:
     return seconds
 
 
+def taken_to_hang(seconds: float, step: str) -> CosmosError:
+    """What is told of a process that has said nothing new for so long, since it began a step."""
+    where = f" at {step!r}" if step else ""
+    return CosmosError(
+        f"nothing new for {seconds:g} s{where}; taken to hang.",
+        fix=f"If that step may take longer, set {TIMEOUT_VARIABLE}.",
+    )
+
+
 @contextmanager
 def _watching(timeout_s: float) -> Iterator[None]:
     global _watched_timeout_s
@@ -282,11 +291,7 @@ def _report_hang(timeout_s: float, others: beats.Listener) -> None:
         for silence in silent:
             silence.kill(_rank.launcher_pid)
     else:
-        error = CosmosError(
-            f"nothing new for {timeout_s:g} s at {_step!r}; taken to hang.",
-            fix=f"If that step may take longer, set {TIMEOUT_VARIABLE}.",
-        )
-        if to_print := fail(error):
+        if to_print := fail(taken_to_hang(timeout_s, _step)):
             output.error(to_print)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 

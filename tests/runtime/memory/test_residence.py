@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from cosmos_cli import output
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import CosmosError, InputError, TooLittleMemory
 from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.memory.limit import DeviceMemory, limit_device
-from cosmos_cli.runtime.memory.placement import Descent, Placement, plan_for_device
+from cosmos_cli.runtime.memory.placement import Descent, Placement, avoiding_others, plan_for_device
 from cosmos_cli.runtime.memory.residence import (
     PARKED,
     RESIDENT,
@@ -252,6 +252,22 @@ def test_all_plan_for_the_process_that_has_the_least(monkeypatch: pytest.MonkeyP
 
     assert planned(0) != planned(1)
     assert planned(0, others=[1]) == planned(1, others=[0]) == planned(1)
+
+
+def test_a_gpu_that_others_fill_is_refused_where_there_are_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_bytes, own_bytes, gpu = 2 * GIB, 0, torch.device("cuda", 0)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_bytes, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: own_bytes)
+    plan_for_device(gpu, None, STAGES)  # the run finds out
+    with avoiding_others():
+        with pytest.raises(TooLittleMemory, match=r"has 2.0 GiB of 80.0 GiB free, and about .* others use it"):
+            plan_for_device(gpu, None, STAGES)
+        with pytest.raises(TooLittleMemory):
+            plan_for_device(gpu, 40 * GIB, STAGES)
+        own_bytes = 77 * GIB  # no other is to blame
+        plan_for_device(gpu, None, STAGES)
+        free_bytes, own_bytes = 60 * GIB, 0
+        plan_for_device(gpu, None, STAGES)
 
 
 def test_other_errors_pass_through_at_once() -> None:
