@@ -124,17 +124,27 @@ LOCAL = "local"
 """The engine of this machine."""
 
 
-class Spreading(StrictModel):
-    """Who makes the videos of a batch."""
+class Engines(StrictModel):
+    """Who makes many videos."""
 
     engine: Annotated[str, Flag(env="COSMOS_ENGINE")] = LOCAL
     """What makes the videos of a batch: local, this machine; ray, the machines of a Ray cluster; or a plugin's."""
     num_workers: Annotated[
         int | None, Flag(default="as many as there are GPUs for, or one on each machine without GPUs")
     ] = Field(default=None, ge=1)
-    """Models that an engine other than local loads, each on --num-gpus GPUs; tasks of --slurm, 8 if nothing is said."""
+    """Models that an engine other than local loads, each on --num-gpus GPUs."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether this machine makes the videos, or the machines that the command was launched on."""
+        return self.engine == LOCAL
+
+
+class Spreading(Engines):
+    """Who makes the videos of a batch, and which of them."""
+
     slurm: bool = False
-    """Print a batch file for Slurm, an array whose tasks share the rows; make nothing."""
+    """Print a batch file for Slurm, an array of --num-workers tasks, or 8, that share the rows; make nothing."""
     time_limit: str = Field(default="24:00:00", pattern=r"^[\d:-]+$")
     """Time limit in the batch file; a task that reaches it is queued again and goes on."""
     share: str | None = None
@@ -153,11 +163,6 @@ class Spreading(StrictModel):
         for name in ("slurm", "share", "num_workers"):
             if getattr(self, name):
                 raise InputError("is for batches.", where=f"--{name.replace('_', '-')}", fix="Leave it out.")
-
-    @property
-    def is_local(self) -> bool:
-        """Whether this machine makes the videos, or the machines that the command was launched on."""
-        return self.engine == LOCAL
 
 
 class OneOutput(Planning):

@@ -114,9 +114,9 @@ def _checked(name: str, value: str) -> Any:
 
 
 def _settings_with(name: str) -> type[StrictModel]:
-    from cosmos_cli.settings import ParallelSettings, Spreading
+    from cosmos_cli.settings import Engines, ParallelSettings
 
-    return next(model for model in (ParallelSettings, Spreading) if name in model.model_fields)
+    return next(model for model in (ParallelSettings, Engines) if name in model.model_fields)
 
 
 def _kept(value: Any, file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +14,7 @@ from cosmos_cli import output, registry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.copies import folder_in
 from cosmos_cli.files.missing import lies_there
+from cosmos_cli.files.pipes import check_kept_for_later
 from cosmos_cli.files.side_work import side_work
 from cosmos_cli.files.stores import keep_copies_in, looking, stored
 from cosmos_cli.generation.outputs import making_together, numbered
@@ -24,7 +26,7 @@ from cosmos_cli.runtime.workers.launch import check_workers, spread
 from cosmos_cli.runtime.workers.layout import one_at_a_time
 from cosmos_cli.runtime.workers.rank import arguments, find_rank
 from cosmos_cli.runtime.workers.share import MAX_SHARES, Share
-from cosmos_cli.settings import OneOutput, Planning, Spreading
+from cosmos_cli.settings import Engines, OneOutput, Planning, Spreading
 
 if TYPE_CHECKING:
     from cosmos_cli.generation.pipeline import Inputs
@@ -131,27 +133,35 @@ def make_many(
         _check_array(spreading, device)
         output.text(array_file(arguments(), device, num_gpus, spreading))
         return
+    engine = ready_engine(settings, spreading, check)
+    share = Share.parse(spreading.share) if spreading.share else None
+    with spread(num_gpus, device) if engine is None else nullcontext():
+        report = run(engine=engine, share=share)
+    tell_report(report)
+
+
+def ready_engine(settings: Any, engines: Engines, check: Callable[[], None]) -> Any:
+    """The engine of batches that shall make many, None for that of this machine; what it would refuse is refused here.
+
+    Arguments and errors as for `make_many`.
+    """
+    num_gpus, device = getattr(settings, "num_gpus", 1), getattr(settings, "device", "cpu")
     _require_guardrails(settings)
     _keep_copies(settings)
-    share = Share.parse(spreading.share) if spreading.share else None
-    if not spreading.is_local:
-        _check_alone(spreading)
-        known, num_workers = registry.current(), spreading.num_workers
-        engine = known.create_engine(spreading.engine, settings=settings, num_workers=num_workers)
-        if num_gpus > 1:
-            _check_shares(engine, num_gpus, spreading)
-            with one_at_a_time():
-                check()
-        tell_report(run(engine=engine, share=share))
-        return
-    if spreading.num_workers is not None:
-        raise InputError("is for other engines.", where="--num-workers", fix="Give --engine, or use --num-gpus.")
-    own = check_workers(num_gpus, device)
-    if own is None and num_gpus > 1:
-        check()
-    with spread(num_gpus, device):
-        report = run(engine=None, share=share)
-    tell_report(report)
+    if engines.is_local:
+        if engines.num_workers is not None:
+            raise InputError("is for other engines.", where="--num-workers", fix="Give --engine, or use --num-gpus.")
+        if check_workers(num_gpus, device) is None and num_gpus > 1:
+            check()
+        return None
+    _check_alone(engines)
+    known, num_workers = registry.current(), engines.num_workers
+    engine = known.create_engine(engines.engine, settings=settings, num_workers=num_workers)
+    if num_gpus > 1:
+        _check_shares(engine, num_gpus, engines)
+        with one_at_a_time():
+            check()
+    return engine
 
 
 def _check_array(spreading: Spreading, device: str) -> None:
@@ -163,6 +173,7 @@ def _check_array(spreading: Spreading, device: str) -> None:
         )
     if spreading.share is not None:
         raise InputError("gives every task a share.", where="--slurm", fix="Leave out --share.")
+    check_kept_for_later(arguments())
     if parse_device(device)[1] is not None:
         raise InputError(
             "names one GPU, but Slurm chooses for each task, which sees no others.", where="--device", fix="Use cuda."
@@ -171,20 +182,20 @@ def _check_array(spreading: Spreading, device: str) -> None:
         raise InputError(f"asks for more tasks than {MAX_SHARES:,}.", where="--num-workers", fix="Ask for fewer.")
 
 
-def _check_shares(engine: Any, num_gpus: int, spreading: Spreading) -> None:
+def _check_shares(engine: Any, num_gpus: int, engines: Engines) -> None:
     if not getattr(engine, "shares_items", False):
         raise InputError(
-            f"{num_gpus} GPUs cannot share a video with --engine {spreading.engine}: each makes its own.",
+            f"{num_gpus} GPUs cannot share a video with --engine {engines.engine}: each makes its own.",
             where="--num-gpus",
             fix="Leave it out; --num-workers limits the number of GPUs.",
         )
 
 
-def _check_alone(spreading: Spreading) -> None:
+def _check_alone(engines: Engines) -> None:
     if (own := find_rank()) is not None:
         raise InputError(
             f"{own.launcher} started {own.world_size} of this command, and one is enough.",
-            where=f"--engine {spreading.engine}",
+            where=f"--engine {engines.engine}",
             fix=f"Start it without {own.launcher}.",
         )
 
@@ -201,11 +212,26 @@ def _keep_copies(settings: Any) -> None:
         keep_copies_in(folder_in(folder))
 
 
-def tell_plan(plan: Callable[[], Plan], planning: Planning) -> None:
-    """Say what a run would cost, on this machine or on the one that the user names."""
-    with planning.machine(), looking():
+def tell_plan(plan: Callable[[], Plan], planning: Planning, engines: Engines | None = None) -> None:
+    """Say what a run would cost, on this machine or on the one that the user names.
+
+    Args:
+        engines: of what makes many. What another engine than that of this machine loads makes one at a time.
+    """
+    is_elsewhere = engines is not None and not engines.is_local
+    with planning.machine(), looking(), one_at_a_time() if is_elsewhere else nullcontext():
         planned = plan()
+    if engines is not None and is_elsewhere:
+        planned = replace(planned, notices=(*planned.notices, *_unknown_of(engines, planning)))
     output.result(planned.text(), {"status": "ok", **planned.document()})
+
+
+def _unknown_of(engines: Engines, planning: Planning) -> list[str]:
+    """What a plan for another engine leaves out."""
+    found = [f"the sharing among the models of --engine {engines.engine}: time is that of one alone"]
+    if planning.plan_for is None:
+        found.append("the nodes of the cluster, which are not known here: all is planned for this machine")
+    return found
 
 
 def tell_report(report: Reported) -> None:

@@ -122,6 +122,6 @@ def batch(
 
     videos = VideoBatch(settings, options, rows.file, NemoRequest, PIPELINE)
     if planning.plan:
-        command.tell_plan(videos.plan, planning)
+        command.tell_plan(videos.plan, planning, spreading)
         return
     command.make_many(settings, videos.run, check=videos.check_workers, spreading=spreading)

@@ -71,7 +71,7 @@ def _run_batch(
 
     rows = SceneBatch(settings, options, path, MultiviewRequest, inputs.PIPELINE)
     if planning.plan:
-        command.tell_plan(rows.plan, planning)
+        command.tell_plan(rows.plan, planning, spreading)
         return
     command.make_many(settings, rows.run, check=rows.check_workers, spreading=spreading)
 

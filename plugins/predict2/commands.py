@@ -6,10 +6,11 @@ from pathlib import Path
 
 import typer
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.generation import command
 from cosmos_cli.request_options import request_options
 from cosmos_cli.requests import as_request
-from cosmos_cli.settings import OneOutput, Planning, Spreading
+from cosmos_cli.settings import Engines, OneOutput, Planning, Spreading
 from cosmos_cli.training.command import add_commands
 from cosmos_plugins.predict2.action.requests import ActionRequest, ActionSettings
 from cosmos_plugins.predict2.critic.requests import CriticRequest, CriticSettings, Judging
@@ -74,18 +75,25 @@ def batch(
 
 
 @app.command()
-@request_options(BestOfNOptions, Judging, Video2WorldSettings, Planning)
-def best_of_n(options: BestOfNOptions, judging: Judging, settings: Video2WorldSettings, planning: Planning) -> None:
+@request_options(BestOfNOptions, Judging, Video2WorldSettings, Planning, Engines)
+def best_of_n(
+    options: BestOfNOptions, judging: Judging, settings: Video2WorldSettings, planning: Planning, engines: Engines
+) -> None:
     """Make several videos of one request, have a critic judge them, and rank them.
 
     Example: cosmos predict2 best-of-n --model tiny --input-path street.jpg --prompt "The bus drives off."
     """
-    from cosmos_plugins.predict2.video2world.best_of_n import plan, run
+    from cosmos_plugins.predict2.video2world.best_of_n import check_sharing, plan, run
 
     if planning.plan:
-        command.tell_plan(lambda: plan(settings, options), planning)
+        command.tell_plan(lambda: plan(settings, options), planning, engines)
         return
-    command.tell_report(run(settings, options, judging))
+    engine = None
+    if not options.skip_generation:
+        engine = command.ready_engine(settings, engines, lambda: check_sharing(settings, options))
+    elif engines.num_workers is not None:
+        raise InputError("is for videos that are to be made.", where="--num-workers", fix="Leave it out.")
+    command.tell_report(run(settings, options, judging, engine=engine))
 
 
 @app.command()
@@ -159,7 +167,7 @@ def _run_batch(
     from cosmos_plugins.predict2.video2world.batch import check_workers, plan, run
 
     if planning.plan:
-        command.tell_plan(lambda: plan(settings, options, path, root), planning)
+        command.tell_plan(lambda: plan(settings, options, path, root), planning, spreading)
         return
     given = settings, options, path, root
     command.make_many(

@@ -126,7 +126,7 @@ def guided(
     from cosmos_plugins.transfer1.guided import batch as episodes
 
     if planning.plan:
-        command.tell_plan(lambda: episodes.plan(settings, request), planning)
+        command.tell_plan(lambda: episodes.plan(settings, request), planning, spreading)
         return
     given = settings, request
     command.make_many(
@@ -169,7 +169,7 @@ def _run_batch(
     from cosmos_plugins.transfer1.batch import run as run_rows
 
     if planning.plan:
-        command.tell_plan(lambda: plan(settings, request, path), planning)
+        command.tell_plan(lambda: plan(settings, request, path), planning, spreading)
         return
     given = settings, request, path
     command.make_many(

@@ -423,6 +423,40 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_runs(
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("place", ["argument", "behind =", "/dev/stdin"])
+def test_an_array_whose_tasks_could_not_read_a_pipe_is_refused(cosmos: Cosmos, place: str) -> None:
+    """As a process substitution gives one: it is gone when the tasks start."""
+    reader, writer = os.pipe()
+    name = f"/dev/fd/{reader}"
+    line = {
+        "argument": ("predict2", "batch", name),
+        "behind =": ("predict2", "video2world", f"--batch={name}"),
+        "/dev/stdin": ("predict2", "batch", "/dev/stdin"),
+    }[place]
+    os.write(writer, b"{}")
+    os.close(writer)
+    write_rows(1)
+    result = cosmos(*line, "--model", "tiny", "--slurm")
+    os.close(reader)
+    assert result.exit_code == 2
+    assert "cannot be read later" in " ".join(result.stderr.split())
+    assert "#SBATCH" not in result.stdout
+
+
+def test_a_plan_for_a_cluster_is_of_one_actor_and_says_what_is_not_known(cosmos: Cosmos) -> None:
+    write_rows(4)
+    shared = ("--engine", "ray", "--num-gpus", "2", "--plan", "--json")
+    four, one = (cosmos(*LINE, *shared, *more).json["not_counted"] for more in (("--device", "cpu"), ("--for", "h100")))
+    assert any("the nodes of the cluster" in notice for notice in four)
+    assert not any("the nodes of the cluster" in notice for notice in one)
+    for notices in (four, one):
+        assert any("the models of --engine ray" in notice for notice in notices)
+    refused = cosmos(*LINE, *shared, "--device", "cpu", "--parallel", "dp=2")
+    assert refused.exit_code == 2
+    assert "dp=2 makes 2 videos at a time" in refused.json["problems"][0]["what"]
+    assert cosmos(*LINE, *shared[2:], "--device", "cpu", "--parallel", "dp=2").exit_code == 0
+
+
 def test_an_engine_whose_devices_do_not_share_items_refuses_several(
     cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -515,6 +549,34 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("address")
+def test_the_best_of_several_is_the_same_wherever_they_were_made(
+    cosmos: Cosmos, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    write_rows(1)
+    line = ("predict2", "best-of-n", "--input-path", "picture.png", "--prompt", "It drifts.", "--model", "tiny")
+    line += ("--num-frames", "5", "--num-steps", "2", "--device", "cpu", "--json", "--save-path")
+    local = cosmos(*line, "local", "--num-generations", "3")
+    on_ray = [cosmos(*line, "ray", "--num-generations", number, "--engine", "ray") for number in ("2", "3")]
+    assert [result.exit_code for result in on_ray] == [0, 0]
+    assert [each["status"] for each in on_ray[1].json["generations"]] == ["done before", "done before", "done"]
+    again = cosmos(*line, "ray", "--num-generations", "3", "--engine", "ray", "--overwrite")
+    for result in (on_ray[1], again):
+        assert ranked(result) == ranked(local)
+    assert {path.name: path.read_bytes() for path in Path("ray").glob("*.mp4")} == {
+        path.name: path.read_bytes() for path in Path("local").glob("*.mp4")
+    }
+    assert hidden_files("ray") == []
+    refused = cosmos(*line, "ray", "--skip-generation", "--num-workers", "2")
+    assert refused.exit_code == 2
+
+
+def ranked(result: CommandResult) -> list[tuple[str, float]]:
+    return [(Path(video["video"]).name, video["score"]) for video in result.json["videos"]]
 
 
 @pytest.mark.slow

@@ -103,7 +103,7 @@ def _make(
 
     batch = VideoBatch(settings, options, path, request, inputs.PIPELINE)
     if planning.plan:
-        command.tell_plan(batch.plan, planning)
+        command.tell_plan(batch.plan, planning, spreading)
         return
     command.make_many(settings, batch.run, check=batch.check_workers, spreading=spreading)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cosmos_cli import output
 from cosmos_cli.batch.engine import Outcome, Report, left_to_do, run_batch
+from cosmos_cli.batch.engines import Engine
 from cosmos_cli.batch.ledger import read_ledger
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.plan import Plan as Batch
@@ -20,7 +22,7 @@ from cosmos_cli.generation.checks import check_sharing_many
 from cosmos_cli.generation.plan import Plan
 from cosmos_cli.requests import as_request
 from cosmos_cli.runtime.workers.agreement import agree
-from cosmos_cli.runtime.workers.launch import check_workers, spread
+from cosmos_cli.runtime.workers.launch import spread
 from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_plugins.predict2.critic.choice import choose_critic, load_critic
 from cosmos_plugins.predict2.critic.files import COMPANIONS, find_judged, find_videos, namesakes
@@ -111,9 +113,13 @@ class Ranking:
         }
 
 
-def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging) -> Ranking:
+def run(
+    settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging, *, engine: Engine | None = None
+) -> Ranking:
     """Make videos with the seeds from `options.seed` on, then judge them; what an earlier run has finished is kept.
 
+    Args:
+        engine: what makes the videos; None for this machine, which judges them in any case.
     Raises:
         InputError: the request is wrong; or there is nothing to judge, if nothing shall be made.
         CheckpointError: weights of the model or of the critic are missing.
@@ -123,17 +129,12 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
         find_videos([options.save_path])
         name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
         return _judge([options.save_path], name, options.seed, judging, settings, options.save_path, together=True)
-    own = check_workers(settings.num_gpus, settings.device)
     requests = _requests(settings, options)
     check_checkpoints(settings)
-    if own is None and settings.num_gpus > 1:
-        batch = Batch(options.save_path, tuple(_missing(settings, requests, options)[0]), ())
-        left = left_to_do(batch, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
-        check_sharing_many(settings, [work_of(settings, item.request) for item in left])
     # before hours of generation, not after
     name = choose_critic(judging.critic, settings.checkpoint_dir, is_tiny=settings.model_size == "tiny")
-    with spread(settings.num_gpus, settings.device):
-        made = _generate(settings, requests, options)
+    with spread(settings.num_gpus, settings.device) if engine is None else nullcontext():
+        made = _generate(settings, requests, options, engine)
     place = find_rank()
     if place is not None and place.rank:
         return Ranking((), name, None, generation_exit_code=made.exit_code)  # the first process judges and tells
@@ -145,12 +146,23 @@ def run(settings: Video2WorldSettings, options: BestOfNOptions, judging: Judging
     videos = [video for request in done if (video := find_judged(request.save_path))]
     ranking = Ranking((), name, None)
     if videos:
+        if engine is not None and settings.device != "cpu":  # that machine may have no GPU
+            settings = settings.model_copy(update={"device": "auto"})
         ranking = _judge(videos, name, options.seed, judging, settings, options.save_path, together=True)
     generations = [
         Generation(request.seed, outcome.status, outcome.seconds, outcome.error, find_judged(request.save_path))
         for request, outcome in zip(requests, made.outcomes, strict=True)
     ]
     return replace(ranking, generations=tuple(generations), generation_exit_code=made.exit_code)
+
+
+def check_sharing(settings: Video2WorldSettings, options: BestOfNOptions) -> None:
+    """What `run` would refuse in each of several workers: their sharing of what is left to do."""
+    requests = _requests(settings, options)
+    check_checkpoints(settings)
+    batch = Batch(options.save_path, tuple(_missing(settings, requests, options)[0]), ())
+    left = left_to_do(batch, ledger=options.save_path / LEDGER_NAME, overwrite=options.overwrite)
+    check_sharing_many(settings, [work_of(settings, item.request) for item in left])
 
 
 def plan(settings: Video2WorldSettings, options: BestOfNOptions) -> Plan:
@@ -257,7 +269,12 @@ def _missing(
     return items, outcomes
 
 
-def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldRequest], options: BestOfNOptions) -> Report:
+def _generate(
+    settings: Video2WorldSettings,
+    requests: Sequence[Video2WorldRequest],
+    options: BestOfNOptions,
+    engine: Engine | None,
+) -> Report:
     """Make the videos that are not there yet; one that fails does not stop the others."""
     items, outcomes = agree(lambda: _missing(settings, requests, options), "looking at the videos that are there")
     for outcome in outcomes:
@@ -267,7 +284,7 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
         output.status(f"{num_before} of {len(requests)} videos were made by an earlier run")
 
     guardrails: list[Guardrails] = []
-    if items:
+    if items and engine is None:
         from cosmos_cli.generation.load import checked_guardrails
 
         # all have one prompt: if it is refused, that is the answer and not a line for each
@@ -281,7 +298,7 @@ def _generate(settings: Video2WorldSettings, requests: Sequence[Video2WorldReque
     batch = Batch(options.save_path, tuple(items), ())
     # the critic's page is the one that this folder gets
     ledger = options.save_path / LEDGER_NAME
-    report = run_batch(batch, load, ledger=ledger, overwrite=options.overwrite, writes_page=False)
+    report = run_batch(batch, load, ledger=ledger, overwrite=options.overwrite, engine=engine, writes_page=False)
     ordered = sorted((*outcomes, *report.outcomes), key=lambda outcome: outcome.index)
     return replace(report, outcomes=tuple(ordered))
 
