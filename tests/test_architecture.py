@@ -205,11 +205,11 @@ def is_light(path: str) -> bool:
         in {
             "cosmos_cli/main.py",
             "cosmos_cli/models/configs.py",
-            "cosmos_cli/models/costs.py",
             "cosmos_cli/generation/command.py",
             "cosmos_cli/generation/plan.py",
             "cosmos_cli/generation/checks.py",
         }
+        or path.startswith("cosmos_cli/models/costs/")
         or (path.startswith("plugins/") and Path(path).stem in {"commands", "inputs", "batch", "spec"})
         or path in {f"plugins/{family}/__init__.py" for family in FAMILIES}
     )

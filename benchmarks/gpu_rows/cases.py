@@ -25,7 +25,9 @@ from cosmos_cli.models.configs import (
     T5EncoderConfig,
     WanVAEConfig,
 )
-from cosmos_cli.models.costs import TEXT_TOKENS, T5Cost, cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.text import TEXT_TOKENS, T5Cost
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.runtime.memory.residence import RESIDENT, streamed
 
 NUM_BYTES = 2

@@ -12,7 +12,7 @@ from benchmarks.gpu_rows.cases import Denoising, Tokenizing
 from benchmarks.minimal_dit import build_peer
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
-from cosmos_cli.models.costs import TEXT_TOKENS
+from cosmos_cli.models.costs.text import TEXT_TOKENS
 
 
 def dit(case: Denoising) -> nn.Module:

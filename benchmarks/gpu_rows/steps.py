@@ -33,7 +33,7 @@ from cosmos_cli.models.configs import (
 )
 from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
-from cosmos_cli.models.costs import TEXT_TOKENS
+from cosmos_cli.models.costs.text import TEXT_TOKENS
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT

@@ -15,7 +15,9 @@ from cosmos_cli.checkpoints.catalogue import LLAMA_GUARD
 from cosmos_cli.generation.parts import DIT, REFINER, TEXT, TOKENIZER
 from cosmos_cli.generation.rates import START_SECONDS, TEXT_START_SECONDS, Stage
 from cosmos_cli.models.configs import T5EncoderConfig
-from cosmos_cli.models.costs import ControlCost, DiTCost, T5Cost, TokenizerCost, shared_tokens
+from cosmos_cli.models.costs.dit import ControlCost, DiTCost, shared_tokens
+from cosmos_cli.models.costs.text import T5Cost
+from cosmos_cli.models.costs.tokenizers import TokenizerCost
 from cosmos_cli.runtime.memory.residence import (
     ALIGNMENT_BYTES,
     PARKED,

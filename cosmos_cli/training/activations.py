@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosmos_cli.models.configs import ControlBranchConfig, DiTConfig, GridTHW
-from cosmos_cli.models.costs import cost_of, shared_tokens
+from cosmos_cli.models.costs.dit import cost_of, shared_tokens
 from cosmos_cli.training.layout import TrainingLayout
 from cosmos_cli.training.recipe import Recipe
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.import_strings import resolve
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.training.job_folder import (
     CHECKPOINTS,
     check_room,

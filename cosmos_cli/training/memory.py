@@ -14,7 +14,8 @@ from cosmos_cli.models.configs import (
     MinimalDiTConfig,
     WanVAEConfig,
 )
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.training.activations import EDGE, bytes_again, kept_bytes, networks_of
 from cosmos_cli.training.layout import TrainingLayout, training_layout
 from cosmos_cli.training.lora import adapted

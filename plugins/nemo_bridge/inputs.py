@@ -15,7 +15,8 @@ from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.work import Frames, Networks, Work
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.nemo_bridge import upsampling
 from cosmos_plugins.nemo_bridge.model import CHECKPOINT, has_published_tokenizer, model_of, needed

@@ -14,7 +14,8 @@ from cosmos_cli.generation.files import files_of
 from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.models.configs import MinimalDiTConfig
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_plugins.predict2.settings import DitSettings
 from cosmos_plugins.predict2.variants import SampleVariant, Variant
 

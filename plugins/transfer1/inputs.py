@@ -22,7 +22,8 @@ from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.hookspecs import Package
 from cosmos_cli.media.source import Source, is_there
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.registered import ControlModality
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.transfer1.checkpoints import (

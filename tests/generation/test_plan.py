@@ -33,7 +33,8 @@ from cosmos_cli.generation.settings import GenerationSettings
 from cosmos_cli.generation.watch import Watch
 from cosmos_cli.generation.work import Frames, Networks, Part, Work
 from cosmos_cli.models.configs import MinimalDiTConfig, WanVAEConfig
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.runtime.machine import Machine, find_machine, process_seconds
 
 GPU = Machine("cuda", "NVIDIA H200", 140 << 30, 139 << 30, 64 << 30, 60 << 30)

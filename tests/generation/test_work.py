@@ -9,7 +9,8 @@ import pytest
 
 from cosmos_cli.generation.settings import DIT
 from cosmos_cli.generation.work import Networks, Rig, Work, memory_stages
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_plugins.predict2.variants import VARIANTS as PREDICT2
 from cosmos_plugins.transfer1.variants import VARIANTS as TRANSFER
 

@@ -7,7 +7,7 @@ import torch
 
 from cosmos_cli.models.configs import CosmosTokenizerConfig, WanVAEConfig
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
-from cosmos_cli.models.costs import tokenizer_cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.models.wan_vae import WanVAE
 from tests.gpu_without_gpu.fake_cuda import DEVICE, fake_cuda, unfilled, why_not
 from tests.gpu_without_gpu.kinds import seen_once

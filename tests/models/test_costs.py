@@ -24,7 +24,9 @@ from cosmos_cli.models.configs import (
 )
 from cosmos_cli.models.control_branch import ControlBranch
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
-from cosmos_cli.models.costs import TEXT_TOKENS, T5Cost, cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.text import TEXT_TOKENS, T5Cost
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT

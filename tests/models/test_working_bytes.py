@@ -15,7 +15,9 @@ from cosmos_cli.generation.settings import DIT
 from cosmos_cli.generation.work import CPU_SCRATCH, Networks, Rig, Work
 from cosmos_cli.models.configs import ControlBranchConfig, CosmosTokenizerConfig, GeneralDiTConfig, MinimalDiTConfig
 from cosmos_cli.models.control_branch import ControlBranch, sum_residuals
-from cosmos_cli.models.costs import TEXT_TOKENS, DiTCost, cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import DiTCost, cost_of
+from cosmos_cli.models.costs.text import TEXT_TOKENS
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT
 

@@ -17,7 +17,8 @@ from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.settings import as_made, guidance_of, negative_prompt_of
 from cosmos_cli.generation.variants import NUM_STATES
 from cosmos_cli.generation.work import Frames, Networks, Work
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.settings import MACHINE_ONLY
 from cosmos_plugins.predict1_multiview.single_view import upsampling
 from cosmos_plugins.predict1_multiview.single_view.network import model_of, network_of

@@ -16,7 +16,8 @@ from cosmos_cli.generation.files import NeededFile, files_of
 from cosmos_cli.generation.foresight import Job
 from cosmos_cli.generation.work import Frames, Networks, Work
 from cosmos_cli.media.source import GivenFrames, is_there
-from cosmos_cli.models.costs import cost_of, tokenizer_cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_plugins.transfer1.multiview.cameras import cameras_of, full_prompt
 from cosmos_plugins.transfer1.multiview.checkpoints import repository
 from cosmos_plugins.transfer1.multiview.requests import MultiviewControl, MultiviewRequest, MultiviewSettings

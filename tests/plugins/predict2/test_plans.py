@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cosmos_cli.models.action_dit import ActionDiT
-from cosmos_cli.models.costs import cost_of
+from cosmos_cli.models.costs.dit import cost_of
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.predict2.variants import ACTION, MULTIVIEW

@@ -17,7 +17,8 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.generation.command import plan_one
 from cosmos_cli.generation.plan import Plan
 from cosmos_cli.models.configs import MultiViewConfig
-from cosmos_cli.models.costs import TEXT_TOKENS, cost_of
+from cosmos_cli.models.costs.dit import cost_of
+from cosmos_cli.models.costs.text import TEXT_TOKENS
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.testing import CommandResult
