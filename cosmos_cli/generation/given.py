@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cosmos_cli.media.frames import to_video, to_video_over_128
 from cosmos_cli.media.resize import resize_bicubic, stretch_smoothly
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 
 # F frames, H and W pixel height and width, C = 3 colours or latent channels, T latent frames
 

@@ -20,8 +20,9 @@ from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.generation.variants import Helpers
 from cosmos_cli.generation.weights import Paths
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 

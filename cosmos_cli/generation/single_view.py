@@ -27,7 +27,7 @@ from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.preview import Row
 from cosmos_cli.media.source import digest_of, is_there
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.runtime.finite import check_given
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from cosmos_cli.models.chunked_tokenizer import LatentStatistics
 from cosmos_cli.models.configs import CosmosTokenizerConfig
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 
 MOST_LATENTS = 16
 """Latent frames that the tokenizer of the tiny models has statistics for."""

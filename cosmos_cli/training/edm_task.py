@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from cosmos_cli.media.frames import to_video
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.context_parallel import parallelise
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.training.data.examples import Examples

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.writing import write_json
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.data.kept import Gathered, Kept, apart, on_each, together
 from cosmos_cli.training.data.sameness import facts_of_clips, facts_of_hint

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch.distributed import ProcessGroup
 
-    from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+    from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 
 # B batch, C latent channels, T latent frames of all views, H and W latent height and width; L text positions
 

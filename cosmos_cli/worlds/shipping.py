@@ -19,8 +19,9 @@ from torch import Tensor
 
 from cosmos_cli.checkpoints.readers import open_checkpoint
 from cosmos_cli.media.frames import to_video
+from cosmos_cli.models.chunked_tokenizer import LatentStatistics
 from cosmos_cli.models.configs import TINY_COSMOS_TOKENIZER, TINY_WAN_VAE
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.tiny import MOST_LATENTS, write_tokenizer
 from cosmos_cli.models.wan_vae import LATENT_MEAN, LATENT_STD, WanVAE
 from cosmos_cli.worlds.cast import draw

@@ -21,7 +21,7 @@ from cosmos_cli.generation.single_view import SingleViewPipeline, no_frames
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.upsampler import choose_upsampler, own_upsampler
 from cosmos_cli.guardrails import Guardrails
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_plugins.nemo_bridge import inputs, upsampling

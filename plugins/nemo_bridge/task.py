@@ -16,7 +16,8 @@ from cosmos_cli.diffusion.res_sampler import sample_res
 from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.frames import to_frames_truncated
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.edm_task import HEAD, EDMTask

@@ -21,7 +21,7 @@ from cosmos_cli.generation.variants import TINY_ROOT, Helpers
 from cosmos_cli.generation.weights import find_weights, paths_of
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.models.configs import GeneralDiTConfig
-from cosmos_cli.models.cosmos_tokenizer import load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.training.edm_task import EDMTask
 from cosmos_cli.training.objectives import load_log_variance

@@ -10,7 +10,7 @@ from torch import Tensor
 from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER, folder_named
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.media.frames import to_frames_truncated
-from cosmos_cli.models.cosmos_tokenizer import load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.training.edm_task import EDMTask
 from cosmos_cli.training.objectives import load_log_variance

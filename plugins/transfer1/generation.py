@@ -21,8 +21,8 @@ from cosmos_cli.generation.load import Models
 from cosmos_cli.generation.settings import DIT, TOKENIZER
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.media.frames import check_pixels, to_frames_truncated, to_video
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.transfer1.chunks import Chunk, plan_chunks, take

@@ -11,8 +11,9 @@ import torch
 from cosmos_cli.checkpoints.loading import check_network, load_network
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, check_chunked_tokenizer, load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import check_chunked_tokenizer, load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_plugins.transfer1.formats import BASE, BRANCH, DISTILLED_BASE, DISTILLED_BRANCH
 from cosmos_plugins.transfer1.requests import TransferSettings

@@ -21,10 +21,11 @@ from cosmos_cli.diffusion.schedules import karras_sigmas
 from cosmos_cli.errors import CheckpointError
 from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.frames import to_frames_truncated, to_video
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.configs import ControlBranchConfig
 from cosmos_cli.models.context_parallel import parallelise
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT, stored_constants
 from cosmos_cli.training.data.examples import Examples
 from cosmos_cli.training.draws import Draws

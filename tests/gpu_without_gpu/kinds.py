@@ -26,7 +26,8 @@ from cosmos_cli.generation.work import Rig, Work
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.models import cosmos_tokenizer, general_dit_layers, minimal_dit_layers, wan_vae
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, LatentStatistics
+from cosmos_cli.models.chunked_tokenizer import LatentStatistics
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.dit_layers import ShardableAttention
 from cosmos_cli.runtime.workers.team import Team
 from cosmos_plugins.nemo_bridge import inputs as nemo_inputs

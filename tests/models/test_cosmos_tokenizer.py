@@ -10,15 +10,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from cosmos_cli.errors import CheckpointError
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer, LatentStatistics
 from cosmos_cli.models.configs import CosmosTokenizerConfig
-from cosmos_cli.models.cosmos_tokenizer import (
-    STORED_CONSTANTS,
-    ChunkedTokenizer,
-    CosmosTokenizer,
-    LatentStatistics,
-    load_tokenizer,
-    read_statistics,
-)
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import STORED_CONSTANTS, load_tokenizer, read_statistics
 from cosmos_cli.models.cosmos_tokenizer_layers import haar_patches, haar_pixels
 from tests.models.test_wan_vae import LiveBytes
 

@@ -24,7 +24,8 @@ from cosmos_cli.models.configs import (
     WanVAEConfig,
 )
 from cosmos_cli.models.control_branch import ControlBranch
-from cosmos_cli.models.cosmos_tokenizer import STORED_CONSTANTS, CosmosTokenizer
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import STORED_CONSTANTS
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.minimal_dit import MinimalDiT, stored_constants
 from cosmos_cli.models.minimal_multiview_dit import MinimalMultiviewDiT

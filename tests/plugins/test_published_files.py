@@ -28,7 +28,7 @@ from cosmos_cli.generation import networks as predict1
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
 from cosmos_cli.generation.variants import PUBLISHED_HELPERS
 from cosmos_cli.models.action_dit import ActionDiT
-from cosmos_cli.models.cosmos_tokenizer import load_tokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_tokenizer
 from cosmos_cli.models.minimal_dit import stored_constants
 from cosmos_cli.testing import CommandResult
 from cosmos_plugins.nemo_bridge import networks as nemo

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from cosmos_cli.checkpoints.keys import PUBLISHED
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.models.configs import TINY_COSMOS_TOKENIZER, TINY_WAN_VAE
-from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.wan_vae import WanVAE
 from cosmos_cli.testing import run_cosmos
 from cosmos_cli.training.data.order import generator_of

@@ -198,7 +198,7 @@ def _prepare(plan: Plan, request: Chunks, settings: DatasetSettings) -> Prepared
 
 
 def _networks(weights: _Weights, settings: DatasetSettings) -> Networks:
-    from cosmos_cli.models.cosmos_tokenizer import load_chunked_tokenizer
+    from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
     from cosmos_cli.runtime.devices import choose_device, choose_dtype
     from cosmos_plugins.nemo_bridge.dataset.prepare import Networks
 

@@ -31,7 +31,7 @@ from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.frames import to_frames_truncated
 from cosmos_cli.media.preview import Row
 from cosmos_cli.media.video import write_video
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_cli.runtime.finite import check_given
 from cosmos_plugins.predict1_multiview.multiview import inputs

@@ -22,7 +22,7 @@ from cosmos_cli.generation.upsampler import PromptUpsampler, choose_upsampler, o
 from cosmos_cli.generation.weights import WEIGHTS
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.models.chat import ChatModel
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.models.prompts import Refiner, checked_prompt
 from cosmos_plugins.predict1_multiview.single_view import inputs, upsampling

@@ -11,7 +11,8 @@ import torch
 from cosmos_cli.checkpoints.loading import load_network
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.generation.load import BuildNetworks, Built, Where
-from cosmos_cli.models.cosmos_tokenizer import ChunkedTokenizer, load_chunked_tokenizer
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.multiview_control_branch import MultiViewControlBranch
 from cosmos_cli.models.multiview_dit import MultiViewDiT
 from cosmos_plugins.transfer1.formats import BASE, BRANCH

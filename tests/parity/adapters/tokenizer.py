@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from cosmos_cli.models.chunked_tokenizer import ChunkedTokenizer, LatentStatistics
 from cosmos_cli.models.configs import CosmosTokenizerConfig, WanVAEConfig
-from cosmos_cli.models.cosmos_tokenizer import STORED_CONSTANTS, ChunkedTokenizer, CosmosTokenizer, LatentStatistics
+from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
+from cosmos_cli.models.cosmos_tokenizer_files import STORED_CONSTANTS
 from cosmos_cli.models.wan_vae import LATENT_MEAN, LATENT_STD, WanVAE
 from tests.parity.adapters.base import Adapter, Outputs, network_from
 from tests.parity.golden import Golden

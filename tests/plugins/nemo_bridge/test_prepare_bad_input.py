@@ -25,7 +25,7 @@ def nothing_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr("cosmos_cli.models.cosmos_tokenizer.load_chunked_tokenizer", refuse)
+    monkeypatch.setattr("cosmos_cli.models.cosmos_tokenizer_files.load_chunked_tokenizer", refuse)
     monkeypatch.setattr("cosmos_cli.models.t5.CachedTextEncoder._load", refuse)
 
 
