@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_S
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 _FLAGS = (
@@ -26,7 +28,7 @@ _FLAGS = (
 PLAYED = """Promise.all([...document.querySelectorAll("video")].map(async video => {
     await video.play();
     // looking once is not enough: at the end of a loop a playing video has no frame for a moment
-    for (let look = 0; look < 500; look++) {
+    for (let look = 0; look < 6000; look++) {
         if (video.readyState >= 2 && video.currentTime > 0) return true;
         await new Promise(resolve => setTimeout(resolve, 10));
     }
@@ -145,9 +147,9 @@ class _Pipe:
         self._reader.close()
 
     def next(self) -> dict[str, Any]:
-        """The next answer or event; fails after half a minute of silence."""
+        """The next answer or event; fails after `PATIENCE_S` of silence."""
         while b"\0" not in self._rest:
-            assert select.select([self._reader], [], [], 30)[0], "Chromium says nothing"
+            assert select.select([self._reader], [], [], PATIENCE_S)[0], "Chromium says nothing"
             more = os.read(self._reader.fileno(), 1 << 16)
             assert more, "Chromium has ended"
             self._rest += more
@@ -184,4 +186,8 @@ def chromium(profile: Path) -> Iterator[Page]:
     finally:
         pipe.close()
         process.terminate()
-        process.wait(timeout=20)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -8,6 +8,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault(
         "OMP_NUM_THREADS", "1"
     )  # workers share the cores, and threads of one would wait for the others
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from cosmos_cli import output
 from cosmos_cli.testing import CommandResult, run_cosmos
 
 GOLDEN = Path(__file__).parent / "golden"
+
+
+for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(stop) is signal.SIG_IGN:
+        # as under nohup or in the background: what tests start would ignore it too, but not what is caught here
+        signal.signal(stop, lambda *_: None)
 
 
 @pytest.hookimpl(wrapper=True)

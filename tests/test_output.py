@@ -172,7 +172,7 @@ def on_a_terminal(code: str, *, columns: int = 80, shows: str = "stderr") -> str
         while piece := os.read(terminal, 65536):
             pieces.append(piece)
     os.close(terminal)
-    others = process.communicate(timeout=60)
+    others = process.communicate()
     shown = b"".join(pieces).decode()
     assert process.returncode == 0, shown
     assert not any(others)
@@ -191,17 +191,19 @@ def test_a_terminal_sees_a_bar_that_leaves_one_line_behind() -> None:
 
 FILES = """
 import time
-from threading import Thread
-def work(of_file, name, num_bytes):
+from threading import Barrier, Thread
+def work(of_file, name, num_bytes, all_are_there):
     with of_file(name, num_bytes) as advance:
         advance(num_bytes); advance(-num_bytes); advance(num_bytes)
+        all_are_there.wait()
         time.sleep(0.5)
 with output.files_progress("Downloading", 3_000_000) as of_file:
-    both = [Thread(target=work, args=(of_file, name, 1_000_000)) for name in ("[a].bin", "b.bin")]
+    two = Barrier(2)
+    both = [Thread(target=work, args=(of_file, name, 1_000_000, two)) for name in ("[a].bin", "b.bin")]
     [thread.start() for thread in both]
     [thread.join() for thread in both]
     output.status("two of three")
-    work(of_file, "c.bin", 1_000_000)
+    work(of_file, "c.bin", 1_000_000, Barrier(1))
 """
 
 

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import CommandResult, run_cosmos
 from tests.clips import encode, moving_gradient
 from tests.third_party import COSMOS, HERE, complete, pip_install, run_script
+from tests.waiting import PATIENCE_S, until
 
 FAULTS = {
     "exits": "cannot be imported (SystemExit: no licence found)",
@@ -140,11 +140,9 @@ def test_ctrl_c_exits_with_130_keeps_what_is_saved_and_the_next_run_goes_on_from
         # a test run in the background inherits that Ctrl-C is ignored
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 30
-    while not Path("mine.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(Path("mine.json").exists)
     endless.send_signal(signal.SIGINT)
-    _, stderr = endless.communicate(timeout=30)
+    _, stderr = endless.communicate(timeout=PATIENCE_S)
 
     assert (endless.returncode, stderr.splitlines()[-1]) == (130, "Interrupted. Finished work is kept.")
     step = json.loads(Path("mine.json").read_text())["step"]

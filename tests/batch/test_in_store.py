@@ -35,6 +35,7 @@ from cosmos_cli.runtime.workers.share import Share
 from cosmos_cli.testing import CommandResult
 from tests.batch.test_engine import Shouter, Written, read_by, statuses
 from tests.clips import encode, moving_gradient
+from tests.waiting import PATIENCE_S, until
 
 Cosmos = Callable[..., CommandResult]
 
@@ -57,6 +58,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases that end sooner."""
     for name, seconds in (("_RENEW_S", 0.1), ("_PATIENCE_S", 0.5), ("_LOOK_S", 0.05), ("_SETTLE_S", 0.01)):
         monkeypatch.setattr(lease, name, seconds)
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waits for the death of another waits longer than this process, however loaded, is silent."""
+    monkeypatch.setattr(lease, "_PATIENCE_S", PATIENCE_S)
+
+
+def told_by(place: Path) -> Any:
+    """How often the owner of a batch has said that it has it."""
+    return json.loads(place.read_bytes())["count"]
 
 
 def at(name: str) -> StorePath:
@@ -175,13 +186,14 @@ def test_shares_have_ledgers_of_their_own_and_know_each_other(memory: Any) -> No
     assert write_page(at("out")) == at("out/report.html")
 
 
-def test_a_batch_is_one_processs_until_that_ends_or_is_silent(memory: Any) -> None:
+def test_a_batch_is_one_processs_until_that_ends_or_is_silent(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place = at("out/.all.ledger.jsonl.lock")
+    be_patient(monkeypatch)
     plan = plan_of("a", "b")
     refused: list[str] = []
 
     def second(text: str) -> None:
-        time.sleep(0.3)  # the first has said that it is still there
+        until(lambda: told_by(place) > 1)  # the first has said that it is still there
         assert is_in_use(at(LEDGER))
         try:
             run(plan_of("a", "b"))
@@ -198,8 +210,9 @@ def test_a_batch_is_one_processs_until_that_ends_or_is_silent(memory: Any) -> No
     assert not is_in_use(at(LEDGER))
     start = time.monotonic()
     assert statuses(run(plan)) == ["done before"] * 2
-    assert time.monotonic() - start < 0.4
+    assert time.monotonic() - start < PATIENCE_S
     # of another machine, of which nothing is heard
+    monkeypatch.setattr(lease, "_PATIENCE_S", 0.5)
     place.write_bytes(json.dumps({"token": "0-1-2.part", "host": "there", "pid": 1, "count": 3}).encode())
     assert is_in_use(at(LEDGER))
     start = time.monotonic()
@@ -211,14 +224,26 @@ def test_a_batch_is_one_processs_until_that_ends_or_is_silent(memory: Any) -> No
 
 
 def test_of_two_that_begin_at_once_one_has_the_batch(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "_SETTLE_S", 0.2)
-    plan, told = plan_of("a"), list[str]()
+    be_patient(monkeypatch)
+    plan, told, write = plan_of("a"), list[str](), lease.Lease._write
+    both, one_is_refused = threading.Barrier(2), threading.Event()
+
+    def write_at_once(self: lease.Lease) -> None:
+        if self._count:
+            write(self)
+            return
+        both.wait(PATIENCE_S)  # have found nobody
+        write(self)
+        both.wait(PATIENCE_S)  # have written
+
+    monkeypatch.setattr(lease.Lease, "_write", write_at_once)
 
     def begin() -> None:
         try:
-            told.append(statuses(run(plan, FarShouter(lambda _: time.sleep(0.5))))[0])
+            told.append(statuses(run(plan, FarShouter(lambda _: one_is_refused.wait(PATIENCE_S))))[0])
         except InputError:
             told.append("refused")
+            one_is_refused.set()
 
     threads = [threading.Thread(target=begin) for _ in range(2)]
     for thread in threads:
@@ -233,7 +258,7 @@ def test_who_has_lost_a_batch_writes_no_more_of_it(memory: Any) -> None:
 
     def take_over(text: str) -> None:
         place.write_bytes(other)
-        time.sleep(0.4)
+        until(lambda: not any(thread.name == "lease" for thread in threading.enumerate()))  # it has seen that
 
     with pytest.raises(CosmosError, match="taken over by another process"):
         run(plan_of("a", "b"), FarShouter(take_over))

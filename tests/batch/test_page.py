@@ -26,6 +26,7 @@ from cosmos_cli.testing import run_cosmos
 from tests.batch.test_engine import Shouter
 from tests.browser import CHROMIUM, PLAYED, WIDEST, Page, chromium
 from tests.clips import encode, moving_gradient
+from tests.waiting import until
 
 FOLDER = Path("out")
 LEDGER = FOLDER / "all.ledger.jsonl"
@@ -128,10 +129,7 @@ def test_in_a_browser_a_filter_outlives_loading_it_anew(hostile: list[Item[Reque
     browser.run("document.querySelector('button[data-show=blocked]').click()")
     browser.run("window.isOld = true")
     browser.run("location.reload(), 0")
-    for _ in range(100):
-        if browser.run("document.readyState === 'complete' && !window.isOld"):
-            break
-        time.sleep(0.05)
+    until(lambda: browser.run("document.readyState === 'complete' && !window.isOld"))
     assert browser.run(SHOWN) == ["refused"]
 
 
@@ -148,15 +146,20 @@ def test_a_thousand_items_cost_a_browser_little_more_than_ten(browser: Page) -> 
                 finish(ledger, item)
         page = write_page(FOLDER).absolute()
         browser.open(page, width=1280)  # the first time compiles
-        start = time.perf_counter()
-        browser.open(page, width=1280)
-        browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        took[count] = time.perf_counter() - start
+        took[count] = min(time_of_opening(browser, page) for _ in range(3))  # what else runs can only add to it
         assert browser.run("document.querySelectorAll('article').length") == count
         players[count] = browser.run("document.querySelectorAll('video').length")
         browser.run("scrollTo(0, document.body.scrollHeight)")
     assert players[1000] <= 40
     assert took[1000] < 2 + 10 * took[10]  # on a machine that does other things too
+
+
+def time_of_opening(browser: Page, page: Path) -> float:
+    """Seconds until it is shown."""
+    start = time.perf_counter()
+    browser.open(page, width=1280)
+    browser.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return time.perf_counter() - start
 
 
 def text_of(page: Path) -> str:
@@ -254,10 +257,7 @@ def test_the_page_is_written_anew_while_a_batch_runs(monkeypatch: pytest.MonkeyP
     seen: list[dict[str, str]] = []
 
     def look(text: str) -> None:
-        for _ in range(400):
-            if PAGE.exists() and statuses().get("n1") == "being made":
-                break
-            time.sleep(0.02)
+        until(lambda: PAGE.exists() and statuses().get("n1") == "being made")
         seen.append(statuses())
 
     worker = Films(make_hook=lambda text: look(text) if text == "b" else None)

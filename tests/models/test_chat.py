@@ -34,7 +34,7 @@ def no_proxy_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
-def ask(url: str, *content: Part, timeout_s: float = 5.0) -> str:
+def ask(url: str, *content: Part, timeout_s: float = 60.0) -> str:
     model = HttpChatModel(url, "a-model", timeout_s=timeout_s, first_wait_s=0.01)
     [answer] = model.answers([Message("user", content or ("Hi",))], Sampling(9, temperature=0.5, seed=3))
     return answer
@@ -163,10 +163,10 @@ def test_a_silent_server_is_left_after_the_time_given() -> None:
 
 def test_nobody_at_the_address_is_said_so() -> None:
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
+        unused.bind(("127.0.0.1", 0))  # held so that nobody else gets it meanwhile, and nobody listens
         port = unused.getsockname()[1]
-    with pytest.raises(CosmosError, match="could not be reached") as caught:
-        ask(f"http://127.0.0.1:{port}")
+        with pytest.raises(CosmosError, match="could not be reached") as caught:
+            ask(f"http://127.0.0.1:{port}")
     assert caught.value.exit_code == 1
     assert str(port) in str(caught.value.problems[0].where)
 

@@ -6,10 +6,8 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from cosmos_cli.training.run import Run
 from cosmos_cli.training.signals import Stopping
 from cosmos_plugins.predict1_multiview.recipes import RECIPES
 from tests.third_party import COSMOS
+from tests.waiting import PATIENCE_S, free_port, until
 
 NAME = "tiny_video2world_multiview"
 JOB = Path("posttraining/diffusion_video2world") / NAME
@@ -102,20 +101,18 @@ from pathlib import Path
 
 import cosmos_cli.training.run  # once, before the processes part
 from cosmos_cli.testing import run_cosmos
+from tests.training.held import hold_at
 
 metrics, line, *steps = Path(sys.argv[1]), sys.argv[2].split("|"), *map(int, sys.argv[3].split(","))
 for step in steps:
     pid = os.fork()
     if not pid:
+        hold_at(min(step + 1, 19))  # it shall not be over before it is killed
         os._exit(run_cosmos(*line).exit_code)
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        lines = metrics.read_bytes().splitlines() if metrics.exists() else []
-        if lines and b'"iteration": %d,' % step in lines[-1]:
-            break
+    end = time.monotonic() + 240
+    while not (metrics.exists() and b'"iteration": %d,' % step in metrics.read_bytes()):
+        assert time.monotonic() < end, f"never came to step {step}"
         time.sleep(0.002)
-    else:
-        sys.exit(f"never came to step {step}")
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     folders = [path for path in (metrics.parent / "checkpoints").iterdir() if (path / "state.json").exists()]
@@ -126,11 +123,9 @@ for step in steps:
 @pytest.mark.slow
 def test_who_is_killed_at_any_step_goes_on_as_if_nothing_had_happened(undisturbed: Path, tmp_path: Path) -> None:
     steps = sorted(random.Random(7).sample(range(4, 20), 5))
-    variables = {**os.environ, "OMP_NUM_THREADS": "1"}
+    variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     arguments = [str(tmp_path / JOB / "metrics.jsonl"), "|".join(command(tmp_path)), ",".join(map(str, steps))]
-    killing = subprocess.run(
-        [sys.executable, "-c", KILLED, *arguments], env=variables, capture_output=True, text=True, timeout=240
-    )
+    killing = subprocess.run([sys.executable, "-c", KILLED, *arguments], env=variables, capture_output=True, text=True)
     assert killing.returncode == 0, killing.stderr
     result = run_cosmos(*command(tmp_path))
     assert result.exit_code == 0, result.stderr
@@ -142,11 +137,9 @@ def test_who_is_killed_at_any_step_goes_on_as_if_nothing_had_happened(undisturbe
 def test_sigterm_saves_and_another_number_of_ranks_goes_on(undisturbed: Path, tmp_path: Path) -> None:
     line = [str(COSMOS), *command(tmp_path, "--num-gpus", 2)]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    end = time.monotonic() + 120
-    while len(told(tmp_path)) < 5 and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: len(told(tmp_path)) >= 2)
     process.send_signal(signal.SIGTERM)
-    stdout, stderr = process.communicate(timeout=120)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 75, stderr
     assert "start again to go on" in stdout
     saved = json.loads((tmp_path / JOB / "metrics.jsonl").read_text().splitlines()[-1])["iteration"]
@@ -296,10 +289,8 @@ def test_two_machines_go_on_after_one_of_them_was_lost(undisturbed: Path, tmp_pa
 
     def start(*names: str) -> list[subprocess.Popen[bytes]]:
         """Agents of torch elastic that meet at a port of this machine, one rank each."""
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        meeting = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=localhost:{port}")
+        where = f"--rdzv-endpoint=localhost:{free_port()}"
+        meeting = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", where)
         line = [sys.executable, "-m", "torch.distributed.run", *meeting, "--no-python", str(COSMOS), *command(tmp_path)]
         for name in names:
             with (tmp_path / f"{name}.log").open("wb") as log:
@@ -308,12 +299,10 @@ def test_two_machines_go_on_after_one_of_them_was_lost(undisturbed: Path, tmp_pa
 
     try:
         first, second = start("first", "second")
-        end = time.monotonic() + 150
-        while len(told(tmp_path)) < 7 and time.monotonic() < end:
-            time.sleep(0.01)
+        until(lambda: len(told(tmp_path)) >= 7)
         second.kill()
-        assert first.wait(150)  # it cannot go on alone
-        assert [agent.wait(150) for agent in start("third", "fourth")] == [0, 0]
+        assert first.wait(PATIENCE_S)  # it cannot go on alone
+        assert [agent.wait(PATIENCE_S) for agent in start("third", "fourth")] == [0, 0]
     finally:
         for agent in agents:
             if agent.poll() is None:

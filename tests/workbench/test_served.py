@@ -10,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,8 +23,8 @@ from cosmos_cli.testing import run_cosmos
 from cosmos_cli.workbench.guard import TOKEN_HEADER
 from tests.browser import CHROMIUM, WIDEST, Page, chromium
 from tests.test_console_lines import EXAMPLES, ROOT, console_lines
+from tests.waiting import runs, until
 
-PATIENCE_S = 240
 ODD = os.fsdecode(b'it\'s <b>\xe9\n"$(x)" odd.mp4')
 PROMPT = """it's a "room"\n\n$(with) `two` \\ lines"""
 SPEC: dict[str, Any] = {"model_size": "tiny", "num_steps": 2, "edge": {"control_weight": 0.5}}
@@ -77,16 +76,7 @@ class Served:
         return next(job for job in self.ask("/api/state")["jobs"] if job["id"] == number)
 
     def wait_for(self, number: int, is_so: Callable[[Any], bool]) -> Any:
-        return until(lambda: job if is_so(job := self.job(number)) else None)
-
-
-def until(found: Callable[[], Any], what: str = "it") -> Any:
-    end = time.monotonic() + PATIENCE_S
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"{what} never came")
+        return until(lambda: job if is_so(job := self.job(number)) else None, look_s=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +150,7 @@ def test_the_queue_survives_the_server_even_if_it_is_killed(served: Served) -> N
     old = served.address
     worker = served.ask("/api/state")["worker"]
     served.stop(signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{worker}").exists() or "State:\tZ" in Path(f"/proc/{worker}/status").read_text())
+    until(lambda: not runs(worker))
     served.start()
     assert served.address.partition("?t=")[2] != old.partition("?t=")[2]
     for number in (done, running, queued):
@@ -186,12 +176,13 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
         paint(page, "depth")
         click(page, "#plan")
         shown(page, "text('#plan-result').includes('all there')")
+        page.run(SEEING_PREVIEWS)
         for _ in range(2):
             before = page.run("document.querySelectorAll('.job').length")
             click(page, "#run")
             shown(page, f"document.querySelectorAll('.job').length > {before}")
             set_field(page, "seed", "2")
-        shown(page, "document.querySelector('.job img')")  # a preview of what is being made
+        shown(page, "window.hasSeenPreview")
         shown(
             page, "[...document.querySelectorAll('.job')].slice(0, 2).every(job => job.querySelector('.status.done'))"
         )
@@ -202,11 +193,10 @@ def test_the_whole_way_in_a_browser_from_clip_to_the_same_bytes_by_the_command_l
         assert "seed" in page.run("document.querySelector('#compared').innerText")
         for place in (0, 1, 2):  # whichever is thrown off, the others wait for it or it for them
             click(page, "#compare-transport button")
-            page.run(f"thrown({place})")
-            assert page.run("spread()") > 0.05
+            assert page.run(f"thrown({place}), spread()") > 0.05
             shown(page, "spread() < 0.05 && compared().every(video => video.currentTime > 0)")
             click(page, "#compare-transport button")
-            assert page.run("compared().every(video => video.paused) && spread()") < 0.01
+            assert page.run("compared().every(video => video.paused) && spread() < 0.01")
         click(page, "#export")
         shown(page, "document.querySelector('#export-spec')")
         spec = json.loads(page.run("document.querySelector('#export-spec').textContent"))
@@ -314,8 +304,14 @@ window.plays = place => document.querySelector(place)?.readyState >= 2;
 
 
 def shown(page: Page, expression: str) -> None:
-    until(lambda: page.run(f"{HELPERS} Boolean({expression})"), expression)
+    until(lambda: page.run(f"{HELPERS} Boolean({expression})"), expression, look_s=0.1)
 
+
+SEEING_PREVIEWS = """
+new MutationObserver(() => window.hasSeenPreview ||= Boolean(document.querySelector(".job img")))
+    .observe(document.body, {childList: true, subtree: true});
+"""
+"""Remembers a preview of what is being made, which a video takes the place of soon."""
 
 LOSING = """
 window.network = fetch;

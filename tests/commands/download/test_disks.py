@@ -8,7 +8,6 @@ import hashlib
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from tests.parcel import (
     parts,
     start,
 )
+from tests.waiting import PATIENCE_S, until
 
 
 def test_a_folder_that_cannot_lock_files_is_downloaded_to_with_one_note(
@@ -116,7 +116,7 @@ def test_a_disk_without_room_is_noticed_before_the_first_byte(
 
 def test_a_disk_that_becomes_full_keeps_what_there_is(hub: Hub, cosmos: Cosmos, packages: Path) -> None:
     full = start(packages, "parcel", limit_bytes=2_000_000)
-    _, stderr = full.communicate(timeout=60)
+    _, stderr = full.communicate(timeout=PATIENCE_S)
     assert full.returncode == 1
     assert "does not fit on the disk: 2,000,000 of its 3,000,000 bytes are there, and" in stderr
     assert set(files_in(Path("checkpoints"))) - set(parts()) == {EDGE, CONFIG, TEXT}
@@ -128,11 +128,9 @@ def test_a_disk_that_becomes_full_keeps_what_there_is(hub: Hub, cosmos: Cosmos, 
 def test_ctrl_c_leaves_what_a_second_run_goes_on_with(hub: Hub, cosmos: Cosmos, packages: Path) -> None:
     hub.pause_s = 0.05
     stopped = start(packages, "acme/world")
-    until = time.monotonic() + 60
-    while hub.sent.get(BASE, 0) < 500_000 and time.monotonic() < until:
-        time.sleep(0.02)
+    until(lambda: hub.sent.get(BASE, 0) >= 500_000)
     stopped.send_signal(signal.SIGINT)
-    stopped.communicate(timeout=20)
+    stopped.communicate(timeout=PATIENCE_S)
     assert stopped.returncode == 130
     [part] = [path for path in parts() if ".base.pt." in path]
     assert BASE not in files_in(Path("checkpoints"))
@@ -147,6 +145,6 @@ def test_ctrl_c_leaves_what_a_second_run_goes_on_with(hub: Hub, cosmos: Cosmos, 
 def test_two_downloads_at_once_share_the_work(hub: Hub, packages: Path) -> None:
     hub.pause_s = 0.02
     both = [start(packages, "parcel") for _ in range(2)]
-    assert [(one.communicate(timeout=60), one.returncode)[1] for one in both] == [0, 0]
+    assert [(one.communicate(timeout=PATIENCE_S), one.returncode)[1] for one in both] == [0, 0]
     assert files_in(Path("checkpoints")) == NEEDED
     assert hub.sent == {path: len(content) for path, content in NEEDED.items()}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
-import time
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from cosmos_plugins.nemo_bridge.convert.writers import write_diffusers, write_to
 from tests.clips import encode, moving_gradient
 from tests.plugins.nemo_bridge.prepared import prepared
 from tests.third_party import COSMOS
+from tests.waiting import until
 
 FACTORY = "tiny_video2world"
 TINY = TINY_ROOT / "nvidia/Cosmos-Predict1-Tiny-Video2World/model.pt"
@@ -97,12 +97,11 @@ def test_two_ranks_train_as_one(undisturbed: Path, data: Path, tmp_path: Path, t
 def test_who_is_killed_goes_on_as_if_nothing_had_happened(undisturbed: Path, data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     line = arguments(data, folder)
-    process = subprocess.Popen([COSMOS, *line], stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    end = time.monotonic() + 120
-    while len(told(folder)) < 13 and time.monotonic() < end:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[3])}
+    process = subprocess.Popen([sys.executable, "-m", "tests.training.held", "13", *line], env=environment)
+    until(lambda: len(told(folder)) == 13)
+    process.kill()
+    process.wait()
     result = run_cosmos(*line)
     assert result.exit_code == 0, result.stderr
     assert "Going on after step" in result.stderr

@@ -13,6 +13,7 @@ import pytest
 
 from cosmos_cli.testing import CommandResult, run_cosmos
 from tests.clips import encode, moving_gradient
+from tests.waiting import PATIENCE_S
 
 GOOD = {
     "--input-path": "picture.png",
@@ -163,5 +164,5 @@ def test_an_interrupted_run_leaves_no_partial_file(folder: Path, name: str) -> N
         assert process.poll() is None
     time.sleep(1)
     process.send_signal(signal.Signals[name])
-    assert process.wait(timeout=30) == 130
+    assert process.wait(PATIENCE_S) == 130
     assert not (folder / "new").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +22,7 @@ from cosmos_cli.runtime.workers import agreement
 from cosmos_cli.runtime.workers.agreement import agree, deciding, is_alone, together
 from cosmos_cli.runtime.workers.team import Team
 from tests.processes import run_together
+from tests.waiting import until
 
 
 class Odd(GuardrailBlocked):
@@ -102,7 +102,7 @@ def where_others_are_stuck() -> Any:
     agreement.PATIENCE_S = 0.5
     together(lambda: None)
     if dist.get_rank():
-        time.sleep(3)  # in a collective call that the other has left
+        until(Path("found").exists)  # in a collective call that the other has left
         os._exit(0)
     found = raised(lambda: together(lambda: fails(CosmosError("the disk is full."))))
     Path("found").write_text(f"{found['text']} {found['met_by']}")
@@ -138,17 +138,23 @@ def test_each_group_has_its_own_first_process_and_two_threads_do_not_meet(tmp_pa
 
 
 def with_longer_videos_elsewhere() -> list[Any]:
-    steps: list[str] = []
-    agreement.worker.step = steps.append  # type: ignore[assignment]
     rank = dist.get_rank()
     team = Team.form(torch.device("cpu"), "dp=2", num_heads=1, num_items=2, guided=False)
-    time.sleep(2.0 * rank)
-    steps.clear()
-    return [team.gather([rank]), steps.count("waiting for the videos of other groups") > 5]
+    told: list[str] = []
+
+    def tell(step: str) -> None:
+        told.append(step)
+        if rank == 0 and told.count("waiting for the videos of other groups") > 5:
+            Path("told").touch()
+
+    agreement.worker.step = tell  # type: ignore[assignment]
+    if rank == 1:
+        until(Path("told").exists, "a word of who waits")
+    return team.gather([rank])
 
 
 def test_who_is_done_before_others_is_not_taken_to_hang(tmp_path: Path) -> None:
-    assert run_together(2, with_longer_videos_elsewhere, tmp_path) == [[[0, 1], True], [[0, 1], False]]
+    assert run_together(2, with_longer_videos_elsewhere, tmp_path) == [[0, 1], [0, 1]]
 
 
 class Blur:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,7 @@ from cosmos_cli.training.data.examples import Example, Examples
 from cosmos_cli.training.data.loader import Loader
 from cosmos_cli.training.data.order import Order
 from tests.training.data.folders import recipe_with
+from tests.waiting import PATIENCE_S, runs, until
 
 
 class Numbers:
@@ -125,7 +125,7 @@ def deadline() -> Iterator[None]:
         raise TimeoutError
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
+    signal.alarm(PATIENCE_S)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
@@ -172,5 +172,4 @@ def test_processes_end_with_the_one_that_trains(tmp_path: Path) -> None:
         pid = int(parent.stdout.readline())
         assert Path(f"/proc/{pid}").exists()
         parent.kill()
-    while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
-        time.sleep(0.05)
+    until(lambda: not runs(pid))

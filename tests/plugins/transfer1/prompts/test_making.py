@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import signal
@@ -20,6 +21,7 @@ from cosmos_cli.testing import CommandResult
 from cosmos_plugins.transfer1.prompts.two_views import read_prompts
 from tests.chat_models import ChatServer, build_talker, chat_server, says
 from tests.guardrails.stand_ins import write_lists, write_llama_guard
+from tests.waiting import PATIENCE_S, until
 
 Cosmos = Callable[..., CommandResult]
 Served = dict[str, Any]
@@ -102,12 +104,16 @@ def test_the_seed_of_a_question_does_not_hang_on_what_else_is_asked(cosmos: Cosm
 
 def test_several_requests_are_in_flight_but_not_more_than_are_allowed(cosmos: Cosmos, rooms: Path) -> None:
     lock, now, most = threading.Lock(), [0], [0]
+    two_are_there = threading.Event()
 
     def slowly(request: Served) -> tuple[int, bytes]:
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.15)
+            if now[0] == 2:
+                two_are_there.set()
+        two_are_there.wait(PATIENCE_S)
+        time.sleep(0.1)  # for a third to come
         with lock:
             now[0] -= 1
         return writes_out(request)
@@ -341,22 +347,24 @@ def test_a_model_in_this_process_writes_the_same_with_the_same_seed(
 def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(cosmos: Cosmos, rooms: Path) -> None:
     rooms.write_text("\n".join(f"Room {i}." for i in range(12)))
 
-    def slowly(request: Served) -> tuple[int, bytes]:
-        time.sleep(0.2)
+    is_killed, num_asked = threading.Event(), itertools.count()
+
+    def some(request: Served) -> tuple[int, bytes]:
+        if next(num_asked) >= 6:
+            is_killed.wait(PATIENCE_S)
         return writes_out(request)
 
     with chat_server(writes_out) as server:
         assert cosmos(*arguments(server, "--meta-prompts", rooms)).exit_code == 0
     undisturbed = Path("p.json").read_bytes()
     Path("p.json").unlink()
-    with chat_server(slowly) as server:
+    with chat_server(some) as server:
         line = [str(each) for each in arguments(server, "--meta-prompts", rooms, "--num-parallel-requests", 2)]
         running = subprocess.Popen([sys.executable, "-m", "cosmos_cli", *line], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while not Path("p.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(Path("p.json").exists)
         running.send_signal(signal.SIGKILL)
         running.wait()
+        is_killed.set()
     num_made = len(entries())
     assert 0 < num_made < 12
     with chat_server(writes_out) as server:
@@ -367,12 +375,10 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(cosmos: Cos
 
 
 def test_ctrl_c_does_not_wait_for_a_server_that_is_silent(rooms: Path) -> None:
-    with chat_server(writes_out, silent_s=20) as server:
+    with chat_server(writes_out, silent_s=PATIENCE_S) as server:
         line = [str(each) for each in arguments(server, "--meta-prompts", rooms)]
         running = subprocess.Popen([sys.executable, "-m", "cosmos_cli", *line], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
-        while len(server.requests) < 4 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: len(server.requests) == 4)
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=5) == 130
+        assert running.wait(PATIENCE_S / 2) == 130
     assert not files()
