@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,8 @@ from transformers import (
 )
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 from transformers.utils import logging as transformers_logging
+
+from tests.servers import Server
 
 QWEN_CONTROL_TOKENS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
@@ -191,9 +192,8 @@ class ChatServer:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
-        self._replies, self._silent_s = list(replies), silent_s
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._replies, self._silent_s, self._is_over = list(replies), silent_s, threading.Event()
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -206,7 +206,8 @@ class ChatServer:
                 chat.headers.append(dict(self.headers.items()))
                 request = json.loads(body)
                 chat.requests.append(request)
-                time.sleep(chat._silent_s)
+                if chat._is_over.wait(chat._silent_s):
+                    return  # or it would answer, and complain, while another test runs
                 reply = chat._replies.pop(0) if len(chat._replies) > 1 else chat._replies[0]
                 status, content = reply(request) if callable(reply) else reply
                 self.send_response(status)
@@ -231,6 +232,7 @@ def chat_server(*replies: Reply, silent_s: float = 0.0) -> Iterator[ChatServer]:
     try:
         yield chat
     finally:
+        chat._is_over.set()
         chat._server.shutdown()
         chat._server.server_close()
         thread.join()

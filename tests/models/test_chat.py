@@ -156,7 +156,7 @@ def test_what_a_server_does_wrong_is_said_once_and_names_it(
 
 
 def test_a_silent_server_is_left_after_the_time_given() -> None:
-    with chat_server(says("too late"), silent_s=0.6) as server, pytest.raises(CosmosError, match=r"silent for 0\.2 s"):
+    with chat_server(says("too late"), silent_s=60) as server, pytest.raises(CosmosError, match=r"silent for 0\.2 s"):
         ask(server.url, timeout_s=0.2)
     assert len(server.requests) == 1
 

@@ -10,19 +10,19 @@ import sys
 from typing import Any
 
 from cosmos_cli.testing import run_cosmos
-from cosmos_cli.training.report import Report
+from cosmos_cli.training.report import Log
 
 
 def hold_at(step: int) -> None:
     """Have this process wait once it has told of a step, until it is killed."""
-    tell = Report.step
+    tell = Log.step
 
-    def held(self: Report, iteration: int, **told: Any) -> None:
+    def held(self: Log, iteration: int, **told: Any) -> None:
         tell(self, iteration, **told)
         while iteration >= step:
             signal.pause()
 
-    Report.step = held  # type: ignore[method-assign]
+    Log.step = held  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
