@@ -20,7 +20,8 @@ from cosmos_cli.media.image import write_png
 from cosmos_cli.media.preview import contact_sheet
 from cosmos_cli.media.resize import stretch
 from cosmos_cli.media.video import write_video
-from cosmos_plugins.transfer1.inputs import check_annotators, check_request
+from cosmos_plugins.transfer1.checks import check_request
+from cosmos_plugins.transfer1.needs import check_annotators
 from cosmos_plugins.transfer1.pipeline import preview_rows, write_computed
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import Sample, computed_paths, output_paths

@@ -23,7 +23,9 @@ from cosmos_cli.generation.work import ENCODER_FRAMES, Part
 from cosmos_cli.media.source import GivenFrames
 from cosmos_cli.requests import validate
 from cosmos_cli.runtime.workers.share import Share
-from cosmos_plugins.transfer1.inputs import check_checkpoints, check_decoding, check_request, job_of, key_of, work_of
+from cosmos_plugins.transfer1.checks import check_decoding, check_request
+from cosmos_plugins.transfer1.inputs import job_of, key_of, work_of
+from cosmos_plugins.transfer1.needs import check_checkpoints
 from cosmos_plugins.transfer1.requests import ControlSpec, TransferRequest, TransferSettings
 from cosmos_plugins.transfer1.samples import output_paths
 from cosmos_plugins.transfer1.spec import as_control

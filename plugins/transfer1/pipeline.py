@@ -21,7 +21,7 @@ from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.preview import Row
 from cosmos_cli.media.video import write_video
 from cosmos_cli.models.prompts import Refiner, checked_prompt
-from cosmos_plugins.transfer1 import inputs
+from cosmos_plugins.transfer1 import inputs, needs
 from cosmos_plugins.transfer1.checkpoints import choose_control
 from cosmos_plugins.transfer1.chunks import plan_chunks
 from cosmos_plugins.transfer1.generation import Generation, Texts
@@ -75,7 +75,7 @@ class TransferPipeline(Pipeline[Sample, TransferResult]):
         self.models.check_branches(sample.paths.controls)
 
     def lacks(self, sample: Sample) -> Iterable[str]:
-        if inputs.upsamples_by_rule(self.settings, [control.name for control in sample.controls]):
+        if needs.upsamples_by_rule(self.settings, [control.name for control in sample.controls]):
             yield tiny_rewriter.says_so("prompt upsampler")
 
     def check_prompts(self, sample: Sample) -> str:
@@ -146,10 +146,10 @@ def refiners_of(
     """
     if not settings.upsample_prompt:
         return None, dict
-    if inputs.upsamples_by_rule(settings, controls):
+    if needs.upsamples_by_rule(settings, controls):
         return None, tiny_rewriter.by_rule
     own = None
-    if inputs.upsamples_itself(settings, controls):
+    if needs.upsamples_itself(settings, controls):
         own = published_upsampler(settings.checkpoint_dir, controls)
     return choose_upsampler(settings, upsampler, own)
 

@@ -16,6 +16,7 @@ from cosmos_cli.generation.identity import describe_work, work_key
 from cosmos_cli.generation.settings import as_made
 from cosmos_cli.generation.work import Frames, Work
 from cosmos_cli.settings import MACHINE_ONLY
+from cosmos_plugins.transfer1 import checks, needs
 from cosmos_plugins.transfer1 import inputs as plain
 from cosmos_plugins.transfer1.checkpoints import weight_paths
 from cosmos_plugins.transfer1.guided.requests import OF_EPISODES, GuidedRequest, GuidedSettings
@@ -53,7 +54,7 @@ def check_request(settings: GuidedSettings, request: GuidedRequest) -> None:
 def check_common(settings: GuidedSettings, request: GuidedRequest) -> None:
     """All that can be wrong for every episode alike. Raises InputError."""
     report_together(
-        lambda: plain.check_settings(settings.of_transfer),
+        lambda: checks.check_settings(settings.of_transfer),
         lambda: check_source(request),
         lambda: _check_controls(request),
         lambda: _check_prompt(request),
@@ -70,7 +71,7 @@ def check_source(request: GuidedRequest) -> None:
             fix="Give the folder of the episodes; --demo-episode demo_0.hdf5 makes one to try with.",
         )
     if not exists(source):
-        raise InputError(f"{source} {why_missing(source)}.", where="--source-data-dir", fix=plain.CHECK_PATH)
+        raise InputError(f"{source} {why_missing(source)}.", where="--source-data-dir", fix=checks.CHECK_PATH)
 
 
 def _check_controls(request: GuidedRequest) -> None:
@@ -153,7 +154,7 @@ def is_made_here(path: Path) -> bool:
 
 def check_checkpoints(settings: GuidedSettings, request: GuidedRequest) -> None:
     """All files of the models are there. Raises CheckpointError: as `cosmos transfer run`."""
-    plain.check_checkpoints(settings.of_transfer, _plain(request, "", 0))
+    needs.check_checkpoints(settings.of_transfer, _plain(request, "", 0))
 
 
 def prompts_of(settings: GuidedSettings, request: GuidedRequest) -> list[str]:
@@ -269,7 +270,7 @@ def jobs_of(settings: GuidedSettings, request: GuidedRequest) -> list[Job]:
                 },
                 work,
                 frames,
-                plain.files_needed(settings.of_transfer, of_view),
+                needs.files_needed(settings.of_transfer, of_view),
                 output_paths(request)["episode"],
             )
         )

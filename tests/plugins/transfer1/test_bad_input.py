@@ -208,7 +208,7 @@ def test_a_control_whose_checkpoint_is_missing_is_exit_code_4(
 def test_the_models_that_compute_a_control_are_named_when_missing(
     folder: Path, monkeypatch: pytest.MonkeyPatch, control: str, parts: list[str]
 ) -> None:
-    monkeypatch.setattr("cosmos_plugins.transfer1.inputs._lacking", lambda _: None)  # as if all extras were installed
+    monkeypatch.setattr("cosmos_plugins.transfer1.checks._lacking", lambda _: None)  # as if all extras were installed
     (folder / "spec.json").write_text(json.dumps({control: {}, "input_video_path": "clip.mp4"}))
     for command in ("run", "annotate"):
         result = run_cosmos("transfer", command, "--controlnet-specs", "spec.json")
@@ -222,7 +222,7 @@ def test_the_models_that_compute_a_control_are_named_when_missing(
 def test_the_networks_that_find_people_have_no_tiny_form_and_are_named_for_the_tiny_model_too(
     folder: Path, transfer: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cosmos_plugins.transfer1.inputs._lacking", lambda _: None)
+    monkeypatch.setattr("cosmos_plugins.transfer1.checks._lacking", lambda _: None)
     spec = {"keypoint": {}, "input_video_path": "clip.mp4"}
     result = transfer(spec)
     assert result.exit_code == 4
