@@ -79,7 +79,7 @@ def request_options(
     (print the JSON Schema) and `--json`. A default stands in the model only: options default to "not given".
 
     Precedence: option, environment variable, `files` from last to first, `--from-file`, what the project's and the
-    user's file say (`cosmos_cli.configuration`), default of the model.
+    user's file say (`cosmos_cli.configuration`), what is found (`Flag.found`), default of the model.
 
     Args:
         groups: options beside those of the fields. `wrapper.renew_options` asks for them anew.
@@ -113,6 +113,9 @@ def request_options(
                 if (path := given.pop(name)) is not None:
                     values |= read(_named_file(name, path))
             values |= {name: value for name, value in given.items() if name in names and value is not None}
+            for name, field in fields:
+                if name not in values and (find := _flag(field).found) and (value := find()) is not None:
+                    values[name] = value
             of_groups = {name: value for name, value in given.items() if name not in names and value is not None}
             in_files = {
                 name: f"{found.place}, {name}" for name, found in configured.items() if values[name] is found.value

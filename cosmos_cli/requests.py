@@ -102,6 +102,8 @@ class Flag:
         usual: whether help shows it without being asked for all options, where its name does not say it.
         old_names: names of the originals' options that mean the same; help has them apart.
         complete: what the shell offers for it, as Typer's `autocompletion`.
+        found: its value on a command line where nobody says one, from how the process was started; None leaves it to
+            the default.
     """
 
     aliases: tuple[str, ...] = ()
@@ -113,6 +115,7 @@ class Flag:
     usual: bool = False
     old_names: tuple[str, ...] = ()
     complete: Callable[..., Iterable[str]] | None = None
+    found: Callable[[], Any] | None = None
 
 
 def option_name(field: str) -> str:

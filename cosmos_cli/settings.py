@@ -15,6 +15,7 @@ from cosmos_cli.runtime.cards import parse_card
 from cosmos_cli.runtime.machine import in_place_of_this
 from cosmos_cli.runtime.memory.amounts import parse_memory
 from cosmos_cli.runtime.shortcuts import NO_SHORTCUTS, Shortcuts
+from cosmos_cli.runtime.workers.rank import num_started
 from cosmos_cli.runtime.workers.share import Share
 
 
@@ -30,6 +31,10 @@ def _checked(text: str) -> str:
 
 Memory = Annotated[str, BeforeValidator(_as_text), AfterValidator(_checked)]
 """A field that holds an amount of memory as it was written, see `parse_memory`."""
+
+
+AS_STARTED = Flag(found=num_started, default="1, or as many as torchrun or Slurm has started")
+"""Of a number of workers."""
 
 
 class MachineSettings(StrictModel):
@@ -52,7 +57,7 @@ class MachineSettings(StrictModel):
     """Compile the blocks of the DiT: a slower first step, faster ones after it."""
     deterministic: bool = False
     """On a GPU, round alike in every run: without TF32, which has some 8 times the peak, and without trying kernels."""
-    num_gpus: int = Field(default=1, ge=1)
+    num_gpus: Annotated[int, Field(ge=1), AS_STARTED] = 1
     """Number of GPUs; the command starts one worker on each."""
     cache_dir: Annotated[
         Path | None, Flag(env="COSMOS_CACHE_DIR", default="the user's caches, such as ~/.cache/cosmos-cli")

@@ -51,7 +51,7 @@ def check_run(recipe: Recipe, settings: TrainingSettings) -> None:
     folder = job_folder(settings.output_root, recipe.job)
 
     def check_batch() -> None:
-        whole_batch(recipe, training_layout(recipe.parallel, settings.num_ranks).dp)
+        whole_batch(recipe, training_layout(recipe.parallel, settings.num_gpus).dp)
 
     def check_clips() -> None:
         from cosmos_cli.training.data.checking import check_data

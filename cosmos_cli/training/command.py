@@ -71,12 +71,12 @@ def run_recipe(family: str, named: Recipe, recipe: Recipe, training: PostTrainin
 
         output.text(batch_file(family, named, recipe, training, settings))
         return
-    own = check_workers(settings.num_ranks, settings.device)
+    own = check_workers(settings.num_gpus, settings.device)
     if own is None or (own.rank == 0 and own.launcher_pid is None):  # a launcher has checked for its workers
         from cosmos_cli.training.checks import check_run
 
         check_run(recipe, settings)
-    with Stopping() as stopping, spread(settings.num_ranks, settings.device):
+    with Stopping() as stopping, spread(settings.num_gpus, settings.device):
         from cosmos_cli.training.run import train
 
         outcome = train(named, recipe, settings, stopping)

@@ -98,7 +98,7 @@ def look_ahead(named: Recipe, recipe: Recipe, training: PostTraining, settings: 
     Raises:
         InputError: the ranks do not divide the work.
     """
-    num_ranks = settings.num_ranks * (training.nodes if training.slurm or training.nodes > 1 else 1)
+    num_ranks = settings.num_gpus * (training.nodes if training.slurm or training.nodes > 1 else 1)
     folder = job_folder(settings.output_root, recipe.job)
     layout = training_layout(recipe.parallel, num_ranks)
     begin = latest(folder / CHECKPOINTS) or 0

@@ -10,7 +10,6 @@ from pydantic import Field, field_validator
 
 from cosmos_cli.requests import Flag, StrictModel
 from cosmos_cli.runtime.cards import parse_card
-from cosmos_cli.runtime.workers.rank import find_rank
 from cosmos_cli.settings import MachineSettings
 from cosmos_cli.training.recipe import Recipe
 
@@ -55,12 +54,6 @@ class TrainingSettings(MachineSettings):
 
     output_root: Annotated[Path, Flag(env="OUTPUT_ROOT")] = Path("checkpoints")
     """Folder below which the run writes PROJECT/GROUP/NAME."""
-
-    @property
-    def num_ranks(self) -> int:
-        """Processes that train together: those that a launcher started, unless the user said how many."""
-        own = find_rank()
-        return own.world_size if own is not None and "num_gpus" not in self.model_fields_set else self.num_gpus
 
 
 def precision_on(recipe: Recipe, asked: str, kind: str) -> str:

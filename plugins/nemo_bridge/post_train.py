@@ -41,7 +41,7 @@ def run(training: NemoPostTraining, settings: NemoTrainingSettings) -> None:
         raise InputError(f"{name} is not here: {why}", where="--factory", fix=instead)
     named = experiments.find(FAMILY, name)
     is_elsewhere = training.dry_run or training.slurm
-    recipe = recipe_of(named, overrides, settings.num_ranks * (training.nodes if is_elsewhere else 1))
+    recipe = recipe_of(named, overrides, settings.num_gpus * (training.nodes if is_elsewhere else 1))
     if not is_elsewhere and _speaks_first() and isinstance(recipe, NemoRecipe):
         from cosmos_plugins.nemo_bridge.start import check_start
 

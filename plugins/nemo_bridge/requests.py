@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from cosmos_cli.generation.variants import Kind
 from cosmos_cli.help import INPUT
 from cosmos_cli.media.source import Source
 from cosmos_cli.requests import Anywhere, Flag, StrictModel
+from cosmos_cli.settings import AS_STARTED
 
 SETTINGS_WITHOUT_EFFECT = ("guardrail_dir",)
 OPTIONS_WITHOUT_EFFECT = ("sampler",)
@@ -51,7 +53,7 @@ class NemoSettings(UpsamplerSettings, NetworkSettings):
         "checkpoints"
     )
     """Folder of downloaded checkpoints in the original layout."""
-    num_gpus: Annotated[int, Field(ge=1), Flag(old_names=("--num-devices",))] = 1
+    num_gpus: Annotated[int, Field(ge=1), replace(AS_STARTED, old_names=("--num-devices",))] = 1
     """Number of GPUs; the command starts one worker on each."""
     cp_size: Annotated[int | None, Field(ge=1)] = None
     """Number of GPUs again, which old command lines give."""

@@ -77,6 +77,12 @@ def find_rank(variables: Mapping[str, str] | None = None) -> Rank | None:
     return _from_torch(found) or _from_slurm(found)
 
 
+def num_started() -> int | None:
+    """How many workers a launcher has started, of which this process is one; None if nobody started it as one."""
+    own = find_rank()
+    return None if own is None else own.world_size
+
+
 def _from_torch(variables: Mapping[str, str]) -> Rank | None:
     numbers = [variables.get(name, "") for name in ("RANK", "WORLD_SIZE", "MASTER_PORT")]
     if not all(number.isdigit() for number in numbers) or "MASTER_ADDR" not in variables:

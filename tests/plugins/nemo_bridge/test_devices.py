@@ -39,3 +39,16 @@ def test_where_weights_lie_changes_nothing(cosmos: Callable[..., CommandResult],
     assert result.exit_code == 0, result.stderr
     assert "passing through in blocks" in " ".join(result.stderr.split())
     assert Path("streamed.mp4").read_bytes() == Path("plain.mp4").read_bytes()
+
+
+def test_under_a_launcher_the_number_of_workers_is_its_own(
+    cosmos: Callable[..., CommandResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    run = ("nemo", "run", "--model", "tiny", "--prompt", "a", "--device", "cpu")
+    assert "sharing among 2 GPUs" in cosmos(*run, "--plan").stdout
+    assert "torchrun started 2 workers" in cosmos(*run, "--num-devices", 3).stderr
+    train = ("nemo", "post-train", "--factory", "tiny_text2world", "--device", "cpu")
+    assert cosmos(*train, "--dry-run", "--json").json["global_batch_size"] == 2
