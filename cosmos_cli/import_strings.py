@@ -9,16 +9,18 @@ import sys
 import traceback
 from typing import Any
 
-from cosmos_cli.errors import CosmosError
+from cosmos_cli.errors import CosmosError, InputError
 
 _IMPORT_STRING = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
-def resolve(import_string: str, *, needed_by: str) -> Any:
+def resolve(import_string: str, *, needed_by: str, is_given: bool = False) -> Any:
     """The attribute that "package.module:attribute" names.
 
+    Args:
+        is_given: by the user, whose input it is; else by a plugin.
     Raises:
-        CosmosError: the module cannot be imported or lacks the attribute.
+        CosmosError: the module cannot be imported or lacks the attribute; an InputError if it was given.
     """
     module, _, attribute = import_string.partition(":")
     try:
@@ -28,12 +30,15 @@ def resolve(import_string: str, *, needed_by: str) -> Any:
         raise
     except BaseException as error:
         place = _place_in(module, error)
-        mend = f"The error is in {place}. Mend it" if place else "Reinstall"
-        raise CosmosError(
-            f"{import_string} cannot be loaded: {one_line(error)}.",
-            where=needed_by,
-            fix=f"{mend}, or uninstall the plugin; `cosmos plugins info` shows where it comes from.",
-        ) from error
+        if is_given:
+            kind: type[CosmosError] = InputError
+            named = "Name package.module:attribute, in what is installed here or lies in a folder of PYTHONPATH."
+            fix = f"The error is in {place}." if place else named
+        else:
+            kind = CosmosError
+            mend = f"The error is in {place}. Mend it" if place else "Reinstall"
+            fix = f"{mend}, or uninstall the plugin; `cosmos plugins info` shows where it comes from."
+        raise kind(f"{import_string} cannot be loaded: {one_line(error)}.", where=needed_by, fix=fix) from error
 
 
 def check_import_string(text: str) -> None:
@@ -68,6 +73,6 @@ def _place_in(module: str, error: BaseException) -> str:
     frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
-        if str(frame.f_globals.get("__name__")).partition(".")[0] == package
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package and frame.f_globals is not globals()
     ]
     return f"{frames[-1][0]}, line {frames[-1][1]}" if frames else ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cosmos_cli.errors import InputError, Problem, report_together
 from cosmos_cli.import_strings import resolve
+from cosmos_cli.models.configs import DiTConfig, MinimalMultiviewDiTConfig, MultiViewConfig
 from cosmos_cli.models.costs.dit import cost_of
 from cosmos_cli.models.costs.tokenizers import tokenizer_cost_of
 from cosmos_cli.training.job_folder import (
@@ -99,6 +100,10 @@ def check_fits(recipe: Recipe, workload: Workload) -> None:
         if width != data.text_channels:
             what = f"texts of {data.text_channels} channels do not fit a network that reads {width}."
             problems.append(Problem(what, "data.text_channels", f"Give {width}."))
+        least, most_views = _num_views(config)
+        if not least <= data.num_views <= most_views:
+            what = f"clips of {data.num_views} views do not fit a network that reads {most_views}."
+            problems.append(Problem(what, "data.num_views", f"Give {most_views}."))
         grid = (frames // data.num_views, rows, columns)
         most = tuple(n * patch for n, patch in zip(config.max_grid_THW, config.patch_THW, strict=True))
         if any(n > limit for n, limit in zip(grid, most, strict=True)):
@@ -107,6 +112,14 @@ def check_fits(recipe: Recipe, workload: Workload) -> None:
     if problems:
         raise InputError.from_problems(list(dict.fromkeys(problems)))
     check_heads(recipe.parallel, [config.num_heads for config in (workload.trained, *workload.frozen)])
+
+
+def _num_views(config: DiTConfig) -> tuple[int, int]:
+    """Fewest and most views of a clip that a network reads."""
+    if isinstance(config, MinimalMultiviewDiTConfig):
+        return 1, config.n_cameras_emb
+    views = config.n_views if isinstance(config, MultiViewConfig) else 1
+    return views, views
 
 
 def disk_bytes(recipe: Recipe, folder: Path) -> int | None:

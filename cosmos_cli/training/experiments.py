@@ -36,6 +36,9 @@ _SPELLINGS: Sequence[tuple[str, str]] = (
 )
 """Names of the originals' configurations, as patterns, and what they are called here."""
 
+_OF_THE_FAMILY = ("task", "workload")
+"""Fields of a recipe that name code of its family, and so are no choice of who runs it."""
+
 
 def experiments(family: str) -> dict[str, Recipe]:
     """The post-trainings of a family by name, those of other packages too.
@@ -165,7 +168,7 @@ def _value(text: str) -> Any:
 
 
 class _Unknown(Exception):
-    """There is no such field; with what was meant."""
+    """There is no such field to change; with what was meant."""
 
 
 def _place(recipe: BaseModel, name: str) -> tuple[str, ...]:
@@ -173,9 +176,12 @@ def _place(recipe: BaseModel, name: str) -> tuple[str, ...]:
     parts, here = name.split("."), recipe
     for depth, part in enumerate(parts):
         fields = type(here).model_fields
+        if depth == 0 and part in _OF_THE_FAMILY:
+            raise _Unknown("is what makes the recipe one of its family, and cannot be changed.", "Name another recipe.")
         if part not in fields:
             at = ".".join(parts[:depth])
-            raise _Unknown(f"The recipe has no {part!r}{f' in {at}' if at else ''}.", nearest(part, fields))
+            known = [name for name in fields if depth or name not in _OF_THE_FAMILY]
+            raise _Unknown(f"The recipe has no {part!r}{f' in {at}' if at else ''}.", nearest(part, known))
         value = getattr(here, part)
         if depth == len(parts) - 1:
             return tuple(parts)

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from cosmos_cli.errors import InputError
 from cosmos_cli.requests import StrictModel
 
-Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Rate = Annotated[float, Field(ge=0, le=1)]
 Size = Annotated[int, Field(ge=16, multiple_of=16)]
 
@@ -86,7 +86,7 @@ class Data(Part):
         "ranks times trainer.grad_accum_iter.",
     )
     num_workers: int = Field(
-        default=2, ge=0, description="Processes that decode clips, per rank; 0 decodes in between."
+        default=2, ge=0, le=1024, description="Processes that decode clips, per rank; 0 decodes in between."
     )
     shuffle: bool = Field(default=True, description="Another order in every epoch; else clips come as they stand.")
     num_mock_clips: Positive = Field(default=10_000, description="Length of a mock data set.")

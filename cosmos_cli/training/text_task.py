@@ -80,7 +80,17 @@ class TextTask:
         self.tokenizer: nn.Module | None = None
 
     def encode(self, examples: Examples) -> Batch:
-        """The numbers of pieces; what would be latents has their shape, for draws of chance."""
+        """The numbers of pieces; what would be latents has their shape, for draws of chance.
+
+        Raises:
+            InputError: these are clips, not texts.
+        """
+        if "said" not in examples.extras:
+            raise InputError(
+                "a text encoder learns from texts alone, and this source gives clips.",
+                where="data.source",
+                fix="Leave data.source as it is in the recipe.",
+            )
         extras = {name: tensor.to(self._device) for name, tensor in examples.extras.items()}
         said_BL = extras["said"]
         places = torch.zeros(*said_BL.shape, 2, 2, device=self._device)[:, None]

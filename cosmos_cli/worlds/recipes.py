@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pydantic import ValidationInfo, field_validator
+
 from cosmos_cli.generation.variants import TINY_ROOT, TINY_TEXT_WIDTH
+from cosmos_cli.models import configs
 from cosmos_cli.training.recipe import (
     CheckpointRecipe,
     Data,
@@ -20,6 +23,29 @@ from cosmos_cli.training.recipe import (
     ScheduleRecipe,
     TrainerRecipe,
 )
+
+_FEWEST_FRAMES = 9
+"""Of clips that a tokenizer learns to keep in time; its first weights are computed from no fewer."""
+
+_FRAMES_OF_A_LATENT = {
+    "wan": configs.TINY_WAN_VAE.temporal_factor,
+    "cosmos": configs.TINY_COSMOS_TOKENIZER.temporal_compression,
+}
+
+
+class TokenizerRecipe(Recipe):
+    """A training of a tokenizer, on clips that it reads whole."""
+
+    @field_validator("data")
+    @classmethod
+    def _is_whole(cls, data: Data, info: ValidationInfo) -> Data:
+        factor = _FRAMES_OF_A_LATENT[info.data["task"].partition(":")[2]]
+        if data.num_frames < _FEWEST_FRAMES or (data.num_frames - 1) % factor:
+            raise ValueError(
+                f"num_frames must be 1 and a multiple of {factor}, {_FEWEST_FRAMES} at least, but is {data.num_frames}."
+            )
+        return data
+
 
 TINY_T5 = str(TINY_ROOT / "google-t5" / "t5-tiny")
 """The text encoder of all tiny models."""
@@ -60,7 +86,7 @@ def worlds_clips(source: str = "RenderedClips", **changes: Any) -> Data:
 
 
 def _tokenizer(which: str, steps: int, help: str, **data: Any) -> Recipe:
-    return Recipe(
+    return TokenizerRecipe(
         help=help,
         task=f"cosmos_cli.training.tokenizer_task:{which}",
         job=Job(group="tiny", name=f"tiny_{which}_tokenizer"),

@@ -13,14 +13,14 @@ from cosmos_cli.checkpoints.catalogue import VIDEO_TOKENIZER
 from cosmos_cli.diffusion.edm import SIGMA_DATA
 from cosmos_cli.diffusion.guidance import guide
 from cosmos_cli.diffusion.view_conditioning import given_views
-from cosmos_cli.errors import CheckpointError
+from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.generation.denoise import sample_latents
 from cosmos_cli.generation.networks import build_dit, load_dit
 from cosmos_cli.generation.steps import Clock
 from cosmos_cli.generation.variants import TINY_ROOT, Helpers
 from cosmos_cli.generation.weights import find_weights, paths_of
 from cosmos_cli.media.frames import to_frames_truncated
-from cosmos_cli.models.configs import GeneralDiTConfig
+from cosmos_cli.models.configs import GeneralDiTConfig, MultiViewConfig
 from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
 from cosmos_cli.models.general_dit import GeneralDiT
 from cosmos_cli.training.edm_task import EDMTask
@@ -95,6 +95,7 @@ def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: 
         config: the network that the recipe asks for; a file may have other sizes where trainings differ.
     Raises:
         CheckpointError: weights are missing, damaged or of another network.
+        InputError: the network in the file knows fewer views than the clips have.
     """
     is_tiny = recipe.model.size == "tiny"
     paths = paths_of(where.checkpoint_dir, "", helpers, tokenizer_dir=VIDEO_TOKENIZER.also_in[0], is_tiny=is_tiny)
@@ -109,6 +110,12 @@ def build_task(recipe: Recipe, where: Where, config: GeneralDiTConfig, helpers: 
     path = weights_of(recipe, where) if recipe.checkpoint.load_path else None
     torch.manual_seed(recipe.trainer.seed)  # of what no file has
     dit = build_dit(config, where.attention) if path is None else load_dit(path, config, attention=where.attention)
+    if isinstance(dit.config, MultiViewConfig) and dit.config.n_views != recipe.data.num_views:
+        raise InputError(
+            f"clips of {recipe.data.num_views} views do not fit a network that reads {dit.config.n_views}.",
+            where="data.num_views",
+            fix=f"Give {dit.config.n_views}, or begin from chance with checkpoint.load_path= (nothing behind it).",
+        )
     head = load_log_variance(path, DIT.wrappers) if recipe.loss.log_variance else None
     return Predict1Task(recipe.loss, dit, head, tokenizer, where.dtype, where.device)
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+from collections.abc import Iterator
+
 import pytest
+from pydantic import BaseModel
 
 from cosmos_cli.errors import InputError
-from cosmos_cli.training.experiments import changed, split
+from cosmos_cli.training.experiments import changed, experiments, split
 from cosmos_cli.training.job_folder import differences
 from cosmos_plugins.predict1_multiview.recipes import RECIPES
 
@@ -69,6 +74,29 @@ def test_wrong_overrides_are_told_all_at_once_with_the_nearest_name() -> None:
     with pytest.raises(InputError) as caught:
         changed(EXAMPLE, wrong[2:4])
     assert [problem.where for problem in caught.value.problems] == ["optimizer.lr", "parallel.cp"]
+
+
+@pytest.mark.parametrize("override", ["task=nowhere:build", "workload=os:getcwd", "workload=", "task.x=1"])
+def test_what_a_family_says_of_its_recipe_is_no_choice_of_who_runs_it(override: str) -> None:
+    with pytest.raises(InputError, match="one of its family, and cannot be changed") as caught:
+        changed(EXAMPLE, [override])
+    assert caught.value.problems[0].where == override.partition("=")[0]
+
+
+def test_every_field_of_every_recipe_takes_a_wrong_value_as_an_input_error() -> None:
+    values = ("x", "null", "1.5", "9" * 30, "[1,a]", '{"a": 1}')
+    for family in ("predict1-multiview", "transfer", "nemo"):  # of each kind of recipe
+        recipe = next(iter(experiments(family).values()))
+        for field, value in itertools.product([*_fields(recipe), "lora", "lora.rank"], values):
+            with contextlib.suppress(InputError):
+                changed(recipe, [f"{field}={value}"])
+
+
+def _fields(part: BaseModel, prefix: str = "") -> Iterator[str]:
+    """All fields of a recipe, its parts too, and one below each value."""
+    for name, value in part:
+        yield prefix + name
+        yield from _fields(value, f"{prefix}{name}.") if isinstance(value, BaseModel) else [f"{prefix}{name}.x"]
 
 
 def test_the_originals_way_to_name_an_experiment() -> None:

@@ -108,8 +108,9 @@ def test_what_a_text_teaches_does_not_depend_on_the_texts_beside_it() -> None:
     assert loss(0, 1, 2) == pytest.approx(alone, rel=1e-5)
 
 
-def test_it_makes_no_videos(tmp_path: Path) -> None:
-    result = post_train(tmp_path, "log.sample_iter=2")
+@pytest.mark.parametrize("change", ["log.sample_iter=2", "data.source=cosmos_cli.training.data.mock:MockClips"])
+def test_it_makes_no_videos_and_learns_from_none(tmp_path: Path, change: str) -> None:
+    result = post_train(tmp_path, change)
     assert result.exit_code == 2
-    assert "log.sample_iter" in result.stderr
+    assert change.partition("=")[0] in result.stderr
     assert not (tmp_path / "posttraining").exists() or not list(tmp_path.rglob("*.pt"))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cosmos_cli.checkpoints.keys import PUBLISHED
 from cosmos_cli.checkpoints.loading import load_network
+from cosmos_cli.errors import InputError
 from cosmos_cli.models.configs import TINY_COSMOS_TOKENIZER, TINY_WAN_VAE
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.cosmos_tokenizer_files import load_chunked_tokenizer
@@ -89,6 +90,13 @@ def test_it_begins_with_what_shows_colours(which: str) -> None:
     grey = seen.mean(1, keepdim=True)
     assert (again - again.mean(1, keepdim=True) - seen + grey).square().mean() < 0.5 * (seen - grey).square().mean()
     assert latents.std((0, 2, 3, 4)) == pytest.approx(torch.ones(16), rel=0.8)
+
+
+@pytest.mark.parametrize(("which", "wrong"), [("wan", (1, 2, 5, 16)), ("cosmos", (1, 5, 13, 16))])
+def test_clips_that_it_does_not_read_whole_are_refused_before_anything_loads(which: str, wrong: tuple[int]) -> None:
+    for num_frames in wrong:
+        with pytest.raises(InputError, match=f"data: num_frames must be .* 9 at least, but is {num_frames}"):
+            find(*RECIPES[which], [f"data.num_frames={num_frames}"])
 
 
 @pytest.mark.parametrize("which", RECIPES)

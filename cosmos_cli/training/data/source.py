@@ -36,7 +36,7 @@ class Dataset(Protocol):
 
 def open_dataset(recipe: Recipe) -> Dataset:
     """The data set of a recipe. Raises InputError: it is not there, or not as it should be."""
-    make = resolve(recipe.data.source, needed_by="data.source")
+    make = resolve(recipe.data.source, needed_by="data.source", is_given=True)
     with blaming(f"data.source {recipe.data.source}"):
         dataset: Dataset = make(recipe)
     if not callable(getattr(dataset, "example", None)):

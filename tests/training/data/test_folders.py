@@ -139,6 +139,8 @@ def test_clips_of_one_batch_must_agree_in_their_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "data", "message"),
     [
+        ("nothing:Clips", {}, "data.source: cosmos_cli.training.data.nothing:Clips cannot be loaded: .*PYTHONPATH"),
+        ("mock:NoClips", {}, "data.source: cosmos_cli.training.data.mock:NoClips cannot be loaded"),
         (SINGLE, {"dataset_dir": ""}, "no folder is named"),
         (SINGLE, {"dataset_dir": "nowhere"}, "no such folder"),
         (SINGLE, {}, "videos: there is no such folder"),
