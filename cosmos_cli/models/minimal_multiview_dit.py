@@ -9,6 +9,8 @@ input channels, says which camera a view is, and the rotary positions begin anew
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -132,14 +134,8 @@ class MinimalMultiviewDiT(MinimalDiT):
             )
         return num_views
 
-    def rope_angles(
-        self,
-        grid_THW: GridTHW,
-        *,
-        fps: float | Tensor | None = None,
-        dtype: torch.dtype | None = None,
-        device: torch.device | str | None = None,
-    ) -> Tensor:
+    def rope_angles(self, grid_THW: GridTHW, **options: Any) -> Tensor:
+        """As in the network for one view, the same for every view; `grid_THW` is that of all views."""
         num_views = self.num_views(grid_THW[0] * self.config.patch_temporal)
         own_grid = (grid_THW[0] // num_views, *grid_THW[1:])
-        return super().rope_angles(own_grid, fps=fps, dtype=dtype, device=device).repeat(num_views, 1)
+        return super().rope_angles(own_grid, **options).repeat(num_views, 1)
