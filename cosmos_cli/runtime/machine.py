@@ -136,11 +136,16 @@ def peak_device_bytes() -> int | None:
     return int(torch.cuda.max_memory_allocated())
 
 
-def _torch_has_cuda() -> bool:
+def torch_version() -> str:
+    """Of the installed PyTorch, such as 2.9.1+cu128; empty if there is none."""
     try:
-        return not importlib.metadata.version("torch").endswith("+cpu")
+        return importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
-        return False
+        return ""
+
+
+def _torch_has_cuda() -> bool:
+    return bool(version := torch_version()) and not version.endswith("+cpu")
 
 
 def _cpu_name() -> str:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,12 +26,13 @@ from cosmos_cli.batch.desk import Desk
 from cosmos_cli.batch.engine import run_batch
 from cosmos_cli.batch.ledger import is_in_use, read_ledger
 from cosmos_cli.batch.plan import Item
+from cosmos_cli.batch.ray import cluster
 from cosmos_cli.batch.ray import engine as on_ray
 from cosmos_cli.batch.ray.actor import Surroundings
 from cosmos_cli.batch.ray.cluster import QUIET
 from cosmos_cli.batch.ray.engine import RayEngine
 from cosmos_cli.batch.ray.group import Group
-from cosmos_cli.errors import CheckpointError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.media.image import write_png
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
@@ -272,7 +274,7 @@ def test_what_one_process_of_a_group_meets_alone_costs_no_more_than_the_item() -
 
 
 @pytest.mark.usefixtures("address")
-def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere() -> None:
+def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     first = Path("first").absolute()
 
     def load_but_once(_: Sequence[Any]) -> Shouter:
@@ -282,8 +284,10 @@ def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere() -> None:
             return Shouter()
         raise CheckpointError("the checkpoint folder is not there.")
 
+    monkeypatch.setattr(on_ray, "torch_version", lambda: "1.13+cu117")
     report = run_batch(plan_of("a", "b", "c"), load_but_once, ledger=LEDGER, engine=RayEngine("cpu"))
     assert statuses(report) == ["done"] * 3
+    assert any("and this machine 1.13: videos may differ" in notice for notice in output.notices())
 
     def load_never(_: Sequence[Any]) -> Shouter:
         raise CheckpointError("the checkpoint folder is not there.")
@@ -381,9 +385,45 @@ def test_no_cluster_and_no_ray_are_errors_that_say_what_to_do(monkeypatch: pytes
         monkeypatch.setenv("RAY_ADDRESS", wrong)
         with pytest.raises(InputError, match=told):
             run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
+    monkeypatch.delenv("RAY_ADDRESS")
+    with monkeypatch.context() as patched, pytest.raises(CosmosError, match="Ray cannot be started on this machine"):
+        patched.setenv("RAY_TMPDIR", "/proc/none")
+        run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError, match=r'pip install "cosmos-cli\[ray\]"'):
         run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
+
+
+def test_a_head_that_answers_no_more_ends_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray keeps whoever asks waiting, and ends the process after a minute."""
+    monkeypatch.setattr(cluster, "_LOOK_S", 0.02)
+    monkeypatch.setattr(cluster, "_LOST_S", 0.5)
+    is_gone, is_over = threading.Event(), threading.Event()
+
+    monkeypatch.setattr(cluster, "_connected", lambda _: None)
+
+    class Head:
+        def nodes(self) -> list[dict[str, Any]]:
+            if is_gone.is_set():
+                is_over.wait()
+            return [{"Alive": True, "NodeID": "0" * 8, "NodeManagerHostname": "a", "Resources": {"CPU": 2.0}}]
+
+    roster = cluster.Roster(Head(), "CPU", 1)
+
+    def look(seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert [node.room for node in roster.nodes()] == [2]
+            time.sleep(0.01)
+
+    look(1)
+    is_gone.set()
+    try:
+        with pytest.raises(CosmosError, match="has not answered"):
+            look(60)
+    finally:
+        roster.end()
+        is_over.set()
 
 
 def write_rows(num_rows: int) -> None:
@@ -603,6 +643,27 @@ def test_a_group_makes_the_videos_of_the_local_engine_and_ends_with_its_actor(
     wait_for_no_actors()
     assert hidden_files() == []
     assert take_videos() == expected
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("service", "told"), [("raylet", "Ray has ended on this machine"), ("gcs_server", "has not answered for 20 s")]
+)
+def test_when_ray_itself_is_killed_the_command_ends_in_words(
+    monkeypatch: pytest.MonkeyPatch, service: str, told: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it keeps a token in the home folder
+    write_rows(60)
+    batch = start()
+    wait_for(lambda: num_done() > 0, batch)
+    for child in Path(f"/proc/{batch.pid}/task/{batch.pid}/children").read_text().split():
+        if Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")[0].endswith(f"/{service}".encode()):
+            os.kill(int(child), signal.SIGKILL)
+    said = batch.communicate()[0]
+    assert batch.returncode == 1, said
+    assert told in " ".join(said.split())
+    wait_for_no_actors()
 
 
 @pytest.mark.slow

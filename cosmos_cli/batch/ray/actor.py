@@ -9,10 +9,9 @@ beside their names until the driver lets them have those.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from cosmos_cli.files.stores import copies_folder, keep_copies_in
 from cosmos_cli.files.transactions import identities, withheld
 from cosmos_cli.files.writing import Transaction
 from cosmos_cli.runtime.host import num_cores
+from cosmos_cli.runtime.machine import torch_version
 from cosmos_cli.runtime.memory.steps import STEPS_VARIABLE
 from cosmos_cli.runtime.workers.agreement import Told
 
@@ -51,15 +51,13 @@ class Surroundings:
     num_processes: int
     num_cpus: int
     version: str
-    python: tuple[int, int]
     copies: Path
 
     @classmethod
     def here(cls, num_processes: int, num_cpus: int, memory_steps: int) -> Surroundings:
         variables = {name: value for name, value in os.environ.items() if name.startswith(_SENT)}
         variables[STEPS_VARIABLE] = str(memory_steps)
-        python = sys.version_info[:2]
-        return cls(Path.cwd(), variables, num_processes, num_cpus, cosmos_cli.__version__, python, copies_folder())
+        return cls(Path.cwd(), variables, num_processes, num_cpus, cosmos_cli.__version__, copies_folder())
 
     @property
     def num_threads(self) -> int | None:
@@ -91,10 +89,11 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Opened:
-    """What an actor tells of the model that it was to load."""
+    """What an actor tells of the model that it was to load. torch: the version there."""
 
     notices: tuple[str, ...]
     error: Told | None = None
+    torch: str = field(default_factory=torch_version)
 
 
 @dataclass(frozen=True)

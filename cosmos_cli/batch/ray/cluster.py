@@ -24,6 +24,8 @@ QUIET = {
     "RAY_worker_niceness": "0",  # actors that it starts here are what this process is for
 }
 """Settings of Ray, unless the user has others."""
+_IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "2"}
+"""For a head: each of Ray's attempts lasts half a minute, if something else than a head has the port."""
 _STORE_BYTES = 128 * 2**20
 """Of the store for what processes share; a batch sends requests through it, and no frames."""
 _PATIENCE_S = 10.0
@@ -52,8 +54,11 @@ def joined(num_cpus: int) -> Iterator[Any]:
         num_cpus: of a cluster that is started here.
     Raises:
         InputError: Ray is not installed, there is no such cluster, or it is of another version.
+        CosmosError: it cannot be started here.
     """
-    for name, value in QUIET.items():
+    address = os.environ.get(ADDRESS, "")
+    is_here = address in ("", "local")
+    for name, value in (QUIET if is_here else {**QUIET, **_IMPATIENT}).items():
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -66,26 +71,48 @@ def joined(num_cpus: int) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    address = os.environ.get(ADDRESS, "")
     with _own_signals():
-        if address and address != "local":
+        if not is_here:
             _join(ray, address)
         else:
-            with _no_address():
-                ray.init(
-                    address="local",
-                    namespace=_NAMESPACE,
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    object_store_memory=_STORE_BYTES,
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+            _start(ray, num_cpus)
     try:
         yield ray
     finally:
         with _own_signals():
             ray.shutdown()
+
+
+def _start(ray: Any, num_cpus: int) -> None:
+    try:
+        with _no_address():
+            ray.init(
+                address="local",
+                namespace=_NAMESPACE,
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except _errors_of(ray) as error:
+        raise CosmosError(
+            f"Ray cannot be started on this machine: {_text_of(ray, error)}.",
+            fix="It writes to the home folder and to /tmp, or where RAY_TMPDIR says. Make room there; or leave out "
+            "--engine ray, which one machine does not need.",
+        ) from error
+
+
+def _errors_of(ray: Any) -> tuple[type[Exception], ...]:
+    """What connecting raises, whatever the reason."""
+    return RuntimeError, OSError, ValueError, ray.exceptions.RayError
+
+
+def _text_of(ray: Any, error: Exception) -> str:
+    """Its words in one line. Ray keeps what it has found out: that must be forgotten before anybody tries again."""
+    with contextlib.suppress(Exception):
+        ray.shutdown()
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _join(ray: Any, address: str) -> None:
@@ -101,10 +128,8 @@ def _join(ray: Any, address: str) -> None:
             raise _no_cluster(address, f"cannot be reached: {getattr(error, 'strerror', None) or error}.") from error
     try:
         ray.init(address=address, namespace=_NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
-    except (RuntimeError, ConnectionError, ValueError) as error:
-        with contextlib.suppress(Exception):
-            ray.shutdown()  # it keeps what it has found out
-        text = " ".join(str(error).split())
+    except _errors_of(ray) as error:
+        text = _text_of(ray, error)
         if "ersion mismatch" in text:
             raise InputError.from_problems(
                 [Problem(f"is of another version: {text}", f"{ADDRESS}={address}", "Install the same on all nodes.")]
@@ -116,7 +141,8 @@ def _no_cluster(address: str, what: str) -> InputError:
     return InputError(
         what,
         where=f"{ADDRESS}={address}",
-        fix="Give HOST:PORT of its head, as `ray start --head` says; or unset it to start Ray here.",
+        fix="Give HOST:PORT of its head, as `ray start --head` says; or unset it to start Ray here. If the head asks "
+        "for a token, as new ones do, set RAY_AUTH_MODE=token.",
     )
 
 
@@ -149,17 +175,24 @@ def _no_address() -> Iterator[None]:
 class Roster:
     """The nodes that actors can have, asked for in a thread of its own: a head that is gone answers nothing, for long.
 
-    A minute later Ray itself ends this process, without a word of ours.
+    Ray itself ends this process without a word of ours, a minute after the head is gone, and ten seconds after its
+    service on this machine is: it must be left before.
     """
 
     def __init__(self, ray: Any, kind: Literal["GPU", "CPU"], num_each: int) -> None:
         self._ask: Callable[[], list[Node]] = lambda: nodes(ray, kind, num_each)
         self._found, self._silent_s, self._looked = self._ask(), 0.0, time.monotonic()
+        self._service = _connected(ray)
         self._is_over = threading.Event()
         threading.Thread(target=self._keep, name="nodes", daemon=True).start()
 
     def nodes(self) -> list[Node]:
-        """Those of a second ago, or so. Raises CosmosError: the head is gone."""
+        """Those of a second ago, or so. Raises CosmosError: the head is gone, or Ray's service on this machine."""
+        if _has_ended(self._service):
+            raise CosmosError(
+                "Ray has ended on this machine, which was a part of the cluster; what is finished is kept.",
+                fix="Start Ray again here, and then the same command.",
+            )
         now = time.monotonic()
         # more has passed only where this process was held up itself, and so has not heard anybody
         self._silent_s += min(now - self._looked, 2 * _LOOK_S)
@@ -173,11 +206,36 @@ class Roster:
 
     def end(self) -> None:
         self._is_over.set()
+        if self._service is not None:
+            self._service.close()
 
     def _keep(self) -> None:
         while not self._is_over.wait(_LOOK_S):
             with contextlib.suppress(Exception):  # it may come back
                 self._found, self._silent_s = self._ask(), 0.0
+
+
+def _connected(ray: Any) -> socket.socket | None:
+    """A connection to Ray's service on this machine, which says nothing, and ends with that."""
+    own = ray.get_runtime_context().get_node_id()
+    path = next((node.get("RayletSocketName") for node in ray.nodes() if node["NodeID"] == own), None)
+    service = socket.socket(socket.AF_UNIX)
+    try:
+        service.connect(path or "")
+    except OSError:  # another version of Ray has it elsewhere
+        service.close()
+        return None
+    service.setblocking(False)
+    return service
+
+
+def _has_ended(connection: socket.socket | None) -> bool:
+    try:
+        return connection is not None and not connection.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def nodes(ray: Any, kind: Literal["GPU", "CPU"], num_each: int = 1) -> list[Node]:

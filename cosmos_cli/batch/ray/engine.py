@@ -24,7 +24,7 @@ from cosmos_cli.batch.ray.watch import Watch
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
 from cosmos_cli.runtime.host import num_cores
-from cosmos_cli.runtime.machine import parse_device
+from cosmos_cli.runtime.machine import parse_device, torch_version
 from cosmos_cli.runtime.memory.steps import read_steps
 from cosmos_cli.runtime.workers.worker import read_timeout
 
@@ -303,6 +303,9 @@ class _Shift:
         if answer.error is not None:
             self._not_opened(hand, answer.error.error())
             return
+        there, here = (version.partition("+")[0] for version in (answer.torch, torch_version()))
+        if there != here:
+            output.notice(f"{hand.node.name} has PyTorch {there}, and this machine {here}: videos may differ a little")
         self._has_opened = True
         self._num_lost[hand.node.id] = 0
 
