@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -88,7 +89,7 @@ class Batch(ABC):
             return resolve(self.pipeline, needed_by=self.pipeline).load(self.settings, requests)
 
         return run_batch(
-            self._rows(needs_weights=True),
+            self._rows(needs_weights=True, share=share),
             load,
             ledger=self._ledger,
             overwrite=self.common.overwrite,
@@ -96,10 +97,10 @@ class Batch(ABC):
             share=share,
         )
 
-    def check_workers(self) -> None:
+    def check_workers(self, share: Share | None = None) -> None:
         """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
         check_kept(self.path)
-        rows = self._rows(needs_weights=True)
+        rows = self._rows(needs_weights=True, share=share)
         left = left_to_do(rows, ledger=self._ledger, overwrite=self.common.overwrite)
         check_sharing_many(self.settings, [self.inputs.work_of(self.settings, item.request) for item in left])
 
@@ -127,7 +128,7 @@ class Batch(ABC):
     def _ledger(self) -> Path:
         return self.common.video_save_folder / ledger_name(self.path)
 
-    def _rows(self, *, needs_weights: bool) -> Rows[Any]:
+    def _rows(self, *, needs_weights: bool, share: Share | None = None) -> Rows[Any]:
         """The rows, checked; errors as for `run`, where weights are needed."""
         check_writable(self.common.video_save_folder / "video.mp4", field="--video-save-folder", overwrite=True)
         requests: list[Any] = []
@@ -140,7 +141,13 @@ class Batch(ABC):
                 self.check_checkpoints(request)
             return self._item(request, row)
 
-        return plan_batch(self.path, to_item, folder=self.common.video_save_folder)
+        def pass_by(row: Row) -> None:
+            if not requests:  # the first row counts, whoever makes it
+                with contextlib.suppress(InputError):
+                    requests.append(self._request(row))
+
+        folder = self.common.video_save_folder
+        return plan_batch(self.path, to_item, folder=folder, share=share, pass_by=pass_by)
 
     def _item(self, request: Any, row: Row) -> Item[Any]:
         try:

@@ -54,23 +54,33 @@ class Plan(Generic[Request]):
         return Plan(self.path, items, tuple(fault for fault in self.faults if share.takes(fault.index)))
 
 
-def plan_batch(path: Path, to_item: Callable[[Row], Item[Request]], *, folder: Path = Path()) -> Plan[Request]:
+def plan_batch(
+    path: Path,
+    to_item: Callable[[Row], Item[Request]],
+    *,
+    folder: Path = Path(),
+    share: Share | None = None,
+    pass_by: Callable[[Row], object] = lambda row: None,
+) -> Plan[Request]:
     """Read a batch file and check all its rows. A wrong row does not stop the others.
 
     Args:
         to_item: an item out of a row; raises InputError for all that is wrong with it.
         folder: in which items are written, or below.
+        share: of the rows, of which alone anything is read; None for all.
+        pass_by: told of the other rows, each in its turn.
     Raises:
         InputError: the file is none, or not one of its rows is good: everything that is wrong, with its place.
         CheckpointError: weights that every item needs are missing.
     """
     rows = read_rows(path)
     with looking([folder]):
-        found = list(_in_stores(rows, folder_of(path)))
+        own = [row for row in rows if share is None or share.takes(row.index)]
+        found = list(_in_stores(own, folder_of(path)))
         if found:
             output.status(f"Copying up to {len(found)} inputs of the rows out of the store")
             fetch_all(found)
-        return plan_rows(path, rows, to_item)
+        return plan_rows(path, rows, to_item, share=share, pass_by=pass_by)
 
 
 def _in_stores(rows: Iterable[Row | Fault], folder: Path) -> Iterator[StorePath]:
@@ -97,12 +107,23 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(each)
 
 
-def plan_rows(path: Path, rows: Iterable[Row | Fault], to_item: Callable[[Row], Item[Request]]) -> Plan[Request]:
+def plan_rows(
+    path: Path,
+    rows: Iterable[Row | Fault],
+    to_item: Callable[[Row], Item[Request]],
+    *,
+    share: Share | None = None,
+    pass_by: Callable[[Row], object] = lambda row: None,
+) -> Plan[Request]:
     """As `plan_batch`, with rows that are no lines of a file, such as the files of a folder."""
     items: list[Item[Request]] = []
     faults: list[Fault] = []
     owners: dict[Path, str] = {}
     for row in rows:
+        if share is not None and not share.takes(row.index):
+            if isinstance(row, Row):
+                pass_by(row)
+            continue
         if isinstance(row, Fault):
             faults.append(row)
             continue
@@ -115,7 +136,7 @@ def plan_rows(path: Path, rows: Iterable[Row | Fault], to_item: Callable[[Row], 
             faults.append(Fault(row.place, row.index, tuple(_placed(problem, row) for problem in error.problems)))
         else:
             items.append(item)
-    if not items:
+    if not items and share is None:  # of the rows of others some may be good
         raise InputError.from_problems(problem for fault in faults for problem in fault.problems)
     return Plan(path, tuple(items), tuple(faults))
 

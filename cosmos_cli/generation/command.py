@@ -114,7 +114,7 @@ def make_many(
     settings: Any,
     run: Callable[..., Reported],
     *,
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[Share | None], None] = lambda share: None,
     spreading: Spreading,
 ) -> None:
     """Make several pictures or videos with one model, and tell of them.
@@ -123,7 +123,7 @@ def make_many(
         settings: `MachineSettings`, or those of a package that say less: without `is_guarded` what it makes is guarded,
             without `num_gpus` each model is on one device, without `device` on the CPU.
         run: makes them, given an `engine` of batches, None for that of this machine, and the `share` of the rows.
-        check: refuses what each of several workers would; asked before they start.
+        check: refuses what each of several workers would that make a share; asked before they start.
     Raises:
         InputError: the engine is none, or cannot work like this.
         typer.Exit: something failed.
@@ -133,8 +133,8 @@ def make_many(
         _check_array(spreading, device)
         output.text(array_file(arguments(), device, num_gpus, spreading))
         return
-    engine = ready_engine(settings, spreading, check)
     share = Share.parse(spreading.share) if spreading.share else None
+    engine = ready_engine(settings, spreading, lambda: check(share))
     with spread(num_gpus, device) if engine is None else nullcontext():
         report = run(engine=engine, share=share)
     tell_report(report)

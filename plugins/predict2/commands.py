@@ -171,7 +171,10 @@ def _run_batch(
         return
     given = settings, options, path, root
     command.make_many(
-        settings, lambda **how: run(*given, **how), check=lambda: check_workers(*given), spreading=spreading
+        settings,
+        lambda **how: run(*given, **how),
+        check=lambda share: check_workers(*given, share=share),
+        spreading=spreading,
     )
 
 

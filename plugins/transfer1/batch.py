@@ -57,7 +57,7 @@ def run(
         InputError: the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    rows = rows_of(settings, common, path, needs_weights=True)
+    rows = rows_of(settings, common, path, needs_weights=True, share=share)
 
     def load(requests: Sequence[TransferRequest]) -> Any:
         from cosmos_plugins.transfer1.pipeline import TransferPipeline
@@ -67,10 +67,12 @@ def run(
     return run_batch(rows, load, ledger=_ledger(common, path), overwrite=common.overwrite, engine=engine, share=share)
 
 
-def check_workers(settings: TransferSettings, common: TransferRequest, path: Path) -> None:
+def check_workers(
+    settings: TransferSettings, common: TransferRequest, path: Path, *, share: Share | None = None
+) -> None:
     """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
     check_kept(path)
-    rows = rows_of(settings, common, path, needs_weights=True)
+    rows = rows_of(settings, common, path, needs_weights=True, share=share)
     left = left_to_do(rows, ledger=_ledger(common, path), overwrite=common.overwrite)
     check_sharing_many(settings, [work_of(settings, item.request) for item in left])
 
@@ -111,7 +113,12 @@ def _beside_others(job: Job) -> Job:
 
 
 def rows_of(
-    settings: TransferSettings, common: TransferRequest, path: Path, *, needs_weights: bool
+    settings: TransferSettings,
+    common: TransferRequest,
+    path: Path,
+    *,
+    needs_weights: bool,
+    share: Share | None = None,
 ) -> Rows[TransferRequest]:
     """The rows of a batch file, checked; arguments and errors as for `run`, where weights are needed."""
     check_writable(common.video_save_folder / "video.mp4", field="--video-save-folder", overwrite=True)
@@ -127,7 +134,7 @@ def rows_of(
                 check_decoding(item.request)
         return item
 
-    return plan_batch(path, to_item, folder=common.video_save_folder)
+    return plan_batch(path, to_item, folder=common.video_save_folder, share=share)
 
 
 def _item(settings: TransferSettings, common: TransferRequest, row: Row, folder: Path) -> Item[TransferRequest]:

@@ -132,7 +132,7 @@ def guided(
     command.make_many(
         settings,
         lambda **how: episodes.run(*given, **how),
-        check=lambda: episodes.check_workers(*given),
+        check=lambda share: episodes.check_workers(*given, share=share),
         spreading=spreading,
     )
 
@@ -175,7 +175,7 @@ def _run_batch(
     command.make_many(
         settings,
         lambda **how: run_rows(*given, **how),
-        check=lambda: check_workers(*given),
+        check=lambda share: check_workers(*given, share=share),
         spreading=spreading,
     )
 

@@ -186,6 +186,29 @@ def test_shares_have_ledgers_of_their_own_and_know_each_other(memory: Any) -> No
     assert write_page(at("out")) == at("out/report.html")
 
 
+def test_a_share_copies_the_inputs_of_its_own_rows_alone(memory: Any) -> None:
+    for number in range(4):
+        at(f"in/{number}.mp4").write_bytes(b"%d" % number)
+    rows = at("in/rows.jsonl")
+    rows.write_bytes(b"\n".join(b'{"visual_input": "%d.mp4"}' % number for number in range(4)) + b"\n{}")
+    read: list[int] = []
+
+    def to_item(row: Row) -> Item[dict[str, str]]:
+        read.append(row.index)
+        if not (name := row.values.get("visual_input")):
+            raise InputError("is required.", where="visual_input")
+        files = (at(f"out/{name}"),)
+        return Item(name, row.place, row.index, {}, files, work_key({}, [at(f"in/{name}")]))
+
+    plan = plan_batch(rows, to_item, folder=at("out"), share=Share(2, 3))
+    assert [item.index for item in plan.items] == [1]
+    assert read == [1, 4]
+    assert [fault.index for fault in plan.faults] == [4]
+    copied = [file for file in copies_folder().iterdir() if file.is_file() and file.suffix == ".mp4"]
+    assert [file.read_bytes() for file in copied] == [b"1"]
+    assert plan_batch(rows, to_item, folder=at("out"), share=Share(5, 5)).items == ()
+
+
 def test_a_batch_is_one_processs_until_that_ends_or_is_silent(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     place = at("out/.all.ledger.jsonl.lock")
     be_patient(monkeypatch)

@@ -64,7 +64,7 @@ def run(
         InputError: the settings are wrong, the file is none, or no row of it is good.
         CheckpointError: weights are missing.
     """
-    plan, ledger = _rows(settings, common, path, root)
+    plan, ledger = _rows(settings, common, path, root, share)
 
     def load(requests: Sequence[Video2WorldRequest]) -> Any:
         from cosmos_plugins.predict2.video2world.pipeline import Video2WorldPipeline
@@ -74,31 +74,43 @@ def run(
     return run_batch(plan, load, ledger=ledger, overwrite=common.overwrite, engine=engine, share=share)
 
 
-def check_workers(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> None:
+def check_workers(
+    settings: Video2WorldSettings,
+    common: Video2WorldOptions,
+    path: Path,
+    root: Path = Path(),
+    *,
+    share: Share | None = None,
+) -> None:
     """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
     check_kept(path)
-    rows, ledger = _rows(settings, common, path, root)
+    rows, ledger = _rows(settings, common, path, root, share)
     left = left_to_do(rows, ledger=ledger, overwrite=common.overwrite)
     check_sharing_many(settings, [work_of(settings, item.request) for item in left])
 
 
 def _rows(
-    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path
+    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path, share: Share | None
 ) -> tuple[Rows[Video2WorldRequest], Path]:
     """The rows of a batch file, and its ledger; arguments and errors as for `run`."""
     ledger = _check(settings, common, path, root)
-    rows = _plan(settings, common, path, root, ledger.parent)
+    rows = _plan(settings, common, path, root, ledger.parent, share)
     check_checkpoints(settings)
     return rows, ledger
 
 
 def _plan(
-    settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path, own_folder: Path
+    settings: Video2WorldSettings,
+    common: Video2WorldOptions,
+    path: Path,
+    root: Path,
+    own_folder: Path,
+    share: Share | None = None,
 ) -> Rows[Video2WorldRequest]:
     def to_item(row: Row) -> Item[Video2WorldRequest]:
         return _item(settings, common, row, folder_of(path), root, own_folder)
 
-    return plan_batch(path, to_item, folder=root)
+    return plan_batch(path, to_item, folder=root, share=share)
 
 
 def plan(settings: Video2WorldSettings, common: Video2WorldOptions, path: Path, root: Path = Path()) -> Plan:

@@ -41,7 +41,7 @@ def run(
         InputError: there is no folder, no episode, or none that can be used.
         CheckpointError: weights are missing.
     """
-    rows = rows_of(settings, common, needs_weights=True)
+    rows = rows_of(settings, common, needs_weights=True, share=share)
 
     def load(requests: Sequence[GuidedRequest]) -> Any:
         from cosmos_plugins.transfer1.guided.pipeline import GuidedPipeline
@@ -51,9 +51,9 @@ def run(
     return run_batch(rows, load, ledger=_ledger(common), overwrite=common.overwrite, engine=engine, share=share)
 
 
-def check_workers(settings: GuidedSettings, common: GuidedRequest) -> None:
+def check_workers(settings: GuidedSettings, common: GuidedRequest, *, share: Share | None = None) -> None:
     """What `run` would refuse in each of several workers, their sharing of what is left to do included."""
-    rows = rows_of(settings, common, needs_weights=True)
+    rows = rows_of(settings, common, needs_weights=True, share=share)
     left = left_to_do(rows, ledger=_ledger(common), overwrite=common.overwrite)
     check_sharing_many(settings, [work for item in left for work in inputs.works_of(settings, item.request)])
 
@@ -86,7 +86,9 @@ def plan(settings: GuidedSettings, common: GuidedRequest) -> Plan:
     )
 
 
-def rows_of(settings: GuidedSettings, common: GuidedRequest, *, needs_weights: bool) -> Rows[GuidedRequest]:
+def rows_of(
+    settings: GuidedSettings, common: GuidedRequest, *, needs_weights: bool, share: Share | None = None
+) -> Rows[GuidedRequest]:
     """The episodes, checked; arguments and errors as for `run`, where weights are needed."""
     inputs.check_common(settings, common)
     folder = output_folder(common)
@@ -102,7 +104,7 @@ def rows_of(settings: GuidedSettings, common: GuidedRequest, *, needs_weights: b
             fix="Give the folder of the episodes, or one file.",
         )
     rows = [Row(str(file), index, {"source_data_dir": file}) for index, file in enumerate(files)]
-    return plan_rows(common.source_data_dir, rows, lambda row: _item(settings, common, folder, row))
+    return plan_rows(common.source_data_dir, rows, lambda row: _item(settings, common, folder, row), share=share)
 
 
 def _ledger(common: GuidedRequest) -> Path:

@@ -38,6 +38,11 @@ def test_a_batch_makes_the_good_rows_and_goes_on_where_it_stopped(cosmos: Cosmos
     Path("outputs/2.mp4").unlink()
     again = batch(cosmos, *rows)
     assert [s["status"] for s in again.json["samples"] if s["status"] != "failed"] == ["done before", "done"]
+    # a share has its own rows alone, and what the first row asks for holds for them too
+    shared = batch(cosmos, *rows, more=("--share", "4/5"))
+    assert [s["index"] for s in shared.json["samples"]] == [3]
+    assert "has no input where the first row has one" in " ".join(shared.json["samples"][0]["error"].split())
+    assert batch(cosmos, *rows, more=("--share", "6/6")).json["samples"] == []
 
 
 def test_a_row_is_what_the_same_request_alone_is(cosmos: Cosmos) -> None:

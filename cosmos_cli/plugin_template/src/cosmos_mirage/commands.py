@@ -62,6 +62,7 @@ def batch(many: MirageBatch, settings: MirageSettings, spreading: Spreading) -> 
 
     def run(engine: Engine | None, share: Share | None) -> Report:
         ledger = many.file.with_suffix(".ledger.jsonl")
-        return run_batch(plan_batch(many.file, to_item), load, ledger=ledger, engine=engine, share=share)
+        rows = plan_batch(many.file, to_item, share=share)
+        return run_batch(rows, load, ledger=ledger, engine=engine, share=share)
 
     make_many(settings, run, spreading=spreading)
