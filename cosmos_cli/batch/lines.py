@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.ahead import read_ahead
 from cosmos_cli.files.documents import json_lines
 from cosmos_cli.files.store_service import patiently
-from cosmos_cli.files.stores import StorePath, looking, read_ahead
+from cosmos_cli.files.stores import StorePath, looking
 
 _PART_BYTES = 128 << 10
 """About what a line costs to write at most, and so much at least is in a part that is read."""

@@ -1,8 +1,26 @@
 // Videos: a browser plays only so many at a time, so that each exists while its card is near.
+const inside = JSON.parse(document.getElementById("inputs-inside").textContent);
+
+// What lies elsewhere, as the small picture that this page has of it.
+function showInside(place) {
+  const picture = inside[place.dataset.liesAt];
+  if (!picture) return false;
+  const frame = place.firstElementChild;
+  const made = Object.assign(document.createElement("img"), {alt: place.dataset.label, src: picture});
+  made.addEventListener("load", () => { frame.style.aspectRatio = made.naturalWidth + " / " + made.naturalHeight; });
+  frame.querySelector("a").hidden = true;
+  frame.append(made);
+  return true;
+}
+
 function fill(place) {
   const frame = place.firstElementChild;
   if (frame.childElementCount > 1) return;
   const link = frame.querySelector("a");
+  if (!link.href) {
+    showInside(place);
+    return;
+  }
   const made = document.createElement(place.dataset.kind === "video" ? "video" : "img");
   if (made.localName === "video") {
     Object.assign(made, {controls: true, loop: true, muted: true, playsInline: true, preload: "metadata"});
@@ -22,6 +40,7 @@ function fill(place) {
   made.addEventListener("error", () => {
     made.remove();
     link.hidden = false;
+    if (showInside(place)) return;
     link.textContent = "Not there: " + decodeURIComponent(link.getAttribute("href"));
   });
   made.src = link.href;

@@ -14,11 +14,13 @@ from datetime import datetime
 from pathlib import Path
 
 from cosmos_cli import output
+from cosmos_cli.batch.inputs_inside import PLACE, with_inputs_inside
 from cosmos_cli.batch.ledger import ENDING, find_ledgers, is_in_use, read_ledger, state
 from cosmos_cli.batch.shown import Shown, settings_that_differ, shown
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.ahead import read_ahead
 from cosmos_cli.files.side_work import reason
-from cosmos_cli.files.stores import beginning, looking, read_ahead
+from cosmos_cli.files.stores import beginning, looking
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.page import render
 from cosmos_cli.redaction import hide
@@ -56,7 +58,9 @@ def write_page(folder: Path) -> Path:
     if page.exists() and not _is_ours(page):
         raise InputError("is not the report of a batch, and stays as it is.", where=str(page), fix="Move it away.")
     with looking([folder]):
-        html = hide(_html(ledgers))
+        items, html = _html(ledgers)
+        # made by us, and no text in which a secret could stand
+        html = with_inputs_inside(hide(html), (medium for item in items for medium in item.beside), page)
     with replacing(page) as temporary:
         # names of videos may hold bytes that are not UTF-8
         temporary.write_text(html, encoding="utf-8", errors="backslashreplace")
@@ -110,7 +114,8 @@ def _is_ours(page: Path) -> bool:
         return False
 
 
-def _html(ledgers: list[Path]) -> str:
+def _html(ledgers: list[Path]) -> tuple[list[Shown], str]:
+    """The items that are shown, in their order, and the page without its pictures of inputs."""
     items: list[Shown] = []
     running = False
     for ledger in ledgers:
@@ -122,11 +127,13 @@ def _html(ledgers: list[Path]) -> str:
         for entry in entries:
             items.append(shown(entry, state(entry, runs=runs), ledger.parent, batch))
     counts = Counter(item.status for item in items)
-    return render(
+    html = render(
         "cosmos_cli.batch:page.html.j2",
         title=", ".join(ledger.name.removesuffix(ENDING) for ledger in ledgers),
         items=settings_that_differ(items),
         counts=[(status, counts[status]) for status in _STATES if counts[status]],
         runs=running,
         written=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S %Z"),
+        inputs_inside=PLACE,
     )
+    return items, html

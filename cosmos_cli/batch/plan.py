@@ -12,8 +12,9 @@ from typing import Any, Generic, TypeVar
 from cosmos_cli import output
 from cosmos_cli.batch.manifest import Fault, Row, folder_of, read_rows
 from cosmos_cli.errors import CosmosError, InputError, Problem
+from cosmos_cli.files.ahead import fetch_all
 from cosmos_cli.files.names import check_name, same_file
-from cosmos_cli.files.stores import StorePath, fetch_all, is_address, looking, stored
+from cosmos_cli.files.stores import StorePath, is_address, looking, stored
 from cosmos_cli.runtime.workers.share import Share
 
 Request = TypeVar("Request")

@@ -14,6 +14,8 @@ from urllib.parse import quote
 from cosmos_cli.batch.entries import Entry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.documents import MAX_SIDECAR_BYTES, read_json
+from cosmos_cli.files.stores import StorePath, stored
+from cosmos_cli.redaction import hide
 
 _KINDS = {".mp4": "video", ".webm": "video", ".png": "picture", ".jpg": "picture", ".jpeg": "picture"}
 """What browsers show: suffix to kind."""
@@ -27,13 +29,20 @@ _PROMPT, _ENDS = "prompt", ("controls", "views")
 
 @dataclass(frozen=True)
 class Medium:
-    """A video or picture. address: relative to the page. ratio: width to height, as CSS has it; empty if unknown."""
+    """A video or picture.
+
+    address: relative to the page; empty where none leads to it.
+    ratio: width to height, as CSS has it; empty if unknown.
+    lies_at, source: where it lies, in words and as a path, if the page may be copied without it.
+    """
 
     label: str
     name: str
     address: str
     kind: str
     ratio: str = ""
+    lies_at: str = ""
+    source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -126,22 +135,34 @@ def _own_media(entry: Entry, folder: Path) -> list[Medium]:
 
 
 def _inputs(request: Mapping[str, Any], entry: Entry, folder: Path) -> list[tuple[str, Medium]]:
-    """Fields that name a video or picture which is still there, and what they name."""
+    """Fields that name a video or picture which is still there, as far as that can be told, and what they name."""
     own = {os.path.normpath(folder.absolute() / name) for name in entry.files}
     found = []
     for name, value in _flat(request):
         kind = _KINDS.get(PurePath(value).suffix.lower()) if isinstance(value, str) else None
-        if kind is None or name in _ABOUT_FILES or not Path(value).is_absolute() or os.path.normpath(value) in own:
+        if kind is None or name in _ABOUT_FILES:
             continue
         try:
-            is_there = Path(value).is_file()
+            path = stored(Path(value))
+            is_there = path.is_absolute() and (isinstance(path, StorePath) or path.is_file())
         except (OSError, ValueError):  # no name of a file
             continue
-        if is_there:
-            relative = os.path.relpath(value, folder.absolute())  # links as they were named: a browser follows none
+        if is_there and os.path.normpath(path) not in own:
             label = _words(name).removesuffix(" path").replace("image or video", kind)
-            found.append((name, Medium(label, PurePath(value).name, _address(relative), kind)))
+            found.append((name, _input(path, folder.absolute(), label, kind)))
     return found
+
+
+def _input(path: Path, folder: Path, label: str, kind: str) -> Medium:
+    """An input; a link leads to it where it lies on the same disk as the page, or in the same bucket."""
+    if not isinstance(path, StorePath) and not isinstance(folder, StorePath):
+        # links as they were named: a browser follows none
+        return Medium(label, path.name, _address(os.path.relpath(path, folder)), kind)
+    relative = ""
+    if type(path) is type(folder) and path.parts[:2] == folder.parts[:2]:
+        relative = os.path.relpath("/".join(path.parts), "/".join(folder.parts))
+    lies_at = "" if relative and not relative.startswith("../") else hide(str(path))
+    return Medium(label, path.name, _address(relative), kind, lies_at=lies_at, source=path)
 
 
 def _address(path: str) -> str:

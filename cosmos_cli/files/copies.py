@@ -36,6 +36,7 @@ class Copies:
         self._folder: Path | None = None
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._has_cleared = False
+        self._last: dict[str, Path] = {}
         self._room_bytes, self._making_room = 0, threading.Lock()
 
     @property
@@ -51,7 +52,7 @@ class Copies:
 
     @folder.setter
     def folder(self, folder: Path) -> None:
-        self._folder, self._has_cleared, self._room_bytes = folder, False, 0
+        self._folder, self._has_cleared, self._room_bytes, self._last = folder, False, 0, {}
 
     def get(self, address: str, version: str, suffix: str, num_bytes: int, fetch: Callable[[Path], object]) -> Path:
         """The copy of something; made, if it is not there.
@@ -72,6 +73,7 @@ class Copies:
             with contextlib.suppress(OSError):
                 if copy.stat().st_size == num_bytes:
                     os.utime(copy)  # it counts as just used
+                    self._last[address] = copy
                     return copy
             part = copy.with_name(new_name(".", suffix))
             with writing(copy, part):
@@ -84,7 +86,13 @@ class Copies:
                     part.replace(copy)
                 finally:
                     part.unlink(missing_ok=True)
+        self._last[address] = copy
         return copy
+
+    def last(self, address: str) -> Path | None:
+        """The copy that this process has last used of something, if it is still there; asks nobody."""
+        copy = self._last.get(address)
+        return copy if copy is not None and copy.is_file() else None
 
     def outgoing(self) -> Path:
         """A folder for what is made here to be put elsewhere, under names of `new_name`."""

@@ -17,22 +17,17 @@ import re
 import stat as modes
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar, copy_context
+from collections.abc import Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
 
-from cosmos_cli.errors import CosmosError
 from cosmos_cli.files.copies import Copies, SmallCopies
 from cosmos_cli.files.store_service import PACKAGES, asking, patiently, time_of, version_of
 
 _ADDRESS = re.compile(rf"({'|'.join(PACKAGES)}):(/|$)")
 """How an address begins as a path, which has no two slashes in a row."""
-
-_AT_A_TIME = 16
-"""Objects that are read at a time."""
 
 
 class StorePath(type(Path())):  # type: ignore[misc]
@@ -276,6 +271,11 @@ def here(path: Path) -> Path:
     return path.here() if isinstance(path, StorePath) else path
 
 
+def copy_of(path: StorePath) -> Path | None:
+    """What this process has last read of an object, if it still has it; asks nobody whether it has changed."""
+    return _copies.last(str(path))
+
+
 def beginning(path: Path, num_bytes: int) -> bytes:
     """The first bytes of a file, wherever it is. Raises OSError: there is none."""
     if isinstance(path, StorePath):
@@ -319,33 +319,6 @@ def copies_folder() -> Path:
 def outgoing(name: str) -> Path:
     """Where a file may lie here until it is put into a store, in a folder that exists."""
     return _copies.outgoing() / name
-
-
-def fetch_all(paths: Iterable[StorePath]) -> None:
-    """Copy many objects at a time, as far as that goes: whoever reads one finds out what is wrong with it."""
-
-    def fetch(path: StorePath) -> None:
-        with contextlib.suppress(OSError, CosmosError):
-            path.here()
-
-    _many_at_a_time(fetch, paths)
-
-
-def read_ahead(paths: Iterable[Path]) -> None:
-    """Read many small files of stores at a time, so that they need not be waited for one by one."""
-
-    def read(path: StorePath) -> None:
-        with contextlib.suppress(OSError, CosmosError):
-            path.read_bytes()
-
-    _many_at_a_time(read, (path for path in paths if isinstance(path, StorePath)))
-
-
-def _many_at_a_time(work: Callable[[StorePath], None], paths: Iterable[StorePath]) -> None:
-    with ThreadPoolExecutor(_AT_A_TIME, thread_name_prefix="store") as pool:
-        # a thread sees what the `looking` block of this one does
-        for each in [pool.submit(copy_context().run, work, path) for path in paths]:
-            each.result()
 
 
 class _Seen:

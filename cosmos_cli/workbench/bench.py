@@ -75,7 +75,7 @@ class Bench:
 
     def thumbnail(self, path: Path) -> bytes:
         """The first frame, small, as JPEG. Raises InputError: it does not decode."""
-        from cosmos_cli.workbench.thumbnails import thumbnail
+        from cosmos_cli.media.thumbnails import thumbnail
 
         key = path, path.stat().st_mtime_ns
         if key not in self._thumbnails:
