@@ -120,11 +120,11 @@ def test_a_page_that_was_copied_alone_shows_them_in_a_browser(folder: StorePath,
         "[...document.querySelectorAll('img')].filter(each => each.src.startsWith('data:'))"
         ".map(each => each.naturalWidth).sort((a, b) => a - b)"
     )
-    for _ in range(100):
-        if browser.run(pictures) == [96, 160, 160]:
+    text = "document.querySelector('.beside').textContent"
+    for _ in range(200):  # what is not there is known when the browser has looked
+        if browser.run(pictures) == [96, 160, 160] and browser.run(text).count("Not there") == 2:
             break
         time.sleep(0.05)
     assert browser.run(pictures) == [96, 160, 160]
-    text = browser.run("document.querySelector('.beside').textContent")
-    assert LIE_AT[1] in text
-    assert "Not there: ../in/unread.mp4" in text
+    assert LIE_AT[1] in browser.run(text)
+    assert "Not there: ../in/unread.mp4" in browser.run(text)
