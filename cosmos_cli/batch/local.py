@@ -14,7 +14,7 @@ from cosmos_cli.batch.engines import Load
 from cosmos_cli.batch.plan import Item
 from cosmos_cli.batch.report import Outcome
 from cosmos_cli.batch.steps import Alone, Result, Step, Team, Worker
-from cosmos_cli.errors import met_by
+from cosmos_cli.errors import DiskFull, met_by
 from cosmos_cli.runtime.threads import same_device
 from cosmos_cli.runtime.workers.agreement import deciding, together
 
@@ -80,6 +80,8 @@ class _Run:
 
         with deciding(None):  # the writer is by itself
             written = made.then(write, in_background=True)
+        if isinstance(written.error, DiskFull):  # no fault of the item, and those behind it would be made in vain
+            raise written.error
         if written.error is not None:
             return self._desk.fail(item, written.error, written.seconds)
         return self._desk.close(item, seconds=written.seconds, result=written.value.document())

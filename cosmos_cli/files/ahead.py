@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from pathlib import Path
 
-from cosmos_cli.errors import CosmosError
+from cosmos_cli.errors import CosmosError, DiskFull
 from cosmos_cli.files.stores import StorePath
 
 _AT_A_TIME = 16
@@ -16,13 +16,23 @@ _AT_A_TIME = 16
 
 
 def fetch_all(paths: Iterable[StorePath]) -> None:
-    """Copy many objects at a time, as far as that goes: whoever reads one finds out what is wrong with it."""
+    """Copy many objects at a time, as far as that goes: whoever reads one finds out what is wrong with it.
+
+    Raises:
+        DiskFull: there is no room for one of them.
+    """
 
     def fetch(path: StorePath) -> None:
         with contextlib.suppress(OSError, CosmosError):
-            path.here()
+            try:
+                path.here()
+            except DiskFull as error:  # no fault of this one, and the others would find none either
+                full.append(error)
 
-    _many_at_a_time(fetch, paths)
+    full: list[DiskFull] = []
+    _many_at_a_time(lambda path: None if full else fetch(path), paths)
+    if full:
+        raise full[0]
 
 
 def read_ahead(paths: Iterable[Path]) -> None:

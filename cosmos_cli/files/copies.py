@@ -11,8 +11,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from cosmos_cli.errors import CosmosError
-from cosmos_cli.files.failures import writing
+from cosmos_cli.errors import CosmosError, DiskFull
+from cosmos_cli.files.failures import no_room, writing
 from cosmos_cli.files.makers import has_lost_its_maker, new_name
 
 _LIMIT_BYTES = 64 << 30
@@ -76,18 +76,27 @@ class Copies:
                     self._last[address] = copy
                     return copy
             part = copy.with_name(new_name(".", suffix))
-            with writing(copy, part):
-                self._make_room(num_bytes)
-                try:
-                    fetch(part)
-                    if (got := part.stat().st_size) != num_bytes:
-                        what = f"came with {got:,} bytes instead of {num_bytes:,}."
-                        raise CosmosError(what, where=address, fix="Try again.")
-                    part.replace(copy)
-                finally:
-                    part.unlink(missing_ok=True)
+            self._make_room(num_bytes, address)
+            try:
+                self._fetch(fetch, part, copy, num_bytes, address)
+            except DiskFull:  # others have taken of the disk since it was looked at
+                self._room_bytes = 0
+                self._make_room(num_bytes, address)
+                self._fetch(fetch, part, copy, num_bytes, address)
         self._last[address] = copy
         return copy
+
+    @staticmethod
+    def _fetch(fetch: Callable[[Path], object], part: Path, copy: Path, num_bytes: int, address: str) -> None:
+        try:
+            with writing(copy, part):
+                fetch(part)
+                if (got := part.stat().st_size) != num_bytes:
+                    what = f"came with {got:,} bytes instead of {num_bytes:,}."
+                    raise CosmosError(what, where=address, fix="Try again.")
+                part.replace(copy)
+        finally:
+            part.unlink(missing_ok=True)
 
     def last(self, address: str) -> Path | None:
         """The copy that this process has last used of something, if it is still there; asks nobody."""
@@ -111,17 +120,18 @@ class Copies:
             self._has_cleared = True
         return self.folder
 
-    def _make_room(self, num_bytes: int) -> None:
+    def _make_room(self, num_bytes: int, address: str) -> None:
         """Remove the copies that were not used for the longest, until another has room beside the rest.
 
-        Looks at all of them only where what it saw the last time leaves no room for sure.
+        Looks at all of them only where what it saw the last time leaves no room for sure. Raises DiskFull: there is no
+        room without them all either.
         """
-        with self._making_room:
+        with self._making_room, writing(self.folder / "copies"):
             if num_bytes > self._room_bytes:
-                self._room_bytes = self._room_beside_others(num_bytes)
+                self._room_bytes = self._room_beside_others(num_bytes, address)
             self._room_bytes = max(self._room_bytes - num_bytes, 0)
 
-    def _room_beside_others(self, num_bytes: int) -> int:
+    def _room_beside_others(self, num_bytes: int, address: str) -> int:
         found = []
         for copy in self.folder.iterdir():
             with contextlib.suppress(OSError):
@@ -129,7 +139,10 @@ class Copies:
                     status = copy.stat()
                     found.append((status.st_mtime, status.st_size, copy))
         total = sum(size for _, size, _ in found)
-        most = min(_LIMIT_BYTES, (shutil.disk_usage(self.folder).free + total) // 2)
+        free = shutil.disk_usage(self.folder).free
+        if num_bytes > free + total:
+            raise no_room(self.folder, num_bytes, f"a copy of {address}")
+        most = min(_LIMIT_BYTES, (free + total) // 2)
         spare = most // 16  # other processes make copies, too, and others take of the disk
         for _, size, copy in sorted(found):
             if total + num_bytes <= most - spare:

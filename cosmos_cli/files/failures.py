@@ -14,6 +14,8 @@ from cosmos_cli.errors import CosmosError, DiskFull
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What systems say where no more can be written."""
 
+_MORE_ROOM = "Make room there, or choose a folder on another disk. What was finished before is kept."
+
 
 @contextlib.contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
@@ -64,13 +66,28 @@ def error_number(error: BaseException | None) -> int | None:
 
 def disk_full(path: Path, temporary: Path | None = None) -> DiskFull:
     """The error that `path` found no room; says how much it had taken and how much there is."""
-    taken = free = 0
+    taken, place = 0, temporary or path
     with contextlib.suppress(OSError):
-        taken = (temporary or path).stat().st_size
-    with contextlib.suppress(OSError):
-        free = shutil.disk_usage(path.parent).free
+        taken = place.stat().st_size
+    # what is for a store lies here until it is whole
+    disk, free = "the disk" if place.parent == path.parent else f"the disk of {place.parent}", _free(place.parent)
     return DiskFull(
-        f"did not fit on the disk: it had {taken:,} bytes and was not whole; {free:,} bytes are free there.",
+        f"did not fit on {disk}: it had {taken:,} bytes and was not whole; {free:,} bytes are free there.",
         where=str(path),
-        fix="Make room there, or choose a folder on another disk. What was finished before is kept.",
+        fix=_MORE_ROOM,
     )
+
+
+def no_room(folder: Path, num_bytes: int, wanted_for: str) -> DiskFull:
+    """The error that so many bytes have no room on the disk of a folder, before any was written."""
+    return DiskFull(
+        f"needs {num_bytes:,} bytes for {wanted_for}, but its disk has {_free(folder):,} free.",
+        where=str(folder),
+        fix=_MORE_ROOM,
+    )
+
+
+def _free(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free
+    return 0

@@ -13,6 +13,7 @@ from typing import Any
 
 from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.files.failures import FULL
 
 PACKAGES: Mapping[str, tuple[str, str]] = {
     "s3": ("s3fs", "s3"),
@@ -43,7 +44,8 @@ def asking(address: str) -> Iterator[Any]:
         fix = "Check your credentials, and what they allow."
         raise CosmosError(_told("does not let you in", error), where=address, fix=fix) from error
     except OSError as error:
-        if error.filename is not None and not str(error.filename).startswith(f"{scheme}:"):
+        named_here = error.filename is not None and not str(error.filename).startswith(f"{scheme}:")
+        if named_here or error.errno in FULL:
             raise  # of the disk here
         raise _unreachable(address, error) from error
     except Exception as error:  # each package has errors of its own

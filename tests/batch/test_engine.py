@@ -24,7 +24,7 @@ from cosmos_cli.batch.entries import Entry
 from cosmos_cli.batch.ledger import open_ledger
 from cosmos_cli.batch.manifest import Row
 from cosmos_cli.batch.plan import Item, Plan, plan_batch
-from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CosmosError, DiskFull, GuardrailBlocked, InputError
 from cosmos_cli.files import identity
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.identity import work_key
@@ -184,6 +184,23 @@ def test_an_error_in_any_step_costs_only_its_item_and_is_tried_again(step: str) 
     again = Shouter()
     assert statuses(run(plan_of("a", "b", "c"), again)) == ["done before", "done", "done before"]
     assert again.made == ["b"]
+
+
+@pytest.mark.parametrize("step", ["prepare", "make", "write"])
+def test_a_full_disk_is_no_fault_of_the_item_and_ends_the_batch(step: str) -> None:
+    def fill(text: str) -> None:
+        if text in ("b", "B"):
+            raise DiskFull("No room.", where="the disk")
+
+    worker = Shouter(**{f"{step}_hook": fill})  # type: ignore[arg-type]
+    with pytest.raises(DiskFull, match="No room"):
+        run(plan_of("a", "b", "c", "d"), worker)
+    assert "d" not in worker.made
+    assert [path.name for path in Path("out").glob("*.txt")] == ["a.txt"]
+    with open_ledger(LEDGER) as ledger:
+        told = {entry.name: entry.status for entry in ledger.entries()}
+    assert (told["a"], told["b"], told["d"]) == ("done", "started", "waiting")
+    assert statuses(run(plan_of("a", "b", "c", "d"))) == ["done before", "done", "done", "done"]
 
 
 def test_a_block_has_its_own_exit_code_unless_something_failed_too() -> None:

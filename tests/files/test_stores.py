@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import pickle
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
 import pytest
 
-from cosmos_cli.errors import CosmosError, InputError
+from cosmos_cli.errors import CosmosError, DiskFull, InputError
 from cosmos_cli.files import copies, store_service
+from cosmos_cli.files.ahead import fetch_all
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.identity import digest, identity_of, is_still
 from cosmos_cli.files.makers import new_name
@@ -217,6 +221,57 @@ def test_a_copy_that_comes_short_is_none(memory: Any, monkeypatch: pytest.Monkey
     assert [each for each in copies_folder().iterdir() if each.is_file()] == []
 
 
+def test_where_no_room_is_left_old_copies_go_and_else_that_is_said_before_anything_is_copied(
+    memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("old", 10), ("new", 9), ("large", 40)):
+        at(f"{name}.bin").write_bytes(b"x" * size)
+    old = at("old.bin").here()
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=10 if old.exists() else 20))
+    keep_copies_in(copies_folder())
+    with pytest.raises(DiskFull) as raised:
+        at("large.bin").here()
+    assert str(raised.value).startswith(
+        f"{copies_folder()}: needs 40 bytes for a copy of memory://bucket/large.bin, but its disk has 10 free."
+    )
+    with pytest.raises(DiskFull, match="needs 40 bytes"):
+        fetch_all([at("new.bin"), at("large.bin")])
+    assert [each.name for each in copies_folder().glob(".*")] == []
+    assert at("new.bin").here().read_bytes() == b"x" * 9
+    assert not old.exists()
+
+
+@pytest.mark.parametrize("num_times", [1, 2])
+def test_a_disk_that_gets_full_meanwhile_is_no_silence_of_the_store(
+    memory: Any, monkeypatch: pytest.MonkeyPatch, num_times: int
+) -> None:
+    at("a.bin").write_bytes(b"whole")
+    left, fetch = [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))] * num_times, memory.get_file
+
+    def get_file(self: Any, source: str, target: str) -> None:
+        if left:
+            Path(target).write_bytes(b"hal")
+            raise left.pop()
+        fetch(source, target)
+
+    monkeypatch.setattr(type(memory), "get_file", get_file)
+    if num_times == 1:
+        assert at("a.bin").here().read_bytes() == b"whole"
+    else:
+        with pytest.raises(DiskFull, match="did not fit on the disk: it had 3 bytes and was not whole"):
+            at("a.bin").here()
+        assert list(copies_folder().iterdir()) == []
+
+    def fail(temporary: Path) -> None:
+        temporary.write_bytes(b"ha")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(DiskFull) as raised, replacing(at("b.bin")) as temporary:
+        fail(temporary)
+    what = raised.value.problems[0].what
+    assert what.startswith(f"did not fit on the disk of {copies_folder()}/outgoing: it had 2 bytes")
+
+
 def test_a_look_asks_once_and_sees_its_own_changes(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(3):
         at(f"in/{number}.txt").write_bytes(b"x")
@@ -268,7 +323,7 @@ def test_other_copies_are_not_looked_at_for_each_new_one(memory: Any, monkeypatc
     looks: list[int] = []
     look = copies.Copies._room_beside_others
     monkeypatch.setattr(
-        copies.Copies, "_room_beside_others", lambda self, size: (looks.append(size), look(self, size))[1]
+        copies.Copies, "_room_beside_others", lambda self, *of: (looks.append(of[0]), look(self, *of))[1]
     )
     for number in range(5):
         at(f"{number}.bin").write_bytes(b"12345")
