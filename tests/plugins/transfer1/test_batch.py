@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import signal
 import subprocess
 import sys
 import sysconfig
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +15,7 @@ import pytest
 
 from cosmos_cli.testing import CommandResult, run_cosmos
 from tests.clips import encode, moving_gradient
+from tests.kills import killed_again_and_again
 
 COSMOS = str(Path(sysconfig.get_path("scripts")) / "cosmos")
 COMMON = ("--controlnet-specs", "spec.json", "--model", "tiny", "--num-steps", 1, "--guidance", 0)
@@ -180,21 +178,12 @@ def test_a_file_without_a_good_row_runs_nothing(folder: Path, cosmos: Callable[.
 def test_a_batch_killed_at_random_moments_ends_with_the_same_files(folder: Path) -> None:
     rows = write(*rows_of(8))
     assert run_cosmos("transfer", "batch", rows, *COMMON, "--video-save-folder", "whole").exit_code == 0
-    line = [COSMOS, "transfer", "batch", rows, *map(str, COMMON), "--video-save-folder", "killed"]
-    moments = random.Random(0)
-    kills = 0
-    while kills < 6:
-        process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
-        # from before anything is loaded to well into the items
-        time.sleep(moments.uniform(0.5, 5.0))
-        if process.poll() is not None:
-            break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    assert kills >= 3
-    finished = subprocess.run([*line, "--json"], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    line = ["transfer", "batch", rows, *COMMON, "--video-save-folder", "killed"]
+    # from before anything is loaded to well into the items
+    ledger = Path("killed/rows.ledger.jsonl")
+    assert killed_again_and_again(line, ledger, needs="cosmos_plugins.transfer1.pipeline") > 1
+    finished = run_cosmos(*line)
+    assert finished.exit_code == 0, finished.stderr
     assert videos("killed") == videos("whole")
     assert not [path for path in Path("killed").iterdir() if path.name.startswith(".")]
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
-import subprocess
 import sysconfig
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +30,7 @@ from cosmos_plugins.transfer1.guided.pipeline import GuidedPipeline
 from cosmos_plugins.transfer1.guided.requests import GuidedRequest, GuidedSettings
 from cosmos_plugins.transfer1.guided.room import room_sample
 from cosmos_plugins.transfer1.guided.samples import seed_of
+from tests.kills import killed_again_and_again
 
 COSMOS = str(Path(sysconfig.get_path("scripts")) / "cosmos")
 QUICK = ("--model", "tiny", "--num-steps", "1", "--guidance", "0")
@@ -365,19 +363,9 @@ def test_kills_lose_nothing(tmp_path: Path, one_thread: None, cosmos: Callable[.
 
     line = ("transfer", "guided", *QUICK, "--source-data-dir", str(source), "--output-data-dir")
 
-    def start() -> subprocess.Popen[bytes]:
-        words = [COSMOS, *line, str(tmp_path / "killed")]
-        return subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-
     assert cosmos(*line, tmp_path / "undisturbed").exit_code == 1
-    draws, ledger = random.Random(0), tmp_path / "killed/guided.ledger.jsonl"
-    for _ in range(5):
-        process, before = start(), ledger.read_bytes() if ledger.exists() else b""
-        while process.poll() is None and (not ledger.exists() or ledger.read_bytes() == before):
-            time.sleep(0.02)
-        time.sleep(1.5 * draws.random())
-        process.kill()
-        process.wait()
+    ledger, needs = tmp_path / "killed/guided.ledger.jsonl", "cosmos_plugins.transfer1.guided.pipeline"
+    assert killed_again_and_again([*line, tmp_path / "killed"], ledger, needs=needs) > 1
     assert cosmos(*line, tmp_path / "killed").exit_code == 1
     for number in range(4):
         for name in (f"data_{number}.hdf5", f"data_{number}_room_view.mp4", f"data_{number}_wrist_view.mp4"):
