@@ -25,7 +25,7 @@ from cosmos_cli.generation.variants import PUBLISHED_HELPERS
 from cosmos_cli.generation.work import Rig, Work
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.media.source import GivenFrames
-from cosmos_cli.models import cosmos_tokenizer, general_dit_layers, minimal_dit_layers, wan_vae
+from cosmos_cli.models import cosmos_tokenizer, cosmos_tokenizer_files, general_dit_layers, minimal_dit_layers, wan_vae
 from cosmos_cli.models.chunked_tokenizer import LatentStatistics
 from cosmos_cli.models.cosmos_tokenizer import CosmosTokenizer
 from cosmos_cli.models.dit_layers import ShardableAttention
@@ -255,11 +255,11 @@ def _without_files() -> Iterator[None]:
         for module in (transfer_generation, scene_generation):
             stack.enter_context(mock.patch.object(module, "take", lambda frames, chunk: frames))  # one chunk is all
         stack.enter_context(mock.patch.object(general_networks, "load_dit", dit))
-        stack.enter_context(mock.patch.object(cosmos_tokenizer, "load_tokenizer", tokenizer))
+        stack.enter_context(mock.patch.object(cosmos_tokenizer_files, "load_tokenizer", tokenizer))
         # inference mode makes no fake tensors
         make_latents = ActionPipeline.make_latents.__wrapped__  # type: ignore[attr-defined]
         stack.enter_context(mock.patch.object(ActionPipeline, "make_latents", make_latents))
-        stack.enter_context(mock.patch.object(cosmos_tokenizer, "read_statistics", lambda *_: statistics))
+        stack.enter_context(mock.patch.object(cosmos_tokenizer_files, "read_statistics", lambda *_: statistics))
         yield
 
 

@@ -17,7 +17,7 @@ from cosmos_cli.generation.upsampler import PromptUpsampler
 from cosmos_cli.models.chat import HttpChatModel, LocalChatModel, Message
 from cosmos_cli.models.pixtral import CONTROL_TOKENS, load_pixtral, load_tekken
 from cosmos_cli.runtime.memory.residence import PARKED, RESIDENT, Residence
-from cosmos_plugins.transfer1 import inputs
+from cosmos_plugins.transfer1 import inputs, needs
 from cosmos_plugins.transfer1.checkpoints import UPSAMPLER, choose_control, upsampler_folder
 from cosmos_plugins.transfer1.pipeline import TransferPipeline
 from cosmos_plugins.transfer1.requests import TransferRequest, TransferSettings
@@ -303,9 +303,9 @@ def test_its_weights_are_placed_with_those_of_the_video_model_and_change_no_word
     root = pixtral.parents[1]
     num_bytes = sum(file.stat().st_size for file in pixtral.iterdir())
     # the tiny model has a rule in its place
-    monkeypatch.setattr(inputs, "_upsampler_bytes", lambda settings, controls: num_bytes)
-    monkeypatch.setattr(inputs, "upsamples_itself", lambda settings, controls: True)
-    monkeypatch.setattr(inputs, "upsamples_by_rule", lambda settings, controls: False)
+    monkeypatch.setattr(inputs, "upsampler_bytes", lambda settings, controls: num_bytes)
+    monkeypatch.setattr(needs, "upsamples_itself", lambda settings, controls: True)
+    monkeypatch.setattr(needs, "upsamples_by_rule", lambda settings, controls: False)
     settings = TransferSettings(
         model_size="tiny",
         device="cpu",
