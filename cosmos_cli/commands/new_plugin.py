@@ -5,7 +5,6 @@ from __future__ import annotations
 import keyword
 import re
 import shutil
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import cosmos_cli
 from cosmos_cli import interrupts, registry
 from cosmos_cli.errors import InputError
 from cosmos_cli.files.failures import writing
+from cosmos_cli.files.makers import has_lost_its_maker, new_name
 from cosmos_cli.registered import CORE_COMMANDS
 
 TEMPLATE = "mirage"
@@ -20,6 +20,8 @@ TEMPLATE = "mirage"
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _MOST_LETTERS = 40
+_UNFINISHED = ".cosmos-new-"
+"""Begins the name of a package in the making."""
 _OWN_PACKAGES = ("cli", "plugins")
 
 
@@ -41,7 +43,9 @@ def write_plugin(name: str, folder: Path | None = None) -> Path:
         raise InputError("exists already.", where=str(folder), fix="Move it, or name another by --folder.")
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=".cosmos-new-", dir=folder.parent))
+        _remove_remains(folder.parent)
+        beside = folder.with_name(new_name(_UNFINISHED, ""))
+        beside.mkdir()
     try:
         with interrupts.at_leave(lambda: shutil.rmtree(beside, ignore_errors=True)), writing(folder, beside):
             _copy(Path(cosmos_cli.__file__).parent / "plugin_template", beside / "package", name)
@@ -49,6 +53,13 @@ def write_plugin(name: str, folder: Path | None = None) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove what was begun in a folder by processes that no longer run."""
+    for found in folder.glob(f"{_UNFINISHED}*"):
+        if has_lost_its_maker(found.name):
+            shutil.rmtree(found, ignore_errors=True)
 
 
 def _check(name: str) -> None:

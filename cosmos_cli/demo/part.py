@@ -40,6 +40,7 @@ class Part:
     arguments: of `cosmos`. They replace what is there (`--overwrite`), for who runs the command again, and name no file
         but those that the part has written or that the command writes.
     shown: asked for once the command is done; in the order of the page.
+    weights: file or folder of what its model has learned, if it reads one: with other weights it is made anew.
     """
 
     title: str
@@ -47,3 +48,4 @@ class Part:
     prompt: str
     arguments: Sequence[str]
     shown: Callable[[], Sequence[Shown]]
+    weights: Path | None = None

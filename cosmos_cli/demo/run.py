@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cosmos_cli import __version__, interrupts, output
+from cosmos_cli import __version__, interrupts, output, registry
 from cosmos_cli.demo.gallery import Section, gallery
 from cosmos_cli.demo.part import Part
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files.documents import read_json
-from cosmos_cli.files.identity import digest
+from cosmos_cli.files.identity import digest, fingerprint
 from cosmos_cli.files.missing import is_file
 from cosmos_cli.files.outputs import check_writable, claim
 from cosmos_cli.files.writing import replacing, write_json
@@ -116,7 +116,7 @@ def _make(extension: Extension, folder: Path, seed: int, perform: Perform, state
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part = extension.resolve()(folder, seed)
-        key = _key(part, seed)
+        key = _key(extension, part, seed)
         before = None if overwrite else state.seconds(extension.name, key)
         if before is not None:
             output.status("It was made by an earlier run.")
@@ -145,9 +145,13 @@ def _command(part: Part) -> str:
     return shlex.join(["cosmos", *part.arguments])
 
 
-def _key(part: Part, seed: int) -> str:
-    """What decides what a part shows."""
-    return hashlib.sha256(json.dumps([__version__, seed, list(part.arguments)]).encode()).hexdigest()
+def _key(extension: Extension, part: Part, seed: int) -> str:
+    """What decides what a part shows: the code that makes it, its weights, and its command."""
+    plugins = registry.current().plugins
+    versions = [__version__, *(plugin.version for plugin in plugins if plugin.name == extension.plugin)]
+    weights = None if part.weights is None else fingerprint(part.weights)
+    known = [versions, weights, seed, list(part.arguments)]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 class _State:

@@ -10,6 +10,7 @@ import numpy as np
 from cosmos_cli.demo.part import Part, Shown
 from cosmos_cli.generation.cameras import CAMERAS
 from cosmos_cli.generation.mosaic import mosaic_frames
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import write_video
 from cosmos_cli.requests import option_name
@@ -57,7 +58,7 @@ def multiview(folder: Path, seed: int) -> Part:
         "Predict1 makes what six cameras around one place see, at the same moments. Each camera has a prompt of its "
         "own; shown is that of the front one. The tiny model knows the room, and loses what stands in it."
     )
-    return Part("What six cameras see", about, prompt, arguments, lambda: shown)
+    return Part("What six cameras see", about, prompt, arguments, lambda: shown, TINY_ROOT)
 
 
 def _is_lively(scene: Scene) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cosmos_cli.demo.part import Part, Shown
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.image import write_png
 from cosmos_cli.media.video import write_video
 from cosmos_cli.worlds.finding import find, slides
@@ -41,7 +42,7 @@ def video2world(folder: Path, seed: int) -> Part:
         "Predict2 is given one picture and a prompt, and makes the next second. Where things go is said by the prompt "
         "alone."
     )
-    return Part("A picture goes on", about, prompt, arguments, lambda: shown)
+    return Part("A picture goes on", about, prompt, arguments, lambda: shown, TINY_ROOT)
 
 
 def best_of_n(folder: Path, seed: int) -> Part:
@@ -71,7 +72,7 @@ def best_of_n(folder: Path, seed: int) -> Part:
         "Predict2 continues a clip three times, from three seeds, and a critic ranks the videos: here by how steadily "
         "they move, how sharp they stay, and how near they are to each other."
     )
-    return Part("The best of three", about, prompt, arguments, shown)
+    return Part("The best of three", about, prompt, arguments, shown, TINY_ROOT)
 
 
 def _world(seed: int) -> tuple[str, np.ndarray]:

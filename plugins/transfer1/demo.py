@@ -8,6 +8,7 @@ import numpy as np
 
 from cosmos_cli.demo.part import Part, Shown
 from cosmos_cli.files.writing import write_json
+from cosmos_cli.generation.variants import TINY_ROOT
 from cosmos_cli.media.video import write_video
 from cosmos_cli.worlds.finding import find, recoloured, slides
 from cosmos_cli.worlds.pictures import depth_picture
@@ -43,7 +44,9 @@ def edge(folder: Path, seed: int) -> Part:
         "Transfer1 is given the edges of a clip and a prompt that names other colours: the shapes and their way are "
         "those of the clip, the colours those of the prompt. The tiny model follows shapes better than words."
     )
-    return Part("A clip in other colours", about, prompt, _run(spec, clip, folder, prompt, seed), lambda: shown)
+    return Part(
+        "A clip in other colours", about, prompt, _run(spec, clip, folder, prompt, seed), lambda: shown, TINY_ROOT
+    )
 
 
 def depth(folder: Path, seed: int) -> Part:
@@ -68,7 +71,14 @@ def depth(folder: Path, seed: int) -> Part:
         "A weight map says how strongly a control counts, at every place and in every frame. Here the depth holds in a "
         "window that moves from left to right; elsewhere there is only the prompt."
     )
-    return Part("A control that counts in places", about, prompt, _run(spec, clip, folder, prompt, seed), lambda: shown)
+    return Part(
+        "A control that counts in places",
+        about,
+        prompt,
+        _run(spec, clip, folder, prompt, seed),
+        lambda: shown,
+        TINY_ROOT,
+    )
 
 
 def _run(spec: Path, clip: Path, folder: Path, prompt: str, seed: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cosmos_cli.commands import new_plugin
+from cosmos_cli.files.makers import new_name
 from cosmos_cli.testing import run_cosmos
 from tests.third_party import pip_install, run_script
 
@@ -55,6 +56,16 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
 def test_a_name_that_is_taken_is_refused(name: str) -> None:
     failed = run_cosmos("plugins", "new", name)
     assert (failed.exit_code, "taken" in failed.stderr, list(Path.cwd().iterdir())) == (2, True, [])
+
+
+def test_what_a_killed_process_left_is_cleared_away() -> None:
+    line = f"from cosmos_cli.files.makers import new_name; print(new_name({new_plugin._UNFINISHED!r}, ''))"
+    gone = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True).stdout.strip()
+    at_work = new_name(new_plugin._UNFINISHED, "")
+    for name in (gone, at_work):
+        Path(name, "package").mkdir(parents=True)
+    assert run_cosmos("plugins", "new", "night").exit_code == 0
+    assert sorted(path.name for path in Path.cwd().iterdir()) == sorted([at_work, "cosmos-night"])
 
 
 def test_nothing_is_replaced_and_nothing_half_written_stays(monkeypatch: pytest.MonkeyPatch) -> None:

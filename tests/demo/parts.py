@@ -33,7 +33,7 @@ def _part(name: str, folder: Path, seed: int) -> Part:
     write_png(picture, np.full((32, 48, 3), 90, np.uint8))
     shown = (Shown("input", picture, "Grey.", HOSTILE), Shown("output", video, HOSTILE, "A grey video."))
     arguments = (name, "--prompt", f"It's {HOSTILE}", "--seed", str(seed), "--save-path", str(video))
-    return Part(f"Part {name}", f"About {HOSTILE}", f"It's {HOSTILE}", arguments, lambda: shown)
+    return Part(f"Part {name}", f"About {HOSTILE}", f"It's {HOSTILE}", arguments, lambda: shown, Path("model.pt"))
 
 
 def extension(name: str) -> Extension:

@@ -29,7 +29,7 @@ def test_what_an_earlier_run_has_made_stays() -> None:
     assert first.exit_code == second.exit_code == 0
 
 
-@pytest.mark.parametrize("change", ["seed", "overwrite", "changed", "gone", "state"])
+@pytest.mark.parametrize("change", ["seed", "overwrite", "changed", "gone", "state", "weights"])
 def test_a_part_is_made_again_where_it_would_not_be_the_same(change: str) -> None:
     commands = Commands()
     make_all([ONE], FOLDER, 0, commands)
@@ -40,6 +40,8 @@ def test_a_part_is_made_again_where_it_would_not_be_the_same(change: str) -> Non
         video.unlink()
     if change == "state":
         (FOLDER / "demo.json").write_text('{"parts": {"one": ')
+    if change == "weights":
+        Path("model.pt").write_bytes(b"of a later version")
     report = make_all([ONE], FOLDER, int(change == "seed"), commands, overwrite=change == "overwrite")
     assert commands.ran == ["one", "one"]
     assert [one.status for one in report.made] == ["done"]

@@ -23,14 +23,18 @@ from cosmos_cli.runtime.workers import worker
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch.distributed import ProcessGroup
+    from torch.distributed import ProcessGroup, Work
 
 T = TypeVar("T")
 
 PATIENCE_S = 10.0
 """How long a process that failed by itself waits for the others, who may wait for it elsewhere and for ever."""
 
-_LOOK_S = 0.1
+WITHOUT_END = timedelta(days=365)
+"""How long processes wait for others that may work for hours; the watch over each of those finds one that hangs."""
+
+_FIRST_LOOK_S, _LOOK_S = 0.001, 0.1
+"""Pauses between two looks whether others have come: what is quickly found out is not waited for, and then the most."""
 
 _ALONE = object()
 _deciding: ContextVar[Any] = ContextVar("deciding", default=None)
@@ -51,13 +55,14 @@ def agree(compute: Callable[[], T], what: str) -> T:
     group = _group()
     if group is None:
         return compute()
-    value, error = None, None
+    value, error, waiting = None, None, ""
     if group.rank():
-        output.status(f"waiting for rank {_rank_of(group, 0)}'s answer: {what}")
+        waiting = f"waiting for rank {_rank_of(group, 0)}'s answer: {what}"
+        output.status(waiting)
     else:
         with deciding(None):  # the others are not there to decide anything within
             value, error = _attempt(compute)
-    _settle(group, error)
+    _settle(group, error, waiting)
     made: T = _receive(group, value)
     return made
 
@@ -126,9 +131,16 @@ def wait_for_all(group: ProcessGroup, what: str) -> None:
 
     work = dist.barrier(group=group, async_op=True)
     assert work is not None
+    _wait_for(work, what)
+
+
+def _wait_for(work: Work, what: str) -> None:
+    """See `wait_for_all`."""
+    pause_s = _FIRST_LOOK_S
     while not work.is_completed():
         worker.step(what)
-        time.sleep(_LOOK_S)
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LOOK_S)
     work.wait()
 
 
@@ -156,7 +168,7 @@ def _group() -> ProcessGroup | None:
     if dist is None or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
     if not _everybody or _everybody[0][0] is not dist.group.WORLD:
-        _everybody[:] = [(dist.group.WORLD, *new_groups(1, dist.get_world_size()))]
+        _everybody[:] = [(dist.group.WORLD, *new_groups(1, dist.get_world_size(), timeout=WITHOUT_END))]
     return _everybody[0][1]
 
 
@@ -167,14 +179,15 @@ def _rank_of(group: ProcessGroup, number: int) -> int:
     return dist.get_global_rank(group, number)
 
 
-def _settle(group: ProcessGroup, own: Exception | None) -> None:
+def _settle(group: ProcessGroup, own: Exception | None, waiting: str = "") -> None:
     """Raises in all what a process has met: its own error where it has one, else that of the first.
 
     Args:
         own: the error of this process, if it has one.
+        waiting: what this process does meanwhile, if it only waits: however long that takes, it does not hang.
     """
     try:
-        told = _say(group, None if own is None else Told.of(own), None if own is None else PATIENCE_S)
+        told = _say(group, None if own is None else Told.of(own), None if own is None else PATIENCE_S, waiting)
     except RuntimeError:
         if own is None:
             raise
@@ -184,7 +197,7 @@ def _settle(group: ProcessGroup, own: Exception | None) -> None:
             raise met_at(own or each.error(), _rank_of(group, number))
 
 
-def _say(group: ProcessGroup, own: Any, patience_s: float | None = None) -> list[Any]:
+def _say(group: ProcessGroup, own: Any, patience_s: float | None, waiting: str) -> list[Any]:
     """What all have, each something little. Raises RuntimeError: the others did not come by."""
     import torch
     import torch.distributed as dist
@@ -192,7 +205,10 @@ def _say(group: ProcessGroup, own: Any, patience_s: float | None = None) -> list
     present = [torch.zeros(1) for _ in range(group.size())]
     work = dist.all_gather(present, torch.zeros(1), group=group, async_op=True)
     assert work is not None
-    work.wait() if patience_s is None else work.wait(timedelta(seconds=patience_s))
+    if waiting:
+        _wait_for(work, waiting)
+    else:
+        work.wait() if patience_s is None else work.wait(timedelta(seconds=patience_s))
     everything: list[Any] = [None] * group.size()
     dist.all_gather_object(everything, own, group=group)
     return everything

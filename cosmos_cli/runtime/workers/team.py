@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -12,12 +11,9 @@ import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh
 
 from cosmos_cli import output
-from cosmos_cli.runtime.workers.agreement import new_groups, wait_for_all
+from cosmos_cli.runtime.workers.agreement import WITHOUT_END, new_groups, wait_for_all
 from cosmos_cli.runtime.workers.layout import Layout, choose_layout, parse_layout
 from cosmos_cli.runtime.workers.mesh import axis_group, make_mesh
-
-_TO_THE_LAST_VIDEO = timedelta(days=365)
-"""A group may be done hours before another, whose videos are longer."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +55,13 @@ class Team:
         output.status(layout.describe())
         mesh = make_mesh(layout, device)
         size = layout.cfg * layout.cp
-        crowd = new_groups(1, world_size, timeout=_TO_THE_LAST_VIDEO)[0] if layout.dp > 1 else None
+        crowd = new_groups(1, world_size, timeout=WITHOUT_END)[0] if layout.dp > 1 else None
         if size == 1:
             return cls(layout, mesh, crowd=crowd)
         # two threads that used one group would take each other's messages
-        circle, circle_ahead = (new_groups(layout.dp, size)[mesh.get_local_rank("dp")] for _ in range(2))
+        circle, circle_ahead = (
+            new_groups(layout.dp, size, timeout=WITHOUT_END)[mesh.get_local_rank("dp")] for _ in range(2)
+        )
         return cls(layout, mesh, circle, circle_ahead, crowd)
 
     @property

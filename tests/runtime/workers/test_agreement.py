@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,6 +156,17 @@ def with_longer_videos_elsewhere() -> list[Any]:
 
 def test_who_is_done_before_others_is_not_taken_to_hang(tmp_path: Path) -> None:
     assert run_together(2, with_longer_videos_elsewhere, tmp_path) == [[0, 1], [0, 1]]
+
+
+def with_a_long_look_of_one() -> list[Any]:
+    steps: list[str] = []
+    agreement.worker.step = steps.append  # type: ignore[assignment]
+    found = agree(lambda: time.sleep(1.5) or 7, "every prompt")  # type: ignore[func-returns-value]
+    return [found, steps.count("waiting for rank 0's answer: every prompt") > 5]
+
+
+def test_who_waits_for_what_one_finds_out_is_not_taken_to_hang(tmp_path: Path) -> None:
+    assert run_together(2, with_a_long_look_of_one, tmp_path) == [[7, False], [7, True]]
 
 
 class Blur:

@@ -40,6 +40,7 @@ from cosmos_cli.hookspecs import hookimpl
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
 from cosmos_cli.runtime.workers import worker
+from cosmos_cli.runtime.workers.agreement import agree
 from cosmos_cli.runtime.workers.launch import spread
 
 @hookimpl
@@ -85,6 +86,8 @@ def add(
                         os.kill(os.getpid(), 19)
                     while end == "hang":
                         time.sleep(1)
+                if end == "look":  # more than the time-out in all, and never so much without a sign
+                    agree(lambda: [(time.sleep(3), output.status(f"{n} of 3")) for n in range(3)], "looking")
                 if end == "wait" and number == 1:
                     Path(f"{rank}.waits").touch()
                     time.sleep(100)
@@ -229,6 +232,12 @@ def test_stopping_the_command_while_it_starts_again_stops_all(start: Start, numb
     until(lambda: not running())  # one that was just being started ends by itself
     assert not list(Path().glob(".*.part*"))
     assert not list(Path(os.environ["TMPDIR"]).glob("cosmos-*"))
+
+
+@pytest.mark.slow
+def test_who_waits_for_rank_0_lives_as_long_as_rank_0_does(start: Start) -> None:
+    result = ended(start("--num-gpus", 2, "--end", "look", "--json", COSMOS_TIMEOUT_S="8"))
+    assert (result.exit_code, result.json["total"]) == (0, 1)
 
 
 @pytest.mark.slow
