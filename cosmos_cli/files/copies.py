@@ -141,7 +141,8 @@ class Copies:
         total = sum(size for _, size, _ in found)
         free = shutil.disk_usage(self.folder).free
         if num_bytes > free + total:
-            raise no_room(self.folder, num_bytes, f"a copy of {address}")
+            fix = "Make room there, or choose a folder on another disk with --cache-dir."
+            raise no_room(self.folder, num_bytes, f"a copy of {address}", fix=fix)
         most = min(_LIMIT_BYTES, (free + total) // 2)
         spare = most // 16  # other processes make copies, too, and others take of the disk
         for _, size, copy in sorted(found):

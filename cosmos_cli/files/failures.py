@@ -14,8 +14,6 @@ from cosmos_cli.errors import CosmosError, DiskFull
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """What systems say where no more can be written."""
 
-_MORE_ROOM = "Make room there, or choose a folder on another disk. What was finished before is kept."
-
 
 @contextlib.contextmanager
 def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
@@ -74,16 +72,16 @@ def disk_full(path: Path, temporary: Path | None = None) -> DiskFull:
     return DiskFull(
         f"did not fit on {disk}: it had {taken:,} bytes and was not whole; {free:,} bytes are free there.",
         where=str(path),
-        fix=_MORE_ROOM,
+        fix="Make room there, or choose a folder on another disk. What was finished before is kept.",
     )
 
 
-def no_room(folder: Path, num_bytes: int, wanted_for: str) -> DiskFull:
+def no_room(folder: Path, num_bytes: int, wanted_for: str, *, fix: str) -> DiskFull:
     """The error that so many bytes have no room on the disk of a folder, before any was written."""
     return DiskFull(
         f"needs {num_bytes:,} bytes for {wanted_for}, but its disk has {_free(folder):,} free.",
         where=str(folder),
-        fix=_MORE_ROOM,
+        fix=fix,
     )
 
 
