@@ -47,7 +47,8 @@ class RegisterFamily(Protocol):
             formats: import string of the shapes in which those files load, a sequence of
                 `cosmos_cli.checkpoints.formats.Format`.
             example: a short command line, from its name on; `cosmos --help` shows two of all.
-            workbench: import string of the `cosmos_cli.workbench.kind.Kind` that `cosmos workbench` shows.
+            workbench: import string of what `cosmos workbench` shows: a `cosmos_cli.workbench.kind.Kind` or a sequence
+                of them, one for each command.
         """
 
 

@@ -39,7 +39,7 @@ CORE_COMMANDS = {
         ("models", "List the published models and what of them is there."),
         ("download", "Fetch what models need: resuming, verified, and nothing else."),
         ("batch", "Look at batches that run, or have run."),
-        ("workbench", "Open a page to set controls by eye, watch runs and compare them."),
+        ("workbench", "Open a page to set up runs by eye, watch them and compare them."),
         ("config", "Show and set defaults, of a user and of a project."),
         ("doctor", "Check this machine, with the way to mend what is wrong."),
         ("plugins", "List the installed plugins and what they bring."),

@@ -48,6 +48,15 @@ class FileOption:
     read: Callable[[Path], dict[str, Any]]
 
 
+def request_file(models: Sequence[type[StrictModel]]) -> FileOption:
+    """`--from-file`, which every command with these models has."""
+    return FileOption(
+        "--from-file",
+        "Take the request from a JSON file, or from the sidecar of an earlier video; options override it.",
+        lambda path: read_request_file(path, models),
+    )
+
+
 @dataclass(frozen=True)
 class OptionGroup:
     """Options that together make up what one field holds, whatever files say of it.
@@ -88,11 +97,7 @@ def request_options(
             together with what is wrong with the fields.
     """
     _refuse_shared_names(models)
-    from_file = FileOption(
-        "--from-file",
-        "Take the request from a JSON file, or from the sidecar of an earlier video; options override it.",
-        lambda path: read_request_file(path, models),
-    )
+    from_file = request_file(models)
     fields = [item for model in models for item in model.model_fields.items()]
     names = {name: _name_on_the_command_line(name, field) for name, field in fields}
     readers = {_field_name(option.name): option.read for option in (from_file, *files)}

@@ -1,4 +1,4 @@
-"""`cosmos workbench`: a page to set controls by eye, watch runs and compare them."""
+"""`cosmos workbench`: a page to set up runs by eye, watch them and compare them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ app = typer.Typer(invoke_without_command=True, subcommand_metavar="")
 @app.callback()
 @request_options(WorkbenchOptions, ParallelSettings, used=USED)
 def workbench(options: WorkbenchOptions, settings: ParallelSettings) -> None:
-    """Open a page to set controls by eye, watch runs and compare them; it is for this machine alone.
+    """Open a page to set up runs by eye, watch them and compare them; it is for this machine alone.
 
     Example: cosmos workbench --folder clips --open
     """

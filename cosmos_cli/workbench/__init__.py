@@ -1,1 +1,1 @@
-"""A local page in the browser: look at controls, set their weights, run, watch and compare; without torch."""
+"""A local page in the browser: choose inputs, set controls, run, watch and compare; without torch."""

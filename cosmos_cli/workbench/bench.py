@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from cosmos_cli import output
-from cosmos_cli.errors import CheckpointError, InputError, report_together
+from cosmos_cli.errors import CheckpointError, InputError
 from cosmos_cli.files.failures import writing
 from cosmos_cli.files.writing import write_json
-from cosmos_cli.requests import StrictModel, nearest
-from cosmos_cli.workbench.folders import Folders
+from cosmos_cli.requests import StrictModel, nearest, shortened
+from cosmos_cli.workbench.folders import PICTURES, Folders
 from cosmos_cli.workbench.jobs import Job, Jobs
 from cosmos_cli.workbench.kind import Kind
 from cosmos_cli.workbench.maps import read_painting, write_map
@@ -38,7 +38,7 @@ class Bench:
         folders: that the page may see, the output folder among them.
         output_dir: where everything is written.
         machine: fields of settings that were given at the start, such as the checkpoint folder.
-        kinds: family to what it shows.
+        kinds: what can be made, by name.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Bench:
     ) -> None:
         self.folders, self.output_dir, self.kinds = folders, output_dir.absolute(), kinds
         self._machine = dict(machine)
-        self.jobs = Jobs(self.output_dir)
+        self.jobs = Jobs(self.output_dir, kinds)
         self._thumbnails: dict[tuple[Path, int], bytes] = {}
         self._adding = threading.Lock()
 
@@ -55,11 +55,12 @@ class Bench:
         return {
             "folders": [str(root) for root in self.folders.roots],
             "output": str(self.output_dir),
-            "kinds": {family: kind.about() for family, kind in self.kinds.items()},
+            "pictures": sorted(PICTURES),
+            "kinds": {name: kind.about() for name, kind in self.kinds.items()},
         }
 
     def clips(self) -> list[dict[str, Any]]:
-        """Videos in the folders; those that the workbench has made itself are among its jobs."""
+        """Videos and pictures in the folders; those that the workbench has made itself are among its jobs."""
         own = self.output_dir.resolve()
         return [
             {"path": str(path), "name": str(path.relative_to(root)) if path.is_relative_to(root) else path.name}
@@ -68,7 +69,7 @@ class Bench:
         ]
 
     def facts(self, path: Path) -> dict[str, Any]:
-        """Length and size of a clip. Raises InputError: it does not decode."""
+        """Length and size of a clip or picture. Raises InputError: it does not decode."""
         from cosmos_cli.media.facts import read_facts
 
         return asdict(read_facts(path))
@@ -85,19 +86,19 @@ class Bench:
         return self._thumbnails[key]
 
     def options(self, job: Job) -> dict[str, Any]:
-        """Fields that are given beside the specification of a job."""
-        return self._options(self.kinds[job.family], Path(job.folder))
+        """Fields that are given beside the specification of a job. Raises InputError: its kind is not there now."""
+        return self._options(self._kind(job.kind), Path(job.folder))
 
     def _options(self, kind: Kind, folder: Path) -> dict[str, Any]:
         known = {name for model in kind.models for name in model.model_fields}
         machine = {name: value for name, value in self._machine.items() if name in known}
         return {**kind.outputs(folder), **machine}
 
-    def plan(self, family: str, asked: Any) -> dict[str, Any]:
+    def plan(self, name: str, asked: Any) -> dict[str, Any]:
         """What a run would cost. Raises InputError, OutsideError."""
         from cosmos_cli.generation.command import plan_one
 
-        kind = self._kind(family)
+        kind = self._kind(name)
         with tempfile.TemporaryDirectory() as folder, output.recording(in_background=True):
             request, settings = self._read(kind, asked, Path(folder) / "spec.json", self.output_dir / "new")
             plan = plan_one(kind.inputs(), settings, request)
@@ -109,13 +110,15 @@ class Bench:
                     document["problems"] += [str(problem) for problem in error.problems]
             return document
 
-    def look(self, family: str, asked: Any) -> dict[str, Any]:
+    def look(self, name: str, asked: Any) -> dict[str, Any]:
         """Have controls made to be looked at; what was made before is there at once.
 
         Raises InputError, OutsideError, CheckpointError.
         """
-        kind = self._kind(family)
-        key = hashlib.sha256(json.dumps([family, asked, self._stamp(asked)], sort_keys=True).encode()).hexdigest()
+        kind = self._kind(name)
+        if not kind.controls():
+            raise InputError("has no controls to look at.", where=name)
+        key = hashlib.sha256(json.dumps([name, asked, self._stamp(asked)], sort_keys=True).encode()).hexdigest()
         looks = self.output_dir / "looks"
         with self._adding:
             for job in self.jobs.all():
@@ -126,7 +129,7 @@ class Bench:
             folder = looks / f"{self.jobs.next_id}-{key[:16]}"
             with _gone_if_refused(folder):
                 self._read(kind, asked, folder / "spec.json", folder)
-            return self.shown(self.jobs.add(self._new(family, "look", folder, asked)))
+            return self.shown(self.jobs.add(self._new(kind, "look", folder, asked)))
 
     def clear_looks(self) -> None:
         """Remove controls that were looked at in an earlier start, of which nothing is known any more."""
@@ -147,26 +150,26 @@ class Bench:
     def _is_whole(self, job: Job) -> bool:
         return job.status == "done" and all(Path(job.folder, name).is_file() for name in job.files.values())
 
-    def make(self, family: str, asked: Any) -> dict[str, Any]:
-        """Put a video into the queue, after all that can be known of it is checked.
+    def make(self, name: str, asked: Any) -> dict[str, Any]:
+        """Put a video or a picture into the queue, after all that can be known of it is checked.
 
         Raises InputError, OutsideError, CheckpointError.
         """
-        kind = self._kind(family)
+        kind = self._kind(name)
         with self._adding:
-            folder = self._new_folder(asked.get(kind.clip) if isinstance(asked, Mapping) else None)
+            folder = self._new_folder(*_named_by(kind, asked))
             with _gone_if_refused(folder):
                 request, settings = self._read(kind, asked, folder / "spec.json", folder)
                 with output.recording(in_background=True):
                     kind.inputs().check(settings, request)
-            return self.shown(self.jobs.add(self._new(family, "make", folder, asked)))
+            return self.shown(self.jobs.add(self._new(kind, "make", folder, asked)))
 
-    def _new(self, family: str, what: Any, folder: Path, asked: Mapping[str, Any]) -> Job:
-        clip = Path(str(asked.get(self.kinds[family].clip, ""))).name
-        return Job(id=self.jobs.next_id, what=what, family=family, folder=str(folder), clip=clip)
+    def _new(self, kind: Kind, what: Any, folder: Path, asked: Any) -> Job:
+        clip, prompt = _named_by(kind, asked)
+        return Job(id=self.jobs.next_id, what=what, kind=kind.name, folder=str(folder), clip=clip, prompt=prompt)
 
-    def _new_folder(self, clip: Any) -> Path:
-        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(str(clip or "")).stem).strip("-")[:40]
+    def _new_folder(self, clip: str, prompt: str) -> Path:
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(clip).stem or prompt)[:40].strip("-")
         number = self.jobs.next_id
         while True:
             folder = self.output_dir / (f"{number:04d}-{stem}" if stem else f"{number:04d}")
@@ -178,12 +181,12 @@ class Bench:
             else:
                 return folder
 
-    def export(self, family: str, asked: Any) -> dict[str, Any]:
+    def export(self, name: str, asked: Any) -> dict[str, Any]:
         """The specification as a file, and the command line that makes it. Raises InputError, OutsideError."""
-        kind = self._kind(family)
-        name = hashlib.sha256(json.dumps([family, asked], sort_keys=True).encode()).hexdigest()[:8]
-        spec = self.output_dir / "specs" / f"{name}.json"
-        folder = self.output_dir / "specs" / name
+        kind = self._kind(name)
+        digest = hashlib.sha256(json.dumps([name, asked], sort_keys=True).encode()).hexdigest()[:8]
+        spec = self.output_dir / "specs" / f"{digest}.json"
+        folder = self.output_dir / "specs" / digest
         with tempfile.TemporaryDirectory() as other:
             self._read(kind, asked, Path(other) / spec.name, folder)
         write_json(spec, asked)
@@ -199,17 +202,18 @@ class Bench:
         document["files"] = {name: str(Path(job.folder, file)) for name, file in job.files.items()}
         if job.what == "make":
             document["spec"] = str(job.spec)
-            kind = self.kinds.get(job.family)
+            kind = self.kinds.get(job.kind)
             document["command"] = self._line(kind, job.spec, Path(job.folder)) if kind else ""
+            document["output"] = document["files"].get(kind.shows if kind else "video")
         return document
 
     def _line(self, kind: Kind, spec: Path, folder: Path) -> str:
         return shlex.join(kind.line(spec, self._options(kind, folder)))
 
-    def _kind(self, family: str) -> Kind:
-        if family not in self.kinds:
-            raise InputError(f"there is no family {family!r} here.", fix=f"There are: {', '.join(self.kinds)}.")
-        return self.kinds[family]
+    def _kind(self, name: str) -> Kind:
+        if name not in self.kinds:
+            raise InputError(f"{name!r} cannot be made here.", fix=f"What can: {', '.join(self.kinds)}.")
+        return self.kinds[name]
 
     def _read(self, kind: Kind, asked: Any, spec: Path, folder: Path) -> tuple[Any, Any]:
         """The request and the settings that the page asks for, in the specification that is written for it.
@@ -223,24 +227,23 @@ class Bench:
         if unknown:
             name = min(unknown)
             raise InputError(f"Unknown entry {name!r}.", where="specification", fix=nearest(name, kind.offered()))
-        report_together(lambda: self._check_has_clip(kind, asked), lambda: self._check_has_control(kind, asked))
+        kind.check_whole(asked)
         write_json(spec, asked)
         request, settings = kind.read(spec, self._options(kind, folder))
         self._check_paths(request, own=set(kind.outputs(folder)))
         return request, settings
 
-    def _check_has_clip(self, kind: Kind, asked: Mapping[str, Any]) -> None:
-        if not asked.get(kind.clip):
-            raise InputError("No clip is chosen.", fix="Choose one on the page.")
-
-    def _check_has_control(self, kind: Kind, asked: Mapping[str, Any]) -> None:
-        if not any(control.name in asked for control in kind.controls()):
-            raise InputError("No control takes part.", fix="Give one a weight above 0, or paint where it counts.")
-
     def _check_paths(self, request: StrictModel, own: set[str]) -> None:
         for name, value in request:
             if name not in own:
                 self.folders.check(value)
+
+
+def _named_by(kind: Kind, asked: Any) -> tuple[str, str]:
+    """What a run is called by, as far as it has that: the name of its input, and the beginning of its prompt."""
+    values = asked if isinstance(asked, Mapping) else {}
+    clip = "" if kind.clip is None else Path(str(values.get(kind.clip.field) or "")).name
+    return clip, shortened(" ".join(str(values.get("prompt") or "").split()))
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from cosmos_cli.errors import InputError
 from cosmos_cli.files.paths import given_path
 
 CLIPS = frozenset({".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"})
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".bmp"})
+"""Those that browsers show."""
 _MOST_CLIPS = 500
 _MOST_LOOKED_AT = 20_000
 """Files, so that a home folder as the working folder keeps nobody waiting."""
@@ -59,15 +61,21 @@ class Folders:
             self.inside(path)
 
     def clips(self) -> list[tuple[Path, Path]]:
-        """Videos of all folders, newest first, each with its folder; links that leave the folders are passed over."""
+        """Videos and pictures of all folders, each with its folder; links that leave the folders are passed over.
+
+        So many of each, videos before pictures, and of either the newest first.
+        """
         found: dict[Path, Path] = {}
         for root in self.roots:
             for path in _files(root):
-                if path.suffix.lower() in CLIPS and _changed_at(path) is not None:
+                if path.suffix.lower() in CLIPS | PICTURES and _changed_at(path) is not None:
                     with contextlib.suppress(OutsideError):
                         found.setdefault(self.inside(path), root)
         newest = sorted(found, key=lambda path: _changed_at(path) or 0.0, reverse=True)
-        return [(path, found[path]) for path in newest[:_MOST_CLIPS]]
+        chosen = [
+            [path for path in newest if path.suffix.lower() in suffixes][:_MOST_CLIPS] for suffixes in (CLIPS, PICTURES)
+        ]
+        return [(path, found[path]) for paths in chosen for path in paths]
 
 
 def _changed_at(path: Path) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -30,10 +30,10 @@ _MOST_STARTS = 2
 class Job:
     """One thing that the worker does.
 
-    what: "make" a video, or "look" at controls.
-    family: whose kind it is.
+    what: "make" a video or a picture, or "look" at controls.
+    kind: whose it is, as `cosmos_cli.workbench.kind.kinds` names it.
     folder: of its files; its `spec.json` says what is asked for.
-    clip: name of the input, to show.
+    clip: name of the input, "" if there is none. prompt: how it begins. Both are to show.
     num_starts: how often it was begun.
     stage: what it is at, in words. step, num_steps: of the denoising that runs.
     num_previews: so many there were.
@@ -44,9 +44,10 @@ class Job:
 
     id: int
     what: Literal["make", "look"]
-    family: str
+    kind: str
     folder: str
     clip: str = ""
+    prompt: str = ""
     status: Status = "queued"
     num_starts: int = 0
     stage: str = ""
@@ -79,14 +80,17 @@ _KEPT = frozenset({"status", "num_starts", "title", "problems", "notices", "file
 
 
 class Jobs:
-    """All jobs, in the order in which they were asked for. Videos to make are kept in a file of the output folder.
+    """All jobs, in the order in which they were asked for. What is to be made is kept in a file of the output folder.
 
+    Args:
+        kinds: names of those that there are.
     Raises:
         InputError: another workbench works in this folder.
         CosmosError: the file cannot be read or written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Collection[str] = ()) -> None:
+        self._kinds = kinds
         self._jobs: dict[int, Job] = {}
         self._last_id = 0  # also of one that is forgotten: the worker and open pages may still know it
         self._folder, self._path = folder, folder / NAME
@@ -111,7 +115,7 @@ class Jobs:
             for line in json_lines(file):
                 if isinstance(line, dict) and line.get("forgotten"):
                     self._pop(line.get("id"))
-                elif (job := _job(line)) is not None:
+                elif (job := _job(line, self._kinds)) is not None:
                     # by its name: the folder may have been moved, and a line must not lead out of it
                     self._put(replace(job, folder=str(self._folder / Path(job.folder).name)))
 
@@ -191,12 +195,18 @@ def documents(problems: Sequence[Problem]) -> list[dict[str, Any]]:
     return [{"what": each.what, "where": each.where, "fix": each.fix} for each in problems]
 
 
-def _job(line: Any) -> Job | None:
+def _job(line: Any, kinds: Collection[str]) -> Job | None:
     """A line as it is meant; None if it is none of ours."""
     names = {each.name for each in fields(Job)}
     try:
-        job = Job(**{name: value for name, value in line.items() if name in names})
+        job = Job(**{**_kind_of_family(line, kinds), **{name: value for name, value in line.items() if name in names}})
     except (TypeError, AttributeError):
         return None
-    is_sound = isinstance(job.id, int) and isinstance(job.folder, str) and isinstance(job.family, str)
+    is_sound = isinstance(job.id, int) and isinstance(job.folder, str) and isinstance(job.kind, str)
     return job if is_sound and job.what == "make" and job.status in get_args(Status) else None
+
+
+def _kind_of_family(line: Mapping[str, Any], kinds: Collection[str]) -> dict[str, str]:
+    """The kind of a line of an earlier version, which named the family alone: there was one of each."""
+    family = line.get("family")
+    return {"kind": next((kind for kind in kinds if kind.split()[0] == family), family)} if family else {}

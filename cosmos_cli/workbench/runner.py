@@ -92,7 +92,7 @@ class Runner:
         task = {
             "id": job.id,
             "what": job.what,
-            "family": job.family,
+            "kind": job.kind,
             "folder": job.folder,
             "spec": str(job.spec),
             "options": {name: str(value) for name, value in self._options(job).items()},

@@ -25,7 +25,7 @@ from cosmos_cli import output
 from cosmos_cli.errors import CosmosError, InputError, defect
 from cosmos_cli.files.documents import parse_json
 from cosmos_cli.workbench.bench import Bench
-from cosmos_cli.workbench.folders import CLIPS, OutsideError
+from cosmos_cli.workbench.folders import CLIPS, PICTURES, OutsideError
 from cosmos_cli.workbench.guard import Guard
 from cosmos_cli.workbench.jobs import documents
 from cosmos_cli.workbench.runner import Runner
@@ -35,15 +35,23 @@ PAGES = {
     "style.css": "text/css; charset=utf-8",
     "app.js": "text/javascript; charset=utf-8",
     "api.js": "text/javascript; charset=utf-8",
+    "compare.js": "text/javascript; charset=utf-8",
     "form.js": "text/javascript; charset=utf-8",
     "looks.js": "text/javascript; charset=utf-8",
     "painter.js": "text/javascript; charset=utf-8",
     "players.js": "text/javascript; charset=utf-8",
+    "questions.js": "text/javascript; charset=utf-8",
     "queue.js": "text/javascript; charset=utf-8",
 }
 """Files of the page to their types."""
 
-_SERVED = {**dict.fromkeys(CLIPS, "video/mp4"), ".webm": "video/webm", ".json": "application/json"}
+_SERVED = {
+    **dict.fromkeys(CLIPS, "video/mp4"),
+    ".webm": "video/webm",
+    **{suffix: f"image/{suffix[1:]}" for suffix in PICTURES},
+    ".jpg": "image/jpeg",
+    ".json": "application/json",
+}
 """Suffixes of files that the page may read to what it is told they are."""
 
 _MAX_BODY_BYTES = 4 << 20
@@ -122,10 +130,10 @@ def make_app(bench: Bench, *, token: str, port: int, previews: Path) -> Starlett
 
     async def file(request: Request) -> Response:
         path = await _file(request)
-        kind = _SERVED.get(path.suffix.lower())
-        if kind is None:
+        media_type = _SERVED.get(path.suffix.lower())
+        if media_type is None:
             raise OutsideError(str(path))
-        return FileResponse(path, media_type=kind)
+        return FileResponse(path, media_type=media_type)
 
     async def preview(request: Request) -> Response:
         path = previews / f"{request.path_params['number']}.webp"
@@ -212,11 +220,11 @@ async def _body(request: Request) -> Any:
 
 
 async def _asked(request: Request) -> tuple[str, Any]:
-    """Family and specification."""
+    """Name of a kind, and specification."""
     document = await _body(request)
-    if not isinstance(document, dict) or not isinstance(document.get("family"), str):
-        raise InputError("must name a family.", where="request")
-    return document["family"], document.get("spec")
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+        raise InputError("must name a kind.", where="request")
+    return document["kind"], document.get("spec")
 
 
 def _check_readable(path: Path) -> None:

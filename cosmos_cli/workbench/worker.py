@@ -1,11 +1,12 @@
 """The process that computes for the workbench: one task at a time, as its server tells it on stdin.
 
 It is a process of its own so that what kills it, such as a want of memory, costs one job and not the page. The model
-stays loaded as long as tasks have the same settings and controls.
+stays loaded as long as tasks are of the same kind, with the same settings and controls.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -51,6 +52,7 @@ class Worker:
 
     def __init__(self, tell: Any) -> None:
         self._tell_server = tell
+        output.configure(speaking=False)  # the server has said what cannot be loaded
         self._kinds: Mapping[str, Kind] = kinds()
         self._loaded: Loaded | None = None
         self._cancelled: set[int] = set()
@@ -60,8 +62,8 @@ class Worker:
     def warm_up(self) -> None:
         """Import what the first task would wait for."""
         for kind in self._kinds.values():
-            pipeline = kind.inputs().PIPELINE
-            resolve(pipeline, needed_by=pipeline)
+            with contextlib.suppress(CosmosError):  # it is told where a job needs it
+                resolve(kind.inputs().PIPELINE, needed_by=kind.name)
 
     def cancel(self, number: int) -> None:
         """Have a task end at its next step; from any thread."""
@@ -87,35 +89,35 @@ class Worker:
             self._tell("failed", title=found.title, problems=documents(found.problems))
 
     def _look(self, task: Mapping[str, Any]) -> dict[str, str]:
-        kind = self._kinds[task["family"]]
+        kind = self._kinds[task["kind"]]
         folder = Path(task["folder"])
         settings, request = self._read(kind, task)
         made = kind.look(settings, request)
         return {name: str(path.absolute().relative_to(folder.absolute())) for name, path in made.items()}
 
     def _make(self, task: Mapping[str, Any]) -> dict[str, str]:
-        kind = self._kinds[task["family"]]
+        kind = self._kinds[task["kind"]]
         settings, request = self._read(kind, task)
         kind.inputs().check(settings, request)
         pipeline = self._pipeline(kind, settings, request)
         previews = Path(task["previews"])
-        num_previews, due_at = 0, 0.0
+        num_previews, due_at, fps = 0, 0.0, _fps_of(request, settings)
 
         def on_step(step: Any) -> None:
             nonlocal num_previews, due_at
             self._check_cancelled()
             start = time.monotonic()
             if start >= due_at and (frames := kind.preview(pipeline, step)) is not None:
-                _write_preview(previews / f"{task['id']}.webp", frames, request.fps)
+                _write_preview(previews / f"{task['id']}.webp", frames, fps)
                 num_previews += 1
                 due_at = time.monotonic() + _PREVIEW_SHARE * (time.monotonic() - start)
             self._tell("step", step=step.number, num_steps=step.num_steps, num_previews=num_previews)
 
         result = pipeline(request, on_step=on_step)
         folder = Path(task["folder"]).absolute()
-        sample_files = {"video": Path(result.video), "sidecar": Path(result.sidecar)}
-        more = {f"control:{name}": Path(path) for name, path in getattr(result, "controls", {}).items()}
-        return {name: str(path.absolute().relative_to(folder)) for name, path in {**sample_files, **more}.items()}
+        document = result.document()
+        files = {name: Path(document[name]).absolute() for name in ("sidecar", kind.shows)}
+        return {name: str(path.relative_to(folder)) for name, path in files.items()}
 
     def _read(self, kind: Kind, task: Mapping[str, Any]) -> tuple[Any, Any]:
         request, settings = kind.read(Path(task["spec"]), task["options"])
@@ -123,13 +125,13 @@ class Worker:
 
     def _pipeline(self, kind: Kind, settings: Any, request: Any) -> Any:
         """The model for a request, which stays loaded for the next."""
-        key = json.dumps([kind.command, request_document(settings), sorted(kind.loaded_for(request))])
+        key = json.dumps([kind.name, request_document(settings), sorted(kind.loaded_for(request))])
         if self._loaded is None or self._loaded.key != key:
             self._loaded = None  # its memory is needed for the next
             self._release()
             self._tell("stage", stage="Loading the model")
             inputs = kind.inputs()
-            pipeline = resolve(inputs.PIPELINE, needed_by=inputs.PIPELINE).load(settings, [request])
+            pipeline = resolve(inputs.PIPELINE, needed_by=kind.name).load(settings, [request])
             self._loaded = Loaded(key, pipeline)
         return self._loaded.pipeline
 
@@ -151,6 +153,11 @@ class Worker:
 
     def _tell(self, event: str, **more: Any) -> None:
         self._tell_server({"id": self._task, "event": event, **more})
+
+
+def _fps_of(request: Any, settings: Any) -> float:
+    """Frame rate of what is made, which either may say; of a picture it is none."""
+    return next((each.fps for each in (request, settings) if "fps" in type(each).model_fields), 1.0)
 
 
 def _write_preview(path: Path, frames_FHWC: Any, fps: float) -> None:

@@ -11,6 +11,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.nemo_bridge.commands:app",
         checkpoints="cosmos_plugins.nemo_bridge.checkpoints:CATALOGUE",
         formats="cosmos_plugins.nemo_bridge.formats:FORMATS",
+        workbench="cosmos_plugins.nemo_bridge.workbench:KIND",
     )
 
 

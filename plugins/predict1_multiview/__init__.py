@@ -11,6 +11,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.predict1_multiview.commands:app",
         checkpoints="cosmos_plugins.predict1_multiview.checkpoints:MULTIVIEW_CATALOGUE",
         formats="cosmos_plugins.predict1_multiview.formats:MULTIVIEW_FORMATS",
+        workbench="cosmos_plugins.predict1_multiview.workbench:MULTIVIEW_KIND",
     )
     register(
         name="predict1",
@@ -18,6 +19,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         commands="cosmos_plugins.predict1_multiview.single_view.commands:app",
         checkpoints="cosmos_plugins.predict1_multiview.checkpoints:SINGLE_VIEW_CATALOGUE",
         formats="cosmos_plugins.predict1_multiview.formats:SINGLE_VIEW_FORMATS",
+        workbench="cosmos_plugins.predict1_multiview.workbench:SINGLE_VIEW_KINDS",
     )
 
 

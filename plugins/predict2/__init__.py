@@ -12,6 +12,7 @@ def cosmos_register_families(register: RegisterFamily) -> None:
         checkpoints="cosmos_plugins.predict2.checkpoints:CATALOGUE",
         formats="cosmos_plugins.predict2.formats:FORMATS",
         example='predict2 text2world --model tiny --prompt "A bus drives off."',
+        workbench="cosmos_plugins.predict2.workbench:KINDS",
     )
 
 

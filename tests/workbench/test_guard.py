@@ -12,8 +12,10 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
+from cosmos_cli.errors import InputError
 from cosmos_cli.media.video import write_video
 from cosmos_cli.workbench.bench import Bench, opened
 from cosmos_cli.workbench.folders import Folders
@@ -93,7 +95,7 @@ def test_other_hosts_origins_and_sites_are_refused_even_with_the_token(
     client: TestClient, headers: dict[str, str]
 ) -> None:
     assert client.get("/api/state", headers={**OWN, **headers}).status_code == 403
-    assert client.post("/api/jobs", json={"family": "transfer"}, headers={**OWN, **headers}).status_code == 403
+    assert client.post("/api/jobs", json={"kind": "transfer run"}, headers={**OWN, **headers}).status_code == 403
 
 
 def test_the_page_itself_is_served_with_a_policy_that_names_no_other_host(client: TestClient) -> None:
@@ -130,13 +132,21 @@ def about(client: TestClient, what: str, path: str) -> httpx.Response:
 def test_a_clip_may_have_any_name_that_a_file_can_have(client: TestClient) -> None:
     for name in ODD:
         shutil.copy("clips/a.mp4", Path("clips", os.fsdecode(name)))
+    pictures = [f"{os.fsdecode(name)}.PNG" for name in ODD]
+    for picture in pictures:
+        Image.new("RGB", (112, 64)).save(Path("clips", picture))
     clips = client.get("/api/clips", headers=OWN).json()["clips"]
-    assert {clip["name"] for clip in clips} == {"a.mp4", *map(os.fsdecode, ODD)}
+    assert {clip["name"] for clip in clips} == {"a.mp4", *map(os.fsdecode, ODD), *pictures}
     for clip in clips:
+        is_picture = clip["name"] in pictures
         for what in ("facts", "thumbnail", "file"):
-            assert about(client, what, clip["path"]).status_code == 200, clip
-        spec = {"input_video_path": clip["path"], "model_size": "tiny", "edge": {"control_weight": 1}}
-        body = json.dumps({"family": "transfer", "spec": spec})  # as the page writes it, bytes as \udcXX
+            answer = about(client, what, clip["path"])
+            assert answer.status_code == 200, clip
+        assert answer.headers["content-type"] == ("image/png" if is_picture else "video/mp4")
+        kind = "predict2 video2world" if is_picture else "transfer run"
+        own = {"input_path": clip["path"]} if is_picture else {"input_video_path": clip["path"], "edge": {}}
+        spec = {"model_size": "tiny", **own}
+        body = json.dumps({"kind": kind, "spec": spec})  # as the page writes it, bytes as \udcXX
         made = client.post("/api/jobs", content=body, headers=OWN).json()
         assert client.get("/api/state", headers=OWN).json()["jobs"][-1] == made
         assert about(client, "file", made["spec"]).status_code == 200
@@ -156,7 +166,7 @@ def test_what_is_no_clip_is_not_offered_and_what_was_one_is_said(client: TestCli
 
 
 def test_what_nobody_has_foreseen_is_said_in_words_and_the_rest_goes_on(client: TestClient, bench: Bench) -> None:
-    bench.jobs.add(Job(id=1, what="make", family="transfer", folder="out/1", notices=(object(),)))  # type: ignore[arg-type]
+    bench.jobs.add(Job(id=1, what="make", kind="transfer run", folder="out/1", notices=(object(),)))  # type: ignore[arg-type]
     answer = client.get("/api/state", headers=OWN)
     assert answer.status_code == 500
     [problem] = answer.json()["problems"]
@@ -185,7 +195,7 @@ def test_no_file_outside_of_the_folders_gets_into_a_run(
     client: TestClient, bench: Bench, address: str, changes: dict[str, object]
 ) -> None:
     spec = {"input_video_path": "clips/a.mp4", "model_size": "tiny", "edge": {"control_weight": 1}, **changes}
-    assert client.post(address, json={"family": "transfer", "spec": spec}, headers=OWN).status_code == 403
+    assert client.post(address, json={"kind": "transfer run", "spec": spec}, headers=OWN).status_code == 403
     assert bench.jobs.all() == []
 
 
@@ -211,23 +221,62 @@ def test_what_is_wrong_with_a_run_is_said_before_it_is_queued(
     if spec.get("input_video_path", "clips/a.mp4") != "clips/a.mp4":  # said as soon as it is chosen
         facts = client.get("/api/facts", params={"path": spec["input_video_path"]}, headers=OWN)
         assert facts.status_code == 422 and says in facts.text
-    answer = client.post("/api/jobs", json={"family": "transfer", "spec": spec}, headers=OWN)
+    answer = client.post("/api/jobs", json={"kind": "transfer run", "spec": spec}, headers=OWN)
     assert answer.status_code == 422
     assert any(says in f"{each['where']} {each['what']}" for each in answer.json()["problems"]), answer.text
     for address in ("/api/looks", "/api/export"):
-        client.post(address, json={"family": "transfer", "spec": spec}, headers=OWN)
+        client.post(address, json={"kind": "transfer run", "spec": spec}, headers=OWN)
     assert [job for job in bench.jobs.all() if job.what == "make"] == []
     assert not list(Path("out").glob("0*"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec", "status", "says"),
+    [
+        ("predict2 video2world", {}, 422, "No picture or clip is chosen"),
+        ("predict2 video2world", {"input_path": "clips/a.mp4", "edge": {}}, 422, "Unknown entry 'edge'"),
+        ("predict2 video2world", {"input_path": "clips/a.mp4", "save_path": "x.mp4"}, 422, "Unknown entry 'save_path'"),
+        ("predict2 video2world", {"input_path": "secret.mp4"}, 403, "outside"),
+        ("predict2 text2image", {}, 422, "--prompt is required"),
+        ("predict2 text2image", {"prompt": "A bus.", "input_path": "clips/a.mp4"}, 422, "Unknown entry 'input_path'"),
+        ("predict1 video2world", {"input_image_or_video_path": "clips/none.png"}, 422, "none.png"),
+        ("nemo run", {"conditioned_image_or_video_path": "clips/a.mp4"}, 422, "--prompt is required"),
+        ("predict1-multiview run", {"prompt": "A bus.", "num_steps": 0}, 422, "must be >= 1"),
+        ("transfer", {}, 422, "cannot be made here"),
+    ],
+    ids=str,
+)
+def test_every_kind_refuses_what_is_not_its_own(
+    client: TestClient, bench: Bench, kind: str, spec: dict[str, object], status: int, says: str
+) -> None:
+    spec = {"model_size": "tiny", **spec}
+    for address in ("/api/jobs", "/api/plan", "/api/looks"):
+        answer = client.post(address, json={"kind": kind, "spec": spec}, headers=OWN)
+        assert answer.status_code == (422 if address == "/api/looks" else status)
+        words = [f"{each['where']} {each['what']}" for each in answer.json()["problems"]]
+        expected = "has no controls" if address == "/api/looks" and kind != "transfer" else says
+        assert any(expected in each for each in words), (address, words)
+    assert bench.jobs.all() == [] and not list(Path("out").glob("0*"))
+
+
+def test_what_an_absent_package_has_queued_is_shown_and_refused_when_its_turn_comes(
+    client: TestClient, bench: Bench
+) -> None:
+    job = bench.jobs.add(Job(id=1, what="make", kind="drift run", folder="out/1"))
+    [shown] = client.get("/api/state", headers=OWN).json()["jobs"]
+    assert (shown["kind"], shown["command"], shown["output"]) == ("drift run", "", None)
+    with pytest.raises(InputError, match="'drift run' cannot be made here"):
+        bench.options(job)
+
+
 def test_a_plan_says_what_is_missing_and_how_to_get_it(client: TestClient) -> None:
     spec = {"input_video_path": "clips/a.mp4", "edge": {"control_weight": 1}}
-    plan = client.post("/api/plan", json={"family": "transfer", "spec": spec}, headers=OWN).json()
+    plan = client.post("/api/plan", json={"kind": "transfer run", "spec": spec}, headers=OWN).json()
     assert plan["files"]["missing_bytes"] > 0 and plan["time"]["seconds"] > 0
     assert any("cosmos download" in problem for problem in plan["problems"])
 
 
 def test_a_body_that_is_no_document_is_refused(client: TestClient) -> None:
-    for content in (b"{", b"[]", b'{"family": "none"}', b"\xff", b"[" * 99_999, b'{"family": "transfer", "spec": []}'):
+    for content in (b"{", b"[]", b'{"kind": "none"}', b"\xff", b"[" * 99_999, b'{"kind": "transfer run", "spec": []}'):
         assert client.post("/api/jobs", content=content, headers=OWN).status_code == 422
     assert client.post("/api/maps", content=b"0" * (5 << 20), headers=OWN).status_code == 422

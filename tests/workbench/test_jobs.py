@@ -12,7 +12,17 @@ from cosmos_cli.workbench.jobs import NAME, Job, Jobs
 
 
 def job(number: int, what: str = "make") -> Job:
-    return Job(id=number, what=what, family="transfer", folder=f"out/{number}")  # type: ignore[arg-type]
+    return Job(id=number, what=what, kind="transfer run", folder=f"out/{number}")  # type: ignore[arg-type]
+
+
+def test_what_an_earlier_version_has_queued_is_of_the_kind_that_its_family_had() -> None:
+    Path("out").mkdir()
+    line = {"id": 1, "what": "make", "family": "transfer", "folder": "out/1", "status": "queued"}
+    other = {**line, "id": 2, "family": "drift", "folder": "out/2"}
+    Path("out", NAME).write_text("".join(f"{json.dumps(each)}\n" for each in (line, other)))
+    jobs = Jobs(Path("out"), ["nemo run", "transfer run", "transfer guided"])
+    assert [(each.id, each.kind) for each in jobs.all()] == [(1, "transfer run"), (2, "drift")]
+    jobs.close()
 
 
 def restarted(jobs: Jobs) -> Jobs:
@@ -66,7 +76,7 @@ def test_looks_go_before_videos_and_videos_in_their_order() -> None:
 
 def test_a_torn_or_foreign_line_costs_itself_alone_and_leads_nowhere() -> None:
     Path("out").mkdir()
-    good = {"id": 1, "what": "make", "family": "transfer", "folder": "/etc/1", "status": "queued", "unknown": 1}
+    good = {"id": 1, "what": "make", "kind": "transfer run", "folder": "/etc/1", "status": "queued", "unknown": 1}
     lines = [json.dumps(good), '{"id": 2', "7", json.dumps({**good, "id": 3, "status": "odd"}), json.dumps({"id": "x"})]
     lines += ['{"id": [1], "forgotten": true}', '{"forgotten": 1}']
     Path("out", NAME).write_text("\n".join(lines))

@@ -5,104 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
-import shutil
 import signal
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from cosmos_cli.media.video import read_video
 from cosmos_cli.testing import run_cosmos
-from cosmos_cli.workbench.guard import TOKEN_HEADER
 from tests.browser import CHROMIUM, WIDEST, Page, chromium
-from tests.test_console_lines import EXAMPLES, ROOT, console_lines
 from tests.waiting import runs, until
+from tests.workbench.serving import (
+    HELPERS,
+    ODD,
+    SEEING_PREVIEWS,
+    Served,
+    click,
+    same_video,
+    set_field,
+    set_value,
+    shown,
+)
 
-ODD = os.fsdecode(b'it\'s <b>\xe9\n"$(x)" odd.mp4')
 PROMPT = """it's a "room"\n\n$(with) `two` \\ lines"""
-SPEC: dict[str, Any] = {"model_size": "tiny", "num_steps": 2, "edge": {"control_weight": 0.5}}
-
-
-@dataclass
-class Served:
-    """A workbench that runs. address: of its page, with the token."""
-
-    folder: Path
-    line: list[str]
-    environment: dict[str, str]
-    process: subprocess.Popen[str] = field(init=False)
-    address: str = ""
-
-    def start(self) -> None:
-        command = [*self.line, "--port", "0", "--device", "cpu"]
-        self.process = subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None
-        found = re.search(r"http\S+", self.process.stdout.readline())
-        assert found
-        self.address = found[0]
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(timeout=60)
-
-    @property
-    def base(self) -> str:
-        return self.address.partition("/?")[0]
-
-    def ask(self, path: str, body: Any = None) -> Any:
-        headers = {TOKEN_HEADER: self.address.partition("?t=")[2]}
-        answer = (
-            httpx.get(self.base + path, headers=headers, timeout=60)
-            if body is None
-            else httpx.post(self.base + path, headers=headers, json=body, timeout=60)
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def run(self, **changes: Any) -> int:
-        spec = {"input_video_path": str(self.folder / "clips" / "ball.mp4"), **SPEC, **changes}
-        return int(self.ask("/api/jobs", {"family": "transfer", "spec": spec})["id"])
-
-    def job(self, number: int) -> Any:
-        return next(job for job in self.ask("/api/state")["jobs"] if job["id"] == number)
-
-    def wait_for(self, number: int, is_so: Callable[[Any], bool]) -> Any:
-        return until(lambda: job if is_so(job := self.job(number)) else None, look_s=0.1)
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """What the first line of the guide starts, in a folder with clips."""
-    folder = tmp_path_factory.mktemp("served")
-    shutil.copytree(EXAMPLES / "rooms", folder / "clips")
-    shutil.copy(folder / "clips" / "ball.mp4", folder / "clips" / ODD)
-    line = shlex.split(console_lines(ROOT / "docs" / "workbench.md")[0][0])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("COSMOS_")}
-    environment |= {"COSMOS_CACHE_DIR": str(folder / "cache"), "HF_HUB_OFFLINE": "1"}
-    served = Served(folder, line, environment)
-    served.start()
-    yield served
-    if served.process.poll() is None:
-        assert served.stop() == 130
-
-
-def same_video(command: str, video: str, environment: dict[str, str], folder: Path) -> bool:
-    """Whether a command line makes the same bytes again, run in a shell from elsewhere."""
-    done = subprocess.run(
-        ["bash", "-c", f"{command} --json"], cwd=folder, env=environment, capture_output=True, text=True, check=True
-    )
-    made = Path(json.loads(done.stdout)["video"])
-    assert made != Path(video)
-    return made.read_bytes() == Path(video).read_bytes()
 
 
 @pytest.mark.slow
@@ -132,7 +57,7 @@ def test_a_cancelled_run_ends_at_its_step_and_the_model_stays(served: Served) ->
 def test_a_look_that_is_asked_for_again_while_it_is_cancelled_is_made(served: Served) -> None:
     clip = str(served.folder / "clips" / "cylinder.mp4")
     spec = {"input_video_path": clip, "model_size": "tiny", "seg": {"control_weight": 1.0}}
-    asked = {"family": "transfer", "spec": spec}
+    asked = {"kind": "transfer run", "spec": spec}
     first = served.ask("/api/looks", asked)["id"]
     assert served.ask("/api/looks", asked)["id"] == first
     served.wait_for(first, lambda job: job["status"] != "queued")
@@ -287,32 +212,6 @@ def test_late_answers_are_passed_over_and_lost_ones_are_asked_for_again(served: 
         shown(page, "text('#form-problem').includes('No clip is chosen')")
 
 
-HELPERS = """
-window.text = place => document.querySelector(place)?.innerText ?? "";
-window.held ??= [];
-window.compared = () => [...document.querySelectorAll("#compared video")];
-window.thrown = place => {
-    const video = compared()[place];
-    video.currentTime = (video.currentTime + video.duration / 2) % video.duration;
-};
-window.spread = () => {
-    const shares = compared().map(video => video.currentTime / video.duration);
-    return Math.max(...shares) - Math.min(...shares);
-};
-window.plays = place => document.querySelector(place)?.readyState >= 2;
-"""
-
-
-def shown(page: Page, expression: str) -> None:
-    until(lambda: page.run(f"{HELPERS} Boolean({expression})"), expression, look_s=0.1)
-
-
-SEEING_PREVIEWS = """
-new MutationObserver(() => window.hasSeenPreview ||= Boolean(document.querySelector(".job img")))
-    .observe(document.body, {childList: true, subtree: true});
-"""
-"""Remembers a preview of what is being made, which a video takes the place of soon."""
-
 LOSING = """
 window.network = fetch;
 window.fetch = (...question) => window.isLost ? Promise.reject(new TypeError("no network")) : network(...question);
@@ -331,21 +230,6 @@ def hold(page: Page, part: str) -> None:
 def release(page: Page) -> None:
     """Let answers go that were kept, and the page see them."""
     page.run("window.fetch = plainFetch; for (const go of held.splice(0)) go(); new Promise(go => setTimeout(go, 300))")
-
-
-def click(page: Page, place: str) -> None:
-    page.run(f"document.querySelector({json.dumps(place)}).click()")
-
-
-def set_field(page: Page, name: str, value: str) -> None:
-    set_value(page, f"#field-{name}", value)
-
-
-def set_value(page: Page, place: str, value: str) -> None:
-    page.run(
-        f"(() => {{ const input = document.querySelector('{place}'); input.value = {json.dumps(value)};"
-        "input.dispatchEvent(new Event('input')); })()"
-    )
 
 
 def paint(page: Page, control: str) -> None:

@@ -116,6 +116,13 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A picture or a video, whose screen takes its shape once that is known. */
+export function fitted(screen, media) {
+  const fit = () => screen.style.setProperty("--aspect", `${media.naturalWidth || media.videoWidth} / ${media.naturalHeight || media.videoHeight}`);
+  media.addEventListener(media.tagName === "IMG" ? "load" : "loadedmetadata", fit);
+  return media;
+}
+
 /** What is wrong, in an element for it; nothing hides it. */
 export function showProblems(element, error) {
   element.replaceChildren();

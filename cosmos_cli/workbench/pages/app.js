@@ -1,11 +1,13 @@
-// The page: clip, controls, settings, plan, runs and comparison, kept together.
+// The page: what to make, its input, controls, settings, plan, runs and comparison, kept together.
 
-import {Latest, Unreached, addressOf, copyButton, fileUrl, get, make, onConnection, post, showProblems} from "./api.js";
+import {Latest, Unreached, addressOf, fileUrl, get, make, onConnection, post, showProblems} from "./api.js";
+import {Comparison} from "./compare.js";
 import {Field} from "./form.js";
 import {Look} from "./looks.js";
 import {Painter} from "./painter.js";
 import {Players} from "./players.js";
-import {Output, Queue, differences, seconds, specOf} from "./queue.js";
+import {Question, exported, planned} from "./questions.js";
+import {Output, Queue, specOf} from "./queue.js";
 
 const find = id => document.getElementById(id);
 const BUSY_MS = 500, IDLE_MS = 2000, HURRY_MS = 400, STATE_S = 30;
@@ -56,30 +58,70 @@ async function insistently(question) {
   }
 }
 
-let family = "", kind = null, clip = null, facts = null, fields = [], looks = [], kept = "";
+let kindName = "", kind = null, clip = null, facts = null, fields = [], looks = [], listed = [], kept = "";
 const about = await insistently(() => get("/api/about"));
+const isPicture = path => about.pictures.some(suffix => path.toLowerCase().endsWith(suffix));
 const painter = new Painter();
 const stage = new Players(find("stage-transport"));
-const comparison = new Players(find("compare-transport"));
-const inputVideo = make("video", {muted: true, playsInline: true, preload: "auto", ariaLabel: "The clip"});
-const output = new Output(joinStage);
-const queue = new Queue(find("jobs"), compare, reuse, hurry);
-const unplayable = make("div", {className: "wait", hidden: true}, "This browser cannot play the clip. Its controls are computed all the same.");
+const comparison = new Comparison(about.kinds, isPicture, trouble);
+const inputVideo = make("video", {muted: true, playsInline: true, loop: true, preload: "auto", ariaLabel: "The clip"});
+const inputImage = make("img", {alt: "The picture"});
+const output = new Output(joinStage, isPicture);
+const queue = new Queue(find("jobs"), isPicture, jobs => comparison.show(jobs), reuse, hurry);
+const unplayable = make("div", {className: "wait", hidden: true}, "This browser cannot play the clip. It is used all the same.");
+const inputTile = make("article", {className: "tile", id: "chosen"}, make("header", {}, make("h3", {}, "input")),
+  make("div", {className: "screen"}, inputVideo, inputImage, unplayable));
 inputVideo.addEventListener("error", () => { unplayable.hidden = false; });
 inputVideo.addEventListener("loadeddata", () => { unplayable.hidden = true; });
 
-// The family, and what it shows
+// What to make, and what the page shows of it
 
 function choose(name) {
-  family = name;
+  for (const timer of reach.values()) clearTimeout(timer);
+  reach.clear();
+  for (const look of looks) look.forget();
+  for (const question of questions) question.outdate();
+  opening.forget();
+  find("outdated").hidden = true;
+  kindName = name;
   kind = about.kinds[name];
+  find("kind").value = name;
+  find("kind-help").textContent = kind.help;
   const described = kind.fields.map(each => [each, new Field(each, kind.schema[each.name], changedField)]);
   fields = described.map(([, field]) => field);
   find("fields").replaceChildren(...described.filter(([each]) => each.usual).map(([, field]) => field.element));
   find("more-fields").replaceChildren(...described.filter(([each]) => !each.usual).map(([, field]) => field.element));
   looks = kind.controls.map(control => new Look(control, kind.schema, keep, recomputeSoon, openPainter));
-  const input = make("article", {className: "tile"}, make("header", {}, make("h3", {}, "input")), make("div", {className: "screen"}, inputVideo, unplayable));
-  find("looks").replaceChildren(input, ...looks.map(look => look.element), output.element);
+  find("looks").replaceChildren(inputTile, ...looks.map(look => look.element), output.element);
+  nameInput();
+  closeClip();
+}
+
+/** What the sections about the input say. */
+function nameInput() {
+  const isEither = kind.clip?.takes_pictures, what = isEither ? "picture or clip" : "clip", hasControls = kind.controls.length > 0;
+  find("input").hidden = !kind.clip;
+  find("clips-title").textContent = isEither ? "Picture or clip" : "Clip";
+  find("clip-optional").textContent = kind.clip && !kind.clip.is_needed ? `Without a ${what} the prompt says everything. The chosen one is left out by choosing it again.` : "";
+  find("stage-title").textContent = hasControls ? "Controls" : kind.clip ? "Input and output" : "Output";
+  find("stage-none").textContent = `Choose a ${what}, and ${hasControls ? "its controls show here, each with a weight." : "it shows here beside what is made of it."}`;
+  find("stage-transport").hidden = !hasControls; // a clip and what goes on from it have no common place
+  find("looks").classList.toggle("wide", !hasControls);
+  for (const video of [inputVideo, output.video]) {
+    video.controls = video.loop = !hasControls;
+    video.playbackRate = 1;
+  }
+}
+
+/** Make another kind of thing, with what was set of it before; a clip that suits it stays. */
+function change(name) {
+  const before = clip;
+  choose(name);
+  restore();
+  if (before && !clip && suits(before)) openClip(before);
+  joinStage();
+  keep();
+  hurry();
 }
 
 const reach = new Map(); // look to the timer after which it is computed anew
@@ -105,14 +147,14 @@ function fieldValues() {
 function spec() {
   const controls = looks.map(look => [look.control.name, look.spec()]).filter(([, entry]) => entry);
   const own = Object.assign({}, ...looks.map(look => look.ownFields()));
-  return {...fieldValues(), ...own, [kind.clip]: clip ?? undefined, ...Object.fromEntries(controls)};
+  return {...fieldValues(), ...own, ...(kind.clip && {[kind.clip.field]: clip ?? undefined}), ...Object.fromEntries(controls)};
 }
 
 function lookSpec(look) {
   const {prompt, model_size} = fieldValues();
   const names = look.control.shows_objects && !look.objects.value.trim() ? {prompt} : {};
   return JSON.parse(JSON.stringify({
-    [kind.clip]: clip, model_size, ...names, ...look.ownFields(), [look.control.name]: {control_weight: 1, ...look.entry()},
+    [kind.clip.field]: clip, model_size, ...names, ...look.ownFields(), [look.control.name]: {control_weight: 1, ...look.entry()},
   }));
 }
 
@@ -121,7 +163,7 @@ function compute(look) {
   const asked = lookSpec(look);
   look.forget();
   look.asked = JSON.stringify(asked);
-  look.computing.ask(() => post("/api/looks", {family, spec: asked}), job => {
+  look.computing.ask(() => post("/api/looks", {kind: kindName, spec: asked}), job => {
     showLook(look, job);
     hurry();
   }, error => look.fail(error));
@@ -134,10 +176,11 @@ function showLook(look, job) {
 }
 
 function joinStage() {
-  stage.set([inputVideo, ...looks.flatMap(look => look.videos()), ...output.videos()], facts ? facts.num_frames : 0);
+  if (!kind?.controls.length) stage.set([]);
+  else stage.set([inputVideo, ...looks.flatMap(look => look.videos()), ...output.videos()], facts ? facts.num_frames : 0);
 }
 
-// Clips
+// Clips and pictures
 
 const listing = new Latest();
 
@@ -146,16 +189,26 @@ function listClips() {
 }
 
 function showClips({clips}) {
-  const cards = clips.map(({path, name}) => {
+  listed = clips;
+  showCards();
+}
+
+/** Whether the kind takes a file as its input. */
+function suits(path) {
+  return Boolean(kind.clip) && (kind.clip.takes_pictures || !isPicture(path));
+}
+
+function showCards() {
+  const cards = listed.filter(({path}) => suits(path)).map(({path, name}) => {
     const picture = make("img", {alt: "", loading: "lazy", src: addressOf("thumbnail", path)});
     picture.addEventListener("error", () => picture.replaceWith(make("div", {className: "unreadable"}, "cannot be read")));
     const card = make("button", {type: "button", className: "clip", title: path, "data-path": path}, picture, make("span", {}, name));
     card.setAttribute("aria-pressed", path === clip);
-    card.addEventListener("click", () => openClip(path));
+    card.addEventListener("click", () => path === clip && !kind.clip.is_needed ? leaveOut() : openClip(path));
     return card;
   });
   find("clips").replaceChildren(...cards);
-  find("clips-none").textContent = `There is no video in ${about.folders.filter(folder => folder !== about.output).join(", ")}. `
+  find("clips-none").textContent = `There is no ${kind.clip?.takes_pictures ? "picture or video" : "video"} in ${about.folders.filter(folder => folder !== about.output).join(", ")}. `
     + "Put one there and look again, or start the workbench with --folder for another folder.";
   find("clips-none").hidden = cards.length > 0;
   filterClips();
@@ -177,6 +230,21 @@ function chooseClip(path) {
   keep();
 }
 
+/** No clip is chosen, and none is shown. */
+function closeClip() {
+  clip = facts = null;
+  opening.forget();
+  showProblems(find("clip-problem"), null);
+  showCards();
+  showStage(!kind.clip?.is_needed);
+}
+
+function leaveOut() {
+  closeClip();
+  keep();
+  hurry();
+}
+
 function openClip(path) {
   chooseClip(path);
   for (const look of looks) look.forget();
@@ -184,7 +252,7 @@ function openClip(path) {
   showProblems(find("clip-problem"), null);
   return opening.ask(() => get(addressOf("facts", path)), found => showClip(path, found), error => {
     showProblems(find("clip-problem"), error);
-    showStage(false);
+    showStage(!kind.clip.is_needed);
     if (!(error instanceof Unreached)) chooseClip(null);
   });
 }
@@ -193,16 +261,27 @@ function showStage(isShown) {
   find("stage").hidden = !isShown;
   find("stage").inert = false;
   find("stage-none").hidden = isShown;
-  if (!isShown) stage.pause();
+  inputTile.hidden = !facts;
+  find("clip-facts").textContent = "";
+  if (!facts) {
+    stage.pause();
+    inputVideo.pause();
+    document.body.style.removeProperty("--aspect");
+  }
 }
 
 function showClip(path, found) {
   facts = found;
   showStage(true);
-  find("clip-facts").textContent = `${facts.num_frames} frames, ${facts.width}x${facts.height}, ${Number(facts.fps.toFixed(2))} fps`;
+  const isStill = isPicture(path), length = isStill ? "" : `${facts.num_frames} frames, `, pace = isStill ? "" : `, ${Number(facts.fps.toFixed(2))} fps`;
+  find("clip-facts").textContent = `${length}${facts.width}x${facts.height}${pace}`;
   document.body.style.setProperty("--aspect", `${facts.width} / ${facts.height}`);
-  inputVideo.src = fileUrl(path);
+  inputVideo.hidden = isStill;
+  inputImage.hidden = !isStill;
+  unplayable.hidden = true;
+  (isStill ? inputImage : inputVideo).src = fileUrl(path);
   joinStage();
+  hurry();
   for (const look of looks) compute(look);
 }
 
@@ -214,71 +293,16 @@ function openPainter(look) {
 
 // Plan, run, export
 
-/** A button that asks about the settings; what comes of it is shown until they change. */
-class Question {
-  constructor(name, address, show) {
-    this.button = find(name);
-    this.result = find(`${name}-result`);
-    this.latest = new Latest();
-    this.button.addEventListener("click", () => {
-      this.outdate();
-      this.button.disabled = true;
-      find("outdated").hidden = true;
-      showProblems(find("form-problem"), null);
-      this.latest.ask(() => post(address, {family, spec: spec()}), answer => {
-        this.button.disabled = false;
-        this.result.hidden = false;
-        this.result.replaceChildren(...show(answer));
-      }, error => {
-        this.button.disabled = false;
-        showProblems(find("form-problem"), error);
-      });
-    });
-  }
-
-  /** The settings are others now; whether that takes an answer away. */
-  outdate() {
-    const isMissed = this.latest.isAsking || !this.result.hidden;
-    this.latest.forget();
-    this.result.hidden = true;
-    this.button.disabled = false;
-    return isMissed;
-  }
-}
-
-const size = bytes => bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${(bytes / 1e6).toFixed(1)} MB`;
-
-function planned(plan) {
-  const facts = [];
-  const fact = (name, text) => facts.push(make("dt", {}, name), make("dd", {}, text));
-  fact("Time", `about ${seconds(plan.time.seconds)}`);
-  const device = plan.memory.device_peak;
-  if (device) fact("GPU memory", `${size(device.num_bytes)} at most, ${plan.memory.weights}`);
-  fact("Host memory", `${size(plan.memory.host_peak.num_bytes)} at most`);
-  fact("Frames", `${plan.frames.made} of ${plan.frames.width}x${plan.frames.height}`);
-  fact("Files", plan.files.missing_bytes ? `${size(plan.files.missing_bytes)} are missing` : "all there");
-  const problems = make("div", {className: "problem"}, ...plan.problems.map(text => make("p", {}, text)));
-  const notes = plan.notes.map(text => make("p", {className: "faint"}, text));
-  return [make("dl", {className: "facts"}, ...facts), problems, ...notes,
-    make("details", {}, make("summary", {}, "The whole plan"), make("pre", {}, plan.text))];
-}
-
-function exported(made) {
-  const text = JSON.stringify(made.document, null, 2);
-  return [
-    make("h3", {}, "Command line"), make("pre", {id: "export-command"}, made.command), make("div", {className: "buttons"}, copyButton(() => made.command)),
-    make("h3", {}, "Specification"), make("pre", {id: "export-spec"}, text),
-    make("div", {className: "buttons"}, copyButton(() => text), make("a", {href: fileUrl(made.spec), download: "spec.json"}, "Save as a file")),
-  ];
-}
-
-const questions = [new Question("plan", "/api/plan", planned), new Question("export", "/api/export", exported)];
+const asked = () => ({kind: kindName, spec: spec()});
+const questions = [
+  new Question("plan", "/api/plan", asked, plan => planned(plan, kind.makes_picture)), new Question("export", "/api/export", asked, exported),
+];
 
 find("run").addEventListener("click", async () => {
   find("run").disabled = true;
   showProblems(find("form-problem"), null);
   try {
-    await post("/api/jobs", {family, spec: spec()});
+    await post("/api/jobs", asked());
     hurry();
   } catch (error) {
     showProblems(find("form-problem"), error);  // also if the settings are others by now: nothing runs
@@ -287,39 +311,17 @@ find("run").addEventListener("click", async () => {
   }
 });
 
-// Runs and their comparison
-
-const comparing = new Latest();
-
-function compare(jobs) {
-  find("compare").hidden = !jobs.length;
-  // a specification may be gone; the video shows without what differs
-  const specs = () => Promise.all(jobs.map(job => specOf(job).catch(() => ({}))));
-  return comparing.ask(specs, found => showCompared(jobs, found), trouble);
-}
-
-function showCompared(jobs, specs) {
-  const ways = differences(specs);
-  const clips = [...new Set(specs.map(each => each[kind.clip]).filter(Boolean))];
-  const tile = (title, path, lines) => {
-    const video = make("video", {src: fileUrl(path), muted: true, playsInline: true, preload: "auto", ariaLabel: title});
-    const said = lines.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value)));
-    return [video, make("article", {className: "tile"}, make("h3", {}, title), make("div", {className: "screen"}, video), make("div", {className: "differs"}, ...said))];
-  };
-  const tiles = [
-    ...clips.map(path => tile(path.split("/").at(-1), path, [])),
-    ...jobs.map((job, index) => tile(`${job.id}  ${job.clip}`, job.files.video, ways[index])),
-  ];
-  find("compared").replaceChildren(...tiles.map(([, element]) => element));
-  comparison.pause();
-  comparison.set(tiles.map(([video]) => video));
-}
+// Runs
 
 const reusing = new Latest();
 
 function reuse(job, failed) {
+  const isKnown = job.kind in about.kinds, fix = "Install the package that brings it, and start the workbench anew.";
+  if (!isKnown) return failed({problems: [{what: `${job.kind} cannot be made here.`, where: null, fix}]});
   return reusing.ask(() => specOf(job), document => {
+    if (job.kind !== kindName) choose(job.kind);
     fill(document);
+    hurry();
     scrollTo({top: 0, behavior: "smooth"});
   }, failed);
 }
@@ -328,13 +330,22 @@ function fill(document) {
   for (const field of fields) field.set(document[field.name]);
   for (const look of looks) look.set(document[look.control.name], document);
   keep();
-  const path = document[kind.clip];
+  const path = kind.clip && document[kind.clip.field];
   if (typeof path === "string") openClip(path);
+  else if (clip && kind.clip) leaveOut();
 }
 
 // What stays over a reload of the page
 
-const place = () => `cosmos-workbench ${about.output} ${family}`;
+const place = (...kind) => ["cosmos-workbench", about.output, ...kind].join(" ");
+
+function stored(where) {
+  try {
+    return localStorage.getItem(where);
+  } catch (error) {
+    return null; // the browser keeps nothing: a reload begins afresh
+  }
+}
 
 /** The settings may have changed: they are kept, and what was said of others goes. */
 function keep() {
@@ -342,12 +353,13 @@ function keep() {
   const sum = weights.reduce((total, weight) => total + weight, 0);
   find("sum").textContent = sum > 1 && kind.weights_note ? `The weights sum to ${sum.toFixed(2)}. ${kind.weights_note}` : "";
   const text = JSON.stringify(spec());
-  if (text === kept) return;
-  kept = text;
+  if (`${kindName} ${text}` === kept) return;
+  kept = `${kindName} ${text}`;
   showProblems(find("form-problem"), null);
   if (questions.map(question => question.outdate()).some(Boolean)) find("outdated").hidden = false;
   try {
-    localStorage.setItem(place(), text);
+    localStorage.setItem(place(), kindName);
+    localStorage.setItem(place(kindName), text);
   } catch (error) {
     // the browser keeps nothing: a reload begins afresh
   }
@@ -355,10 +367,10 @@ function keep() {
 
 function restore() {
   try {
-    const document = JSON.parse(localStorage.getItem(place()) || "null");
+    const document = JSON.parse(stored(place(kindName)) || "null");
     if (document) fill(document);
   } catch (error) {
-    // of another version, or the browser keeps nothing
+    // of another version
   }
 }
 
@@ -382,7 +394,7 @@ function watch() {
   watching.ask(() => get("/api/state", {timeout_s: STATE_S}), ({jobs}) => {
     watchIn(jobs.some(job => job.status === "running" || job.status === "queued") ? BUSY_MS : IDLE_MS);
     find("runs-none").hidden = queue.update(jobs) > 0;
-    output.update(jobs, clip);
+    output.update(jobs, kindName, clip);
     const byId = new Map(jobs.map(job => [job.id, job]));
     for (const look of looks) {
       const job = look.job && byId.get(look.job.id);
@@ -397,15 +409,18 @@ function watch() {
 }
 
 const names = Object.keys(about.kinds);
-find("family-choice").hidden = names.length < 2;
-find("family").append(...names.map(name => make("option", {value: name}, name)));
-find("family").addEventListener("change", () => { choose(find("family").value); restore(); joinStage(); });
+for (const family of new Set(Object.values(about.kinds).map(each => each.family))) {
+  const own = names.filter(name => about.kinds[name].family === family);
+  find("kind").append(make("optgroup", {label: family}, ...own.map(name => make("option", {value: name}, name))));
+}
+find("kind").addEventListener("change", () => change(find("kind").value));
 find("where").textContent = `Everything stays on this machine. Made in ${about.output}`;
 find("filter").addEventListener("input", filterClips);
 find("refresh").addEventListener("click", listClips);
 find("compare-clear").addEventListener("click", () => queue.clear());
 find("settings").addEventListener("submit", event => event.preventDefault());
-choose(names[0]);
+// what has controls has the most to show
+choose([stored(place()), names.find(name => about.kinds[name].controls.length), ...names].find(name => name in about.kinds));
 await listClips();
 restore();
 keep();

@@ -1,9 +1,9 @@
-// Settings: one input for each field that the family describes.
+// Settings: one input for each field that the kind describes.
 
 import {make} from "./api.js";
 
-/** The kind of input that a field has, out of its JSON schema. */
-function kindOf(schema) {
+/** What a field takes, out of its JSON schema. */
+function takenBy(schema) {
   const members = schema.anyOf ? schema.anyOf.filter(member => member.type !== "null") : [schema];
   const all = members.flatMap(member => member.enum ?? ("const" in member ? [member.const] : []));
   const [first] = members;
@@ -26,7 +26,7 @@ export class Field {
     this.name = described.name;
     this.schema = schema;
     this.fallback = schema.default ?? null;
-    const {choices, type, minimum, maximum} = kindOf(schema);
+    const {choices, type, minimum, maximum} = takenBy(schema);
     const id = `field-${this.name}`;
     const help = (schema.description || "").replace(/\s+/g, " ");
     const title = make("label", {htmlFor: id}, label(this.name));
@@ -40,7 +40,9 @@ export class Field {
       this.element = make("div", {className: "stack", title: help}, make("div", {className: "row"}, title, this.input, this.reading));
       this.input.addEventListener("input", () => this.read());
     } else if (choices) {
-      this.input = make("select", {id, title: help}, ...choices.map(choice => make("option", {value: String(choice)}, String(choice).replaceAll("_", " "))));
+      const automatic = this.fallback === null ? [make("option", {value: ""}, "auto")] : [];
+      const options = choices.map(choice => make("option", {value: String(choice)}, String(choice).replaceAll("_", " ")));
+      this.input = make("select", {id, title: help}, ...automatic, ...options);
       this.choices = choices;
       this.element = make("div", {className: "stack"}, title, this.input, said);
     } else if (type === "boolean") {
@@ -97,7 +99,7 @@ export class Field {
     const shown = value === undefined ? this.fallback : value;
     if (this.type === "boolean") this.input.checked = Boolean(shown);
     else if (this.isScale) { this.input.value = this.choices.indexOf(shown); this.read(); }
-    else if (this.choices) this.input.value = String(shown);
+    else if (this.choices) this.input.value = String(shown ?? "");
     else if (this.type === "integer" || this.type === "number") this.input.value = shown ?? "";
     else this.input.value = value ?? "";
     if (!this.slider) return;

@@ -1,6 +1,6 @@
 // Runs: what waits, what is being made, what there is, and what of it is compared.
 
-import {copyButton, fileUrl, get, make, post, showProblems} from "./api.js";
+import {copyButton, fileUrl, fitted, get, make, post, showProblems} from "./api.js";
 
 const WORDS = {queued: "waits", running: "runs", done: "done", failed: "failed", cancelled: "cancelled"};
 const OVER = ["done", "failed", "cancelled"];
@@ -9,7 +9,7 @@ const OVER = ["done", "failed", "cancelled"];
 class Run {
   constructor(job, queue) {
     this.queue = queue;
-    this.title = make("h3", {}, `${job.id}  ${job.clip}`);
+    this.title = make("h3", {}, nameOf(job));
     this.status = make("span", {className: "status", "aria-live": "polite"});
     this.screen = make("div", {className: "screen"});
     this.bar = make("progress", {max: 1, ariaLabel: "How much of it is made"});
@@ -18,7 +18,7 @@ class Run {
     this.buttons = make("div", {className: "buttons"});
     this.details = make("div", {});
     this.element = make("article", {className: "job", "data-job": job.id}, this.screen,
-      make("div", {className: "about"}, make("header", {}, this.title, this.status), this.bar, this.stage, this.problem, this.buttons, this.details));
+      make("div", {className: "about"}, make("header", {}, this.title, this.status), make("p", {className: "faint"}, job.kind), this.bar, this.stage, this.problem, this.buttons, this.details));
     this.update(job);
   }
 
@@ -42,7 +42,7 @@ class Run {
 
   preview(job) {
     if (!this.image) {
-      this.image = make("img", {alt: `What is being made: the video as it looks after ${job.step} steps`});
+      this.image = fitted(this.screen, make("img", {alt: `What is being made, as it looks after ${job.step} steps`}));
       this.screen.replaceChildren(this.image);
     }
     this.image.src = `/api/preview/${job.id}?n=${job.num_previews}`;
@@ -50,9 +50,11 @@ class Run {
 
   arrange(job) {
     if (job.status !== "running") this.image = null;
-    if (job.status === "done") {
-      this.video = make("video", {src: fileUrl(job.files.video), muted: true, loop: true, playsInline: true, controls: true, preload: "auto", ariaLabel: `Run ${job.id}`});
-      this.screen.replaceChildren(this.video);
+    if (job.status === "done" && job.output) {
+      const src = fileUrl(job.output);
+      const media = this.queue.isPicture(job.output) ? make("img", {src, alt: `Run ${job.id}`})
+        : make("video", {src, muted: true, loop: true, playsInline: true, controls: true, preload: "auto", ariaLabel: `Run ${job.id}`});
+      this.screen.replaceChildren(fitted(this.screen, media));
     } else if (!this.image) {
       this.screen.replaceChildren(make("div", {className: "wait"}, job.status === "running" ? "The first preview comes with the first steps" : WORDS[job.status]));
     }
@@ -100,34 +102,35 @@ class Run {
   }
 }
 
-/** The latest run of a clip, among its controls. */
+/** The latest run of a kind with a clip, beside it and its controls. */
 export class Output {
-  constructor(joined) {
+  constructor(joined, isPicture) {
     this.joined = joined;
+    this.isPicture = isPicture;
     this.title = make("span", {className: "faint"});
-    this.video = make("video", {muted: true, playsInline: true, preload: "auto", ariaLabel: "Latest run of this clip"});
-    this.image = make("img", {alt: "What is being made"});
+    this.screen = make("div", {className: "screen"});
+    this.video = fitted(this.screen, make("video", {muted: true, playsInline: true, loop: true, preload: "auto", ariaLabel: "Latest run"}));
+    this.image = fitted(this.screen, make("img", {alt: "What is made"}));
     this.wait = make("div", {className: "wait"});
-    this.element = make("article", {className: "tile", id: "output"}, make("header", {}, make("h3", {}, "output"), this.title),
-      make("div", {className: "screen"}, this.video, this.image, this.wait));
+    this.screen.append(this.video, this.image, this.wait);
+    this.element = make("article", {className: "tile", id: "output"}, make("header", {}, make("h3", {}, "output"), this.title), this.screen);
     this.source = "";
-    this.update([], "");
+    this.update([], "", "");
   }
 
-  update(jobs, clip) {
+  update(jobs, kind, clip) {
     const name = (clip || "").split("/").at(-1);
-    const job = jobs.filter(each => each.what === "make" && each.clip === name && ["running", "done"].includes(each.status)).at(-1);
-    const isDone = job?.status === "done", isShown = job?.status === "running" && job.num_previews > 0;
+    const job = jobs.filter(each => each.what === "make" && each.kind === kind && each.clip === name && ["running", "done"].includes(each.status)).at(-1);
+    const isDone = job?.status === "done" && Boolean(job.output), isShown = job?.status === "running" && job.num_previews > 0;
+    const isPicture = isDone && this.isPicture(job.output);
     this.title.textContent = !job ? "" : isDone ? `run ${job.id}` : job.step ? `run ${job.id}, step ${job.step} of ${job.num_steps}` : `run ${job.id}`;
-    this.image.hidden = !isShown;
+    this.image.hidden = !isShown && !isPicture;
     this.wait.hidden = isDone || isShown;
     this.wait.textContent = job ? "The first preview comes with the first steps" : "Run shows it here";
-    if (isShown) {
-      const source = `/api/preview/${job.id}?n=${job.num_previews}`;
-      if (!this.image.src.endsWith(source)) this.image.src = source;
-    }
-    const source = isDone ? fileUrl(job.files.video) : "";
-    this.video.hidden = !isDone;
+    const picture = isShown ? `/api/preview/${job.id}?n=${job.num_previews}` : isPicture ? fileUrl(job.output) : "";
+    if (picture && this.image.getAttribute("src") !== picture) this.image.src = picture;
+    const source = isDone && !isPicture ? fileUrl(job.output) : "";
+    this.video.hidden = !source;
     if (source === this.source) return;
     this.source = source;
     if (source) this.video.src = source;
@@ -142,8 +145,9 @@ export class Output {
 
 export class Queue {
   /** changed: told that something was done to a run. */
-  constructor(place, onChosen, reuse, changed) {
+  constructor(place, isPicture, onChosen, reuse, changed) {
     this.place = place;
+    this.isPicture = isPicture;
     this.onChosen = onChosen;
     this.reuse = reuse;
     this.changed = changed;
@@ -184,6 +188,11 @@ export class Queue {
   clear() {
     for (const id of [...this.chosen]) this.toggle(id);
   }
+}
+
+/** What a run is called: by its input, or else by its prompt. */
+export function nameOf(job) {
+  return `${job.id}  ${job.clip || job.prompt}`;
 }
 
 export function seconds(value) {

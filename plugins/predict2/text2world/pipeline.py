@@ -12,7 +12,7 @@ from cosmos_cli import output
 from cosmos_cli.files.documents import read_json
 from cosmos_cli.files.transactions import pending, transaction
 from cosmos_cli.files.writing import write_json
-from cosmos_cli.generation.load import checked_guardrails
+from cosmos_cli.generation.load import Models, checked_guardrails
 from cosmos_cli.generation.outputs import making_together
 from cosmos_cli.generation.pipeline import Generated
 from cosmos_cli.generation.plan import Plan
@@ -22,6 +22,7 @@ from cosmos_cli.generation.watch import Watch
 from cosmos_cli.guardrails import Guardrails
 from cosmos_cli.requests import request_document
 from cosmos_cli.runtime.memory.offload import release_memory
+from cosmos_plugins.predict2.pipeline import Predict2Pipeline, S
 from cosmos_plugins.predict2.text2image import inputs as image_inputs
 from cosmos_plugins.predict2.text2image.pipeline import Text2ImagePipeline
 from cosmos_plugins.predict2.text2world import inputs
@@ -60,6 +61,20 @@ class Text2WorldPipeline:
 
     def __init__(self, settings: Text2WorldSettings, guardrails: Guardrails) -> None:
         self.settings, self.guardrails = settings, guardrails
+        self._at_work: Models[Any, Any] | None = None
+
+    @property
+    def models(self) -> Models[Any, Any]:
+        """Those that a step comes from, while it is told to who asked for `on_step`."""
+        assert self._at_work is not None
+        return self._at_work
+
+    def _make(self, pipeline: Predict2Pipeline[S, Any], sample: S, on_step: OnStep | None) -> Generated[S]:
+        self._at_work = pipeline.models
+        try:
+            return pipeline.make(sample, on_step=on_step)
+        finally:
+            self._at_work = None  # so that they go with their pipeline
 
     @classmethod
     def load(
@@ -98,9 +113,8 @@ class Text2WorldPipeline:
     def generate(self, request: Text2WorldRequest, *, on_step: OnStep | None = None) -> Generated[Any]:
         """Make one video and write nothing; arguments and errors as for a call."""
         sample = inputs.check(self.settings, request, writes=False)()
-        picture = self._load_picture(sample).make(
-            image_inputs.read(sample.image_settings, sample.image_request), on_step=on_step
-        )
+        image_sample = image_inputs.read(sample.image_settings, sample.image_request)
+        picture = self._make(self._load_picture(sample), image_sample, on_step)
         release_memory()
         _, made = self._make_video(sample, picture.frames, on_step)
         return Generated(sample, made.frames, _together(picture.seconds, made.seconds), made.prompts, made.not_run)
@@ -117,7 +131,7 @@ class Text2WorldPipeline:
         """The first frame, (1, H, W, 3) uint8; the model has gone from memory then."""
         pipeline = self._load_picture(sample)
         watch = Watch(plan, from_process_start=True) if plan else None
-        made = pipeline.make(image_inputs.read(sample.image_settings, sample.image_request), on_step=on_step)
+        made = self._make(pipeline, image_inputs.read(sample.image_settings, sample.image_request), on_step)
         return made.frames, pipeline.write(made, watch)
 
     def _make_video(
@@ -126,7 +140,7 @@ class Text2WorldPipeline:
         release_memory()
         settings, request = sample.video_settings, sample.video_request
         pipeline: Video2WorldPipeline = Video2WorldPipeline.load(settings, [request], self.guardrails)
-        return pipeline, pipeline.make(video_inputs.with_frames(settings, request, frames_FHWC), on_step=on_step)
+        return pipeline, self._make(pipeline, video_inputs.with_frames(settings, request, frames_FHWC), on_step)
 
     def _rewrite_sidecar(self, result: Text2WorldResult, request: Text2WorldRequest) -> None:
         """Have the video's sidecar tell of both models; the first frame has one of its own."""
