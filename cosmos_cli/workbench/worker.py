@@ -1,13 +1,15 @@
 """The process that computes for the workbench: one task at a time, as its server tells it on stdin.
 
 It is a process of its own so that what kills it, such as a want of memory, costs one job and not the page. The model
-stays loaded as long as tasks are of the same kind, with the same settings and controls.
+stays loaded as long as tasks are of the same kind, with the same settings and controls, and
+none is larger than what it was loaded for.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import sys
@@ -37,9 +39,13 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model that is ready. key: its settings and controls."""
+    """A model that is ready.
+
+    key: its kind, settings and controls. num_latents: that it was loaded to denoise together, see `_num_latents`.
+    """
 
     key: str
+    num_latents: int
     pipeline: Any
 
 
@@ -126,13 +132,14 @@ class Worker:
     def _pipeline(self, kind: Kind, settings: Any, request: Any) -> Any:
         """The model for a request, which stays loaded for the next."""
         key = json.dumps([kind.name, request_document(settings), sorted(kind.loaded_for(request))])
-        if self._loaded is None or self._loaded.key != key:
+        num_latents = _num_latents(kind, settings, request)
+        if self._loaded is None or self._loaded.key != key or num_latents > self._loaded.num_latents:
             self._loaded = None  # its memory is needed for the next
             self._release()
             self._tell("stage", stage="Loading the model")
             inputs = kind.inputs()
             pipeline = resolve(inputs.PIPELINE, needed_by=kind.name).load(settings, [request])
-            self._loaded = Loaded(key, pipeline)
+            self._loaded = Loaded(key, num_latents, pipeline)
         return self._loaded.pipeline
 
     def _release(self) -> None:
@@ -153,6 +160,18 @@ class Worker:
 
     def _tell(self, event: str, **more: Any) -> None:
         self._tell_server({"id": self._task, "event": event, **more})
+
+
+def _num_latents(kind: Kind, settings: Any, request: Any) -> int:
+    """How much a request denoises together: what is left of the device's memory for networks was planned with it.
+
+    0 where no model is loaded before it works.
+    """
+    work_of = getattr(kind.inputs(), "work_of", None)
+    if work_of is None:
+        return 0
+    work = work_of(settings, request)
+    return math.prod(work.latents_THW) * int(work.num_tiles)
 
 
 def _fps_of(request: Any, settings: Any) -> float:

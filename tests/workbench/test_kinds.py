@@ -91,8 +91,8 @@ def test_a_picture_is_continued_and_another_made_in_a_browser(served: Served, tm
         click(page, "#plan")
         shown(page, "text('#plan-result').includes('all there')")
         continued = run(page)
-        shown(page, "document.querySelector('#output img').src.includes('/api/preview/')")
-        shown(page, "plays('#output video')")
+        shown(page, f"document.querySelector('#output img').src.includes('/api/preview/{continued}?')")
+        shown(page, f"text('#output').includes('run {continued}') && plays('#output video')")
         set_kind(page, "predict2 text2image")
         assert page.run("document.querySelector('#input').hidden && document.querySelector('#chosen').hidden")
         assert page.run("document.querySelector('#field-prompt').value") == ""  # nothing of another kind
@@ -102,8 +102,10 @@ def test_a_picture_is_continued_and_another_made_in_a_browser(served: Served, tm
         shown(page, "text('#form-problem').includes('Prompt: is required')")
         set_field(page, "prompt", PROMPT)
         drawn = run(page)
-        shown(page, "document.querySelector('#output img').src.includes('/api/file')")
-        shown(page, "document.querySelector('#output img').naturalWidth > 0")
+        shown(page, f"document.querySelector('[data-job=\"{drawn}\"] .status.done')")
+        shown(
+            page, f"text('#output').includes('run {drawn}') && document.querySelector('#output img').naturalWidth > 0"
+        )
         for number in (continued, drawn):
             click(page, f"[data-compares='{number}']")
         shown(page, "document.querySelectorAll('#compared img').length === 2")
@@ -114,6 +116,10 @@ def test_a_picture_is_continued_and_another_made_in_a_browser(served: Served, tm
         click(page, f"[data-job='{continued}'] .buttons button:nth-child(2)")
         shown(page, "document.querySelector('#kind').value === 'predict2 video2world'")
         shown(page, f"document.querySelector(\"{card}\")?.ariaPressed === 'true'")
+        click(page, f"[data-job='{drawn}'] .buttons button:nth-child(3)")  # what was made can go on
+        shown(page, "document.querySelector('#chosen img').src.includes('output.png') && text('#clip-facts')")
+        click(page, card)
+        shown(page, "document.querySelector('#chosen img').src.includes('harbour') && text('#clip-facts')")
         page.open(served.base, width=390, is_phone=True)  # the kind and what was set of each is still there
         shown(
             page, "document.body.dataset.ready === 'yes' && document.querySelector('#field-num_steps').value === '10'"

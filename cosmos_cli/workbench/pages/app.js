@@ -67,7 +67,7 @@ const comparison = new Comparison(about.kinds, isPicture, trouble);
 const inputVideo = make("video", {muted: true, playsInline: true, loop: true, preload: "auto", ariaLabel: "The clip"});
 const inputImage = make("img", {alt: "The picture"});
 const output = new Output(joinStage, isPicture);
-const queue = new Queue(find("jobs"), isPicture, jobs => comparison.show(jobs), reuse, hurry);
+const queue = new Queue(find("jobs"), isPicture, jobs => comparison.show(jobs), reuse, goOn, hurry);
 const unplayable = make("div", {className: "wait", hidden: true}, "This browser cannot play the clip. It is used all the same.");
 const inputTile = make("article", {className: "tile", id: "chosen"}, make("header", {}, make("h3", {}, "input")),
   make("div", {className: "screen"}, inputVideo, inputImage, unplayable));
@@ -118,7 +118,7 @@ function change(name) {
   const before = clip;
   choose(name);
   restore();
-  if (before && !clip && suits(before)) openClip(before);
+  if (before && !clip && kind.clip?.is_needed && suits(before)) openClip(before);
   joinStage();
   keep();
   hurry();
@@ -324,6 +324,15 @@ function reuse(job, failed) {
     hurry();
     scrollTo({top: 0, behavior: "smooth"});
   }, failed);
+}
+
+/** What was made is an input of what is made next. */
+function goOn(job, failed) {
+  const fix = "Choose at the top what to make out of it.", what = isPicture(job.output) ? "picture" : "clip";
+  if (!suits(job.output)) return failed({problems: [{what: `${kindName} takes no ${what}.`, where: null, fix}]});
+  failed(null);
+  scrollTo({top: 0, behavior: "smooth"});
+  return openClip(job.output);
 }
 
 function fill(document) {

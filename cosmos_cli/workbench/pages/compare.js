@@ -24,8 +24,9 @@ export class Comparison {
   }
 
   fill(jobs, specs) {
-    const inputs = jobs.map((job, index) => specs[index][this.kinds[job.kind]?.clip?.field]);
-    const ways = differences(jobs.map((job, index) => ({kind: job.kind, ...specs[index]})));
+    const fields = jobs.map(job => this.kinds[job.kind]?.clip?.field); // each kind has a name of its own for its input
+    const inputs = specs.map((spec, index) => spec[fields[index]]);
+    const ways = differences(specs.map((spec, index) => ({kind: jobs[index].kind, input: inputs[index], ...spec, [fields[index]]: undefined})));
     const tiles = [
       ...[...new Set(inputs.filter(Boolean))].map(path => this.tile(path.split("/").at(-1), path, [])),
       ...jobs.map((job, index) => this.tile(nameOf(job), job.output, ways[index])),

@@ -86,7 +86,9 @@ class Run {
       compare.setAttribute("aria-pressed", this.queue.chosen.has(job.id));
       own.push(compare);
     }
-    own.push(button("Use these settings", () => this.queue.reuse(job, error => showProblems(this.problem, error))));
+    const failed = error => showProblems(this.problem, error);
+    own.push(button("Use these settings", () => this.queue.reuse(job, failed)));
+    if (job.status === "done") own.push(button("Use as input", () => this.queue.goOn(job, failed)));
     own.push(button("Take off the list", async () => { await tell("forget"); this.queue.remove(job.id); }));
     return own;
   }
@@ -125,6 +127,7 @@ export class Output {
     const isPicture = isDone && this.isPicture(job.output);
     this.title.textContent = !job ? "" : isDone ? `run ${job.id}` : job.step ? `run ${job.id}, step ${job.step} of ${job.num_steps}` : `run ${job.id}`;
     this.image.hidden = !isShown && !isPicture;
+    if (!isShown && !isDone) this.screen.style.removeProperty("--aspect"); // that of another kind
     this.wait.hidden = isDone || isShown;
     this.wait.textContent = job ? "The first preview comes with the first steps" : "Run shows it here";
     const picture = isShown ? `/api/preview/${job.id}?n=${job.num_previews}` : isPicture ? fileUrl(job.output) : "";
@@ -145,11 +148,12 @@ export class Output {
 
 export class Queue {
   /** changed: told that something was done to a run. */
-  constructor(place, isPicture, onChosen, reuse, changed) {
+  constructor(place, isPicture, onChosen, reuse, goOn, changed) {
     this.place = place;
     this.isPicture = isPicture;
     this.onChosen = onChosen;
     this.reuse = reuse;
+    this.goOn = goOn;
     this.changed = changed;
     this.runs = new Map();
     this.chosen = new Set();
@@ -207,7 +211,7 @@ export function differences(specs) {
   const flat = specs.map(spec => Object.fromEntries(Object.entries(spec).flatMap(([name, value]) =>
     value && typeof value === "object" ? Object.entries(value).map(([key, each]) => [`${name} ${key.replace("control_", "")}`, each]) : [[name, value]])));
   const names = [...new Set(flat.flatMap(Object.keys))].filter(name => new Set(flat.map(each => JSON.stringify(each[name]))).size > 1);
-  const shown = value => value === undefined ? "not given" : typeof value === "string" ? value.split("/").at(-1) : String(value);
+  const shown = value => value === undefined ? "not given" : typeof value === "string" && value.startsWith("/") ? value.split("/").at(-1) : String(value);
   return flat.map(each => names.map(name => [name.replaceAll("_", " "), shown(each[name])]));
 }
 
