@@ -14,7 +14,7 @@ from cosmos_cli import output, registry
 from cosmos_cli.workbench.kind import kinds
 from tests.browser import CHROMIUM, Page, chromium
 from tests.test_console_lines import EXAMPLES
-from tests.workbench.serving import Served, click, made_again, set_field, set_kind, shown
+from tests.workbench.serving import SEEING_PREVIEWS, Served, click, made_again, set_field, set_kind, shown
 
 PROMPT = "The ball rolls to the left."
 
@@ -90,8 +90,9 @@ def test_a_picture_is_continued_and_another_made_in_a_browser(served: Served, tm
             set_field(page, name, value)
         click(page, "#plan")
         shown(page, "text('#plan-result').includes('all there')")
+        page.run(SEEING_PREVIEWS)
         continued = run(page)
-        shown(page, f"document.querySelector('#output img').src.includes('/api/preview/{continued}?')")
+        shown(page, "window.hasSeenPreview")
         shown(page, f"text('#output').includes('run {continued}') && plays('#output video')")
         set_kind(page, "predict2 text2image")
         assert page.run("document.querySelector('#input').hidden && document.querySelector('#chosen').hidden")
