@@ -51,7 +51,7 @@ ROOT = str(Path(__file__).parents[2])
 class Nodes:
     """A cluster in processes of this machine: a head without room, and nodes with room for some processes each."""
 
-    def __init__(self, num_nodes: int, num_cpus: int = 1) -> None:
+    def __init__(self, num_nodes: int, num_cpus: int = 1, num_gpus: int = 0) -> None:
         from ray.cluster_utils import Cluster
 
         os.environ.update(QUIET)
@@ -61,7 +61,11 @@ class Nodes:
         self._cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": store})
         # addresses of their own, so that a driver here joins by the head, and not by a node that is killed
         self._add: Callable[[int], Any] = lambda number: self._cluster.add_node(
-            wait=False, num_cpus=num_cpus, object_store_memory=store, node_ip_address=f"127.0.0.{number + 2}"
+            wait=False,
+            num_cpus=num_cpus,
+            num_gpus=num_gpus,
+            object_store_memory=store,
+            node_ip_address=f"127.0.0.{number + 2}",
         )
         self.workers = [self._add(number) for number in range(num_nodes)]
         self._cluster.wait_for_nodes()
@@ -300,6 +304,54 @@ def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere(monkeypatch
 
     report = run_batch(plan_of("y"), refused, ledger=LEDGER, engine=RayEngine("cpu"))
     assert statuses(report) == ["blocked"]
+
+
+class OnFakeGpu:
+    """Loads on a GPU that is not there, and shows what Ray has given the process; others have filled the first one."""
+
+    def __reduce__(self) -> tuple[Callable[[], OnFakeGpu], tuple[()]]:
+        return with_fake_gpu, ()
+
+    def __call__(self, _: Sequence[Any]) -> Shouter:
+        import torch
+
+        from cosmos_cli.runtime.memory.placement import plan_for_device
+        from cosmos_cli.runtime.memory.residence import NetworkSize, Stage
+
+        plan_for_device(torch.device("cuda", 0), None, [Stage("network", (NetworkSize(4 << 30),))])
+        Path(f"loaded on {os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+        return Shouter()
+
+
+def with_fake_gpu() -> OnFakeGpu:
+    import torch
+
+    def mem_get_info(device: torch.device) -> tuple[int, int]:
+        try:
+            Path("full").touch(exist_ok=False)
+        except FileExistsError:
+            return 60 << 30, 80 << 30
+        return 2 << 30, 80 << 30
+
+    cuda: Any = torch.cuda
+    cuda.is_available, cuda.current_device = (lambda: True), (lambda: 0)
+    cuda.mem_get_info, cuda.memory_reserved = mem_get_info, lambda device: 0
+    return OnFakeGpu()
+
+
+@pytest.mark.slow
+def test_a_gpu_that_others_fill_is_named_and_its_items_go_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = Nodes(2, num_gpus=1)
+    try:
+        monkeypatch.setenv("RAY_ADDRESS", nodes.address)
+        report = run_batch(plan_of("a", "b", "c"), OnFakeGpu(), ledger=LEDGER, engine=RayEngine("auto"))
+    finally:
+        nodes.shutdown()
+    assert statuses(report) == ["done"] * 3
+    assert Path("full").exists()
+    assert Path("loaded on 0").exists()
+    [told] = [notice for notice in output.notices() if "no more is loaded on" in notice]
+    assert "the GPU has 2.0 GiB of 80.0 GiB free, and about 5.0 GiB are needed: others use it" in told
 
 
 @pytest.mark.usefixtures("address")
