@@ -22,7 +22,11 @@ def check_kept_for_later(words: Sequence[str]) -> None:
     """
     values = [word.partition("=")[2] if word.startswith("--") and "=" in word else word for word in words]
     problems = [
-        Problem("is open in this process alone, and cannot be read later.", value, "Save it as a file, and name that.")
+        Problem(
+            "is a pipe, or open in this process alone, and cannot be read later.",
+            value,
+            "Save it as a file, and name that.",
+        )
         for value in values
         if value.startswith(_OWN) or _is_pipe(value)
     ]
