@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import random
 import signal
 import subprocess
@@ -274,6 +275,19 @@ def test_the_batch_file_names_the_recipe_as_it_is_found_whatever_the_run_is_call
     words = line[line.index("predict2") :].split()
     assert words[words.index("--experiment") + 1] == name
     assert cosmos(*words, "--dry-run", "--device", "cpu").exit_code == 0
+
+
+def test_no_name_of_a_run_breaks_the_batch_file_and_no_option_is_lost(cosmos: Callable[..., CommandResult]) -> None:
+    odd = "it's mine\n#SBATCH --nodes=9; $(touch pwned)"
+    options = ("--precision", "float32", "--deterministic", "--cache-dir", "my caches")
+    run = ("predict2", "post-train", "--experiment", "tiny_video2world", "--slurm", *options, "--", f"job.name={odd}")
+    text = cosmos(*run).stdout
+    told = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert "#SBATCH --job-name=it-s-mine-SBATCH---nodes-9-touch-pwned-" in told
+    words = shlex.split(text[text.index("srun") : text.index("\ncode=")])
+    assert f"job.name={odd}" in words
+    assert words[words.index("--precision") + 1] == "float32" and "--deterministic" in words
+    assert words[words.index("--cache-dir") + 1] == "my caches"
 
 
 @pytest.fixture(autouse=True)
