@@ -106,9 +106,17 @@ def read_file(path: Path) -> dict[str, Default]:
 
 
 def change_file(path: Path, name: str, value: str | None) -> None:
-    """Set a key in a file, or with None remove it; comments and all else in it stay. Errors as for `read_file`."""
+    """Set a key in a file, or with None remove it; comments and all else in it stay.
+
+    Raises:
+        InputError: as for `read_file`; or the value is a path whose name is no text, which TOML cannot hold.
+    """
     from tomlkit import document, dumps
 
+    try:
+        (value or "").encode()
+    except UnicodeEncodeError as error:
+        raise InputError("is no text, and TOML holds nothing else.", where=name, fix="Name another path.") from error
     held: Any = _parse(path) if path.exists() else document()
     if value is not None:
         held[name] = value

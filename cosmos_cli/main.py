@@ -104,13 +104,16 @@ def _fail(error: CosmosError) -> int:
 
 
 def describe(error: Exception) -> CosmosError:
-    """A panel for what was not raised as a CosmosError: wrong usage, found by Typer, or a defect of ours."""
+    """A panel for what was not raised as a CosmosError: wrong usage, found by Typer, what is closed, or a defect."""
     if isinstance(error, typer.BadParameter.__mro__[1]):  # Typer's UsageError, which it does not export
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "cosmos"
         return InputError(error.format_message(), where=path, fix=f"See `{path} --help`.")  # type: ignore[attr-defined]
     if is_too_little(error):
         return TooLittleMemory("The system gave no more memory.", fix=WAY_OUT)
+    if isinstance(error, PermissionError) and error.filename is not None:
+        what = "is closed to you: Permission denied."
+        return CosmosError(what, where=os.fsdecode(error.filename), fix="Change its rights, or name another.")
     return defect(error)
 
 

@@ -35,6 +35,7 @@ ERRORS = {
     "interrupt": KeyboardInterrupt(),
     "abort": typer.Abort(),
     "defect": ZeroDivisionError("division by zero"),
+    "closed": PermissionError(13, "Permission denied", "/closed/videos"),
 }
 
 @hookimpl
@@ -86,6 +87,12 @@ def test_exit_codes_say_how_it_ended(cosmos: Cosmos, how: str, exit_code: int) -
     assert result.exit_code == exit_code
     assert "Traceback" not in result.stderr
     assert (result.stdout == "") == (how != "well")
+
+
+@pytest.mark.usefixtures("endings")
+def test_a_path_that_is_closed_is_no_defect(cosmos: Cosmos) -> None:
+    [problem] = cosmos("endings", "end-with", "closed", "--json").json["problems"]
+    assert (problem["where"], problem["what"]) == ("/closed/videos", "is closed to you: Permission denied.")
 
 
 @pytest.mark.usefixtures("endings")

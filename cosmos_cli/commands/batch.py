@@ -10,6 +10,7 @@ import typer
 
 from cosmos_cli import output
 from cosmos_cli.errors import InputError
+from cosmos_cli.files.missing import exists, is_file
 from cosmos_cli.flags import JsonFlag
 
 app = typer.Typer(help="Look at batches that run, or have run.", no_args_is_help=True)
@@ -56,11 +57,12 @@ def _meant(path: Path) -> Path:
 def _ledgers(path: Path) -> list[Path]:
     from cosmos_cli.batch.ledger import ENDING, find_ledgers
 
-    if path.is_file() or (path.name.endswith(ENDING) and path.exists()):
+    if path.name.endswith(ENDING) and exists(path):
         return [path]
-    found = find_ledgers(path)
+    found = find_ledgers(path) if not is_file(path) else []
     if not found:
-        what = "is no folder and no ledger." if not path.is_dir() else "holds no ledger of a batch."
+        is_none = is_file(path) or not exists(path)
+        what = "is no folder and no ledger." if is_none else "holds no ledger of a batch."
         raise InputError(what, where=str(path), fix="Name the folder that the batch writes to.")
     return found
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cosmos_cli import configuration, output
+from cosmos_cli import configuration, output, registry
 from cosmos_cli.configuration import KEYS, PROJECT_FILE, project_file, shown, user_file
 from cosmos_cli.errors import InputError
 from cosmos_cli.flags import JsonFlag
+from cosmos_cli.runtime.machine import parse_device
 
 if TYPE_CHECKING:
     from cosmos_cli.requests import StrictModel
@@ -109,7 +110,16 @@ def _checked(name: str, value: str) -> Any:
     """The value as options take it. Raises InputError."""
     from cosmos_cli.requests import validate
 
-    [settings] = validate([_settings_with(name)], {name: value or None}, name_of=str)
+    if not value:
+        raise InputError("is empty.", where=name, fix=f"`cosmos config unset {name}` leaves it to the command.")
+    if name == "device":
+        parse_device(value)
+    known = registry.current().extensions.get("batch_engines", {})
+    if name == "engine" and value not in known:
+        raise InputError(
+            f"There is no engine named {value!r}.", where=name, fix=f"Use one of {', '.join(sorted(known))}."
+        )
+    [settings] = validate([_settings_with(name)], {name: value}, name_of=str)
     return getattr(settings, name)
 
 

@@ -48,8 +48,9 @@ def test_to_look_keeps_nobody_from_beginning() -> None:
     assert LEDGER.read_bytes() == before
 
 
-@pytest.mark.parametrize("place", ["nothing", "empty"])
+@pytest.mark.parametrize("place", ["nothing", "empty", "notes.txt"])
 def test_a_place_without_a_ledger_is_named(place: str) -> None:
     Path("empty").mkdir()
+    Path("notes.txt").write_text("no ledger")
     failed = run_cosmos("batch", "status", place)
     assert (failed.exit_code, place in failed.stderr) == (2, True)

@@ -109,6 +109,10 @@ def test_a_wrong_file_is_named(content: str, said: tuple[str, ...], cosmos: Cosm
         (("set", "devise", "cpu"), "Did you mean 'device'?"),
         (("set", "attention", "flsh"), "flash-attention"),
         (("set", "max-memory", "12 bananas"), "max_memory"),
+        (("set", "device", "gpu9"), "'gpu9' is not a device"),
+        (("set", "device", ""), "cosmos config unset device"),
+        (("set", "engine", "spark"), "no engine named 'spark'"),
+        (("set", "checkpoint-dir", "caf\udce9"), "is no text"),
         (("unset", "device"), "holds no device"),
     ],
 )
