@@ -298,12 +298,19 @@ def facts_of(paths: Iterable[StorePath]) -> dict[StorePath, Mapping[str, Any]]:
         if seen is not None and seen.knows(f"{folder}/"):
             found = {path.name: facts for path in each if (facts := path.facts()) is not None}
         else:
-            with asking(str(folder)) as files:
-                listed = files.find(str(folder), prefix=f"{stem}." if len(each) > 1 else each[0].name, detail=True)
-                own = files._strip_protocol(str(folder)).strip("/")
-            found = {name.strip("/").removeprefix(own).strip("/"): facts for name, facts in listed.items()}
+            found = _listed(folder, f"{stem}." if len(each) > 1 else each[0].name)
         told |= {path: found[path.name] for path in each if path.name in found}
     return told
+
+
+def _listed(folder: StorePath, start: str = "") -> dict[str, Mapping[str, Any]]:
+    """What a store says of all objects below a folder, by their names from there, which begin so."""
+    with asking(str(folder)) as files:
+        found = files.find(str(folder), detail=True, **({"prefix": start} if start else {}))
+        own = files._strip_protocol(str(folder)).strip("/")
+    # adlfs gives a list where the folder is an object itself, and nothing below it
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name.strip("/").removeprefix(own).strip("/"): facts for name, facts in pairs}
 
 
 def keep_copies_in(folder: Path) -> None:
@@ -336,14 +343,10 @@ class _Seen:
         return any(key.startswith(folder) for folder in self._listed)
 
     def list_below(self, folder: StorePath) -> None:
-        with asking(str(folder)) as files:
-            found = files.find(str(folder), detail=True)
-            own = files._strip_protocol(str(folder)).strip("/")
-        for name, facts in found.items():
-            below = name.strip("/").removeprefix(own)
-            self.facts[f"{folder}{below}"] = facts
-            under, parts = f"{folder}/", below.strip("/").split("/")
-            for part in parts:
+        for below, facts in _listed(folder).items():
+            self.facts[f"{folder}/{below}".rstrip("/")] = facts
+            under = f"{folder}/"
+            for part in below.split("/"):
                 self.names[under].add(part)
                 under += f"{part}/"
         self._listed.append(f"{folder}/")

@@ -24,7 +24,7 @@ from cosmos_cli.files.identity import digest, identity_of, is_still
 from cosmos_cli.files.makers import new_name
 from cosmos_cli.files.names import check_name, within
 from cosmos_cli.files.outputs import check_writable, making
-from cosmos_cli.files.stores import StorePath, copies_folder, is_address, keep_copies_in, looking, stored
+from cosmos_cli.files.stores import StorePath, copies_folder, facts_of, is_address, keep_copies_in, looking, stored
 from cosmos_cli.files.transactions import withheld
 from cosmos_cli.files.writing import remove_stored_remains, replacing, write_json
 from cosmos_cli.media.image import read_image
@@ -306,6 +306,20 @@ def test_a_look_knows_folders_and_what_is_in_them(memory: Any, monkeypatch: pyte
         at("in/a/d.txt").unlink()
         at("in/a/e.txt").write_bytes(b"x")
         assert [path.name for path in at("in/a").glob("*")] == ["b", "e.txt"]
+
+
+def test_files_of_one_stem_are_asked_for_at_once(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.mp4", "a.json", "ab.mp4", "b.mp4"):
+        at(f"out/{name}").write_bytes(b"x")
+    asked: list[Any] = []
+    find = memory.find
+    monkeypatch.setattr(type(memory), "find", lambda self, path, **k: (asked.append(k["prefix"]), find(path, **k))[1])
+    wanted = [at(f"out/{name}") for name in ("a.mp4", "a.json", "a.png", "b.mp4")]
+    assert list(facts_of(wanted)) == [wanted[0], wanted[1], wanted[3]]
+    assert asked == ["a.", "b.mp4"]
+    # as adlfs answers where the folder is an object
+    monkeypatch.setattr(type(memory), "find", lambda self, path, **k: [path])
+    assert facts_of(wanted) == {}
 
 
 def test_copies_have_names_that_a_disk_takes(memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
