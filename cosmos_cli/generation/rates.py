@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import math
 import time
@@ -204,8 +205,9 @@ def _cache(folder: Path) -> Cache:
     return Cache(folder, "rates", limit_bytes=_RUNS_BYTES)
 
 
+@functools.cache
 def _matmul_rate() -> float:
-    """FLOP/s of products of float32 matrices on all cores."""
+    """FLOP/s of products of float32 matrices on all cores; a process measures its machine once."""
     import numpy as np
 
     size = 512

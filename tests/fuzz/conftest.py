@@ -1,4 +1,4 @@
-"""The working folder of all examples, and plans without the one measurement that takes a fifth of a second."""
+"""The working folder of all examples."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 
-from cosmos_cli.generation import rates
 from tests.clips import encode, moving_gradient
 
 
 @pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> Path:
+def here() -> Path:
     """The working folder, with a picture, a clip, a map and odd files."""
-    monkeypatch.setattr(rates, "_matmul_rate", lambda *_: 1e9)
     folder = Path.cwd()
     iio.imwrite(folder / "picture.png", moving_gradient(1, 90, 160)[0])
     encode(folder / "clip.mp4", moving_gradient(9, 72, 96), fps=24)
