@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import random
+import shlex
 import signal
 import subprocess
 import sys
