@@ -438,6 +438,7 @@ def test_no_cluster_and_no_ray_are_errors_that_say_what_to_do(monkeypatch: pytes
         with pytest.raises(InputError, match=told):
             run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
     monkeypatch.delenv("RAY_ADDRESS")
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else Ray sets it for all that follows
     with monkeypatch.context() as patched, pytest.raises(CosmosError, match="Ray cannot be started on this machine"):
         patched.setenv("RAY_TMPDIR", "/proc/none")
         run_batch(plan, lambda _: Shouter(), ledger=LEDGER, engine=RayEngine("cpu"))
