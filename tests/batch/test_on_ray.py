@@ -32,7 +32,7 @@ from cosmos_cli.batch.ray.actor import Surroundings
 from cosmos_cli.batch.ray.cluster import QUIET
 from cosmos_cli.batch.ray.engine import RayEngine
 from cosmos_cli.batch.ray.group import Group
-from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CheckpointError, CosmosError, DiskFull, GuardrailBlocked, InputError
 from cosmos_cli.generation.slurm import array_file
 from cosmos_cli.media.image import write_png
 from cosmos_cli.runtime.memory.steps import OutOfMemory, read_steps
@@ -304,6 +304,38 @@ def test_a_node_that_cannot_load_is_named_and_its_items_go_elsewhere(monkeypatch
 
     report = run_batch(plan_of("y"), refused, ledger=LEDGER, engine=RayEngine("cpu"))
     assert statuses(report) == ["blocked"]
+
+
+class OnFullDisk(Shouter):
+    """Its disk is full wherever the mark is not there yet, or everywhere."""
+
+    def __init__(self, mark: Path | None) -> None:
+        super().__init__()
+        self._is_full = mark is None
+        if mark is not None:
+            with contextlib.suppress(FileExistsError):
+                mark.touch(exist_ok=False)
+                self._is_full = True
+
+    def write(self, made: dict[str, str]) -> Any:
+        if self._is_full:
+            raise DiskFull("did not fit on the disk.")
+        return super().write(made)
+
+
+@pytest.mark.usefixtures("address")
+def test_a_node_whose_disk_is_full_costs_no_item_and_ends_the_batch_where_all_are() -> None:
+    first = Path("first").absolute()
+    texts = [f"{number}" for number in range(6)]
+    report = run_batch(plan_of(*texts), lambda _: OnFullDisk(first), ledger=LEDGER, engine=RayEngine("cpu", 2))
+    assert statuses(report) == ["done"] * 6
+    assert any("no more is loaded on" in notice and "disk" in notice for notice in output.notices())
+    with pytest.raises(DiskFull, match="did not fit"):
+        run_batch(plan_of(*texts, "more"), lambda _: OnFullDisk(None), ledger=LEDGER, engine=RayEngine("cpu", 2))
+    report = run_batch(plan_of(*texts, "more"), lambda _: Shouter(), ledger=LEDGER)
+    assert statuses(report) == ["done before"] * 6 + ["done"]
+    assert hidden_files() == []
+    wait_for_no_actors()
 
 
 class OnFakeGpu:

@@ -22,7 +22,7 @@ from cosmos_cli.batch.ray.cluster import Node, Roster, joined, nodes
 from cosmos_cli.batch.ray.group import Trouble
 from cosmos_cli.batch.ray.watch import Watch
 from cosmos_cli.batch.report import Outcome
-from cosmos_cli.errors import CosmosError, GuardrailBlocked, InputError
+from cosmos_cli.errors import CosmosError, DiskFull, GuardrailBlocked, InputError
 from cosmos_cli.runtime.host import num_cores
 from cosmos_cli.runtime.machine import parse_device, torch_version
 from cosmos_cli.runtime.memory.steps import read_steps
@@ -233,7 +233,7 @@ class _Shift:
             )
 
     def _close_node(self, hand: _Hand, error: Exception) -> None:
-        """Start no more actors on a node that cannot load the model; one of its GPUs may be to blame, and not all."""
+        """Start no more actors on a node; one of its GPUs may be to blame, and not all, so others there go on."""
         if self._closed_nodes.setdefault(hand.node.id, error) is error:
             output.notice(f"no more is loaded on {hand.node.name}: {error}")
 
@@ -290,8 +290,7 @@ class _Shift:
         elif reference == hand.opening:
             self._opened(hand, answer)
         else:
-            self._made(hand.flight[reference], hand, answer)
-            del hand.flight[reference]
+            self._made(reference, hand, answer)
 
     def _opened(self, hand: _Hand, answer: Opened | CosmosError) -> None:
         hand.opening = None
@@ -316,19 +315,26 @@ class _Shift:
             raise error
         self._close_node(hand, error)
 
-    def _made(self, item: Item[Any], hand: _Hand, answer: Made | CosmosError) -> None:
+    def _made(self, reference: Any, hand: _Hand, answer: Made | CosmosError) -> None:
+        error = answer.error.error() if isinstance(answer, Made) and answer.error else None
+        if isinstance(error, DiskFull):  # no fault of the item, and those behind it would be made in vain there
+            self._vacate(hand, error)
+            return
+        item = hand.flight.pop(reference)
         if isinstance(answer, CosmosError):
             self._left_behind[item.key] = item
             self._fail(item, answer)
             return
         for text in answer.notices:
             output.notice(text)
-        error: Exception | None = answer.error.error() if answer.error else None
         if error is None:
             assert answer.written is not None
             assert answer.known is not None
             try:
                 self._desk.take_in(item, answer.written, answer.known, answer.seconds)
+            except DiskFull:
+                self._left_behind[item.key] = item
+                raise
             except CosmosError as raised:
                 error = raised
                 self._left_behind[item.key] = item
@@ -365,6 +371,13 @@ class _Shift:
                 self._fail(item, ending.error() or trouble.told.error())
             else:
                 self._waiting.append(item)
+
+    def _vacate(self, hand: _Hand, error: Exception) -> None:
+        """Put back what an actor has in hand that can make nothing more; nor could others on its node."""
+        self._let_go(hand)
+        self._waiting.extend(hand.flight.values())
+        hand.flight.clear()
+        self._close_node(hand, error)
 
     def _let_go(self, hand: _Hand) -> None:
         self._hands.remove(hand)

@@ -17,7 +17,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cosmos_cli import output
-from cosmos_cli.errors import CheckpointError, CosmosError, GuardrailBlocked, InputError, Problem, met_at, met_by
+from cosmos_cli.errors import (
+    CheckpointError,
+    CosmosError,
+    DiskFull,
+    GuardrailBlocked,
+    InputError,
+    Problem,
+    met_at,
+    met_by,
+)
 from cosmos_cli.runtime.memory.steps import OutOfMemory
 from cosmos_cli.runtime.workers import worker
 
@@ -275,7 +284,7 @@ class Told:
 
 
 _KINDS: dict[str, Any] = {
-    **{kind.__name__: kind for kind in (InputError, GuardrailBlocked, CheckpointError, CosmosError)},
+    **{kind.__name__: kind for kind in (InputError, GuardrailBlocked, CheckpointError, DiskFull, CosmosError)},
     "OutOfMemoryError": None,
     "RuntimeError": None,
 }
