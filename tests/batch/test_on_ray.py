@@ -739,7 +739,7 @@ def test_when_ray_itself_is_killed_the_command_ends_in_words(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # else it keeps a token in the home folder
-    write_rows(60)
+    write_rows(400)  # more than actors make before anybody is missed
     batch = start()
     wait_for(lambda: num_done() > 0, batch)
     for child in Path(f"/proc/{batch.pid}/task/{batch.pid}/children").read_text().split():
