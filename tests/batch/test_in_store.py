@@ -27,7 +27,7 @@ from cosmos_cli.batch.plan import Item, Plan, plan_batch
 from cosmos_cli.errors import CosmosError, InputError
 from cosmos_cli.files import outputs, store_service
 from cosmos_cli.files.makers import new_name
-from cosmos_cli.files.stores import StorePath, copies_folder, keep_copies_in, stored
+from cosmos_cli.files.stores import StorePath, copies_folder, stored
 from cosmos_cli.files.writing import replacing
 from cosmos_cli.generation.identity import work_key
 from cosmos_cli.media.image import write_png
@@ -35,6 +35,7 @@ from cosmos_cli.runtime.workers.share import Share
 from cosmos_cli.testing import CommandResult
 from tests.batch.test_engine import Shouter, Written, read_by, statuses
 from tests.clips import encode, moving_gradient
+from tests.stores import empty_store
 from tests.waiting import PATIENCE_S, until
 
 Cosmos = Callable[..., CommandResult]
@@ -45,12 +46,8 @@ Cosmos = Callable[..., CommandResult]
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Any]:
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    outputs._proven.clear()
-    keep_copies_in(tmp_path / "copies")
-    yield files
-    files.store.clear()
+    with empty_store(tmp_path / "copies") as files:
+        yield files
 
 
 @pytest.fixture(autouse=True)

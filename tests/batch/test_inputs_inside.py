@@ -10,31 +10,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
 
 from cosmos_cli.batch.entries import Entry
 from cosmos_cli.batch.ledger import open_ledger
 from cosmos_cli.batch.page import write_page
-from cosmos_cli.files import outputs
 from cosmos_cli.files.stores import StorePath, keep_copies_in, stored
 from cosmos_cli.files.writing import write_json
 from cosmos_cli.media.image import write_png
 from tests.batch.test_page import needs_chromium
 from tests.browser import Page, chromium
 from tests.clips import encode, moving_gradient
+from tests.stores import empty_store
 
 AT = "memory://bucket"
 
 
 @pytest.fixture(autouse=True)
 def memory(tmp_path: Path) -> Iterator[Any]:
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    outputs._proven.clear()
-    keep_copies_in(tmp_path / "copies")
-    yield files
-    files.store.clear()
+    with empty_store(tmp_path / "copies") as files:
+        yield files
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pytest
 
-from cosmos_cli.files import outputs
-from cosmos_cli.files.stores import keep_copies_in
 from cosmos_cli.media.image import write_png
 from cosmos_cli.testing import CommandResult
 from tests.clips import encode, moving_gradient
 from tests.plugins.predict1_multiview.conftest import six_views
+from tests.stores import empty_store
 
 Cosmos = Callable[..., CommandResult]
 
@@ -30,12 +28,8 @@ SMALL = ("--height", 32, "--width", 32)
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Any]:
     """An empty store of this process."""
-    files = fsspec.filesystem("memory")
-    files.store.clear()
-    outputs._proven.clear()
-    keep_copies_in(tmp_path / "copies")
-    yield files
-    files.store.clear()
+    with empty_store(tmp_path / "copies") as files:
+        yield files
 
 
 def picture() -> None:
